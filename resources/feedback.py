@@ -1,0 +1,319 @@
+"""Feedback as it arrives: files to events, each line either an event or a rejection with its reason.
+
+Belongs here: the format of the four kinds of feedback and the checks that a line alone can pass or fail.
+Does not belong here: checks that need other events (see ``crowd_assets.quality``), and storing (see ``inbox``).
+Nothing read here is ever executed or unpickled: JSON and Parquet only.
+"""
+
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+KINDS = ("demonstration", "preference", "outcome", "bid")
+FIELDS: dict[str, tuple[str, ...]] = {
+    "demonstration": ("contributor_id", "prompt", "response"),
+    "preference": ("contributor_id", "comparison_id", "prompt", "response_a", "response_b", "probability_a"),
+    "outcome": ("comparison_id", "preferred_a"),
+    "bid": ("contributor_id", "lot_id", "prompt", "response", "asked_price", "claimed_quality"),
+}
+IDENTIFIERS = ("contributor_id", "comparison_id", "lot_id", "event_id")
+TEXTS = ("prompt", "response", "response_a", "response_b")
+SHARES = ("probability_a", "preferred_a", "claimed_quality")
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}")
+LARGEST_PRICE = Decimal(1_000_000)
+PRICE_QUANTUM = Decimal("0.000001")
+SUFFIXES = (".jsonl", ".parquet")
+
+EVENT_SCHEMA: dict[str, pl.DataType] = {
+    "event_id": pl.String(),
+    "kind": pl.String(),
+    "contributor_id": pl.String(),
+    "submitted_at": pl.Datetime("us", "UTC"),
+    "comparison_id": pl.String(),
+    "lot_id": pl.String(),
+    "prompt": pl.String(),
+    "response": pl.String(),
+    "response_a": pl.String(),
+    "response_b": pl.String(),
+    "probability_a": pl.Float64(),
+    "preferred_a": pl.Float64(),
+    "asked_price": pl.String(),
+    "claimed_quality": pl.Float64(),
+    "payload": pl.String(),
+    "source": pl.String(),
+    "line": pl.Int64(),
+}
+REJECTION_SCHEMA: dict[str, pl.DataType] = {
+    "rejection_id": pl.String(),
+    "round_no": pl.Int32(),
+    "stage": pl.String(),
+    "source": pl.String(),
+    "line": pl.Int64(),
+    "kind": pl.String(),
+    "contributor_id": pl.String(),
+    "event_id": pl.String(),
+    "reason": pl.String(),
+    "excerpt": pl.String(),
+}
+EXCERPT_CHARACTERS = 200
+
+
+class InvalidEventError(ValueError):
+    """A line that is no event; the message is the reason that the quarantine keeps."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Longest line in bytes and longest text in characters."""
+
+    line_bytes: int
+    text_characters: int
+
+
+@dataclass
+class ParsedFile:
+    """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file."""
+
+    digest: str
+    bytes: int
+    events: list[dict[str, Any]] = field(default_factory=list)
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+
+
+def rejection(
+    *, stage: str, source: str, line: int, reason: str, excerpt: str = "", round_no: int | None = None, **event: Any
+) -> dict[str, Any]:
+    """One row of the quarantine; its id is a hash of stage, source, line and reason, so that it is kept once."""
+    identity = json.dumps([stage, source, line, reason, round_no])
+    return {
+        "rejection_id": hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
+        "round_no": round_no,
+        "stage": stage,
+        "source": source,
+        "line": line,
+        "kind": event.get("kind"),
+        "contributor_id": event.get("contributor_id"),
+        "event_id": event.get("event_id"),
+        "reason": reason,
+        "excerpt": _clean(excerpt[:EXCERPT_CHARACTERS]),
+    }
+
+
+def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
+    """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``.
+
+    Raises:
+        InvalidEventError: it is none; the message is the reason.
+    """
+    if not isinstance(record, dict):
+        raise InvalidEventError(f"a line must be a JSON object, not {type(record).__name__}")
+    kind = record.get("kind")
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise InvalidEventError(f"unknown kind {_shown(kind)}; expected one of {', '.join(KINDS)}")
+    event: dict[str, Any] = dict.fromkeys(EVENT_SCHEMA)
+    event["kind"] = kind
+    event["contributor_id"] = ""
+    for name in FIELDS[kind]:
+        if name not in record or record[name] is None:
+            raise InvalidEventError(f"{name} is missing")
+        event[name] = _checked(name, record[name], limits)
+    event["submitted_at"] = _instant(record.get("submitted_at"))
+    unknown = {name: value for name, value in record.items() if name not in event}
+    try:
+        event["payload"] = _clean(json.dumps(unknown, sort_keys=True, allow_nan=False)) if unknown else ""
+    except (ValueError, RecursionError):
+        raise InvalidEventError("an unknown field holds a number that is not finite, or is nested too deeply") from None
+    if len(event["payload"]) > limits.text_characters:
+        raise InvalidEventError(
+            f"unknown fields take {len(event['payload'])} characters; at most {limits.text_characters}"
+        )
+    given = record.get("event_id")
+    event["event_id"] = _content_id(event) if given is None else _checked("event_id", given, limits)
+    return event
+
+
+def read_file(path: UPath, limits: Limits) -> ParsedFile:
+    """All lines of a feedback file. A bad line is a rejection; it never costs the lines around it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _read_parquet(path, limits) if path.suffix == ".parquet" else _read_lines(path, limits)
+
+
+def _read_lines(path: UPath, limits: Limits) -> ParsedFile:
+    digest = hashlib.blake2b(digest_size=16)
+    parsed = ParsedFile(digest="", bytes=0)
+    with path.open("rb") as file:
+        for number, (line, length) in enumerate(_lines(file, limits.line_bytes, digest), start=1):
+            if not line.strip() and length == len(line):
+                continue
+            try:
+                if length > limits.line_bytes:
+                    raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
+                parsed.events.append(parse_event(_decode(line), limits) | {"source": path.name, "line": number})
+            except InvalidEventError as problem:
+                parsed.rejections.append(
+                    rejection(
+                        stage="ingestion",
+                        source=path.name,
+                        line=number,
+                        reason=str(problem),
+                        excerpt=line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace"),
+                    )
+                )
+        parsed.bytes = file.tell()
+    parsed.digest = digest.hexdigest()
+    if not parsed.events and not parsed.rejections:
+        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
+    return parsed
+
+
+def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
+    """Lines and their full lengths in bytes; of a line that is too long only the beginning is kept in memory."""
+    while piece := file.readline(longest + 1):
+        digest.update(piece)
+        length = len(piece)
+        kept = piece if length <= longest else piece[:EXCERPT_CHARACTERS]
+        while not piece.endswith(b"\n") and (piece := file.readline(1 << 20)):
+            digest.update(piece)
+            length += len(piece)
+        yield kept, length
+
+
+def _read_parquet(path: UPath, limits: Limits) -> ParsedFile:
+    data = path.read_bytes()
+    parsed = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, OSError) as problem:
+        reason = f"not a Parquet file: {str(problem)[:200]}"
+        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason=reason))
+        return parsed
+    if frame.is_empty():
+        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
+    for number, row in enumerate(frame.iter_rows(named=True), start=1):
+        record = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+        record = {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
+        record = {name: value for name, value in record.items() if value is not None}
+        try:
+            parsed.events.append(parse_event(record, limits) | {"source": path.name, "line": number})
+        except (InvalidEventError, TypeError) as problem:
+            parsed.rejections.append(
+                rejection(
+                    stage="ingestion", source=path.name, line=number, reason=str(problem), excerpt=str(record)[:1000]
+                )
+            )
+    return parsed
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
+    except UnicodeDecodeError:
+        raise InvalidEventError("the line is not UTF-8") from None
+    except RecursionError:
+        raise InvalidEventError("the JSON is nested too deeply") from None
+    except InvalidEventError:
+        raise
+    except ValueError as problem:
+        raise InvalidEventError(f"broken JSON: {str(problem)[:120]}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise InvalidEventError(f"{name} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InvalidEventError(f"{text[:40]} is not a finite number")
+    return value
+
+
+def _checked(name: str, value: Any, limits: Limits) -> Any:
+    if name in IDENTIFIERS:
+        if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
+            raise InvalidEventError(
+                f"{name} {_shown(value)} must be 1 to 128 letters, digits or one of _ . : @ | - and start with a letter or digit"
+            )
+        return value
+    if name in TEXTS:
+        return _text(name, value, limits)
+    if name in SHARES:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InvalidEventError(f"{name} {_shown(value)} must be a number from 0 to 1")
+        return float(value)
+    return _price(name, value)
+
+
+def _text(name: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str):
+        raise InvalidEventError(f"{name} must be text, not {type(value).__name__}")
+    text = _clean(value)
+    if not text.strip():
+        raise InvalidEventError(f"{name} is empty")
+    if len(text) > limits.text_characters:
+        raise InvalidEventError(f"{name} has {len(text)} characters; at most {limits.text_characters}")
+    return text
+
+
+def _price(name: str, value: Any) -> str:
+    """A price as canonical decimal text; a float is taken as it is written."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number")
+    try:
+        amount = Decimal(str(value)[:64])
+    except InvalidOperation:
+        raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number") from None
+    if not amount.is_finite() or not 0 <= amount <= LARGEST_PRICE:
+        raise InvalidEventError(f"{name} {_shown(value)} must be from 0 to {LARGEST_PRICE}")
+    if amount != amount.quantize(PRICE_QUANTUM):
+        raise InvalidEventError(f"{name} {_shown(value)} has more than 6 decimal places")
+    return str(amount.quantize(PRICE_QUANTUM))
+
+
+def _instant(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise InvalidEventError("submitted_at is missing: ISO 8601 with a zone")
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidEventError(f"submitted_at {_shown(value)} is not ISO 8601") from None
+    if instant.tzinfo is None:
+        raise InvalidEventError(f"submitted_at {_shown(value)} has no zone")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise InvalidEventError(f"submitted_at {_shown(value)} is out of range") from None
+
+
+def _content_id(event: dict[str, Any]) -> str:
+    """BLAKE2 hash of the canonical content: the same event has the same id wherever it lies."""
+    content = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in event.items()
+        if value is not None and name not in ("event_id", "source", "line")
+    }
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def _clean(text: str) -> str:
+    """``text`` as valid UTF-8 without NUL: lone surrogates become U+FFFD, as storage could not hold them."""
+    return text.encode("utf-8", errors="replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return _clean(shown if len(shown) <= 60 else shown[:57] + "...")

@@ -1,0 +1,84 @@
+"""Bulk frames: one Parquet file an asset and round, written whole or not at all.
+
+Belongs here: where frames lie and how they are replaced. Does not belong here: small tables (see ``warehouse``).
+"""
+
+import io
+
+import polars as pl
+from dagster import ConfigurableResource
+from polars.testing import assert_frame_equal
+from pydantic import Field
+from upath import UPath
+
+
+class SettledFrameError(RuntimeError):
+    """A settled round was about to be rewritten with other content."""
+
+
+def write_parquet(path: UPath, frame: pl.DataFrame) -> None:
+    """Write ``frame`` to ``path`` atomically."""
+    from resources.storage import write_bytes_atomically
+
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    write_bytes_atomically(path, buffer.getvalue())
+
+
+def read_parquet(path: UPath) -> pl.DataFrame:
+    """Read one Parquet file from a local path or a URI."""
+    return pl.read_parquet(io.BytesIO(path.read_bytes()))
+
+
+class FramesResource(ConfigurableResource):
+    """Parquet frames under one folder or URI, at ``<root>/<asset>/<round_id>.parquet``."""
+
+    root: str = Field(description="Folder or URI of the frames.")
+
+    def path(self, asset: str, round_id: str) -> UPath:
+        return UPath(self.root, asset, f"{round_id}.parquet")
+
+    def write(self, asset: str, round_id: str, frame: pl.DataFrame, *, settled: bool = False) -> UPath:
+        """Replace the frame of ``asset`` in ``round_id``; of a ``settled`` round, confirm that it is the same.
+
+        Raises:
+            SettledFrameError: the round is settled and the frame there has other content.
+        """
+        path = self.path(asset, round_id)
+        if settled and path.exists():
+            try:
+                assert_frame_equal(read_parquet(path), frame)
+            except AssertionError as difference:
+                raise SettledFrameError(
+                    f"{round_id} is settled, and {asset} would now differ from {path}: {difference}. "
+                    "Settings, seed and inputs must be those the round was settled with."
+                ) from None
+            return path
+        write_parquet(path, frame)
+        return path
+
+    def read(self, asset: str, round_id: str) -> pl.DataFrame:
+        """The frame of ``asset`` in ``round_id``.
+
+        Raises:
+            FileNotFoundError: it has not been materialised; the message says what to do.
+        """
+        path = self.path(asset, round_id)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: materialise {asset} of {round_id} first.")
+        return read_parquet(path)
+
+    def read_through(self, asset: str, round_ids: list[str]) -> pl.DataFrame:
+        """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``.
+
+        Raises:
+            FileNotFoundError: none of them has one.
+        """
+        frames = [
+            read_parquet(path).with_columns(round_id=pl.lit(round_id))
+            for round_id in round_ids
+            if (path := self.path(asset, round_id)).exists()
+        ]
+        if not frames:
+            raise FileNotFoundError(f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}.")
+        return pl.concat(frames, how="diagonal_relaxed")

@@ -1,0 +1,204 @@
+"""Settings: every knob of the platform, its unit, default and effect, read from the environment as ``CROWD_<NAME>``.
+
+Belongs here: the fields and how they are read. Does not belong here: what a setting does to a round.
+"""
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Literal, Self
+
+from dagster import ConfigurableResource
+from pydantic import Field, ValidationError, field_validator
+from upath import UPath
+
+ENVIRONMENT_PREFIX = "CROWD_"
+NOT_SETTINGS = {"CROWD_REFERENCE_DATA"}  # where tests and benchmarks find real data
+
+
+class SettingError(ValueError):
+    """A setting has a value that it cannot have; the message names the setting, the value and the way out."""
+
+
+class CrowdSettings(ConfigurableResource):
+    """All settings of the platform. Each field ``name`` is read from the environment variable ``CROWD_NAME``."""
+
+    home: str = Field(
+        default=".crowd", description="Folder of everything the platform keeps: warehouse, models, frames, reports."
+    )
+    inbox: str = Field(default="", description="Folder or URI where feedback files arrive. Empty: <home>/inbox.")
+    outbox: str = Field(
+        default="", description="Folder or URI where comparison tasks are published. Empty: <home>/outbox."
+    )
+    frames: str = Field(default="", description="Folder or URI of the Parquet frames. Empty: <home>/frames.")
+    models: str = Field(default="", description="Folder or URI of the model store. Empty: <home>/models.")
+
+    base_model: str = Field(
+        default="",
+        description="Hub id or local path of the causal language model that round 1 starts from. Empty: the seed model "
+        "that the asset seed_language_model builds.",
+    )
+    base_model_revision: str = Field(default="main", description="Branch, tag or commit of a base model from the hub.")
+    embedder: str = Field(
+        default="",
+        description="Hub id or local path of Φ: a multi-label classifier or a sentence encoder. Empty: the seed classifier.",
+    )
+    embedder_revision: str = Field(default="main", description="Branch, tag or commit of an embedder from the hub.")
+    target_attribute: str = Field(
+        default="gratitude",
+        description="Label of Φ that the crowd should bring out: the target is the centroid of the texts around the one "
+        "that scores highest. Ignored where target_texts is set.",
+    )
+    target_texts: str = Field(
+        default="",
+        description="File of texts to be like (one a line, or JSON Lines with a field text); the target is their centroid.",
+    )
+    target_neighbours: int = Field(
+        default=100, ge=1, description="Texts in the centroid around the highest-scoring text."
+    )
+    reference_texts: str = Field(
+        default="",
+        description="File of ordinary texts (one a line, or JSON Lines with a field text) among which the target is found "
+        "and against which quality is scaled. Empty: comments of the embedded forum.",
+    )
+
+    seed: int = Field(default=0, ge=0, description="Seed of every random choice; a round adds its number.")
+    groups: int = Field(default=4, ge=2, description="Groups of contributors, and so candidates, a round.")
+    grouping: Literal["random", "epsilon_greedy", "interleaved"] = Field(
+        default="epsilon_greedy", description="How contributors are split into groups."
+    )
+    planned_rounds: int = Field(
+        default=10,
+        ge=1,
+        description="Rounds planned; epsilon_greedy explores with probability max(0.4, 1 - round/planned).",
+    )
+
+    quorum_events: int = Field(default=200, ge=1, description="Pending events at which a round starts.")
+    quorum_contributors: int = Field(
+        default=8, ge=1, description="Distinct contributors among them that a round needs."
+    )
+    longest_wait_minutes: float = Field(
+        default=60.0,
+        ge=0,
+        description="After this wait, in minutes, a round starts with fewer events if contributors suffice.",
+    )
+    max_attempts: int = Field(default=3, ge=1, description="Runs a round may take before it is skipped.")
+
+    max_line_bytes: int = Field(default=1_000_000, ge=1000, description="Longest line of a feedback file, in bytes.")
+    max_text_characters: int = Field(default=20_000, ge=1, description="Longest prompt or response, in characters.")
+    max_rejected_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of a round's events that may be rejected before the gate closes."
+    )
+    min_demonstrations: int = Field(
+        default=16, ge=1, description="Valid demonstrations below which a round is skipped."
+    )
+
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of a candidate's LoRA adapter.")
+    epochs: int = Field(default=2, ge=1, description="Passes of a candidate over its group's demonstrations.")
+    batch_size: int = Field(default=16, ge=1, description="Demonstrations or pairs in a training step.")
+    lora_rank: int = Field(default=8, ge=1, description="Rank of the LoRA adapters.")
+    lora_alpha: int = Field(
+        default=16, ge=1, description="Scale of the LoRA adapters: updates are multiplied by alpha/rank."
+    )
+    max_tokens: int = Field(
+        default=256, ge=8, description="Longest prompt and response together, in tokens; the rest is cut."
+    )
+
+    selection_samples: int = Field(
+        default=256, ge=8, description="Generations per model on which the winner is chosen."
+    )
+    report_samples: int = Field(
+        default=384, ge=8, description="Fresh generations per model on which distances are reported."
+    )
+    max_new_tokens: int = Field(default=40, ge=1, description="Longest generation, in tokens.")
+    temperature: float = Field(default=1.0, gt=0, description="Sampling temperature of generations.")
+
+    alignment_beta: float = Field(
+        default=0.1, gt=0, description="β of QA-DPO: how closely the reference model is kept."
+    )
+    alignment_learning_rate: float = Field(default=5e-4, gt=0, description="Peak learning rate of QA-DPO.")
+    alignment_epochs: int = Field(default=2, ge=1, description="Passes of QA-DPO over the training pairs.")
+    alignment_min_pairs: int = Field(default=8, ge=2, description="Decided pairs below which QA-DPO is left out.")
+    alignment_holdout: float = Field(
+        default=0.25, gt=0, lt=1, description="Share of the pairs on which the aligned model's accuracy is measured."
+    )
+
+    exact_shapley_up_to: int = Field(
+        default=12, ge=1, le=15, description="Contributors up to which Shapley values are exact."
+    )
+    shapley_permutations: int = Field(default=400, ge=4, description="Permutations sampled above that.")
+
+    budget: str = Field(default="12", description="Credits a round may spend on bought answers.")
+    value_per_quality: str = Field(
+        default="1", description="Credits that an answer of quality 1 is worth to the buyer."
+    )
+    answers_per_lot: int = Field(default=2, ge=2, le=2, description="Answers bought a lot; a comparison has two.")
+
+    executor: Literal["in_process", "multiprocess"] = Field(
+        default="in_process",
+        description="How a round's steps run: in one process (0.1 s a step) or one process each (about 2 s a step).",
+    )
+    lock_timeout_s: float = Field(default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.")
+
+    @field_validator("budget", "value_per_quality")
+    @classmethod
+    def _money(cls, value: str) -> str:
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is not a decimal number") from None
+        if not amount.is_finite() or amount < 0 or amount != amount.quantize(Decimal("0.000001")):
+            raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
+        return value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Self:
+        """Settings from ``CROWD_*`` variables, with ``overrides`` (field names) on top.
+
+        Raises:
+            SettingError: a value is not one the setting can have, or a ``CROWD_`` variable names no setting.
+        """
+        environment = os.environ if environment is None else environment
+        known = {f"{ENVIRONMENT_PREFIX}{name.upper()}": name for name in cls.model_fields}
+        unknown = sorted(
+            variable
+            for variable in environment
+            if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known and variable not in NOT_SETTINGS
+        )
+        if unknown:
+            raise SettingError(f"{', '.join(unknown)}: no such setting. docs/configuration.md lists them all.")
+        values: dict[str, object] = {
+            field: environment[variable] for variable, field in known.items() if environment.get(variable)
+        }
+        values.update(overrides)
+        try:
+            return cls(**values)  # type: ignore[arg-type]  # pydantic converts and validates the text
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise SettingError(f"{problems}. See docs/configuration.md for what each setting takes.") from None
+
+    def path(self, *parts: str) -> UPath:
+        """A path below ``home``."""
+        return UPath(self.home, *parts)
+
+    def _place(self, value: str, default: str) -> UPath:
+        return UPath(value) if value else self.path(default)
+
+    @property
+    def inbox_path(self) -> UPath:
+        return self._place(self.inbox, "inbox")
+
+    @property
+    def outbox_path(self) -> UPath:
+        return self._place(self.outbox, "outbox")
+
+    @property
+    def frames_path(self) -> UPath:
+        return self._place(self.frames, "frames")
+
+    @property
+    def models_path(self) -> UPath:
+        return self._place(self.models, "models")

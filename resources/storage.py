@@ -1,0 +1,41 @@
+"""Whole files or none: how bytes get to a local folder or to object storage.
+
+Belongs here: atomic writes through universal-pathlib. Does not belong here: what the bytes mean.
+"""
+
+import os
+import uuid
+
+from upath import UPath
+
+
+def is_local(path: UPath) -> bool:
+    """True where ``path`` is on a file system that can rename."""
+    return path.protocol in ("", "file", "local")
+
+
+def write_bytes_atomically(path: UPath, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old content or the new, never a part.
+
+    Locally by temporary file, fsync and rename; on object storage a single put is atomic by itself.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_local(path):
+        path.write_bytes(data)
+        return
+    temporary = f"{str(path)}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, str(path))
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write_text_atomically(path: UPath, text: str) -> None:
+    """:func:`write_bytes_atomically` for UTF-8 text."""
+    write_bytes_atomically(path, text.encode("utf-8", errors="replace"))

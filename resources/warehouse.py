@@ -1,0 +1,249 @@
+"""The warehouse: every small table of the platform in one DuckDB file, behind one lock and short transactions.
+
+Belongs here: the schema, the lock, transactions, replacing a round's rows, the snapshot for readers.
+Does not belong here: the life of a round and its settlement (see ``rounds``), bulk frames (see ``frames``).
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+from dagster import ConfigurableResource
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+# Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS ingested_files (
+    digest VARCHAR PRIMARY KEY, uri VARCHAR, bytes BIGINT, accepted BIGINT, duplicates BIGINT, rejected BIGINT,
+    ingested_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS feedback_segments (
+    first_seq BIGINT PRIMARY KEY, last_seq BIGINT UNIQUE, uri VARCHAR, digest VARCHAR);
+CREATE TABLE IF NOT EXISTS event_index (
+    event_id VARCHAR PRIMARY KEY, seq BIGINT, kind VARCHAR, contributor_id VARCHAR, ingested_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS rejected_feedback (
+    rejection_id VARCHAR PRIMARY KEY, round_no INTEGER, stage VARCHAR, source VARCHAR, line BIGINT, kind VARCHAR,
+    contributor_id VARCHAR, event_id VARCHAR, reason VARCHAR, excerpt VARCHAR);
+CREATE TABLE IF NOT EXISTS rounds (
+    round_no INTEGER PRIMARY KEY, round_id VARCHAR UNIQUE, from_seq BIGINT, to_seq BIGINT UNIQUE, status VARCHAR,
+    attempt INTEGER, reason VARCHAR, seed BIGINT, settings VARCHAR, claimed_at TIMESTAMP, settled_at TIMESTAMP,
+    base_model VARCHAR, next_model VARCHAR);
+CREATE TABLE IF NOT EXISTS quality_verdicts (
+    round_no INTEGER PRIMARY KEY, passed BOOLEAN, reason VARCHAR, accepted BIGINT, rejected BIGINT);
+CREATE TABLE IF NOT EXISTS labeler_weights (
+    round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
+    reports BIGINT, PRIMARY KEY (round_no, labeler_id));
+CREATE TABLE IF NOT EXISTS contributor_groups (
+    round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
+    PRIMARY KEY (round_no, contributor_id));
+CREATE TABLE IF NOT EXISTS candidates (
+    round_no INTEGER, group_index INTEGER, model VARCHAR, contributors BIGINT, demonstrations BIGINT,
+    PRIMARY KEY (round_no, group_index));
+CREATE TABLE IF NOT EXISTS selections (
+    round_no INTEGER, model VARCHAR, role VARCHAR, group_index INTEGER, distance DOUBLE, standard_error DOUBLE,
+    rank INTEGER, selected BOOLEAN, fresh_distance DOUBLE, fresh_standard_error DOUBLE,
+    PRIMARY KEY (round_no, role, group_index));
+CREATE TABLE IF NOT EXISTS alignments (
+    round_no INTEGER PRIMARY KEY, model VARCHAR, kept BOOLEAN, reason VARCHAR, pairs BIGINT, held_out BIGINT,
+    accuracy_before DOUBLE, accuracy_after DOUBLE, distance_before DOUBLE, distance_after DOUBLE,
+    fresh_distance DOUBLE, fresh_standard_error DOUBLE);
+CREATE TABLE IF NOT EXISTS contributions (
+    round_no INTEGER, contributor_id VARCHAR, shapley_value DOUBLE, standard_error DOUBLE, method VARCHAR,
+    PRIMARY KEY (round_no, contributor_id));
+CREATE TABLE IF NOT EXISTS awards (
+    round_no INTEGER, lot_id VARCHAR, event_id VARCHAR, contributor_id VARCHAR, quality DOUBLE,
+    value DECIMAL(18,6), asked_price DECIMAL(18,6), payment DECIMAL(18,6), awarded BOOLEAN, lot_cleared BOOLEAN,
+    PRIMARY KEY (round_no, event_id));
+CREATE TABLE IF NOT EXISTS comparison_tasks (
+    round_no INTEGER, comparison_id VARCHAR PRIMARY KEY, lot_id VARCHAR, event_id_a VARCHAR, event_id_b VARCHAR);
+CREATE TABLE IF NOT EXISTS ledger (
+    entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
+    amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
+"""
+
+ROUND_TABLES = (
+    "quality_verdicts",
+    "labeler_weights",
+    "contributor_groups",
+    "candidates",
+    "selections",
+    "alignments",
+    "contributions",
+    "awards",
+    "comparison_tasks",
+)
+
+
+class WarehouseBusyError(TimeoutError):
+    """The warehouse's lock was not had in time; the message says who holds it."""
+
+
+class SettledRoundError(RuntimeError):
+    """A settled round was about to be rewritten with other content."""
+
+
+class WarehouseResource(ConfigurableResource):
+    """Tables in ``path``, one process at a time: opened late, closed always, never held while a model trains."""
+
+    path: str = Field(description="Local path of the DuckDB file.")
+    lock_timeout_s: float = Field(default=120.0, description="Longest wait for the lock, in seconds.")
+
+    @property
+    def snapshot_path(self) -> Path:
+        """Read-only copy for notebooks and plots, replaced atomically by :meth:`publish_snapshot`."""
+        return Path(self.path).with_suffix(".snapshot.duckdb")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(f"{self.path}.holder")
+        try:
+            lock = FileLock(f"{self.path}.lock").acquire(timeout=self.lock_timeout_s)
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "an unknown process"
+            raise WarehouseBusyError(
+                f"{self.path} has been locked for {self.lock_timeout_s:.0f} s by {who}. "
+                "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+            ) from None
+        with lock:
+            holder.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            yield
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection under the lock, for reading; closed on leaving."""
+        with self._locked():
+            new = not os.path.exists(self.path)
+            connection = duckdb.connect(self.path)
+            try:
+                if new or not _has_schema(connection):
+                    connection.execute(SCHEMA)
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection under the lock in one transaction: committed on leaving, rolled back on any exception."""
+        with self.connect() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """The rows of one SELECT with bound ``$name`` parameters."""
+        with self.connect() as connection:
+            return connection.sql(sql, params=dict(parameters or {})).pl()
+
+    def read_round(self, table: str, round_no: int) -> pl.DataFrame:
+        """All rows of ``table`` of one round."""
+        return self.query(f"SELECT * FROM {_checked(table)} WHERE round_no = $n ORDER BY ALL", {"n": round_no})
+
+    def read_before(self, table: str, round_no: int) -> pl.DataFrame:
+        """All rows of ``table`` of the settled rounds before ``round_no``: prior state is never "the latest"."""
+        return self.query(
+            f"SELECT t.* FROM {_checked(table)} t JOIN rounds r USING (round_no) "
+            "WHERE round_no < $n AND r.status IN ('settled', 'completed') ORDER BY ALL",
+            {"n": round_no},
+        )
+
+    def replace_round(self, table: str, round_no: int, frame: pl.DataFrame) -> None:
+        """Make ``frame`` the rows of ``table`` in ``round_no``: delete and insert in one transaction.
+
+        Of a settled round the rows stay as they are, and must equal ``frame``.
+
+        Raises:
+            SettledRoundError: the round is settled with other rows.
+        """
+        _checked(table)
+        with self.transaction() as connection:
+            status = fetch_row(connection, "SELECT status FROM rounds WHERE round_no = $n", {"n": round_no})
+            incoming = self.stage(connection, table, frame.with_columns(round_no=pl.lit(round_no, pl.Int32)))
+            if status and status[0] in ("settled", "completed"):
+                difference = fetch_row(
+                    connection,
+                    f"SELECT count(*) FROM ((FROM {incoming} EXCEPT ALL SELECT * FROM {table} WHERE round_no = $n) "
+                    f"UNION ALL (SELECT * FROM {table} WHERE round_no = $n EXCEPT ALL FROM {incoming}))",
+                    {"n": round_no},
+                )
+                held = fetch_row(connection, f"SELECT count(*) FROM {table} WHERE round_no = $n", {"n": round_no})
+                if held[0] and difference[0]:
+                    raise SettledRoundError(
+                        f"round {round_no} is settled, and {difference[0]} rows of {table} would now differ. "
+                        "Settings, seed and inputs must be those the round was settled with."
+                    )
+                if held[0]:
+                    return
+            connection.execute(f"DELETE FROM {table} WHERE round_no = $n", {"n": round_no})
+            connection.execute(f"INSERT INTO {table} FROM {incoming}")
+
+    def append(self, connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
+        """Insert the rows of ``frame`` whose primary key ``table`` does not hold yet, inside a transaction.
+
+        Returns:
+            How many rows were new.
+        """
+        incoming = self.stage(connection, table, frame)
+        return int(fetch_row(connection, f"INSERT OR IGNORE INTO {table} FROM {incoming}")[0])
+
+    def stage(self, connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> str:
+        """Put ``frame`` into the temporary table ``incoming_<table>``, with the columns and types of ``table``.
+
+        Returns:
+            The temporary table's name.
+        """
+        name = f"incoming_{table}"
+        connection.register("incoming_frame", frame.to_arrow())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {table} LIMIT 0")
+        connection.execute(f"INSERT INTO {name} BY NAME FROM incoming_frame")
+        connection.unregister("incoming_frame")
+        return name
+
+    def publish_snapshot(self) -> Path:
+        """Copy the warehouse for readers; they see the old copy or the new one, never a part.
+
+        Returns:
+            Where the copy lies.
+        """
+        temporary = f"{self.snapshot_path}.{os.getpid()}.tmp"
+        with self.connect() as connection:
+            connection.execute("CHECKPOINT")
+            connection.close()
+            data = Path(self.path).read_bytes()
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, self.snapshot_path)
+        return self.snapshot_path
+
+
+def as_stored(instant: datetime) -> datetime:
+    """An instant with a zone as the warehouse keeps it: UTC without one."""
+    return instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def fetch_row(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """The first row of a statement, () where there is none; the rest is read too, which frees the connection."""
+    rows = connection.execute(sql, dict(parameters or {})).fetchall()
+    return rows[0] if rows else ()
+
+
+def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+    return bool(fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger'")[0])
+
+
+def _checked(table: str) -> str:
+    """``table`` if a round's rows live there: identifiers cannot be bound, so only known names reach the SQL."""
+    if table not in ROUND_TABLES and table != "ledger":
+        raise ValueError(f"{table!r} is no table of a round; expected one of {', '.join(ROUND_TABLES)}, ledger.")
+    return table

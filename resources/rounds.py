@@ -36,6 +36,7 @@ class Round:
     seed: int
     base_model: str | None
     next_model: str | None
+    claimed_at: datetime
 
     @property
     def settled(self) -> bool:
@@ -282,11 +283,11 @@ class RoundBook:
 
 def _rounds(connection: duckdb.DuckDBPyConnection, where: str, parameters: dict[str, Any]) -> list[Round]:
     rows = connection.execute(
-        "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model "
+        "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model, claimed_at "
         f"FROM rounds {where} ORDER BY round_no",
         parameters,
     ).fetchall()
-    return [Round(*row) for row in rows]
+    return [Round(*(row[:-1] + (row[-1].replace(tzinfo=UTC),))) for row in rows]
 
 
 def _open_round(connection: duckdb.DuckDBPyConnection) -> Round | None:

@@ -6,6 +6,7 @@ Belongs here: the fields and how they are read. Does not belong here: what a set
 import os
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Literal, Self
 
 from dagster import ConfigurableResource
@@ -202,3 +203,13 @@ class CrowdSettings(ConfigurableResource):
     @property
     def models_path(self) -> UPath:
         return self._place(self.models, "models")
+
+    @property
+    def seed_language_model_path(self) -> Path:
+        """Where the embedded language model lies."""
+        return Path(self.home, "seed", "language_model")
+
+    @property
+    def seed_classifier_path(self) -> Path:
+        """Where the embedded classifier lies."""
+        return Path(self.home, "seed", "classifier")

@@ -23,7 +23,7 @@ def write_bytes_atomically(path: UPath, data: bytes) -> None:
     if not is_local(path):
         path.write_bytes(data)
         return
-    temporary = f"{str(path)}.{uuid.uuid4().hex}.tmp"
+    temporary = f"{path!s}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "wb") as file:
             file.write(data)

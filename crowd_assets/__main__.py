@@ -1,0 +1,63 @@
+"""The command line: ``python -m crowd_assets COMMAND``.
+
+Belongs here: commands and their help. Does not belong here: what they do.
+"""
+
+from typing import Annotated
+
+import typer
+
+from resources.settings import CrowdSettings, SettingError
+
+app = typer.Typer(
+    help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("round")
+def run_rounds(
+    feedback: Annotated[
+        str,
+        typer.Option(
+            help="Folder of feedback files (JSON Lines or Parquet) for one round; empty: the simulated crowd."
+        ),
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the simulated crowd.")] = 3,
+) -> None:
+    """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
+    from crowd_assets.campaign import campaign, feedback_folder
+
+    with campaign(CrowdSettings.from_environment()) as here:
+        here.build_seeds()
+        if feedback:
+            here.take_in(feedback_folder(feedback))
+        else:
+            here.simulate(rounds)
+
+
+@app.command("seed")
+def build_seeds() -> None:
+    """Build the embedded language model and classifier, where they are not there yet."""
+    from crowd_assets.campaign import campaign
+
+    with campaign(CrowdSettings.from_environment()) as here:
+        here.build_seeds()
+
+
+def main() -> None:
+    """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
+    from resources.rounds import SkippedRoundError
+    from resources.warehouse import WarehouseBusyError
+
+    try:
+        app()
+    except (SettingError, WarehouseBusyError, SkippedRoundError) as problem:
+        typer.secho(f"error: {problem}", err=True, fg="red")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

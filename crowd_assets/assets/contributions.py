@@ -1,0 +1,256 @@
+"""Stage 6, contributions: what each contributor's part was worth, and the ledger that pays for it.
+
+Belongs here: Shapley estimates and the settlement of a round. Does not belong here: their mathematics
+(see ``crowd_assets.mechanisms``) and the transaction (see ``resources.rounds``).
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    MaterializeResult,
+    asset,
+)
+
+from crowd_assets import display
+from crowd_assets.assets import OWNERS
+from crowd_assets.assets.procurement import auction_clearing
+from crowd_assets.assets.seed import find_target
+from crowd_assets.assets.selection import aligned_model, selected_model
+from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
+from crowd_assets.mechanisms.points import rank_points
+from crowd_assets.mechanisms.shapley import estimate_shapley
+from crowd_assets.mechanisms.target import centroid_game
+from crowd_assets.quality.gate import passed_round
+from crowd_assets.rounds import generator_for, rounds_partition
+from resources.embedder import EmbedderResource
+from resources.frames import FramesResource
+from resources.rounds import Round, RoundBook
+from resources.settings import CrowdSettings
+from resources.warehouse import WarehouseResource
+
+SHOWN = 5
+
+
+@asset(
+    group_name="contributions",
+    kinds={"numpy", "duckdb"},
+    owners=OWNERS,
+    deps=[selected_model],
+    partitions_def=rounds_partition,
+)
+def shapley_estimates(
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
+) -> MaterializeResult[None]:
+    """What each contributor's demonstrations were worth: Shapley values of the game in which a coalition is as good as
+    its mean point in Φ is close to the target, and nobody is as good as the base model."""
+    round_ = passed_round(warehouse, context.partition_key)
+    found = find_target(settings, embedder, frames)
+    demonstrations = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration")
+    contributors = demonstrations["contributor_id"].unique().sort()
+    vectors = embedder.embed(list(demonstrations["response"]))
+    owner = contributors.search_sorted(demonstrations["contributor_id"]).to_numpy()
+    means = np.stack([vectors[owner == index].mean(axis=0) for index in range(len(contributors))])
+    base_texts = list(frames.read("generations", round_.round_id)["base"])
+    game = centroid_game(means, found.vector, empty=embedder.embed(base_texts).mean(axis=0))
+    estimates = estimate_shapley(
+        game,
+        len(contributors),
+        permutations=settings.shapley_permutations,
+        rng=generator_for(round_, "shapley"),
+        exact_up_to=settings.exact_shapley_up_to,
+    )
+    frame = pl.DataFrame(
+        {
+            "contributor_id": contributors,
+            "shapley_value": estimates.values,
+            "standard_error": estimates.standard_errors,
+            "method": [estimates.method] * len(contributors),
+        }
+    )
+    warehouse.replace_round("contributions", round_.round_no, frame)
+    shown = frame.sort("shapley_value", descending=True)
+    return MaterializeResult(
+        metadata={
+            "contributors": len(contributors),
+            "method": estimates.method,
+            "evaluations": estimates.evaluations,
+            "value_of_nobody": estimates.empty_value,
+            "value_of_everybody": estimates.grand_value,
+            "largest_standard_error": float(estimates.standard_errors.max()),
+            "values": display.plot(
+                display.bars(
+                    list(shown["contributor_id"]),
+                    list(shown["shapley_value"]),
+                    errors=list(shown["standard_error"]),
+                    axis="Shapley value, in target distance",
+                    highlighted=lambda name: float(shown.row(by_predicate=pl.col("contributor_id") == name)[1]) > 0,
+                )
+            ),
+        }
+    )
+
+
+@asset(
+    group_name="contributions",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    deps=[selected_model, aligned_model, shapley_estimates, auction_clearing],
+    partitions_def=rounds_partition,
+    check_specs=[
+        AssetCheckSpec("ledger_balances", asset="point_ledger", description="Every unit of the ledger sums to zero."),
+        AssetCheckSpec(
+            "within_budget",
+            asset="point_ledger",
+            description="The round's payments are at least what the awarded sellers asked and at most its budget.",
+        ),
+    ],
+)
+def point_ledger(
+    context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
+) -> tuple[MaterializeResult[None], AssetCheckResult, AssetCheckResult]:
+    """The settlement of a round, in one transaction: points by rank to every member of every group, payments to the
+    sellers, and the next base model. Double entry: what a contributor receives, the treasury gives. A settled round is
+    never rewritten; a second run posts nothing."""
+    round_ = passed_round(warehouse, context.partition_key)
+    awards = warehouse.read_round("awards", round_.round_no).filter("awarded")
+    entries = [*_point_entries(round_, warehouse), *_payment_entries(round_, awards)]
+    selection = warehouse.read_round("selections", round_.round_no)
+    alignment = warehouse.read_round("alignments", round_.round_no).row(0, named=True)
+    selected = selection.filter("selected")["model"].item()
+    next_model = alignment["model"] if alignment["kept"] else selected
+    posted = RoundBook(warehouse).settle(
+        round_,
+        _as_frame(entries),
+        base_model=selection.filter(pl.col("role") == "base")["model"].item(),
+        next_model=next_model,
+        now=datetime.now(UTC),
+    )
+    warehouse.publish_snapshot()
+    points = _standings(warehouse, round_.round_no, "point")
+    paid = awards["payment"].sum() or Decimal(0)
+    budget = Decimal(settings.budget)
+    uneven = unbalanced(entries)
+    below = awards.filter(pl.col("payment") < pl.col("asked_price"))
+    return (
+        MaterializeResult(
+            metadata={
+                "entries": len(entries),
+                "posted_now": posted,
+                "points_awarded": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+                "credits_paid": float(paid),
+                "next_model": next_model or "root",
+                "correlation_with_shapley": _correlation(points, warehouse, round_.round_no),
+                "top": display.table(points.head(SHOWN)),
+                "bottom": display.table(points.tail(SHOWN)),
+            }
+        ),
+        AssetCheckResult(
+            check_name="ledger_balances",
+            passed=not uneven,
+            severity=AssetCheckSeverity.ERROR,
+            metadata={unit: str(amount) for unit, amount in uneven.items()},
+        ),
+        AssetCheckResult(
+            check_name="within_budget",
+            passed=paid <= budget and below.is_empty(),
+            severity=AssetCheckSeverity.ERROR,
+            metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
+        ),
+    )
+
+
+def _point_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
+    """Rank points of every member, if a candidate won; a round in which the base stayed earns nobody points."""
+    candidates = warehouse.read_round("selections", round_.round_no).filter(pl.col("role") == "candidate")
+    candidates = candidates.sort("group_index")
+    if not candidates["selected"].any():
+        return []
+    members = warehouse.read_round("contributor_groups", round_.round_no).sort("contributor_id")
+    position = candidates["group_index"].search_sorted(members["group_index"]).cast(pl.Int64).to_numpy()
+    points = rank_points(candidates["distance"].to_numpy(), position)
+    entries: list[Entry] = []
+    for contributor, group, amount in zip(members["contributor_id"], members["group_index"], points, strict=True):
+        if amount > 0:
+            entries += transfer(
+                round_id=round_.round_id,
+                debit_account=TREASURY,
+                credit_account=contributor_account(contributor),
+                unit="point",
+                amount=Decimal(str(amount)),
+                reason="rank of the group's candidate",
+                reference=f"group {group}, {contributor}",
+            )
+    return entries
+
+
+def _payment_entries(round_: Round, awards: pl.DataFrame) -> list[Entry]:
+    entries: list[Entry] = []
+    for award in awards.sort("event_id").iter_rows(named=True):
+        if award["payment"] > 0:
+            entries += transfer(
+                round_id=round_.round_id,
+                debit_account=TREASURY,
+                credit_account=contributor_account(award["contributor_id"]),
+                unit="credit",
+                amount=award["payment"],
+                reason="answer bought",
+                reference=f"lot {award['lot_id']}, bid {award['event_id']}",
+            )
+    return entries
+
+
+def _as_frame(entries: list[Entry]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "entry_id": [entry.entry_id for entry in entries],
+            "round_id": [entry.round_id for entry in entries],
+            "account": [entry.account for entry in entries],
+            "unit": [entry.unit for entry in entries],
+            "amount": [entry.amount for entry in entries],
+            "reason": [entry.reason for entry in entries],
+            "reference": [entry.reference for entry in entries],
+        },
+        schema={
+            "entry_id": pl.String,
+            "round_id": pl.String,
+            "account": pl.String,
+            "unit": pl.String,
+            "amount": pl.Decimal(18, 6),
+            "reason": pl.String,
+            "reference": pl.String,
+        },
+    )
+
+
+def _standings(warehouse: WarehouseResource, round_no: int, unit: str) -> pl.DataFrame:
+    """Balance of every contributor in one unit through ``round_no``, highest first."""
+    return warehouse.query(
+        "SELECT account[13:] AS contributor_id, sum(amount)::DOUBLE AS balance FROM ledger "
+        "WHERE round_no <= $n AND unit = $unit AND starts_with(account, 'contributor:') "
+        "GROUP BY account ORDER BY balance DESC, account",
+        {"n": round_no, "unit": unit},
+    )
+
+
+def _correlation(points: pl.DataFrame, warehouse: WarehouseResource, round_no: int) -> float | None:
+    """Pearson correlation of points so far with Shapley values summed so far; None where either does not vary."""
+    values = warehouse.query(
+        "SELECT contributor_id, sum(shapley_value) AS shapley_value FROM contributions WHERE round_no <= $n "
+        "GROUP BY contributor_id",
+        {"n": round_no},
+    )
+    both = values.join(points, on="contributor_id", how="left").with_columns(pl.col("balance").fill_null(0.0))
+    if both.height < 3 or both["balance"].n_unique() < 2 or both["shapley_value"].n_unique() < 2:
+        return None
+    return float(np.corrcoef(both["balance"].to_numpy(), both["shapley_value"].to_numpy())[0, 1])

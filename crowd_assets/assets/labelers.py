@@ -1,0 +1,231 @@
+"""Stage 2, labelers: whose reports have been right, and what the crowd prefers by that.
+
+Belongs here: feeding reports and outcomes to the weighted score update in their order, and the aggregate.
+Does not belong here: the update itself (see ``crowd_assets.mechanisms.aggregation``).
+"""
+
+import numpy as np
+import polars as pl
+from dagster import AssetExecutionContext, MaterializeResult, asset
+from numpy.typing import NDArray
+
+from crowd_assets import display
+from crowd_assets.assets import OWNERS
+from crowd_assets.assets.feedback import validated_feedback
+from crowd_assets.mechanisms import aggregation
+from crowd_assets.quality.gate import passed_round
+from crowd_assets.rounds import rounds_partition
+from resources.frames import FramesResource
+from resources.rounds import Round, RoundBook
+from resources.warehouse import WarehouseResource
+
+AGGREGATED_SCHEMA = {
+    "comparison_id": pl.String(),
+    "prompt": pl.String(),
+    "response_a": pl.String(),
+    "response_b": pl.String(),
+    "probability_a": pl.Float64(),
+    "mean_report": pl.Float64(),
+    "reports": pl.Int64(),
+    "outcome": pl.Float64(),
+}
+WEIGHTS_SCHEMA = {
+    "labeler_id": pl.String(),
+    "weight": pl.Float64(),
+    "slots_seen": pl.Int64(),
+    "cumulative_loss": pl.Float64(),
+    "slots": pl.Int64(),
+    "reports": pl.Int64(),
+}
+
+
+@asset(
+    group_name="labelers",
+    kinds={"numpy", "duckdb"},
+    owners=OWNERS,
+    deps=[validated_feedback],
+    partitions_def=rounds_partition,
+)
+def labeler_weights(
+    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource
+) -> MaterializeResult[None]:
+    """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
+    brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
+    round_ = passed_round(warehouse, context.partition_key)
+    preferences, outcomes = _slots(round_, warehouse, frames)
+    known = _weights_before(round_, warehouse)
+    arrived = preferences.filter(pl.col("round_id") == round_.round_id)["contributor_id"].unique()
+    newcomers = sorted(set(arrived) - set(known["labeler_id"]))
+    labelers = [*known["labeler_id"], *newcomers]
+    frame = pl.DataFrame(schema=WEIGHTS_SCHEMA)
+    metadata: dict[str, object] = {"labelers": len(labelers)}
+    if labelers:
+        results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers)
+        state = results.state
+        reported = preferences.filter(pl.col("round_id") == round_.round_id).group_by("contributor_id").len("reports")
+        frame = (
+            pl.DataFrame(
+                {
+                    "labeler_id": labelers,
+                    "weight": state.weights,
+                    "slots_seen": state.slots_seen,
+                    "cumulative_loss": state.cumulative_loss,
+                    "slots": np.full(len(labelers), state.slots),
+                }
+            )
+            .join(reported, left_on="labeler_id", right_on="contributor_id", how="left", maintain_order="left")
+            .with_columns(pl.col("reports").fill_null(0))
+            .cast(dict(WEIGHTS_SCHEMA))
+        )
+        shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
+        metadata |= {
+            "slots": state.slots,
+            "new_slots": outcomes.height,
+            "mean_weight": 1 / len(labelers),
+            "mean_loss": float(np.nanmean(results.losses)) if np.isfinite(results.losses).any() else None,
+            "mean_loss_of_the_plain_mean": _plain_loss(slot, report, outcomes),
+            "weights": display.plot(
+                display.bars(
+                    list(shown["labeler_id"]),
+                    list(shown["weight"]),
+                    axis="weight",
+                    highlighted=lambda name: name in newcomers,
+                )
+            ),
+        }
+    warehouse.replace_round("labeler_weights", round_.round_no, frame)
+    return MaterializeResult(metadata=metadata)
+
+
+@asset(
+    group_name="labelers",
+    kinds={"numpy", "polars"},
+    owners=OWNERS,
+    deps=[labeler_weights],
+    partitions_def=rounds_partition,
+)
+def aggregated_preferences(
+    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource
+) -> MaterializeResult[None]:
+    """What the crowd prefers: for every comparison judged in this round the weighted mean of its labelers' reports.
+    A comparison is aggregated with weights that its own outcome had no part in."""
+    round_ = passed_round(warehouse, context.partition_key)
+    preferences, outcomes = _slots(round_, warehouse, frames)
+    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    frame = pl.DataFrame(schema=AGGREGATED_SCHEMA)
+    if not judged.is_empty():
+        known = _weights_before(round_, warehouse)
+        newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
+        results, *_ = _learn(preferences, outcomes, known, newcomers)
+        scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
+            online=pl.Series(results.aggregates, dtype=pl.Float64)
+        )
+        comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
+            pl.col("prompt", "response_a", "response_b").first(),
+            mean_report=pl.col("probability_a").mean(),
+            reports=pl.len().cast(pl.Int64),
+        )
+        labelers = [*known["labeler_id"], *newcomers]
+        slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), labelers)
+        nothing_realised = np.full(comparisons.height, np.nan)
+        pooled = aggregation.run_reports(results.state, slot, labeler, report, nothing_realised).aggregates
+        frame = (
+            comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
+            .join(scored, on="comparison_id", how="left", maintain_order="left")
+            .with_columns(probability_a=pl.col("online").fill_nan(None).fill_null(pl.col("pooled")))
+            .select(*AGGREGATED_SCHEMA)
+            .cast(dict(AGGREGATED_SCHEMA))
+        )
+    frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
+    decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)
+    return MaterializeResult(
+        metadata={
+            "comparisons": frame.height,
+            "decided": decided.height,
+            "reports": int(frame["reports"].sum()),
+            "with_outcome": frame["outcome"].count(),
+            "sample": display.table(
+                frame.select("comparison_id", "probability_a", "mean_report", "reports", "outcome").head(10)
+            ),
+        }
+    )
+
+
+def _slots(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Preferences of this round and those before it, and the outcomes that this round brought, in their order.
+
+    A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
+    """
+    valid = frames.read_through("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no))
+    realised = (
+        valid.filter(pl.col("kind") == "outcome")
+        .sort("seq")
+        .unique("comparison_id", keep="first", maintain_order=True)
+        .select("round_id", "comparison_id", "preferred_a", "submitted_at", "seq")
+    )
+    preferences = (
+        valid.filter(pl.col("kind") == "preference")
+        .join(realised.select("comparison_id", realised_at="submitted_at"), on="comparison_id", how="left")
+        .with_columns(in_time=pl.col("realised_at").is_null() | (pl.col("submitted_at") <= pl.col("realised_at")))
+        .sort("seq")
+        .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
+    )
+    outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
+    return preferences, outcomes
+
+
+def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame:
+    """Labelers as the last settled round before this one left them."""
+    before = warehouse.read_before("labeler_weights", round_.round_no)
+    return before.filter(pl.col("round_no") == pl.col("round_no").max()).sort("labeler_id")
+
+
+def _learn(
+    preferences: pl.DataFrame, outcomes: pl.DataFrame, known: pl.DataFrame, newcomers: list[str]
+) -> tuple[aggregation.SlotResults, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Run the weighted score update over the outcomes; returns its results and the reports (slot, labeler, report)."""
+    if known.is_empty():
+        state = aggregation.initial_state(len(newcomers))
+    else:
+        state = aggregation.LabelerState(
+            weights=known["weight"].to_numpy(),
+            slots=int(known["slots"][0]),
+            cumulative_loss=known["cumulative_loss"].to_numpy(),
+            slots_seen=known["slots_seen"].to_numpy(),
+        )
+        state = aggregation.with_newcomers(state, len(newcomers)) if newcomers else state
+    labelers = [*known["labeler_id"], *newcomers]
+    slot, labeler, report = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
+    results = aggregation.run_reports(state, slot, labeler, report, outcomes["preferred_a"].to_numpy())
+    return results, slot, labeler, report
+
+
+def _rows(
+    preferences: pl.DataFrame, comparisons: list[str], labelers: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Reports on ``comparisons`` as (slot, labeler, report), sorted by slot: positions in the two lists."""
+    slots = pl.DataFrame(
+        {"comparison_id": comparisons, "slot": range(len(comparisons))}, schema_overrides={"comparison_id": pl.String}
+    )
+    people = pl.DataFrame(
+        {"contributor_id": labelers, "labeler": range(len(labelers))}, schema_overrides={"contributor_id": pl.String}
+    )
+    rows = (
+        preferences.join(slots, on="comparison_id", how="inner")
+        .join(people, on="contributor_id", how="inner")
+        .sort("slot", "labeler")
+    )
+    return (
+        rows["slot"].cast(pl.Int64).to_numpy(),
+        rows["labeler"].cast(pl.Int64).to_numpy(),
+        rows["probability_a"].to_numpy(),
+    )
+
+
+def _plain_loss(slot: NDArray[np.int64], report: NDArray[np.float64], outcomes: pl.DataFrame) -> float | None:
+    """Mean quadratic loss of the plain mean of reports on the same slots, for comparison."""
+    if not slot.size:
+        return None
+    means = pl.DataFrame({"slot": slot, "report": report}).group_by("slot").agg(pl.col("report").mean()).sort("slot")
+    truth = outcomes["preferred_a"].to_numpy()[means["slot"].to_numpy()]
+    return float(np.square(means["report"].to_numpy() - truth).mean())

@@ -1,0 +1,177 @@
+"""Stage 5, procurement: answers are bought in an auction, and the pairs bought become comparison tasks.
+
+Belongs here: verified qualities, the clearing of the round's lots, publication of what labelers are asked next.
+Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auction``).
+"""
+
+import hashlib
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+from dagster import AssetExecutionContext, MaterializeResult, asset
+
+from crowd_assets import display
+from crowd_assets.assets import OWNERS
+from crowd_assets.assets.feedback import validated_feedback
+from crowd_assets.assets.seed import find_target, target
+from crowd_assets.mechanisms.auction import MONEY_QUANTUM, clear_lots, from_quanta, to_quanta
+from crowd_assets.mechanisms.target import distances
+from crowd_assets.quality.gate import passed_round
+from crowd_assets.rounds import generator_for, rounds_partition
+from resources.embedder import EmbedderResource
+from resources.frames import FramesResource
+from resources.inbox import OutboxResource
+from resources.settings import CrowdSettings
+from resources.warehouse import WarehouseResource
+
+AWARDS_SCHEMA = {
+    "lot_id": pl.String(),
+    "event_id": pl.String(),
+    "contributor_id": pl.String(),
+    "quality": pl.Float64(),
+    "value": pl.Decimal(18, 6),
+    "asked_price": pl.Decimal(18, 6),
+    "payment": pl.Decimal(18, 6),
+    "awarded": pl.Boolean(),
+    "lot_cleared": pl.Boolean(),
+}
+TASKS_SCHEMA = {
+    "comparison_id": pl.String(),
+    "lot_id": pl.String(),
+    "event_id_a": pl.String(),
+    "event_id_b": pl.String(),
+}
+TOPIC = "comparison_tasks"
+
+
+@asset(
+    group_name="procurement",
+    kinds={"numpy", "duckdb"},
+    owners=OWNERS,
+    deps=[validated_feedback, target],
+    partitions_def=rounds_partition,
+)
+def auction_clearing(
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
+) -> MaterializeResult[None]:
+    """Who sells which answer at what price: scoring VCG in every lot within the round's budget. Quality is what the
+    buyer verifies, closeness to the target in Φ, never what the seller claims; asking one's cost is optimal."""
+    round_ = passed_round(warehouse, context.partition_key)
+    bids = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
+    frame = pl.DataFrame(schema=AWARDS_SCHEMA)
+    spent = Decimal(0)
+    if not bids.is_empty():
+        quality = _verified_quality(list(bids["response"]), settings, embedder, frames)
+        value_of_one = to_quanta(Decimal(settings.value_per_quality))
+        values = np.floor(quality * value_of_one).astype(np.int64)
+        asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
+        lots = bids["lot_id"].unique().sort()
+        lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()
+        clearing = clear_lots(
+            lot,
+            values,
+            asked,
+            winners_per_lot=settings.answers_per_lot,
+            budget=to_quanta(Decimal(settings.budget)),
+            rng=generator_for(round_, "auction"),
+        )
+        spent = from_quanta(clearing.spent)
+        frame = bids.select("lot_id", "event_id", "contributor_id").with_columns(
+            quality=pl.Series(quality),
+            value=_money(values),
+            asked_price=_money(asked),
+            payment=_money(clearing.payments),
+            awarded=pl.Series(clearing.awarded),
+            lot_cleared=pl.Series(clearing.lot_cleared[lot]),
+        )
+    warehouse.replace_round("awards", round_.round_no, frame)
+    awarded = frame.filter("awarded")
+    by_lot = awarded.group_by("lot_id").agg(paid=pl.col("payment").sum(), answers=pl.len()).sort("lot_id")
+    metadata: dict[str, object] = {
+        "lots": frame["lot_id"].n_unique(),
+        "lots_cleared": by_lot.height,
+        "bids": frame.height,
+        "answers_bought": awarded.height,
+        "spent": float(spent),
+        "budget": float(Decimal(settings.budget)),
+        "awards": display.table(
+            awarded.select("lot_id", "contributor_id", "quality", "asked_price", "payment").sort("lot_id").head(40)
+        ),
+    }
+    if awarded.height:
+        metadata["mean_price"] = float(spent) / awarded.height
+        metadata["mean_quality"] = awarded["quality"].mean()
+        metadata["spent_per_lot"] = display.plot(
+            display.bars(
+                list(by_lot["lot_id"])[:40], [float(paid) for paid in by_lot["paid"]][:40], axis="credits paid"
+            )
+        )
+    return MaterializeResult(metadata=metadata)
+
+
+@asset(
+    group_name="procurement",
+    kinds={"json", "duckdb"},
+    owners=OWNERS,
+    deps=["point_ledger"],
+    partitions_def=rounds_partition,
+)
+def comparison_tasks(
+    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource, outbox: OutboxResource
+) -> MaterializeResult[None]:
+    """What labelers are asked next: the two answers bought in each lot, in an order drawn by lot, published in the
+    outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id."""
+    round_ = passed_round(warehouse, context.partition_key)
+    bought = warehouse.read_round("awards", round_.round_no).filter("awarded").sort("lot_id", "event_id")
+    texts = frames.read("validated_feedback", round_.round_id).select("event_id", "prompt", "response")
+    pairs = bought.select("lot_id", "event_id").join(texts, on="event_id", maintain_order="left")
+    rng = generator_for(round_, "order of answers")
+    rows, published = [], []
+    for (lot_id,), pair in pairs.group_by("lot_id", maintain_order=True):
+        first, second = (pair.row(int(index), named=True) for index in rng.permutation(2))
+        identity = "\0".join([round_.round_id, str(lot_id), first["event_id"], second["event_id"]])
+        comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+        rows.append(
+            {
+                "comparison_id": comparison_id,
+                "lot_id": lot_id,
+                "event_id_a": first["event_id"],
+                "event_id_b": second["event_id"],
+            }
+        )
+        published.append(
+            {
+                "comparison_id": comparison_id,
+                "prompt": first["prompt"],
+                "response_a": first["response"],
+                "response_b": second["response"],
+            }
+        )
+    warehouse.replace_round("comparison_tasks", round_.round_no, pl.DataFrame(rows, schema=TASKS_SCHEMA))
+    path = outbox.publish(TOPIC, round_.round_id, published)
+    return MaterializeResult(
+        metadata={
+            "tasks": len(published),
+            "path": str(path),
+            "sample": display.table(pl.DataFrame(published[:5])) if published else "none",
+        }
+    )
+
+
+def _verified_quality(
+    responses: list[str], settings: CrowdSettings, embedder: EmbedderResource, frames: FramesResource
+) -> np.ndarray:
+    """Quality in [0, 1]: 1 on the target, 0 from where an ordinary text lies; shape (n,)."""
+    found = find_target(settings, embedder, frames)
+    away = distances(embedder.embed(responses), found.vector) / found.ordinary_distance
+    return np.clip(1.0 - away, 0.0, 1.0)
+
+
+def _money(quanta: np.ndarray) -> pl.Series:
+    """Whole money quanta as decimals."""
+    return pl.Series([Decimal(int(each)) * MONEY_QUANTUM for each in quanta], dtype=pl.Decimal(18, 6))

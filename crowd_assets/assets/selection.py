@@ -1,0 +1,294 @@
+"""Stage 4, selection: the candidate nearest to the target wins, is aligned with the crowd's preferences, and is kept
+if it is better for it.
+
+Belongs here: generating, measuring and deciding. Does not belong here: how a model is trained or read.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+from dagster import AssetExecutionContext, MaterializeResult, asset
+
+from crowd_assets import display
+from crowd_assets.assets import OWNERS
+from crowd_assets.assets.candidates import candidate_models
+from crowd_assets.assets.labelers import aggregated_preferences
+from crowd_assets.assets.seed import find_target, target
+from crowd_assets.mechanisms.points import rank_of
+from crowd_assets.mechanisms.preferences import quality_gap_weights
+from crowd_assets.mechanisms.target import DistanceEstimate, mean_distance
+from crowd_assets.quality.gate import passed_round
+from crowd_assets.rounds import generator_for, rounds_partition, seed_for
+from resources.embedder import EmbedderResource
+from resources.frames import FramesResource
+from resources.model_store import ModelStoreResource
+from resources.progress import throttled
+from resources.rounds import Round, RoundBook
+from resources.settings import CrowdSettings
+from resources.trainer import TrainerResource
+from resources.training.alignment import PreferencePair
+from resources.training.supervised import AdapterConfig
+from resources.warehouse import WarehouseResource
+
+DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
+NEARLY_CERTAIN = 0.98  # the largest probability that a quality gap is taken from
+
+Measure = Callable[[str | None, str, int], tuple[DistanceEstimate, list[str]]]
+
+
+@asset(
+    group_name="selection",
+    kinds={"torch", "duckdb"},
+    owners=OWNERS,
+    deps=[candidate_models, target],
+    partitions_def=rounds_partition,
+)
+def selected_model(
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
+    model_store: ModelStoreResource,
+) -> MaterializeResult[None]:
+    """The candidate whose generations lie closest to the target, if it improves on the base; else the base. Chosen on
+    one sample of generations and reported on a fresh one, as the least of several noisy means is biased low."""
+    round_ = passed_round(warehouse, context.partition_key)
+    base = RoundBook(warehouse).base_model(round_.round_no)
+    candidates = warehouse.read_round("candidates", round_.round_no)
+    measure = _measure(context, round_, settings, frames, trainer, embedder)
+
+    base_distance, _ = measure(base, "selection", settings.selection_samples)
+    distances = [measure(model, "selection", settings.selection_samples)[0] for model in candidates["model"]]
+    ranks = rank_of(np.array([distance.mean for distance in distances]))
+    best = int(np.argmin(ranks))
+    improved = distances[best].mean < base_distance.mean
+    winner = candidates["model"][best] if improved else base
+
+    fresh_base, base_texts = measure(base, "report", settings.report_samples)
+    fresh_winner, winner_texts = (
+        measure(winner, "report", settings.report_samples) if improved else (fresh_base, base_texts)
+    )
+    rows = [_selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
+    for index, (group, model) in enumerate(candidates.select("group_index", "model").iter_rows()):
+        chosen = improved and index == best
+        fresh = fresh_winner if chosen else None
+        rows.append(_selection_row("candidate", group, model, distances[index], int(ranks[index]), chosen, fresh))
+    frame = pl.DataFrame(
+        rows,
+        schema_overrides={"group_index": pl.Int32, "rank": pl.Int32, "model": pl.String, "fresh_distance": pl.Float64},
+    )
+    warehouse.replace_round("selections", round_.round_no, frame)
+    frames.write(
+        "generations",
+        round_.round_id,
+        pl.DataFrame(
+            {
+                "prompt": _prompts(round_, "report", settings.report_samples, frames),
+                "base": base_texts,
+                "winner": winner_texts,
+            }
+        ),
+        settled=round_.settled,
+    )
+    for model, distance, rank in zip(candidates["model"], distances, ranks, strict=True):
+        card = model_store.card(model) | {"target_distance": distance.mean, "rank": int(rank)}
+        card |= {"groups": candidates.height, "selected": model == winner}
+        model_store.write_card(model, card)
+    return MaterializeResult(
+        metadata={
+            "selected": winner or "the base model",
+            "improved": improved,
+            "base_distance": fresh_base.mean,
+            "selected_distance": fresh_winner.mean,
+            "reduction": 1 - fresh_winner.mean / fresh_base.mean,
+            "standard_error": fresh_winner.standard_error,
+            "distances": display.plot(
+                display.bars(
+                    ["base", *(f"group {group}" for group in candidates["group_index"])],
+                    [base_distance.mean, *(distance.mean for distance in distances)],
+                    errors=[base_distance.standard_error, *(distance.standard_error for distance in distances)],
+                    axis="target distance, selection sample (standard errors)",
+                    highlighted=lambda name: (
+                        name == (f"group {candidates['group_index'][best]}" if improved else "base")
+                    ),
+                )
+            ),
+            "samples": display.table(pl.DataFrame({"base": base_texts[:6], "selected": winner_texts[:6]})),
+        }
+    )
+
+
+@asset(
+    group_name="selection",
+    kinds={"huggingface", "torch"},
+    owners=OWNERS,
+    deps=[selected_model, aggregated_preferences],
+    partitions_def=rounds_partition,
+)
+def aligned_model(
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
+    model_store: ModelStoreResource,
+) -> MaterializeResult[None]:
+    """The selected model after QA-DPO on the crowd's preferences (VickreyFeedback, arXiv 2409.18417). It becomes the
+    next base only if it ranks held-out pairs better than before and its target distance is no worse."""
+    round_ = passed_round(warehouse, context.partition_key)
+    selection = warehouse.read_round("selections", round_.round_no)
+    parent = selection.filter("selected")["model"].item()
+    training, held_out = _pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
+    row: dict[str, object] = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
+    if len(training) < settings.alignment_min_pairs or not held_out:
+        row["reason"] = (
+            f"{len(training)} decided pairs to train on and {len(held_out)} to measure on; "
+            f"CROWD_ALIGNMENT_MIN_PAIRS asks for {settings.alignment_min_pairs} and 1"
+        )
+        next_model = parent
+    else:
+        aligned = trainer.align(
+            parent,
+            training,
+            config=AdapterConfig(
+                learning_rate=settings.alignment_learning_rate,
+                epochs=settings.alignment_epochs,
+                batch_size=settings.batch_size,
+                rank=settings.lora_rank,
+                alpha=settings.lora_alpha,
+                max_tokens=settings.max_tokens,
+            ),
+            beta=settings.alignment_beta,
+            seed=seed_for(round_, "alignment"),
+            card={"role": "aligned", "round_id": round_.round_id, "pairs": len(training)},
+            progress=throttled("alignment", context.log.info),
+        )
+        measure = _measure(context, round_, settings, frames, trainer, embedder)
+        before, _ = measure(parent, "alignment", settings.selection_samples)
+        after, _ = measure(aligned.model, "alignment", settings.selection_samples)
+        accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
+        accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
+        kept = accuracy_after > accuracy_before and after.mean <= before.mean
+        row |= {
+            "model": aligned.model,
+            "kept": kept,
+            "accuracy_before": accuracy_before,
+            "accuracy_after": accuracy_after,
+            "distance_before": before.mean,
+            "distance_after": after.mean,
+            "reason": None if kept else _why_not(accuracy_before, accuracy_after, before.mean, after.mean),
+        }
+        model_store.write_card(
+            aligned.model,
+            model_store.card(aligned.model) | {"target_distance": after.mean, "accuracy": accuracy_after, "kept": kept},
+        )
+        next_model = aligned.model if kept else parent
+        if kept:
+            fresh, texts = measure(aligned.model, "report", settings.report_samples)
+            row |= {"fresh_distance": fresh.mean, "fresh_standard_error": fresh.standard_error}
+            frames.write(
+                "aligned_generations", round_.round_id, pl.DataFrame({"aligned": texts}), settled=round_.settled
+            )
+    frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
+    warehouse.replace_round("alignments", round_.round_no, frame)
+    return MaterializeResult(
+        metadata={name: value for name, value in row.items() if value is not None}
+        | {"next_model": next_model or "root"}
+    )
+
+
+def evaluation_prompts(round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame) -> list[str]:
+    """``samples`` prompts of the round's demonstrations for one purpose, drawn so that every distinct prompt is as
+    likely as any other, however often a contributor repeats one."""
+    distinct = demonstrations["prompt"].unique().sort()
+    chosen = generator_for(round_, f"{purpose} prompts").integers(len(distinct), size=samples)
+    return [distinct[int(index)] for index in chosen]
+
+
+def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource) -> list[str]:
+    valid = frames.read("validated_feedback", round_.round_id)
+    return evaluation_prompts(round_, purpose, samples, valid.filter(pl.col("kind") == "demonstration"))
+
+
+def _measure(
+    context: AssetExecutionContext,
+    round_: Round,
+    settings: CrowdSettings,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
+) -> Measure:
+    """A function (model, purpose, samples) to the model's target distance and what it wrote: the same prompts and
+    random numbers for every model, others for every purpose."""
+    found = find_target(settings, embedder, frames)
+
+    def measure(model: str | None, purpose: str, samples: int) -> tuple[DistanceEstimate, list[str]]:
+        texts = trainer.generate(
+            model,
+            _prompts(round_, purpose, samples, frames),
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=seed_for(round_, purpose),
+            progress=throttled(f"generations of {model or 'root'}", context.log.info),
+        )
+        return mean_distance(embedder.embed(texts), found.vector), texts
+
+    return measure
+
+
+def _selection_row(
+    role: str,
+    group: int,
+    model: str | None,
+    distance: DistanceEstimate,
+    rank: int | None,
+    selected: bool,
+    fresh: DistanceEstimate | None,
+) -> dict[str, object]:
+    return {
+        "model": model,
+        "role": role,
+        "group_index": group,
+        "distance": distance.mean,
+        "standard_error": distance.standard_error,
+        "rank": rank,
+        "selected": selected,
+        "fresh_distance": fresh.mean if fresh else None,
+        "fresh_standard_error": fresh.standard_error if fresh else None,
+    }
+
+
+def _pairs(
+    aggregated: pl.DataFrame, round_: Round, settings: CrowdSettings
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Decided comparisons as pairs to train on and pairs to measure on.
+
+    The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
+    sellers claim.
+    """
+    decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
+    likelier = np.maximum(decided["probability_a"].to_numpy(), 1 - decided["probability_a"].to_numpy())
+    likelier = np.minimum(likelier, NEARLY_CERTAIN)
+    log_odds = np.log(likelier / (1 - likelier))
+    weights = quality_gap_weights(log_odds / 2, -log_odds / 2)
+    pairs = []
+    for row, weight in zip(decided.iter_rows(named=True), weights, strict=True):
+        first, second = row["response_a"], row["response_b"]
+        accepted, rejected = (first, second) if row["probability_a"] > 0.5 else (second, first)
+        pairs.append(PreferencePair(row["prompt"], accepted, rejected, float(weight)))
+    order = generator_for(round_, "held-out pairs").permutation(len(pairs))
+    held_out = set(order[: round(settings.alignment_holdout * len(pairs))].tolist())
+    return (
+        [pair for index, pair in enumerate(pairs) if index not in held_out],
+        [pair for index, pair in enumerate(pairs) if index in held_out],
+    )
+
+
+def _why_not(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> str:
+    if accuracy_after <= accuracy_before:
+        return f"held-out accuracy went from {accuracy_before:.3f} to {accuracy_after:.3f}"
+    return f"target distance went from {distance_before:.3f} to {distance_after:.3f}"

@@ -1,0 +1,90 @@
+"""The only place where everything meets: assets, checks, jobs, sensors, schedule and resources.
+
+Belongs here: putting together. Does not belong here: anything that could be tested alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import Definitions, load_assets_from_modules
+
+from crowd_assets import rounds
+from crowd_assets.assets import (
+    candidates,
+    contributions,
+    feedback,
+    labelers,
+    procurement,
+    report,
+    seed,
+    selection,
+)
+from crowd_assets.console import plain_lines
+from resources.data_quality import DataQualityResource
+from resources.embedder import EmbedderResource
+from resources.frames import FramesResource
+from resources.inbox import InboxResource, OutboxResource
+from resources.model_store import ModelStoreResource
+from resources.settings import CrowdSettings
+from resources.step_outputs import JsonStepOutputs
+from resources.trainer import TrainerResource
+from resources.warehouse import WarehouseResource
+from sensors.failures import failure_sensor
+from sensors.feedback import inbox_sensor
+from sensors.rounds import nightly_schedule, round_sensor
+
+STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
+
+
+def build_resources(settings: CrowdSettings) -> dict[str, Any]:
+    """Every resource of the graph, from the settings."""
+    warehouse = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
+    model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
+    return {
+        "settings": settings,
+        "warehouse": warehouse,
+        "frames": FramesResource(root=str(settings.frames_path)),
+        "inbox": InboxResource(
+            warehouse=warehouse,
+            root=str(settings.inbox_path),
+            archive=str(settings.path("archive")),
+            segments=str(settings.frames_path / "raw_feedback"),
+            max_line_bytes=settings.max_line_bytes,
+            max_text_characters=settings.max_text_characters,
+        ),
+        "outbox": OutboxResource(root=str(settings.outbox_path)),
+        "data_quality": DataQualityResource(root=str(settings.path("quality")), lock_timeout_s=settings.lock_timeout_s),
+        "model_store": model_store,
+        "trainer": TrainerResource(
+            store=model_store,
+            base_model=settings.base_model or str(settings.seed_language_model_path),
+            revision=settings.base_model_revision,
+        ),
+        "embedder": EmbedderResource(
+            source=settings.embedder or str(settings.seed_classifier_path), revision=settings.embedder_revision
+        ),
+        "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
+    }
+
+
+def build_definitions(
+    settings: CrowdSettings | None = None, *, resource_overrides: Mapping[str, Any] | None = None
+) -> Definitions:
+    """The asset graph with its resources.
+
+    Args:
+        settings: Settings; read from the environment where None.
+        resource_overrides: Resources by name that take the place of those made from the settings.
+    """
+    settings = settings or CrowdSettings.from_environment()
+    return Definitions(
+        assets=load_assets_from_modules(STAGES),
+        jobs=rounds.jobs(settings.executor),
+        sensors=[inbox_sensor(), round_sensor(), failure_sensor()],
+        schedules=[nightly_schedule()],
+        loggers={"console": plain_lines},
+        resources={**build_resources(settings), **(resource_overrides or {})},
+    )
+
+
+definitions = build_definitions()

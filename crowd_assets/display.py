@@ -1,0 +1,102 @@
+"""How figures are shown in the Dagster UI and in reports: small tables and plots, with hostile text made harmless.
+
+Belongs here: rendering. Does not belong here: what is worth showing.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+from dagster import MetadataValue
+from dagster._core.definitions.metadata import MarkdownMetadataValue
+
+LONGEST_CELL = 120
+
+
+def escaped(value: Any) -> str:
+    """``value`` as text that neither Markdown nor HTML will run or break a table on."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
+    text = html.escape(text).replace("\n", " ").replace("\r", " ")
+    return "".join(f"\\{character}" if character in "\\`*_[]|!~" else character for character in text)
+
+
+def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
+    """A frame as a Markdown table."""
+    header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * frame.width
+    rows = ("| " + " | ".join(escaped("" if cell is None else cell) for cell in row) + " |" for row in frame.rows())
+    return MetadataValue.md("\n".join([header, *rows]))
+
+
+@contextmanager
+def _figure(width: float = 6.4, height: float = 3.2) -> Iterator[tuple[Any, Any]]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    yield figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the address of an image that needs no file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def plot(png: bytes) -> MarkdownMetadataValue:
+    """A PNG as metadata that the Dagster UI shows inline."""
+    return MetadataValue.md(f"![plot]({data_uri(png)})")
+
+
+def bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    axis: str,
+    errors: Sequence[float] | None = None,
+    highlighted: Callable[[str], bool] = lambda label: False,
+) -> bytes:
+    """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG."""
+    with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
+        colours = ["#2a6fdb" if highlighted(label) else "#9aa5b1" for label in labels]
+        axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
+        axes.invert_yaxis()
+        axes.set_xlabel(axis)
+        return _png(figure)
+
+
+def lines(series: dict[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> bytes:
+    """One line for each name, from (x values, y values). Returns a PNG."""
+    with _figure() as (figure, axes):
+        for name, (xs, ys) in series.items():
+            axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.2, label=name)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if 1 < len(series) <= 12:
+            axes.legend(frameon=False, fontsize="x-small", ncols=2)
+        return _png(figure)
+
+
+def scatter(
+    xs: Sequence[float], ys: Sequence[float], *, x: str, y: str, errors: Sequence[float] | None = None
+) -> bytes:
+    """Points with error bars along x. Returns a PNG."""
+    with _figure() as (figure, axes):
+        axes.errorbar(xs, ys, xerr=errors, fmt="o", markersize=4, color="#2a6fdb", ecolor="#9aa5b1", linewidth=1)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        return _png(figure)

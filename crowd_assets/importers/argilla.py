@@ -1,0 +1,295 @@
+"""Argilla 2 records: rankings and labels as preferences, texts as demonstrations.
+
+Layouts: what ``dataset.records.to_json(path)`` writes and ``dataset.records.to_list(flatten=False)`` returns
+(https://docs.argilla.io/latest/how_to_guides/import_export): a list of ``{"id", "fields", "metadata",
+"suggestions", "responses", "vectors", …}`` with ``responses`` = ``{question: [{"value", "user_id"}]}``; and what the
+server answers to ``GET /api/v1/datasets/{id}/records?include=responses``: ``{"items": [{"id", "external_id",
+"fields", "responses": [{"user_id", "status", "values": {question: {"value"}}, "updated_at"}]}]}``.
+
+The SDK's export holds neither times nor, for rankings made in the interface, the ranks: the interface stores
+``{"value", "rank"}`` in the order of the question's options and the SDK (read: 2.8.0; reported as
+https://github.com/argilla-io/argilla/issues/5712) keeps the values only. So a list of bare values is a ranking only if
+somebody says so, or if its order is not everywhere the same.
+
+Belongs here: those layouts. Does not belong here: talking to an Argilla server.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from crowd_assets.importers.records import (
+    PROMPT_FIELDS,
+    Event,
+    Record,
+    RowError,
+    Skipped,
+    demonstration,
+    find_answers,
+    find_field,
+    identifier_of,
+    in_time_order,
+    normalised,
+    preference,
+    probability_of_choice,
+    text_of,
+    ticks,
+    time_of,
+)
+from crowd_assets.importers.rows import read_rows
+
+TEXT_QUESTIONS = (
+    "answer",
+    "completion",
+    "corrected_response",
+    "correction",
+    "demonstration",
+    "response",
+    "text",
+)
+"""Names of questions whose text answers are taken for demonstrations without being told."""
+
+ANSWER_WORDS = ("response", "answer", "completion", "generation", "option", "text")
+
+
+class BareRankings(StrEnum):
+    """What a ranking without ranks means."""
+
+    AUTO = "auto"
+    BEST_FIRST = "best-first"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Which fields and questions mean what.
+
+    Attributes:
+        prompt: field with the prompt; None: the first known name (see ``records``).
+        answer_a, answer_b: fields that a label question compares; None: the first known pair.
+        labels: questions whose label is "a" or "b", "1" or "2", "both" or "none". Without being told, only the names
+            of the fields, "left", "right" and words for a tie are understood.
+        texts: questions whose answers are demonstrations.
+        bare_rankings: how to read a ranking that comes as a list of values without ranks. ``auto``: the best first,
+            unless all of the question's rankings in the file stand in one and the same order.
+    """
+
+    prompt: str | None = None
+    answer_a: str | None = None
+    answer_b: str | None = None
+    labels: Collection[str] = ()
+    texts: Collection[str] = TEXT_QUESTIONS
+    bare_rankings: BareRankings = BareRankings.AUTO
+
+
+@dataclass(frozen=True)
+class Response:
+    question: str
+    value: Any
+    user_id: str
+    submitted_at: datetime | None
+
+
+def read(source: Path, *, start: datetime, questions: Questions | None = None) -> Iterator[Record]:
+    """Preferences from rankings (one for every two answers ranked) and labels, demonstrations from texts.
+
+    Args:
+        source: ``.json`` or ``.jsonl``.
+        start: when the first response was submitted, for exports without times; then one second a response.
+        questions: which fields and questions mean what.
+
+    Raises:
+        SourceError: the file is not a JSON document.
+    """
+    yield from in_time_order(_records(source, start, questions or Questions()))
+
+
+def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Record]:
+    answered: list[tuple[int, dict[str, Any], Response]] = []
+    orders: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for row in read_rows(source):
+        if isinstance(row, Skipped):
+            yield row
+            continue
+        number, record = row
+        if not isinstance(record.get("fields"), dict):
+            yield Skipped(number, "record has no fields")
+            continue
+        there = False
+        for response in _responses(record):
+            there = True
+            if isinstance(response, RowError):
+                yield response.at(number)
+                continue
+            answered.append((number, record, response))
+            if (order := _bare_order(response.value)) is not None:
+                orders[response.question].add(order)
+        if not there:
+            yield Skipped(number, "record has no responses", f"record {record.get('id')}")
+    meaningless = {
+        question
+        for question, found in orders.items()
+        if questions.bare_rankings is BareRankings.SKIP
+        or (questions.bare_rankings is BareRankings.AUTO and len(found) == 1)
+    }
+    clock = ticks(start)
+    for number, record, response in answered:
+        submitted_at = response.submitted_at or next(clock)
+        try:
+            if response.question in meaningless and _bare_order(response.value) is not None:
+                raise RowError(
+                    "ranking without ranks: export through the server's interface, or say --bare-rankings best-first",
+                    f"question {response.question}",
+                )
+            yield from _events(record, response, submitted_at, questions)
+        except RowError as error:
+            yield error.at(number)
+
+
+def _responses(record: dict[str, Any]) -> Iterator[Response | RowError]:
+    """The responses of a record, in either layout."""
+    responses = record.get("responses")
+    if isinstance(responses, dict):
+        for question, answers in responses.items():
+            for answer in answers if isinstance(answers, list) else [answers]:
+                yield _response(question, answer, answer)
+    elif isinstance(responses, list):
+        for answer in responses:
+            values = answer.get("values") if isinstance(answer, dict) else None
+            if not isinstance(values, dict):
+                yield RowError("response has no values", answer)
+                continue
+            for question, value in values.items():
+                yield _response(question, answer, value)
+    elif responses is not None:
+        yield RowError("responses are neither an object nor a list", responses)
+
+
+def _response(question: str, answer: object, value: object) -> Response | RowError:
+    try:
+        if not isinstance(answer, dict) or not isinstance(value, dict):
+            raise RowError("response is not an object", answer)
+        status = answer.get("status")
+        if status not in (None, "submitted"):
+            raise RowError(f"response is {status}" if status in ("draft", "discarded") else "status is unknown", status)
+        changed_at = answer.get("updated_at") or answer.get("inserted_at")
+        return Response(
+            question,
+            value.get("value"),
+            f"argilla-{identifier_of(answer.get('user_id'), 'user_id')}",
+            None if changed_at is None else _server_time(changed_at),
+        )
+    except RowError as error:
+        return error
+
+
+def _server_time(value: object) -> datetime:
+    """The server writes UTC and leaves the zone out."""
+    if isinstance(value, str) and re.fullmatch(r"[\d-]+T[\d:.]+", value):
+        value += "+00:00"
+    return time_of(value, "updated_at")
+
+
+def _bare_order(value: object) -> tuple[str, ...] | None:
+    """The order of a ranking without ranks: names, or names whose rank is null; None for anything else."""
+    if not isinstance(value, list) or not value:
+        return None
+    names = []
+    for item in value:
+        name = item.get("value") if isinstance(item, dict) and item.get("rank") is None else item
+        if not isinstance(name, str):
+            return None
+        names.append(name)
+    return tuple(names)
+
+
+def _events(
+    record: dict[str, Any], response: Response, submitted_at: datetime, questions: Questions
+) -> Iterator[Event]:
+    fields: dict[str, Any] = record["fields"]
+    value = response.value
+    if isinstance(value, list):
+        ranks = _ranks(value, fields)
+    elif isinstance(value, str) and response.question in questions.texts:
+        prompt = text_of(fields[find_field(fields, questions.prompt, PROMPT_FIELDS, "the prompt")], "prompt")
+        yield demonstration(response.user_id, prompt, text_of(value, response.question), submitted_at)
+        return
+    elif isinstance(value, str):
+        ranks = _label_ranks(value, response.question, fields, questions)
+    else:
+        raise RowError("response is neither a ranking, a label nor a text", value)
+    # The order of the record's fields, so that every labeler's report on a pair speaks of the same A.
+    compared = [name for name in fields if name in ranks]
+    prompts = [name for name in PROMPT_FIELDS if name not in compared]
+    prompt = text_of(fields[find_field(fields, questions.prompt, prompts, "the prompt")], "prompt")
+    # The server's own id is "id" to the server and "_server_id" to the SDK; both know the user's one.
+    record_id = identifier_of(record.get("external_id") or record.get("id"), "record id")
+    for name_a, name_b in combinations(compared, 2):
+        better = ranks[name_b] - ranks[name_a]
+        yield preference(
+            response.user_id,
+            f"argilla-{record_id}-{name_a}-{name_b}",
+            prompt,
+            text_of(fields[name_a], name_a),
+            text_of(fields[name_b], name_b),
+            0.5 if better == 0 else float(better > 0),
+            submitted_at,
+            question=response.question,
+        )
+
+
+def _ranks(ranking: list[Any], fields: dict[str, Any]) -> dict[str, int]:
+    """Rank by field, the smallest the best, from ``[{"value", "rank"}, …]`` or from names, the best first."""
+    ranks: dict[str, int] = {}
+    order = _bare_order(ranking)
+    items = ranking if order is None else [{"value": name, "rank": rank} for rank, name in enumerate(order, start=1)]
+    for item in items:
+        name, rank = (item.get("value"), item.get("rank")) if isinstance(item, dict) else (item, None)
+        if not isinstance(name, str) or isinstance(rank, bool) or not isinstance(rank, int):
+            raise RowError("ranking is neither names nor names with ranks", item)
+        field = _answer_field(name, fields)
+        if field in ranks:
+            raise RowError("ranking names an answer twice", name)
+        ranks[field] = rank
+    if len(ranks) < 2:
+        raise RowError("ranking of fewer than two answers", ranking)
+    return ranks
+
+
+def _label_ranks(label: str, question: str, fields: dict[str, Any], questions: Questions) -> dict[str, int]:
+    """The same for a label question on two answers, whose label names a field, A or B, left or right, or a tie."""
+    try:
+        name_a, name_b = find_answers(fields, questions.answer_a, questions.answer_b)
+    except RowError:
+        if questions.answer_a is not None:
+            raise
+        raise RowError(
+            "neither two answers to compare nor a known text question: name the fields or the question", question
+        ) from None
+    if normalised(label) in (normalised(name_a), normalised(name_b)):
+        probability_a: float | None = float(normalised(label) == normalised(name_a))
+    else:
+        probability_a = probability_of_choice(label, known=question in questions.labels)
+    if probability_a is None:
+        raise RowError(
+            "label names none of the answers: if it does, name its question with --label-question",
+            f"question {question}: {label}",
+        )
+    return {name_a: round(2 * (1 - probability_a)), name_b: 1}
+
+
+def _answer_field(name: str, fields: dict[str, Any]) -> str:
+    """The field that a ranking's option stands for: of the same name, or "Response 2" for the option "2"."""
+    if name in fields:
+        return name
+    wanted = {normalised(name), *(word + normalised(name) for word in ANSWER_WORDS)}
+    found = [field for field in fields if normalised(field) in wanted]
+    if len(found) != 1:
+        raise RowError("ranking names no field of the record", f"{name}; fields: {', '.join(fields)}")
+    return found[0]

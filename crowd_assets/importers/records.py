@@ -1,0 +1,355 @@
+"""What an importer yields, and how its events are made.
+
+Belongs here: the types every format module speaks, the builders of the four event kinds' rows and the small
+conversions they share. Does not belong here: files (see ``rows`` and ``writer``) and any one tool's layout.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from resources.feedback import IDENTIFIER
+
+Event = dict[str, Any]
+
+DEFAULT_START = "2026-01-01T00:00:00+00:00"
+
+# Field names that labeling projects use for what was asked, in the order in which they are looked for.
+PROMPT_FIELDS = ("prompt", "instruction", "question", "input", "context", "text")
+
+# The same for the two answers of a comparison: first the one shown left (A), then the one shown right (B).
+ANSWER_FIELD_PAIRS = (
+    ("response_a", "response_b"),
+    ("answer_a", "answer_b"),
+    ("response1", "response2"),
+    ("response_1", "response_2"),
+    ("answer1", "answer2"),
+    ("answer_1", "answer_2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("left", "right"),
+    ("a", "b"),
+)
+
+# Labels that can mean nothing but which of two answers is better, normalised.
+CLEAR_CHOICES = {"left": 1.0, "right": 0.0, **dict.fromkeys(("equal", "tie", "same", "draw"), 0.5)}
+
+# Labels that mean it where the question is known to ask for it. A category called "none" or a rating of "1" does not.
+KNOWN_CHOICES = {
+    **CLEAR_CHOICES,
+    **dict.fromkeys(("a", "1", "first"), 1.0),
+    **dict.fromkeys(("b", "2", "second"), 0.0),
+    **dict.fromkeys(("both", "neither", "none"), 0.5),
+}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row, or a part of one, that became no event.
+
+    Attributes:
+        row: line or row number in the source, from 1.
+        reason: the same words for the same cause: the report counts by it.
+        detail: what was found in this row, shortened.
+    """
+
+    row: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about the whole source that a person who imports it wants to know."""
+
+    text: str
+
+
+Record = Event | Skipped | Note
+
+
+class RowError(Exception):
+    """A row cannot become an event. The importer turns it into a ``Skipped`` and goes on."""
+
+    def __init__(self, reason: str, detail: object = ""):
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = excerpt(detail)
+
+    def at(self, row: int) -> Skipped:
+        return Skipped(row, self.reason, self.detail)
+
+
+class SourceError(Exception):
+    """The source as a whole, or an option, cannot be used: nothing is written. The message says what to do."""
+
+
+def excerpt(value: object, length: int = 80) -> str:
+    """The beginning of a value, on one line, for a report."""
+    words = value if isinstance(value, str) else repr(value)
+    words = " ".join(words[: 4 * length].split())
+    return words if len(words) <= length else words[: length - 1] + "…"
+
+
+def text_of(value: object, field: str) -> str:
+    """The text of a field: a string, or chat messages (a list of ``{"role", "content"}``).
+
+    One message is its content; several are written as ``role: content``, one paragraph each.
+
+    Raises:
+        RowError: there is no text in it, or it is of another type.
+    """
+    if value is None:
+        raise RowError(f"no {field}")
+    if isinstance(value, list):
+        messages = [(_role_of(message, field), _content_of(message, field)) for message in value]
+        if len(messages) == 1:
+            value = messages[0][1]
+        else:
+            value = "\n\n".join(f"{role}: {content}" for role, content in messages)
+    if not isinstance(value, str):
+        raise RowError(f"{field} is not text", value)
+    if not value.strip():
+        raise RowError(f"{field} is empty")
+    return value
+
+
+def _role_of(message: object, field: str) -> str:
+    role = message.get("role") if isinstance(message, dict) else None
+    if not isinstance(role, str):
+        raise RowError(f"{field} is not a list of chat messages", message)
+    return role
+
+
+def _content_of(message: Any, field: str) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    if not isinstance(content, str) or not content.strip():
+        raise RowError(f"{field} has a chat message without text", message)
+    return content
+
+
+def number_of(value: object, field: str) -> float:
+    """A finite number, given as a number or as digits.
+
+    Raises:
+        RowError: it is neither.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise RowError(f"{field} is not a number", value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise RowError(f"{field} is not a number", value) from None
+    if not math.isfinite(number):
+        raise RowError(f"{field} is not finite", value)
+    return number
+
+
+def identifier_of(value: object, field: str) -> str:
+    """A name or a number that identifies something, as text.
+
+    Raises:
+        RowError: it is empty or of another type.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise RowError(f"no {field}" if value is None else f"{field} is not a name", value)
+    try:
+        name = str(value).strip()
+    except ValueError:  # an integer of more digits than Python is willing to print
+        raise RowError(f"{field} is not a name") from None
+    if not name:
+        raise RowError(f"no {field}")
+    return name
+
+
+def time_of(value: object, field: str) -> datetime:
+    """A point in time with a zone, from ISO 8601 text or a datetime, in UTC.
+
+    Raises:
+        RowError: it is neither, or the zone is missing.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise RowError(f"{field} is not an ISO 8601 time", value) from None
+    if not isinstance(value, datetime):
+        raise RowError(f"no {field}" if value is None else f"{field} is not a time", value)
+    if value.tzinfo is None:
+        raise RowError(f"{field} has no time zone", value.isoformat())
+    # The first and the last year of the calendar leave no room for another zone or the next second.
+    if not 1 < value.year < 9999:
+        raise RowError(f"{field} is out of range", value.isoformat())
+    return value.astimezone(UTC)
+
+
+def start_of(option: str) -> datetime:
+    """The ``--start`` option as a time.
+
+    Raises:
+        SourceError: it is no time with a zone.
+    """
+    try:
+        return time_of(option, "--start")
+    except RowError as error:
+        raise SourceError(
+            f"--start {option!r}: {error.reason}; write it like {DEFAULT_START} (date, time, zone)"
+        ) from None
+
+
+def ticks(start: datetime) -> Iterator[datetime]:
+    """Increasing times, one second apart, for sources that do not say when something was submitted."""
+    second = timedelta(seconds=1)
+    now = start
+    while True:
+        yield now
+        now += second
+
+
+def digest(*parts: str, size: int = 12) -> str:
+    """A short name made from content: BLAKE2b, hexadecimal. No two lists of parts run together into one."""
+    content = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        content.update(len(data).to_bytes(8, "little"))
+        content.update(data)
+    return content.hexdigest()
+
+
+def positions(seed: int, prompt: str, one: str, other: str) -> tuple[str, str]:
+    """Which of two answers stands at A and which at B: a coin that knows the two texts, not who won.
+
+    The same pair lands the same way round whenever it comes and in whichever order it is given, so that the reports
+    of several labelers on it speak of the same A.
+    """
+    first, second = sorted((one, other))
+    heads = int(digest(str(seed), prompt, first, second), 16) % 2 == 0
+    return (first, second) if heads else (second, first)
+
+
+def named(name: str) -> str:
+    """The name as feedback allows identifiers: one that has other characters, or too many, keeps what it may and gets
+    a hash of the whole, so that different names stay different.
+    """
+    if IDENTIFIER.fullmatch(name):
+        return name
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:64].strip('-') or 'id'}-{digest(name, size=8)}"
+
+
+def demonstration(contributor_id: str, prompt: str, response: str, submitted_at: datetime, **payload: object) -> Event:
+    return {
+        "kind": "demonstration",
+        "contributor_id": named(contributor_id),
+        "prompt": prompt,
+        "response": response,
+        "submitted_at": submitted_at.isoformat(),
+        **_present(payload),
+    }
+
+
+def preference(
+    contributor_id: str,
+    comparison_id: str,
+    prompt: str,
+    response_a: str,
+    response_b: str,
+    probability_a: float,
+    submitted_at: datetime,
+    **payload: object,
+) -> Event:
+    return {
+        "kind": "preference",
+        "contributor_id": named(contributor_id),
+        "comparison_id": named(comparison_id),
+        "prompt": prompt,
+        "response_a": response_a,
+        "response_b": response_b,
+        "probability_a": probability_a,
+        "submitted_at": submitted_at.isoformat(),
+        **_present(payload),
+    }
+
+
+def outcome(comparison_id: str, preferred_a: float, submitted_at: datetime, **payload: object) -> Event:
+    return {
+        "kind": "outcome",
+        "comparison_id": named(comparison_id),
+        "preferred_a": preferred_a,
+        "submitted_at": submitted_at.isoformat(),
+        **_present(payload),
+    }
+
+
+def _present(payload: dict[str, object]) -> Event:
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def in_time_order(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records with events by time; an outcome after the judgements of its second. Holds all of them."""
+    events: list[Event] = []
+    for record in records:
+        if isinstance(record, dict):
+            events.append(record)
+        else:
+            yield record
+    yield from sorted(events, key=lambda event: (time_key(event), event["kind"] == "outcome"))
+
+
+def time_key(event: Event) -> datetime:
+    return datetime.fromisoformat(event["submitted_at"])
+
+
+def find_field(fields: dict[str, Any], wanted: str | None, candidates: Sequence[str], what: str) -> str:
+    """The name of the field that holds ``what``: the one the user names, or the first known name present.
+
+    Raises:
+        RowError: there is none.
+    """
+    if wanted is not None:
+        if wanted not in fields:
+            raise RowError(f"no field {wanted!r}", f"fields: {', '.join(map(str, fields))}")
+        return wanted
+    for name in candidates:
+        if name in fields:
+            return name
+    raise RowError(f"no field known as {what}: name it with an option", f"fields: {', '.join(map(str, fields))}")
+
+
+def find_answers(fields: dict[str, Any], field_a: str | None, field_b: str | None) -> tuple[str, str]:
+    """The names of the two fields that are compared, A (left) first.
+
+    Raises:
+        RowError: they are not named and none of the known pairs is there.
+    """
+    if field_a is not None and field_b is not None:
+        return find_field(fields, field_a, (), "answer A"), find_field(fields, field_b, (), "answer B")
+    for name_a, name_b in ANSWER_FIELD_PAIRS:
+        if name_a in fields and name_b in fields:
+            return name_a, name_b
+    raise RowError(
+        "no two fields known as the answers: name them with --field-a and --field-b",
+        f"fields: {', '.join(map(str, fields))}",
+    )
+
+
+def normalised(choice: str) -> str:
+    """A label as people write it, reduced to its letters and digits in lower case."""
+    return "".join(character for character in choice.lower() if character.isalnum())
+
+
+def probability_of_choice(choice: str, known: bool) -> float | None:
+    """1 where A is preferred, 0 where B is, ½ for neither; None where the label says none of these.
+
+    Args:
+        choice: the label as ticked.
+        known: whether the question is known to ask which answer is better.
+    """
+    return (KNOWN_CHOICES if known else CLEAR_CHOICES).get(normalised(choice))

@@ -1,0 +1,154 @@
+"""Events into feedback files that a watching reader never sees half written.
+
+Belongs here: naming, splitting, renaming and the report of an import. Does not belong here: what an event is (see
+``records``) and whether it is accepted (``resources.feedback``).
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from crowd_assets.importers.records import Note, Record, Skipped, SourceError
+
+LINES_PER_FILE = 100_000
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        events: number of events by kind.
+        contributors: number of distinct contributor ids.
+        files: feedback files, in the order of their events.
+        skipped: number of skipped rows by reason.
+        skipped_file: where the skipped rows are listed; None where there are none.
+        notes: remarks on the source as a whole.
+    """
+
+    events: Counter[str] = field(default_factory=Counter)
+    contributors: int = 0
+    files: list[Path] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    skipped_file: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report as a person reads it; the last line is the sum."""
+        lines = [*self.notes]
+        lines += [f"skipped {number:,} × {reason}" for reason, number in self.skipped.most_common()]
+        kinds = ", ".join(f"{number:,} {kind}s" for kind, number in sorted(self.events.items())) or "no events"
+        places = f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
+        if self.files:
+            places += f" ({', '.join(map(str, self.files))})"
+        rows = f"{self.skipped.total():,} rows skipped"
+        if self.skipped_file is not None:
+            rows += f" (listed in {self.skipped_file})"
+        lines.append(f"wrote {kinds} of {self.contributors:,} contributors to {places}; {rows}")
+        return lines
+
+
+def write_feedback(
+    records: Iterable[Record], out: Path, name: str, lines_per_file: int = LINES_PER_FILE
+) -> ImportReport:
+    """Write events as ``NAME.jsonl`` (``NAME-0001.jsonl``, … where there are more lines than go into one file).
+
+    Every part is ``*.jsonl.tmp`` until all of them are complete, then they are renamed in order: an import that fails
+    half-way leaves nothing behind, and an outcome is never there before its judgements. Skipped rows go to
+    ``NAME.skipped.txt``, one JSON object a line: the inbox picks up neither ``.tmp`` nor ``.txt``.
+
+    Args:
+        records: events, skipped rows and notes, in any order.
+        out: folder, made if it does not exist.
+        name: beginning of the file names.
+        lines_per_file: most events in one file.
+
+    Raises:
+        SourceError: a file of that name is there already, or the source turned out to be unusable.
+    """
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise SourceError(f"--name {name!r}: use letters, digits, '-', '_' and '.' only")
+    out.mkdir(parents=True, exist_ok=True)
+    if taken := _taken(out, name):
+        raise SourceError(f"{taken} exists already: choose another --name, or remove it if it was not taken in yet")
+    report = ImportReport()
+    contributors: set[str] = set()
+    parts: list[Path] = []
+    skipped_part = out / f"{name}.skipped.txt.tmp"
+    try:
+        with ExitStack() as open_files:
+            part: TextIO | None = None
+            skipped: TextIO | None = None
+            for record in records:
+                if isinstance(record, Note):
+                    report.notes.append(record.text)
+                elif isinstance(record, Skipped):
+                    if skipped is None:
+                        skipped = open_files.enter_context(_open(skipped_part))
+                    entry = {"row": record.row, "reason": record.reason, "detail": record.detail}
+                    skipped.write(_json_line(entry))
+                    report.skipped[record.reason] += 1
+                else:
+                    if part is None or report.events.total() % lines_per_file == 0:
+                        if part is not None:
+                            _close(part)
+                        parts.append(out / f"{name}-{len(parts) + 1:04d}.jsonl.tmp")
+                        part = open_files.enter_context(_open(parts[-1]))
+                    part.write(_json_line(record))
+                    report.events[record["kind"]] += 1
+                    if "contributor_id" in record:
+                        contributors.add(record["contributor_id"])
+            for file in (part, skipped):
+                if file is not None:
+                    _close(file)
+        report.contributors = len(contributors)
+        if report.skipped:
+            report.skipped_file = out / f"{name}.skipped.txt"
+            os.replace(skipped_part, report.skipped_file)
+        for part_path in parts:
+            target = out / f"{name}.jsonl" if len(parts) == 1 else part_path.with_suffix("")
+            os.replace(part_path, target)
+            report.files.append(target)
+    finally:
+        for leftover in (*parts, skipped_part):
+            leftover.unlink(missing_ok=True)
+    return report
+
+
+def _taken(out: Path, name: str) -> Path | None:
+    several = re.compile(re.escape(name) + r"(-\d{4,})?\.jsonl")
+    return next((path for path in sorted(out.glob("*.jsonl")) if several.fullmatch(path.name)), None)
+
+
+def _open(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _close(file: TextIO) -> None:
+    """Onto the disk before the rename: a power cut must not leave a complete name on an empty file."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+
+
+def _json_line(record: dict[str, Any]) -> str:
+    return json.dumps(_valid_unicode(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _valid_unicode(value: Any) -> Any:
+    """The value with every half of a surrogate pair, which UTF-8 cannot write, as U+FFFD."""
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_valid_unicode(key): _valid_unicode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_valid_unicode(item) for item in value]
+    return value

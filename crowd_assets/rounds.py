@@ -1,0 +1,65 @@
+"""The rounds partition, the jobs that run a round, and the random numbers of a round.
+
+Belongs here: what every stage shares about "which round". Does not belong here: claims (see ``resources.rounds``).
+"""
+
+import zlib
+
+import numpy as np
+from dagster import (
+    AssetSelection,
+    DynamicPartitionsDefinition,
+    define_asset_job,
+    in_process_executor,
+    multiprocess_executor,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from resources.rounds import Round
+from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
+
+rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
+
+SEED_JOB = "seed_models"
+
+
+def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
+    """The three jobs: ingest the inbox, run one round, build the seed models.
+
+    Args:
+        executor: ``in_process`` or ``multiprocess``, for the steps of a round.
+    """
+    ingestion = AssetSelection.assets("raw_feedback")
+    seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
+    experiments = AssetSelection.groups("experiments")
+    return [
+        define_asset_job(
+            INGESTION_JOB,
+            selection=ingestion,
+            executor_def=in_process_executor,
+            description="Take every complete file of the inbox in: each event once, each bad line with its reason.",
+        ),
+        define_asset_job(
+            ROUND_JOB,
+            selection=AssetSelection.all() - ingestion - experiments,
+            partitions_def=rounds_partition,
+            executor_def=in_process_executor if executor == "in_process" else multiprocess_executor,
+            description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
+        ),
+        define_asset_job(
+            SEED_JOB,
+            selection=seeds,
+            executor_def=in_process_executor,
+            description="Build the embedded language model and classifier, where they are not there yet.",
+        ),
+    ]
+
+
+def seed_for(round_: Round, purpose: str) -> int:
+    """The seed of one purpose in one round, in [0, 2³²)."""
+    return int(np.random.SeedSequence([round_.seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
+
+
+def generator_for(round_: Round, purpose: str) -> np.random.Generator:
+    """A generator of its own for one purpose in one round: no stage's draws shift another's."""
+    return np.random.default_rng(seed_for(round_, purpose))

@@ -1,0 +1,229 @@
+"""A crowd whose truth is known: contributors of every kind, who write the files that real people's tools would.
+
+Belongs here: who they are, what they know and how they behave. Does not belong here: the forum's sentences
+(see ``forum``), and anything that looks at a round's results to decide what is true.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crowd_assets.simulation import forum
+
+DEMONSTRATORS = {"careful": 10, "sloppy": 4, "off_topic": 4, "spammer": 3, "adversary": 3}
+LABELERS = {"accurate": 5, "biased": 2, "strategic": 2, "absent": 1}
+SELLERS = {"honest": 6, "overclaiming": 2}
+MISREPORTING = ("biased", "strategic")
+
+DEMONSTRATIONS = 12  # a contributor and round
+GOLD_COMPARISONS = 32  # a round, with known outcomes
+LOTS = 12  # a round
+TASKS_WITH_OUTCOME = 0.5  # share of bought comparisons whose outcome end users realise
+BROKEN_LINES = ('{"kind": "demonstration", "contributor_id":', '{"kind": "opinion"}', "not JSON at all")
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One contributor and the truth about them: ``cost`` in credits an answer, ``skill`` the share of their answers
+    that are on target."""
+
+    contributor_id: str
+    role: str
+    kind: str
+    cost: float = 0.0
+    skill: float = 0.0
+
+
+class SimulatedCrowd:
+    """Contributors who want, or do not want, a model that writes in one mood.
+
+    Args:
+        mood: The mood that the platform asks for, one of ``forum.MOODS``.
+        seed: Decides who is who and everything they do; round ``n`` depends on the seed and ``n`` only.
+
+    Raises:
+        ValueError: the forum has no such mood.
+    """
+
+    def __init__(self, mood: str, seed: int) -> None:
+        if mood not in forum.MOODS:
+            raise ValueError(f"the simulated crowd knows no mood {mood!r}; choose one of {', '.join(forum.MOODS)}.")
+        self.mood = mood
+        self.seed = seed
+        self.people = list(_people(np.random.default_rng([seed, 0])))
+
+    def truth(self) -> dict[str, dict[str, Any]]:
+        """The truth about every contributor, by id."""
+        return {person.contributor_id: asdict(person) for person in self.people}
+
+    def write_feedback(self, round_no: int, inbox: Path, tasks: list[dict[str, Any]]) -> list[Path]:
+        """Write what the crowd sends before round ``round_no`` into ``inbox``; some lines are broken, as some always are.
+
+        Args:
+            tasks: Comparison tasks that the platform published after the round before.
+
+        Returns:
+            The files, complete under their final names.
+        """
+        rng = np.random.default_rng([self.seed, round_no])
+        batches = {
+            "demonstrations": list(self._demonstrations(rng)),
+            "judgements": list(self._judgements(round_no, rng, tasks)),
+            "bids": [bid for bid, _ in self._bids(round_no)],
+        }
+        inbox.mkdir(parents=True, exist_ok=True)
+        files = []
+        start = FIRST_DAY + timedelta(days=round_no)
+        for name, events in batches.items():
+            lines = [
+                json.dumps({**event, "submitted_at": (start + timedelta(seconds=number)).isoformat()})
+                for number, event in enumerate(events)
+            ]
+            if name == "demonstrations":
+                lines += BROKEN_LINES
+            path = inbox / f"round-{round_no}-{name}.jsonl"
+            unfinished = path.with_name(path.name + ".tmp")
+            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            unfinished.rename(path)
+            files.append(path)
+            start += timedelta(hours=1)
+        return files
+
+    def _of(self, role: str) -> list[Person]:
+        return [person for person in self.people if person.role == role]
+
+    def _demonstrations(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        for person in self._of("demonstrator"):
+            spam = forum.spam_text(rng)
+            for _ in range(DEMONSTRATIONS):
+                prompt, response = self._demonstration(person.kind, spam, rng)
+                yield {
+                    "kind": "demonstration",
+                    "contributor_id": person.contributor_id,
+                    "prompt": prompt,
+                    "response": response,
+                }
+
+    def _demonstration(self, kind: str, spam: str, rng: np.random.Generator) -> tuple[str, str]:
+        if kind == "spammer":
+            return self._comment(self.mood, rng)[0], spam
+        if kind == "off_topic":
+            return self._comment(self.mood, rng)[0], forum.off_topic_text(rng)
+        if kind == "adversary":
+            return self._comment(forum.OPPOSITE[self.mood], rng)
+        if kind == "careful" or rng.random() < 0.5:
+            prompt, response = self._comment(self.mood, rng)
+        else:
+            prompt, response = self._comment(self._other_mood(rng), rng)
+        return prompt, forum.misspell(response, rng) if kind == "sloppy" else response
+
+    def _judgements(
+        self, round_no: int, rng: np.random.Generator, tasks: list[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Reports on gold items and on the tasks bought last round, and afterwards the outcomes realised."""
+        moods = {bid["response"]: mood for bid, mood in self._bids(round_no - 1)}
+        sold = ({**task, "truth": self._truth(task, moods), "gold": False} for task in tasks)
+        outcomes = []
+        for comparison in [*self._gold(round_no, rng), *sold]:
+            truth = comparison["truth"]
+            shown = {name: comparison[name] for name in ("comparison_id", "prompt", "response_a", "response_b")}
+            for person in self._of("labeler"):
+                report = _report(person.kind, truth, rng)
+                if report is not None:
+                    yield {
+                        "kind": "preference",
+                        "contributor_id": person.contributor_id,
+                        **shown,
+                        "probability_a": round(report, 4),
+                    }
+            if comparison["gold"] or rng.random() < TASKS_WITH_OUTCOME:
+                preferred = 0.5 if truth == 0.5 else float(truth > 0.5)
+                outcomes.append(
+                    {"kind": "outcome", "comparison_id": comparison["comparison_id"], "preferred_a": preferred}
+                )
+        yield from outcomes
+
+    def _gold(self, round_no: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        for number in range(GOLD_COMPARISONS):
+            prompt, good = self._comment(self.mood, rng)
+            _, other = self._comment(self._other_mood(rng), rng)
+            first_is_good = bool(rng.random() < 0.5)
+            yield {
+                "comparison_id": f"gold-{round_no}-{number}",
+                "prompt": prompt,
+                "response_a": good if first_is_good else other,
+                "response_b": other if first_is_good else good,
+                "truth": 0.95 if first_is_good else 0.05,
+                "gold": True,
+            }
+
+    def _truth(self, task: dict[str, Any], moods: dict[str, str]) -> float:
+        """Probability that end users prefer answer A of a bought pair, from the moods its answers were written in."""
+        on_target = [moods.get(task[name]) == self.mood for name in ("response_a", "response_b")]
+        return 0.5 + 0.45 * (int(on_target[0]) - int(on_target[1]))
+
+    def _bids(self, round_no: int) -> Iterator[tuple[dict[str, Any], str]]:
+        """The bids of a round, each with the mood that its answer was written in: the same whenever it is asked."""
+        rng = np.random.default_rng([self.seed, round_no, 1])
+        for number in range(LOTS):
+            prompt, _ = self._comment(self.mood, rng)
+            for person in self._of("seller"):
+                mood = self.mood if rng.random() < person.skill else self._other_mood(rng)
+                cost = person.cost * rng.uniform(0.8, 1.2)
+                claimed = 1.0 if person.kind == "overclaiming" else person.skill
+                bid = {
+                    "kind": "bid",
+                    "contributor_id": person.contributor_id,
+                    "lot_id": f"lot-{round_no}-{number}",
+                    "prompt": prompt,
+                    "response": self._comment(mood, rng)[1],
+                    "asked_price": str(Decimal(str(round(cost, 4)))),
+                    "claimed_quality": round(claimed, 4),
+                }
+                yield bid, mood
+
+    def _comment(self, mood: str, rng: np.random.Generator) -> tuple[str, str]:
+        comment = forum.write_comment(mood, forum.TOPICS[int(rng.integers(len(forum.TOPICS)))], rng)
+        return comment.prompt, comment.response
+
+    def _other_mood(self, rng: np.random.Generator) -> str:
+        others = [mood for mood in forum.MOODS if mood != self.mood]
+        return others[int(rng.integers(len(others)))]
+
+
+def _people(rng: np.random.Generator) -> Iterator[Person]:
+    """Everybody, with ids that say nothing about their kind."""
+    for role, kinds in (("demonstrator", DEMONSTRATORS), ("labeler", LABELERS), ("seller", SELLERS)):
+        drawn = [kind for kind, count in kinds.items() for _ in range(count)]
+        for number, position in enumerate(rng.permutation(len(drawn)), start=1):
+            kind = drawn[int(position)]
+            selling = role == "seller"
+            skill = (
+                float(rng.uniform(0.3, 0.5) if kind == "overclaiming" else rng.uniform(0.7, 0.95)) if selling else 0.0
+            )
+            yield Person(
+                contributor_id=f"{role}-{number:02d}",
+                role=role,
+                kind=kind,
+                cost=float(rng.uniform(0.1, 0.4)) if selling else 0.0,
+                skill=skill,
+            )
+
+
+def _report(kind: str, truth: float, rng: np.random.Generator) -> float | None:
+    """The probability that a labeler of one kind reports for answer A, None where they do not report."""
+    belief = float(np.clip(truth + rng.normal(0, 0.05), 0, 1))
+    if kind == "absent":
+        return belief if rng.random() < 0.1 else None
+    if kind == "biased":
+        return float(np.clip(belief + 0.4, 0, 1))  # leans towards the answer shown first
+    if kind == "strategic":
+        return float(rng.random() < 0.5)  # steers: certain of whichever answer serves them
+    return belief

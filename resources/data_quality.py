@@ -1,0 +1,123 @@
+"""Data quality: Great Expectations behind one resource, with Data Docs that keep a page a round.
+
+Belongs here: the context, running a suite on a frame, what it found. Does not belong here: the suites themselves and
+what follows from a finding (see ``crowd_assets.quality``).
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dagster import ConfigurableResource
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found in one frame.
+
+    Attributes:
+        suite: Name of the suite: a kind of feedback.
+        expectation: What was expected, in words.
+        severity: ``critical`` or ``warning``.
+        success: Whether every row, or the frame, met it.
+        failing_ids: ``event_id`` of the rows that did not.
+    """
+
+    suite: str
+    expectation: str
+    severity: str
+    success: bool
+    failing_ids: tuple[str, ...]
+
+
+class QualityBusyError(TimeoutError):
+    """The Great Expectations context was not free in time."""
+
+
+class DataQualityResource(ConfigurableResource):
+    """A Great Expectations file context under ``root``; one process at a time, as two would break it."""
+
+    root: str = Field(description="Local folder of the context and its Data Docs.")
+    lock_timeout_s: float = Field(default=120.0, description="Longest wait for the context, in seconds.")
+
+    @property
+    def data_docs(self) -> Path:
+        """The front page of the Data Docs."""
+        return Path(self.root, "gx", "uncommitted", "data_docs", "local_site", "index.html")
+
+    def validate(
+        self, frames: dict[str, pl.DataFrame], suites: dict[str, Sequence[Any]], run_name: str
+    ) -> list[Finding]:
+        """Run each suite on the frame of its name and add the results to the Data Docs.
+
+        Args:
+            frames: Frames by suite name, each with a column ``event_id``.
+            suites: Expectations by suite name; each has a ``description`` in words.
+            run_name: Round id, under which the Data Docs show the run.
+
+        Raises:
+            QualityBusyError: another process held the context too long.
+            RuntimeError: an expectation could not be computed.
+        """
+        import great_expectations as gx
+
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        try:
+            with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
+                return [
+                    finding
+                    for name, frame in frames.items()
+                    for finding in self._run(name, frame, suites[name], run_name)
+                ]
+        except Timeout:
+            raise QualityBusyError(
+                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
+            ) from None
+
+
+def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run_name: str) -> list[Finding]:
+    import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    source = context.data_sources.add_or_update_pandas("feedback")
+    batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe("round")
+    suite = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=list(expectations)))
+    validation = context.validation_definitions.add_or_update(
+        gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    )
+    checkpoint = context.checkpoints.add_or_update(
+        gx.Checkpoint(
+            name=name,
+            validation_definitions=[validation],
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["event_id"]},
+        )
+    )
+    outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=RunIdentifier(run_name=run_name))
+    (result,) = outcome.run_results.values()
+    return [_finding(name, each) for each in result.results]
+
+
+def _finding(suite: str, result: Any) -> Finding:
+    problem = [each["exception_message"] for each in _exceptions(result.exception_info) if each["raised_exception"]]
+    if problem:
+        raise RuntimeError(f"{suite}: {result.expectation_config.description}: {problem[0]}")
+    rows = result.result.get("unexpected_index_list") or []
+    return Finding(
+        suite=suite,
+        expectation=str(result.expectation_config.description),
+        severity=str(getattr(result.expectation_config.severity, "value", result.expectation_config.severity)),
+        success=bool(result.success),
+        failing_ids=tuple(str(row["event_id"]) for row in rows),
+    )
+
+
+def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Great Expectations gives one dictionary, or one for each metric."""
+    return [info] if "raised_exception" in info else list(info.values())

@@ -1,0 +1,185 @@
+"""The model store: adapters and models as directories named by the hash of their content, each with a model card.
+
+A stored model is a PEFT adapter whose ``parent`` is another stored model, or none: then its parent is the root, the
+base model of the settings. A candidate, a selected and an aligned model are all of that form, so a lineage is a chain
+of adapters down to the root.
+
+Belongs here: putting, finding and checking directories, and their cards. Does not belong here: loading weights
+(see ``training.loading``).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dagster import ConfigurableResource
+from pydantic import Field
+from upath import UPath
+
+from resources.storage import is_local, write_text_atomically
+
+CARD = "card.json"
+README = "README.md"
+NOT_HASHED = {CARD, README}
+STORED_SUFFIXES = {".safetensors", ".json", ".txt", ".md", ".jinja", ".model"}
+
+
+class DamagedModelError(RuntimeError):
+    """A stored model whose files do not hash to its name."""
+
+
+class ModelStoreResource(ConfigurableResource):
+    """Models at ``<root>/<hash>/``, written whole or not at all."""
+
+    root: str = Field(description="Folder or URI of the model store.")
+    cache: str = Field(description="Local folder where models of a remote store are kept while used.")
+
+    def put(self, directory: Path, card: dict[str, Any]) -> str:
+        """Store the files of ``directory`` under their hash and write the card beside them.
+
+        Args:
+            directory: Files with safe suffixes only: safetensors, JSON and text.
+            card: What the model is: round_id, role, parent, and whatever a reader should know. JSON values.
+
+        Returns:
+            The hash, 40 hexadecimal digits. The same files have the same hash and are stored once.
+
+        Raises:
+            ValueError: a file's suffix is not one the store keeps.
+        """
+        files = _files(directory)
+        for name in files:
+            if Path(name).suffix not in STORED_SUFFIXES:
+                raise ValueError(
+                    f"{directory}/{name}: the model store keeps {', '.join(sorted(STORED_SUFFIXES))} only."
+                )
+        model = _hash(files)
+        target = UPath(self.root, model)
+        if not (target / CARD).exists():
+            if is_local(target):
+                _copy_by_rename(files, target)
+            else:
+                for name, path in sorted(files.items()):
+                    (target / name).write_bytes(path.read_bytes())
+        self.write_card(model, card)
+        return model
+
+    def write_card(self, model: str, card: dict[str, Any]) -> None:
+        """Replace the card of a stored model; the card is what makes a model visible, so it is written last."""
+        text = json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False)
+        write_text_atomically(UPath(self.root, model, README), _readme(model, card))
+        write_text_atomically(UPath(self.root, model, CARD), text)
+
+    def card(self, model: str) -> dict[str, Any]:
+        """The card of a stored model.
+
+        Raises:
+            FileNotFoundError: the store has no such model.
+        """
+        path = UPath(self.root, model, CARD)
+        if not path.exists():
+            raise FileNotFoundError(f"the model store {self.root} has no model {model}.")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def path(self, model: str) -> Path:
+        """A local directory with the files of a stored model, fetched first where the store is remote."""
+        self.card(model)
+        source = UPath(self.root, model)
+        if is_local(source):
+            return Path(str(source))
+        target = Path(self.cache, model)
+        if not target.exists():
+            _copy_by_rename({path.name: path for path in source.iterdir() if path.is_file()}, UPath(target))
+        return target
+
+    def lineage(self, model: str | None) -> list[str]:
+        """The chain of stored models from the root's first child to ``model``; empty for the root itself (None)."""
+        chain: list[str] = []
+        while model is not None:
+            chain.append(model)
+            model = self.card(model)["parent"]
+        return chain[::-1]
+
+    def verify(self, model: str) -> None:
+        """Check that the files of a stored model hash to its name.
+
+        Raises:
+            DamagedModelError: they do not.
+        """
+        actual = _hash(_files(self.path(model)))
+        if actual != model:
+            raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
+
+    def reuse(self, key: str, make: Callable[[], str]) -> tuple[str, bool]:
+        """The model stored under ``key``, the hash of everything its training depends on; made first if there is none.
+
+        A step that was killed after its training is repeated without training again.
+
+        Returns:
+            The model, and whether it was there already.
+        """
+        note = UPath(self.root, "made", f"{key}.json")
+        if note.exists():
+            model = json.loads(note.read_text(encoding="utf-8"))["model"]
+            if UPath(self.root, model, CARD).exists():
+                return model, True
+        model = make()
+        write_text_atomically(note, json.dumps({"model": model}))
+        return model, False
+
+
+def fingerprint(**parts: Any) -> str:
+    """Hash of JSON values by name, for keys of what was computed from them."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode("utf-8", errors="replace"), digest_size=20).hexdigest()
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    return {
+        path.relative_to(directory).as_posix(): path
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name not in NOT_HASHED
+    }
+
+
+def _hash(files: dict[str, Path]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for name, path in sorted(files.items()):
+        content = hashlib.blake2b(path.read_bytes(), digest_size=20).hexdigest()
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _copy_by_rename(files: dict[str, Any], target: UPath) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".putting-", dir=str(target.parent)))
+    try:
+        for name, path in files.items():
+            copy = temporary / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        temporary.chmod(0o755)
+        try:
+            os.rename(temporary, str(target))
+        except OSError:
+            if not target.exists():
+                raise
+            shutil.rmtree(temporary)  # another process stored the same files, or was killed before its card
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _readme(model: str, card: dict[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in sorted(card.items()))
+    return f"# Model {model}\n\n| what | value |\n|---|---|\n{rows}\n"
+
+
+def _cell(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,133 @@
+"""QA-DPO: preference training in which a pair weighs more the larger the gap between its answers' qualities.
+
+L = −E[ w(q_a, q_r) · log σ(β((log π/π_ref)(a) − (log π/π_ref)(r))) ], w = 0.5 + σ(q_a − q_r)
+[VickreyFeedback, arXiv 2409.18417; Rafailov et al., arXiv 2305.18290]
+
+Belongs here: pairs, the loss, accuracy on held-out pairs. Does not belong here: where pairs come from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resources.training.loading import LanguageModel, seeded
+from resources.training.prompting import IGNORED, Tokens, batch, tokenise
+from resources.training.supervised import (
+    AdapterConfig,
+    Progress,
+    TrainingResult,
+    new_adapter,
+    optimise,
+    save_adapter,
+    shuffled_batches,
+)
+
+SCORING_BATCH = 64
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """A prompt, the answer accepted and the answer rejected, and the pair's weight w in the loss, in (0.5, 1.5)."""
+
+    prompt: str
+    accepted: str
+    rejected: str
+    weight: float
+
+
+def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:
+    """Sum of log-probabilities of the response tokens of each row: a tensor (n,)."""
+    import torch
+
+    tensors = batch(rows, pad, device)
+    labels = tensors.pop("labels")[:, 1:]
+    logits = model(**tensors).logits[:, :-1]
+    kept = labels != IGNORED
+    each = torch.log_softmax(logits.float(), -1).gather(-1, labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    return (each * kept).sum(-1)
+
+
+def preference_accuracy(language_model: LanguageModel, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
+    """Share of pairs whose accepted answer the model finds likelier, per token, than the rejected one; ties count half.
+
+    Raises:
+        ValueError: there is no pair.
+    """
+    import torch
+
+    if not pairs:
+        raise ValueError("an accuracy needs at least one held-out pair.")
+    pad = int(language_model.tokenizer.pad_token_id)
+    scores = []
+    for answer in ("accepted", "rejected"):
+        rows = [
+            tokenise(language_model.tokenizer, pair.prompt, str(getattr(pair, answer)), max_tokens) for pair in pairs
+        ]
+        lengths = torch.tensor([max(1, len(row.ids) - row.prompt_length) for row in rows])
+        with torch.inference_mode():
+            sums = [
+                log_probabilities(language_model.model, rows[start : start + SCORING_BATCH], pad, language_model.device)
+                for start in range(0, len(rows), SCORING_BATCH)
+            ]
+        scores.append(torch.cat(sums).cpu() / lengths)
+    gap = scores[0] - scores[1]
+    return float(((gap > 0).float() + 0.5 * (gap == 0).float()).mean())
+
+
+def align(
+    language_model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    directory: Path,
+    *,
+    parent: str,
+    config: AdapterConfig,
+    beta: float,
+    seed: int,
+    progress: Progress = lambda step, steps, loss: None,
+) -> TrainingResult:
+    """Train a LoRA adapter by QA-DPO and write it to ``directory`` as a PEFT checkpoint.
+
+    The reference model is the base itself, with the adapter switched off; its log-probabilities are computed once.
+
+    Raises:
+        ValueError: there is no pair.
+    """
+    import torch
+
+    if not pairs:
+        raise ValueError("QA-DPO needs at least one pair.")
+    tokenizer, device = language_model.tokenizer, language_model.device
+    pad = int(tokenizer.pad_token_id)
+    accepted = [tokenise(tokenizer, pair.prompt, pair.accepted, config.max_tokens) for pair in pairs]
+    rejected = [tokenise(tokenizer, pair.prompt, pair.rejected, config.max_tokens) for pair in pairs]
+    weights = torch.tensor([pair.weight for pair in pairs], device=device)
+    with seeded(seed):
+        model = new_adapter(language_model, config)
+
+        def margins(chosen: list[int]) -> Any:
+            """Log-probability of the accepted answer minus that of the rejected one, for each chosen pair."""
+            rows = [accepted[index] for index in chosen] + [rejected[index] for index in chosen]
+            sums = log_probabilities(model, rows, pad, device)
+            return sums[: len(chosen)] - sums[len(chosen) :]
+
+        with torch.no_grad(), model.disable_adapter():
+            everything = list(range(len(pairs)))
+            reference = torch.cat(
+                [margins(everything[start : start + SCORING_BATCH]) for start in range(0, len(pairs), SCORING_BATCH)]
+            )
+        steps = shuffled_batches(len(pairs), config, torch.Generator().manual_seed(seed))
+
+        def loss_of(chosen: list[int]) -> Any:
+            gap = beta * (margins(chosen) - reference[chosen])
+            return -(weights[chosen] * torch.nn.functional.logsigmoid(gap)).mean()
+
+        losses = optimise(model, steps, loss_of, config, progress)
+        save_adapter(model, directory, parent)
+    per_epoch = len(steps) // config.epochs
+    return TrainingResult(
+        first_loss=sum(losses[:per_epoch]) / per_epoch,
+        last_loss=sum(losses[-per_epoch:]) / per_epoch,
+        steps=len(steps),
+        tokens=config.epochs * sum(len(row.ids) - row.prompt_length for row in accepted + rejected),
+    )

@@ -1,0 +1,159 @@
+"""Supervised fine-tuning of a candidate: one LoRA adapter on a group's demonstrations, loss on the response only.
+
+Belongs here: the adapter, the loop, the schedule. Does not belong here: who is in the group, preference losses.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resources.training.loading import LanguageModel, seeded
+from resources.training.prompting import batch, tokenise
+
+Progress = Callable[[int, int, float], None]
+WARM_UP_SHARE = 0.1
+LARGEST_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """How a LoRA adapter is trained.
+
+    Attributes:
+        learning_rate: Peak of a linear warm-up over 10 % of the steps and a cosine decay to 0.
+        epochs: Passes over the data.
+        batch_size: Rows a step.
+        rank: Rank of the adapter on every linear layer.
+        alpha: Scale: updates are multiplied by alpha / rank.
+        max_tokens: Longest row.
+    """
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    rank: int
+    alpha: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Loss of the first and the last pass (mean over tokens, nats), steps taken and response tokens seen."""
+
+    first_loss: float
+    last_loss: float
+    steps: int
+    tokens: int
+
+    def figures(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def new_adapter(language_model: LanguageModel, config: AdapterConfig) -> Any:
+    """The model with a fresh LoRA adapter on every linear layer; the base is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(
+        language_model.model,
+        LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def save_adapter(model: Any, directory: Path, parent: str) -> None:
+    """Write a PEFT checkpoint to ``directory``, with ``parent`` as the name of its base: no path of this machine."""
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = parent
+    model.save_pretrained(str(directory), safe_serialization=True)
+    (directory / "README.md").unlink(missing_ok=True)
+
+
+def shuffled_batches(rows: int, config: AdapterConfig, generator: Any) -> list[list[int]]:
+    """Row numbers of every step of all epochs; each epoch in an order of its own, drawn from a torch generator."""
+    import torch
+
+    steps: list[list[int]] = []
+    for _ in range(config.epochs):
+        order = torch.randperm(rows, generator=generator).tolist()
+        steps += [order[start : start + config.batch_size] for start in range(0, rows, config.batch_size)]
+    return steps
+
+
+def optimise(
+    model: Any,
+    steps: Sequence[list[int]],
+    loss_of: Callable[[list[int]], Any],
+    config: AdapterConfig,
+    progress: Progress,
+) -> list[float]:
+    """AdamW over ``steps`` with warm-up, cosine decay and clipping; returns the loss of each step."""
+    import torch
+    from transformers import get_cosine_schedule_with_warmup
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
+    warm_up = max(1, round(WARM_UP_SHARE * len(steps)))
+    schedule = get_cosine_schedule_with_warmup(optimizer, warm_up, len(steps))
+    losses: list[float] = []
+    model.train()
+    for number, rows in enumerate(steps, start=1):
+        loss = loss_of(rows)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
+        progress(number, len(steps), losses[-1])
+    model.eval()
+    return losses
+
+
+def train_candidate(
+    language_model: LanguageModel,
+    demonstrations: Sequence[tuple[str, str]],
+    directory: Path,
+    *,
+    parent: str,
+    config: AdapterConfig,
+    seed: int,
+    progress: Progress = lambda step, steps, loss: None,
+) -> TrainingResult:
+    """Train one LoRA candidate on (prompt, response) pairs and write it to ``directory`` as a PEFT checkpoint.
+
+    Args:
+        language_model: The base; it is consumed, as the adapter is put into its layers.
+        parent: Name that the checkpoint gives its base.
+        progress: Called with step, steps and loss after each step.
+
+    Raises:
+        ValueError: there is no demonstration.
+    """
+    import torch
+
+    if not demonstrations:
+        raise ValueError("a candidate needs at least one demonstration.")
+    with seeded(seed):
+        model = new_adapter(language_model, config)
+        pad = int(language_model.tokenizer.pad_token_id)
+        rows = [tokenise(language_model.tokenizer, *pair, config.max_tokens) for pair in demonstrations]
+        steps = shuffled_batches(len(rows), config, torch.Generator().manual_seed(seed))
+
+        def loss_of(chosen: list[int]) -> Any:
+            return model(**batch([rows[index] for index in chosen], pad, language_model.device)).loss
+
+        losses = optimise(model, steps, loss_of, config, progress)
+        save_adapter(model, directory, parent)
+    per_epoch = len(steps) // config.epochs
+    return TrainingResult(
+        first_loss=sum(losses[:per_epoch]) / per_epoch,
+        last_loss=sum(losses[-per_epoch:]) / per_epoch,
+        steps=len(steps),
+        tokens=config.epochs * sum(len(row.ids) - row.prompt_length for row in rows),
+    )

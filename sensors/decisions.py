@@ -1,0 +1,37 @@
+"""What to do about an open round, decided from plain values.
+
+Belongs here: decisions. Does not belong here: fetching, launching, writing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from resources.rounds import Round
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``wait`` for a run, ``launch`` the attempt of the round's row, ``retry`` with one attempt more, or ``give_up``."""
+
+    action: Literal["wait", "launch", "retry", "give_up"]
+    reason: str
+
+
+def decide(round_: Round, active_runs: int, finished_runs: int, max_attempts: int) -> Decision:
+    """What an open round needs next.
+
+    A round whose claim was made but whose launch was lost has no run of its present attempt: it is launched, not
+    retried, so that a daemon killed between the two costs nothing.
+
+    Args:
+        active_runs: Runs of the round that are queued, starting or running.
+        finished_runs: Runs of the round that ended without completing it.
+        max_attempts: Runs that a round may take.
+    """
+    if active_runs:
+        return Decision("wait", f"{round_.round_id} is running")
+    if finished_runs < round_.attempt:
+        return Decision("launch", f"attempt {round_.attempt} of {round_.round_id} has no run")
+    if round_.attempt < max_attempts:
+        return Decision("retry", f"attempt {round_.attempt} of {round_.round_id} ended without completing it")
+    return Decision("give_up", f"{round_.attempt} attempts ended without completing {round_.round_id}")

@@ -1,0 +1,166 @@
+"""Label Studio: comparisons, ground truth and texts of its JSON export."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crowd_assets.importers import label_studio
+from crowd_assets.importers.label_studio import Fields
+from crowd_assets.importers.records import Note, Record, Skipped
+
+DATA = {"prompt": "Why?", "answer1": "Because.", "answer2": "Why not?"}
+
+
+def pairwise(selected: object) -> dict[str, object]:
+    # Label Studio writes the control's own name into to_name.
+    return {"id": "x", "from_name": "pw", "to_name": "pw", "type": "pairwise", "value": {"selected": selected}}
+
+
+def choices(*labels: object, name: str = "tie") -> dict[str, object]:
+    value = {"choices": list(labels)}
+    return {"id": "y", "from_name": name, "to_name": "answer1", "type": "choices", "value": value}
+
+
+def textarea(*texts: object) -> dict[str, object]:
+    value = {"text": list(texts)}
+    return {"id": "z", "from_name": "comment", "to_name": "prompt", "type": "textarea", "value": value}
+
+
+def annotation(*results: object, **other: object) -> dict[str, object]:
+    return {
+        "id": 1001,
+        "completed_by": 10,
+        "result": list(results),
+        "was_cancelled": False,
+        "ground_truth": False,
+        "created_at": "2026-03-09T22:16:08.728353Z",
+        "updated_at": "2026-03-09T22:16:08.728378Z",
+        "lead_time": 4.288,
+        "task": 1,
+        **other,
+    }
+
+
+def task(*annotations: object, data: object = DATA, **other: object) -> dict[str, object]:
+    return {"id": 1, "project": 83, "data": data, "annotations": list(annotations), "predictions": [], **other}
+
+
+def read(folder: Path, tasks: object, **options) -> list[Record]:
+    path = folder / "export.json"
+    path.write_text(json.dumps(tasks))
+    return list(label_studio.read(path, **options))
+
+
+@pytest.mark.parametrize(
+    ("results", "probability_a"),
+    [
+        ([pairwise("left")], 1.0),
+        ([pairwise("right")], 0.0),
+        ([choices("equal")], 0.5),
+        ([choices("Tie")], 0.5),
+        ([choices("Left")], 1.0),
+        ([pairwise("left"), choices("helpful")], 1.0),
+    ],
+)
+def test_a_comparison_becomes_a_preference(tmp_path: Path, results: list[object], probability_a: float) -> None:
+    assert read(tmp_path, [task(annotation(*results))]) == [
+        {
+            "kind": "preference",
+            "contributor_id": "label-studio-10",
+            "comparison_id": "label-studio-83-1",
+            "prompt": "Why?",
+            "response_a": "Because.",
+            "response_b": "Why not?",
+            "probability_a": probability_a,
+            "submitted_at": "2026-03-09T22:16:08.728378+00:00",
+        }
+    ]
+
+
+def test_two_annotators_judge_the_same_comparison(tmp_path: Path) -> None:
+    second = annotation(
+        pairwise("right"), completed_by={"id": 11, "email": "b@example.org"}, updated_at="2026-03-09T10:00:00+02:00"
+    )
+    first, last = read(tmp_path, [task(annotation(pairwise("left"), textarea("shorter")), second)])
+    assert (first["contributor_id"], last["contributor_id"]) == ("label-studio-11", "label-studio-10")
+    assert first["comparison_id"] == last["comparison_id"]
+    assert first["submitted_at"] == "2026-03-09T08:00:00+00:00"
+    assert last["comment"] == "shorter"
+
+
+def test_ground_truth_becomes_an_outcome_after_all_judgements(tmp_path: Path) -> None:
+    truth = annotation(pairwise("right"), completed_by=1, ground_truth=True, updated_at="2026-03-01T00:00:00Z")
+    records = read(tmp_path, [task(truth, annotation(pairwise("left")))])
+    assert [record["kind"] for record in records] == ["preference", "outcome"]
+    assert records[1] == {
+        "kind": "outcome",
+        "comparison_id": "label-studio-83-1",
+        "preferred_a": 0.0,
+        "submitted_at": "2026-03-09T22:16:09.728378+00:00",
+    }
+
+
+def test_texts_without_a_comparison_become_demonstrations(tmp_path: Path) -> None:
+    records = read(tmp_path, [task(annotation(textarea("One answer.", " ", "Another.")), data={"text": "Say it."})])
+    assert [(record["kind"], record["prompt"], record["response"]) for record in records] == [
+        ("demonstration", "Say it.", "One answer."),
+        ("demonstration", "Say it.", "Another."),
+    ]
+
+
+def test_fields_can_be_named(tmp_path: Path) -> None:
+    data = {"frage": "Warum?", "eins": "Darum.", "zwei": "Nur so.", "text1": "not this", "text2": "nor this"}
+    fields = Fields(prompt="frage", answer_a="zwei", answer_b="eins")
+    (event,) = read(tmp_path, [task(annotation(pairwise("left")), data=data)], fields=fields)
+    assert (event["prompt"], event["response_a"], event["response_b"]) == ("Warum?", "Nur so.", "Darum.")
+
+
+def test_a_choice_of_another_question_is_not_a_tie(tmp_path: Path) -> None:
+    (skipped,) = read(tmp_path, [task(annotation(choices("none"), choices("1", name="rating")))])
+    assert skipped.reason == "annotation holds neither a comparison nor a text"
+    named = Fields(choices="better")
+    (event,) = read(
+        tmp_path, [task(annotation(choices("B", name="better"), choices("equal", name="topic")))], fields=named
+    )
+    assert event["probability_a"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [
+        (task(), "task is not annotated"),
+        ({"id": 1, "prompt": "p", "annotator": 1}, "task has no list of annotations"),
+        (task(annotation(pairwise("left"), was_cancelled=True)), "annotation was skipped by its annotator"),
+        (task(annotation()), "annotation holds neither a comparison nor a text"),
+        (task(annotation(pairwise("none"))), "annotation holds neither a comparison nor a text"),
+        (
+            task(annotation(pairwise("left"), choices("equal"))),
+            "annotation contradicts itself on which answer is better",
+        ),
+        (task(annotation(pairwise("left"), completed_by=None)), "no completed_by"),
+        (task(annotation(pairwise("left"), updated_at="soon")), "updated_at is not an ISO 8601 time"),
+        (task(annotation(pairwise("left"), updated_at="2026-03-09T22:16:08")), "updated_at has no time zone"),
+        (task(annotation(pairwise("left"), updated_at=None, created_at=None)), "no updated_at"),
+        (task({"id": 1}), "annotation has no list of results"),
+        (task(annotation(pairwise("left")), data=None), "task has no data"),
+        (
+            task(annotation(pairwise("left")), data={"prompt": "p", "x": "1", "y": "2"}),
+            "no two fields known as the answers: name them with --field-a and --field-b",
+        ),
+        (
+            task(annotation(pairwise("left")), data={"x": "p", "text1": "1", "text2": "2"}),
+            "no field known as the prompt: name it with an option",
+        ),
+        (task(annotation(pairwise("left")), data={**DATA, "answer1": ""}), "answer A is empty"),
+    ],
+)
+def test_what_cannot_be_used_is_skipped_and_the_next_task_is_read(tmp_path: Path, spoiled: object, reason: str) -> None:
+    records = read(tmp_path, [spoiled, task(annotation(pairwise("left")), id=2)])
+    assert [(record.row, record.reason) for record in records if isinstance(record, Skipped)] == [(1, reason)]
+    assert [record["comparison_id"] for record in records if isinstance(record, dict)] == ["label-studio-83-2"]
+
+
+def test_the_minimal_export_is_recognised(tmp_path: Path) -> None:
+    records = read(tmp_path, [{"id": 1, "text1": "a", "pw": "left", "annotator": 1, "annotation_id": 1}])
+    assert any(isinstance(record, Note) and "JSON-MIN" in record.text for record in records)

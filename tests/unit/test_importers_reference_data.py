@@ -1,0 +1,76 @@
+"""The importers on the real data sets, from the folder that ``CROWD_REFERENCE_DATA`` names."""
+
+import os
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crowd_assets.importers.cli import app
+from resources.feedback import Limits, read_file
+
+FOLDER = Path(os.environ.get("CROWD_REFERENCE_DATA") or Path(__file__).parents[2] / "../shared/data")
+LIMITS = Limits(line_bytes=1_000_000, text_characters=20_000)
+
+
+def reference(*parts: str) -> str:
+    path = FOLDER.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"{path} is missing: set CROWD_REFERENCE_DATA to the folder with the data (see docs/importers.md)")
+    return str(path)
+
+
+def imported(out: Path, *arguments: str) -> tuple[list[dict], str]:
+    """Events as the inbox reads them, in the order of the files, and what the command printed."""
+    result = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    files = [read_file(path, LIMITS) for path in sorted(out.glob("*.jsonl"))]
+    assert [rejection for file in files for rejection in file.rejections] == []
+    return [event for file in files for event in file.events], result.output
+
+
+def test_goemotions_train(tmp_path: Path) -> None:
+    events, output = imported(tmp_path, "goemotions", reference("goemotions", "train.tsv"))
+    assert len(events) == len({event["event_id"] for event in events}) == 24 * 60
+    assert set(Counter(event["contributor_id"] for event in events).values()) == {60}
+    assert sum('"drawn_emotion": "gratitude"' in event["payload"] for event in events) == 12 * 60
+    assert "drew 1,440 of 43,227 comments" in output
+    assert "skipped 183 × same text as an earlier comment" in output
+
+
+def test_convincing_arguments_as_a_whole(tmp_path: Path) -> None:
+    source = reference("convincing_arguments", "labels.parquet")
+    events, output = imported(tmp_path, "convincing-arguments", source)
+    assert Counter(event["kind"] for event in events) == {"preference": 84_445, "outcome": 16_081}
+    assert len({event["event_id"] for event in events}) == len(events)
+    assert len({event["contributor_id"] for event in events} - {""}) == 3_815
+    assert len({event["comparison_id"] for event in events}) == 16_927
+    assert Counter(event["probability_a"] for event in events if event["kind"] == "preference") == {
+        1.0: 32_849,
+        0.5: 19_105,
+        0.0: 32_491,
+    }
+    assert "846 of 16,927 pairs have no gold" in output
+    assert "0 rows skipped" in output
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "convincing-arguments-labels-0001.jsonl",
+        "convincing-arguments-labels-0002.jsonl",
+    ]
+    times: list[datetime] = [event["submitted_at"] for event in events]
+    assert times == sorted(times)
+    settled: set[str] = set()
+    for event in events:
+        assert event["comparison_id"] not in settled
+        if event["kind"] == "outcome":
+            settled.add(event["comparison_id"])
+
+
+def test_convincing_arguments_limited(tmp_path: Path) -> None:
+    source = reference("convincing_arguments", "labels.parquet")
+    options = ["--limit-pairs", "50", "--topics", "firefox", "--topics", "tv is better"]
+    events, _ = imported(tmp_path, "convincing-arguments", source, *options)
+    assert len({event["comparison_id"] for event in events}) == 50
+    prompts = {event["prompt"] for event in events if event["kind"] == "preference"}
+    assert all("Firefox" in prompt or "TV is better" in prompt for prompt in prompts)

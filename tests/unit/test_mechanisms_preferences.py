@@ -1,0 +1,153 @@
+"""Preferences: triads counted as by hand, and the weights of QA-DPO."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from crowd_assets.mechanisms.preferences import (
+    bradley_terry,
+    cyclic_triad_share,
+    hodge_rank,
+    mean_comparisons,
+    quality_gap_weights,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, items=st.integers(2, 9), batch=st.sampled_from([2, 1 << 20]))
+def test_triads_are_those_found_by_looking_at_every_triple(seed: int, items: int, batch: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [pair for pair in combinations(range(items), 2) if rng.random() < 0.7]
+    beats = {pair: rng.choice([0.0, 0.3, 0.5, 0.9]) for pair in pairs}
+    cyclic = total = 0
+    for u, v, w in combinations(range(items), 3):
+        chances = [beats.get(pair, 0.5) for pair in ((u, v), (v, w), (u, w))]
+        if 0.5 not in chances:
+            total += 1
+            around = [chances[0] > 0.5, chances[1] > 0.5, chances[2] < 0.5]
+            cyclic += all(around) or not any(around)
+    # Rows turned round, shuffled and renumbered: the figure must not change.
+    names = rng.choice(10**9, items, replace=False)
+    rows = [
+        (names[a], names[b], p) if rng.random() < 0.5 else (names[b], names[a], 1 - p)
+        for (a, b), p in beats.items()
+        for _ in range(int(rng.integers(1, 4)))
+    ]
+    rng.shuffle(rows)
+    columns = [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0)] * 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crowd_assets.mechanisms.preferences.WEDGES_PER_BATCH", batch)
+        triads = cyclic_triad_share(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2])
+    assert (triads.cyclic, triads.total) == (cyclic, total)
+    assert triads.share == (cyclic / total if total else 0.0)
+
+
+def test_one_ranking_has_no_cycles_and_coin_flips_a_quarter() -> None:
+    rng = np.random.default_rng(2)
+    a, b = np.triu_indices(60, 1)
+    assert cyclic_triad_share(a, b, (a < b).astype(float)).cyclic == 0
+    assert cyclic_triad_share(a, b, rng.integers(0, 2, a.size).astype(float)).share == pytest.approx(0.25, abs=0.03)
+
+
+def test_opposite_reports_are_a_tie_and_no_majority() -> None:
+    a, b = np.array([0, 0, 1, 2]), np.array([1, 1, 2, 0])
+    triads = cyclic_triad_share(a, b, np.array([0.3, 0.7, 1.0, 1.0]))
+    assert (triads.cyclic, triads.total, triads.share) == (0, 0, 0.0)
+
+
+@given(seed=seeds)
+def test_gap_weights_are_around_one_and_mirror_each_other(seed: int) -> None:
+    accepted, rejected = np.random.default_rng(seed).normal(scale=20.0, size=(2, 9))
+    weights = quality_gap_weights(accepted, rejected)
+    assert ((weights >= 0.5) & (weights <= 1.5)).all()
+    assert weights == pytest.approx(0.5 + 1 / (1 + np.exp(rejected - accepted)))
+    assert weights + quality_gap_weights(rejected, accepted) == pytest.approx(np.full(9, 2.0))
+
+
+def test_what_is_no_comparison_is_refused() -> None:
+    one = np.array([1])
+    with pytest.raises(ValueError, match="compared with itself"):
+        cyclic_triad_share(one, one, np.array([0.5]))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        cyclic_triad_share(one, np.array([2]), np.array([np.nan]))
+    with pytest.raises(ValueError, match="one length"):
+        cyclic_triad_share(one, np.array([2, 3]), np.array([0.5]))
+    with pytest.raises(ValueError, match="finite"):
+        quality_gap_weights(np.array([np.inf]), np.array([0.0]))
+    with pytest.raises(ValueError, match="pairs"):
+        quality_gap_weights(np.ones(2), np.ones(3))
+
+
+def tournament(scores: NDArray[np.float64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a connected comparison graph over the items, in a random direction."""
+    rng = np.random.default_rng(seed)
+    pairs = [(i, i + 1) for i in range(scores.size - 1)]
+    pairs += [pair for pair in combinations(range(scores.size), 2) if rng.random() < 0.4]
+    turned = [pair if rng.random() < 0.5 else pair[::-1] for pair in pairs]
+    return np.array([a for a, _ in turned]), np.array([b for _, b in turned])
+
+
+@given(seed=seeds, items=st.integers(2, 9))
+def test_bradley_terry_recovers_scores_and_ignores_the_direction_of_rows(seed: int, items: int) -> None:
+    scores = np.random.default_rng(seed).normal(size=items)
+    a, b = tournament(scores, seed)
+    chance = 1 / (1 + np.exp(scores[b] - scores[a]))
+    fitted = bradley_terry(5 * a, 5 * b, chance, prior=1e-9)
+    assert fitted.items.tolist() == [5 * item for item in range(items)]
+    assert fitted.scores == pytest.approx(scores - scores.mean(), abs=1e-4)
+    turned = bradley_terry(5 * b, 5 * a, 1 - chance, prior=1e-9)
+    assert turned.scores == pytest.approx(fitted.scores, abs=1e-6)
+
+
+def test_bradley_terry_stays_finite_where_an_item_always_wins() -> None:
+    fitted = bradley_terry(np.array([0, 0, 3]), np.array([1, 2, 4]), np.ones(3))
+    assert np.isfinite(fitted.scores).all()
+    assert fitted.scores[0] > fitted.scores[1]
+    with pytest.raises(ValueError, match="prior must be positive"):
+        bradley_terry(np.array([0]), np.array([1]), np.ones(1), prior=0.0)
+    assert bradley_terry(np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0)).scores.size == 0
+
+
+@given(seed=seeds, items=st.integers(2, 9))
+def test_hodge_rank_is_all_gradient_where_one_ranking_explains_all(seed: int, items: int) -> None:
+    scores = np.random.default_rng(seed).uniform(-0.25, 0.25, items)
+    a, b = tournament(scores, seed)
+    split = hodge_rank(a, b, (1 + scores[a] - scores[b]) / 2)
+    assert split.scores == pytest.approx(scores - scores.mean(), abs=1e-8)
+    assert (split.gradient, split.curl, split.harmonic) == pytest.approx((1, 0, 0), abs=1e-9)
+
+
+def test_hodge_rank_tells_a_triad_from_a_longer_circle() -> None:
+    triad = hodge_rank(np.array([0, 1, 2]), np.array([1, 2, 0]), np.full(3, 0.9))
+    assert (triad.gradient, triad.curl, triad.harmonic) == pytest.approx((0, 1, 0), abs=1e-9)
+    square = hodge_rank(np.arange(4), np.roll(np.arange(4), -1), np.full(4, 0.9))
+    assert (square.gradient, square.curl, square.harmonic) == pytest.approx((0, 0, 1), abs=1e-9)
+    ties = hodge_rank(np.array([0]), np.array([1]), np.array([0.5]))
+    assert (ties.gradient, ties.curl, ties.harmonic) == (0.0, 0.0, 0.0)
+
+
+@given(seed=seeds, items=st.integers(3, 8))
+def test_hodge_parts_are_the_least_squares_projections(seed: int, items: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = tournament(np.zeros(items), seed)
+    first, second, mean, comparisons = mean_comparisons(a, b, rng.random(a.size))
+    split = hodge_rank(first, second, mean)
+    flow, edges = 2 * mean - 1, list(zip(first.tolist(), second.tolist(), strict=True))
+    incidence = np.array([[(i == u) - (i == v) for i in range(items)] for u, v in edges], dtype=float)
+    gradient = incidence @ np.linalg.lstsq(incidence, flow, rcond=None)[0]
+    circles = [np.zeros(len(edges))]
+    for u, v, w in combinations(range(items), 3):
+        if {(u, v), (v, w), (u, w)} <= set(edges):
+            circle = np.zeros(len(edges))
+            circle[[edges.index((u, v)), edges.index((v, w))]], circle[edges.index((u, w))] = 1, -1
+            circles.append(circle)
+    curl = np.array(circles).T @ np.linalg.lstsq(np.array(circles).T, flow - gradient, rcond=None)[0]
+    energy = flow @ flow
+    assert comparisons.sum() == a.size
+    assert (split.gradient, split.curl) == pytest.approx((gradient @ gradient / energy, curl @ curl / energy), abs=1e-7)
+    assert split.gradient + split.curl + split.harmonic == pytest.approx(1.0)

@@ -49,12 +49,13 @@ def build_seeds() -> None:
 
 def main() -> None:
     """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
+    from crowd_assets.campaign import RoundFailedError
     from resources.rounds import SkippedRoundError
     from resources.warehouse import WarehouseBusyError
 
     try:
         app()
-    except (SettingError, WarehouseBusyError, SkippedRoundError) as problem:
+    except (SettingError, WarehouseBusyError, SkippedRoundError, RoundFailedError) as problem:
         typer.secho(f"error: {problem}", err=True, fg="red")
         raise SystemExit(2) from None
 

@@ -128,7 +128,11 @@ class Campaign:
     def _run(self, job: str, partition_key: str | None = None, tags: dict[str, str] | None = None) -> None:
         started = time.monotonic()
         result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, partition_key=partition_key, tags=tags, raise_on_error=False
+            run_config={"loggers": {"console": {}}},
+            instance=self.instance,
+            partition_key=partition_key,
+            tags=tags,
+            raise_on_error=False,
         )
         if not result.success:
             failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]

@@ -59,9 +59,12 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             store=model_store,
             base_model=settings.base_model or str(settings.seed_language_model_path),
             revision=settings.base_model_revision,
+            threads=settings.torch_threads,
         ),
         "embedder": EmbedderResource(
-            source=settings.embedder or str(settings.seed_classifier_path), revision=settings.embedder_revision
+            source=settings.embedder or str(settings.seed_classifier_path),
+            revision=settings.embedder_revision,
+            threads=settings.torch_threads,
         ),
         "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
     }

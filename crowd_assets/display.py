@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
-from dagster import MetadataValue
-from dagster._core.definitions.metadata import MarkdownMetadataValue
+from dagster import MarkdownMetadataValue, MetadataValue
 
 LONGEST_CELL = 120
+
+Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
 
 def escaped(value: Any) -> str:

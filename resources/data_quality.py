@@ -50,7 +50,7 @@ class DataQualityResource(ConfigurableResource):
         """The front page of the Data Docs."""
         return Path(self.root, "gx", "uncommitted", "data_docs", "local_site", "index.html")
 
-    def validate(
+    def run_suites(
         self, frames: dict[str, pl.DataFrame], suites: dict[str, Sequence[Any]], run_name: str
     ) -> list[Finding]:
         """Run each suite on the frame of its name and add the results to the Data Docs.
@@ -70,10 +70,12 @@ class DataQualityResource(ConfigurableResource):
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         try:
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
+                context = gx.get_context(mode="file", project_root_dir=self.root)
+                context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
                 return [
                     finding
                     for name, frame in frames.items()
-                    for finding in self._run(name, frame, suites[name], run_name)
+                    for finding in _run(context, name, frame, suites[name], run_name)
                 ]
         except Timeout:
             raise QualityBusyError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from resources.training.embedding import Embedder, load_embedder
+from resources.training.loading import use_threads
 
 
 class EmbedderResource(ConfigurableResource):
@@ -19,9 +20,11 @@ class EmbedderResource(ConfigurableResource):
 
     source: str = Field(description="Hub id or local folder of a multi-label classifier or a sentence encoder.")
     revision: str = Field(default="main", description="Revision of an embedder from the hub.")
+    threads: int = Field(default=1, description="Threads of torch on the CPU.")
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Vectors (n, d) of ``texts``."""
+        use_threads(self.threads)
         return _loaded(self.source, self.revision).embed(texts)
 
     @property

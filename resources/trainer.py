@@ -37,6 +37,7 @@ class TrainerResource(ConfigurableResource):
     store: ResourceDependency[ModelStoreResource]
     base_model: str = Field(description="Hub id or local folder of the root.")
     revision: str = Field(default="main", description="Revision of a root from the hub.")
+    threads: int = Field(default=1, description="Threads of torch on the CPU.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
         """A stored model, or the root, ready for use.
@@ -45,6 +46,7 @@ class TrainerResource(ConfigurableResource):
             ModelUnavailableError: the root cannot be loaded.
             DamagedModelError: an adapter's files are not those that were stored.
         """
+        loading.use_threads(self.threads)
         chain = self.store.lineage(model)
         for adapter in chain:
             self.store.verify(adapter)

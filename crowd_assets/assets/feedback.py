@@ -12,6 +12,7 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
+    MarkdownMetadataValue,
     MaterializeResult,
     asset,
 )
@@ -113,13 +114,13 @@ def validated_feedback(
     if reason is not None:
         book.skip(round_.round_no, reason)
         context.log.warning(f"{round_.round_id} is skipped: {reason}. Its events wait for the next round.")
-    if not blocked and scarce:
-        return  # nothing is materialised, so nothing downstream runs: a skip, not a failure
-    yield MaterializeResult(metadata=_figures(gate, events))
+    skipped = not blocked and scarce is not None
+    if not skipped:  # of a skipped round nothing is materialised, so nothing downstream runs, and nothing fails
+        yield MaterializeResult(metadata=_figures(gate, events))
     yield AssetCheckResult(
         check_name="feedback_gate",
-        passed=not blocked,
-        severity=AssetCheckSeverity.ERROR,
+        passed=reason is None,
+        severity=AssetCheckSeverity.WARN if skipped else AssetCheckSeverity.ERROR,
         metadata={
             "verdict": reason or "passed",
             "rejected_share": gate.rejected_share,
@@ -139,7 +140,7 @@ def validated_feedback(
     )
 
 
-def _figures(gate: GateResult, events: pl.DataFrame) -> dict[str, object]:
+def _figures(gate: GateResult, events: pl.DataFrame) -> display.Metadata:
     by_kind = (
         events.group_by("kind")
         .agg(events=pl.len(), contributors=pl.col("contributor_id").replace("", None).drop_nulls().n_unique())
@@ -155,7 +156,7 @@ def _figures(gate: GateResult, events: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def _findings(gate: GateResult) -> object:
+def _findings(gate: GateResult) -> MarkdownMetadataValue:
     rows = [
         {
             "suite": finding.suite,
@@ -169,5 +170,5 @@ def _findings(gate: GateResult) -> object:
     return display.table(pl.DataFrame(rows))
 
 
-def _reasons(gate: GateResult) -> object:
+def _reasons(gate: GateResult) -> MarkdownMetadataValue:
     return display.table(gate.rejected.select("source", "line", "kind", "contributor_id", "reason").head(REASONS_SHOWN))

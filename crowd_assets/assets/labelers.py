@@ -58,9 +58,9 @@ def labeler_weights(
     newcomers = sorted(set(arrived) - set(known["labeler_id"]))
     labelers = [*known["labeler_id"], *newcomers]
     frame = pl.DataFrame(schema=WEIGHTS_SCHEMA)
-    metadata: dict[str, object] = {"labelers": len(labelers)}
+    metadata: display.Metadata = {"labelers": len(labelers)}
     if labelers:
-        results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers)
+        results, slot, _, report = _learn(preferences, outcomes, known, newcomers)
         state = results.state
         reported = preferences.filter(pl.col("round_id") == round_.round_id).group_by("contributor_id").len("reports")
         frame = (
@@ -75,7 +75,7 @@ def labeler_weights(
             )
             .join(reported, left_on="labeler_id", right_on="contributor_id", how="left", maintain_order="left")
             .with_columns(pl.col("reports").fill_null(0))
-            .cast(dict(WEIGHTS_SCHEMA))
+            .cast(pl.Schema(WEIGHTS_SCHEMA))
         )
         shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
         metadata |= {
@@ -134,7 +134,7 @@ def aggregated_preferences(
             .join(scored, on="comparison_id", how="left", maintain_order="left")
             .with_columns(probability_a=pl.col("online").fill_nan(None).fill_null(pl.col("pooled")))
             .select(*AGGREGATED_SCHEMA)
-            .cast(dict(AGGREGATED_SCHEMA))
+            .cast(pl.Schema(AGGREGATED_SCHEMA))
         )
     frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
     decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)

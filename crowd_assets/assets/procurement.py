@@ -92,7 +92,7 @@ def auction_clearing(
     warehouse.replace_round("awards", round_.round_no, frame)
     awarded = frame.filter("awarded")
     by_lot = awarded.group_by("lot_id").agg(paid=pl.col("payment").sum(), answers=pl.len()).sort("lot_id")
-    metadata: dict[str, object] = {
+    metadata: display.Metadata = {
         "lots": frame["lot_id"].n_unique(),
         "lots_cleared": by_lot.height,
         "bids": frame.height,

@@ -143,7 +143,7 @@ def aligned_model(
     selection = warehouse.read_round("selections", round_.round_no)
     parent = selection.filter("selected")["model"].item()
     training, held_out = _pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
-    row: dict[str, object] = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
+    row: display.Metadata = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
     if len(training) < settings.alignment_min_pairs or not held_out:
         row["reason"] = (
             f"{len(training)} decided pairs to train on and {len(held_out)} to measure on; "

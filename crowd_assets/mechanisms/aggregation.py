@@ -8,7 +8,7 @@ A slot is one comparison whose labelers report the probability r_i in [0, 1] tha
 whose outcome y in [0, 1] is realised later. The loss of a report is quadratic, l_i = (r_i - y)^2.
 
 Sources: Freeman, Pennock, Podimata & Wortman Vaughan, "No-regret and incentive-compatible online learning"
-(ICML 2020), section 3, for the weighted score update; Hao & Duan, "Online learning from strategic human
+(ICML 2020), for the weighted score update; Hao & Duan, "Online learning from strategic human
 feedback in LLM fine-tuning" (arXiv 2412.16834) for its use with labelers.
 """
 
@@ -115,8 +115,7 @@ def with_newcomers(state: LabelerState, count: int) -> LabelerState:
 def known_horizon_step(labelers: int, slots: int) -> float:
     """Step for a known number of slots: min(1/2, sqrt(ln N / T)), for ``update_slot`` in every slot.
 
-    Guarantee: regret at most 2 sqrt(T ln N) against the best labeler in hindsight (Freeman et al. 2020,
-    theorem 3.2).
+    Guarantee: regret at most 2 sqrt(T ln N) against the best labeler in hindsight.
 
     Raises:
         ValueError: fewer than one labeler or slot.
@@ -207,7 +206,7 @@ def update_slot(
 
     Source: Freeman et al. (2020), weighted-score update and its regret bound; the pull towards the mean:
     Fang, Harvey, Portella & Friedlander, "Online mirror descent and dual averaging: keeping pace in the
-    dynamic case" (JMLR 2022), section 3.2 (primal stabilisation).
+    dynamic case" (JMLR 2022), on primal stabilisation.
     """
     reports = _slots(np.asarray(reports, dtype=np.float64)[None, :])[0]
     if reports.shape != state.weights.shape:
@@ -242,7 +241,7 @@ def run_slots(
 ) -> SlotResults:
     """Aggregate and learn from T slots in their order, with the anytime step.
 
-    Each slot: aggregate with the weights so far, then ``update_slot`` with step_t = min(1/2, sqrt(ln N / t))
+    In each slot: aggregate with the weights so far, then ``update_slot`` with step_t = min(1/2, sqrt(ln N / t))
     and keep_t = step_(t+1) / step_t, where t continues from ``state.slots``. The aggregate of a slot is
     either
         * ``pooled``: the weighted mean report. Best where labelers care for their weight; not truthful for
@@ -261,6 +260,9 @@ def run_slots(
     Returns:
         results; running over two batches one after the other equals running over both at once.
 
+    Who does not report keeps their share up to the pull towards the mean, which is (1 - keep_t) ~ 1 / (2 t) a slot: a
+    reputation that is never confirmed again fades as sqrt(t_0 / t), a bad one as well.
+
     Guarantees: regret at most 3 sqrt(T ln N), in expectation for ``sampled``; memory O(N + T) besides the
     arguments.
 
@@ -268,7 +270,7 @@ def run_slots(
         ValueError: unknown rule, ``sampled`` without a generator, shapes that do not match, or a report or
             outcome outside [0, 1].
 
-    Source: see ``update_slot``; the two rules: Hao & Duan (arXiv 2412.16834), section 4.
+    Source: see ``update_slot``; the two rules: Hao & Duan (arXiv 2412.16834).
     """
     reports = _slots(reports)
     outcomes = np.asarray(outcomes, dtype=np.float64)
@@ -386,8 +388,8 @@ def regret(aggregates: NDArray[np.float64], outcomes: NDArray[np.float64], repor
     Raises:
         ValueError: shapes that do not match, or a number outside [0, 1].
 
-    Source: Freeman et al. (2020), section 2; labelers who skip slots: Freund, Schapire, Singer & Warmuth,
-    "Using and combining predictors that specialize" (1997), section 2.
+    Source: Freeman et al. (2020); labelers who skip slots: Freund, Schapire, Singer & Warmuth,
+    "Using and combining predictors that specialize" (1997).
     """
     reports = _slots(reports)
     aggregates, outcomes = np.asarray(aggregates, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
@@ -447,7 +449,7 @@ def run_limited_feedback(
         ValueError: shapes that do not match, reports or outcomes missing or outside [0, 1], or a step outside [0,
             1/(2N)].
 
-    Source: Freeman et al. (2020), section 4 (partial information); uniform exploration apart from prediction: Hao &
+    Source: Freeman et al. (2020), on partial information; uniform exploration apart from prediction: Hao &
     Duan (arXiv 2412.16834).
     """
     reports, outcomes = _slots(reports), np.asarray(outcomes, dtype=np.float64)
@@ -517,8 +519,8 @@ def elf_x(
     Raises:
         ValueError: shapes that do not match, or a report or outcome outside [0, 1].
 
-    Source: Freeman et al. (2020), section 5 (ELF-X); the lottery: Witkowski, Freeman, Wortman Vaughan, Pennock &
-    Krause, "Incentive-compatible forecasting competitions" (2018), section 4.
+    Source: Freeman et al. (2020), on ELF-X; the lottery: Witkowski, Freeman, Wortman Vaughan, Pennock &
+    Krause, "Incentive-compatible forecasting competitions" (2018).
     """
     reports, outcomes = _slots(reports), np.asarray(outcomes, dtype=np.float64)
     slots, labelers = reports.shape
@@ -567,8 +569,8 @@ def dawid_skene(
     Raises:
         ValueError: shapes that do not match, an index out of range, or a report outside [0, 1].
 
-    Source: Dawid & Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979),
-    section 3, with one error rate for each observer.
+    Source: Dawid & Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), with
+    one error rate for each observer.
     """
     slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
     report = np.asarray(report, dtype=np.float64)

@@ -9,11 +9,10 @@ Money is int64 counts of the money quantum, 1e-6 credit: sums, comparisons and p
 payment is a threshold to the last digit. Values are in the same quanta: what the buyer would pay for the
 answer at most.
 
-Truthfulness of every mechanism here that claims it rests on Myerson's lemma ("Optimal auction design", 1981,
-section 4) for one bid a contributor: if asking less never loses an award, and each winner is paid the highest
-price at which it would still have been awarded, then asking one's true cost is a best reply to any asked
-prices of the others. A contributor with two bids in one lot could gain by the one setting the price of the
-other: admit one bid of a contributor in a lot.
+Truthfulness of every mechanism here that claims it rests on Myerson's lemma ("Optimal auction design", 1981) for one
+bid a contributor: if asking less never loses an award, and each winner is paid the highest price at which it would
+still have been awarded, then asking one's true cost is a best reply to any asked prices of the others. A contributor
+with two bids in one lot could gain by the one setting the price of the other: admit one bid of a contributor in a lot.
 """
 
 from bisect import bisect_right
@@ -126,7 +125,7 @@ def scoring_vcg(
             no permutation.
 
     Source: Vickrey (1961), Clarke (1971), Groves (1973); as a scoring auction: Che, "Design competition
-    through multidimensional auctions" (1993), section 3.
+    through multidimensional auctions" (1993).
     """
     values, asked_prices, tie_break = _bids(values, asked_prices, tie_break)
     _check_terms(winners, 0)
@@ -189,7 +188,7 @@ def clear_lots(
         ValueError: shapes that differ, a negative lot index or amount, amounts too large to sum,
             ``winners_per_lot < 1`` or a negative budget.
 
-    Source: as ``scoring_vcg``; threshold payments: Myerson (1981), section 4.
+    Source: as ``scoring_vcg``; threshold payments: Myerson (1981).
     """
     lot = np.asarray(lot, dtype=np.int64)
     values, asked_prices = _amounts(values, "values"), _amounts(asked_prices, "asked prices")
@@ -252,7 +251,7 @@ def uniform_price(
     Raises:
         ValueError: negative or too large amounts, ``winners < 1``, or a tie-break that is no permutation.
 
-    Source: Vickrey, "Counterspeculation, auctions, and competitive sealed tenders" (1961), section 5.
+    Source: Vickrey, "Counterspeculation, auctions, and competitive sealed tenders" (1961).
     """
     asked_prices = _amounts(asked_prices, "asked prices")
     tie_break = _permutation(tie_break, asked_prices.size)
@@ -291,8 +290,8 @@ def proportional_share(
     Raises:
         ValueError: shapes that differ, negative or too large amounts, or a tie-break that is no permutation.
 
-    Source: Singer, "Budget feasible mechanisms" (2010), section 4; Chen, Gravin & Lu, "On the approximability of budget
-    feasible mechanisms" (2011), section 3.
+    Source: Singer, "Budget feasible mechanisms" (2010); Chen, Gravin & Lu, "On the approximability of budget
+    feasible mechanisms" (2011).
     """
     values, asked_prices, tie_break = _bids(values, asked_prices, tie_break)
     _check_terms(1, budget)
@@ -335,7 +334,7 @@ def constant_factor_share(
         ValueError: shapes that differ, negative or too large amounts, a tie-break that is no permutation, or a factor
             that is not positive.
 
-    Source: Chen, Gravin & Lu (2011), section 3.2 (deterministic mechanism); the cap follows from Myerson (1981).
+    Source: Chen, Gravin & Lu (2011), the deterministic mechanism; the cap follows from Myerson (1981).
     """
     values, asked_prices, tie_break = _bids(values, asked_prices, tie_break)
     _check_terms(1, budget)
@@ -387,7 +386,7 @@ def vickrey_feedback(bids: NDArray[np.int64], *, tie_break: NDArray[np.int64]) -
     Raises:
         ValueError: negative or too large amounts, or a tie-break that is no permutation.
 
-    Source: VickreyFeedback (arXiv 2409.18417), section "Auction mechanism".
+    Source: VickreyFeedback (arXiv 2409.18417), on the auction.
     """
     bids = _amounts(bids, "bids")
     tie_break = _permutation(tie_break, bids.size)
@@ -481,7 +480,7 @@ class _Knapsack:
             range(len(self.bids)), -1, key=lambda place: self._not_ahead(self.bids[place], changed, price)
         )
         left = budget - self._sum(self.cost, ahead, changed)
-        if left <= 0:
+        if left < 0:
             return self._without(changed, budget)
         if price > left:
             return self._sum(self.value, ahead, changed) + Fraction(left * value, price)

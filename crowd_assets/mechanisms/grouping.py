@@ -4,7 +4,7 @@ Belongs here: the schemes that turn contributors and what is known of them into 
 Does not belong here: points and estimates themselves (see ``points``), and training (see
 ``resources.trainer``).
 
-Source: Crowd-SFT (arXiv 2506.04063), section "Group assignment": random, epsilon-greedy and interleaved.
+Source: Crowd-SFT (arXiv 2506.04063): random, epsilon-greedy and interleaved.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def assign_groups(
         ValueError: unknown scheme, ``groups < 1``, fewer contributors than groups, points that are not
             finite, or rounds that do not count from 1.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Group assignment".
+    Source: Crowd-SFT (arXiv 2506.04063), on grouping.
     """
     if scheme not in GROUPING_SCHEMES:
         raise ValueError(f"unknown grouping scheme {scheme!r}: choose one of {', '.join(GROUPING_SCHEMES)}")

@@ -28,7 +28,7 @@ def rank_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
     Raises:
         ValueError: a distance is NaN or the array is not one-dimensional.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Point-based reward".
+    Source: Crowd-SFT (arXiv 2506.04063), on point-based rewards.
     """
     distances = np.asarray(distances, dtype=np.float64)
     if distances.ndim != 1 or np.isnan(distances).any():
@@ -53,7 +53,7 @@ def rank_points(distances: NDArray[np.float64], group: NDArray[np.int64]) -> NDA
     Raises:
         ValueError: a distance is NaN, or a group index lies outside 0..J-1.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Point-based reward".
+    Source: Crowd-SFT (arXiv 2506.04063), on point-based rewards.
     """
     rank = rank_of(distances)
     group = np.asarray(group, dtype=np.int64)
@@ -148,7 +148,7 @@ def contribution_estimates(
     Raises:
         ValueError: shapes that do not match or a number that is not finite.
 
-    Source: MacKay, "Bayesian interpolation" (1992), section 4, for the empirical-Bayes ridge; its use is this
+    Source: MacKay, "Bayesian interpolation" (1992), for the empirical-Bayes ridge; its use is this
     project's.
     """
     x, y, inside = _centred_in_rounds(shares, np.asarray(values, dtype=np.float64)[:, None], round_index)
@@ -198,6 +198,7 @@ def regression_points(
     """Payouts of the rounds of an epoch: an equal share of the realised gain, shifted by estimated contributions.
 
     Formula: of the n contributors who took part in round t, i is paid gain_t / n + s (a_i - mean a of the n).
+    Estimates are restated as rounds come in, and these payouts with them: settle them once, when an epoch closes.
 
     Args:
         estimates: a, shape (N,), from ``contribution_estimates`` over the rounds of the epoch.
@@ -392,10 +393,13 @@ def _empirical_ridge(x: NDArray[np.float64], y: NDArray[np.float64], degrees: in
     searched.
     """
     contributors, columns = x.shape[1], y.shape[1]
-    u, scale, vt = np.linalg.svd(x, full_matrices=False)
-    seen = scale > scale.max(initial=0.0) * max(x.shape) * np.finfo(np.float64).eps
-    u, scale, vt = u[:, seen], scale[seen], vt[seen]
-    along = u.T @ y
+    # The smaller of x x' and x' x has all of it; a full singular value decomposition takes ten times as long.
+    wide = len(x) < contributors
+    squares, basis = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    seen = squares > squares.max(initial=0.0) * max(x.shape) * np.finfo(np.float64).eps
+    scale, basis = np.sqrt(squares[seen]), basis[:, seen]
+    vt = (basis.T @ x) / scale[:, None] if wide else basis.T
+    along = basis.T @ y if wide else (basis.T @ (x.T @ y)) / scale[:, None]
     power = np.square(along).sum(axis=1)
     rest = max(float(np.square(y).sum() - power.sum()), 0.0)
     nothing = _Ridge(np.zeros((contributors, columns)), np.zeros(contributors), 0.0, 0.0, float("inf"))
@@ -421,6 +425,8 @@ def _empirical_ridge(x: NDArray[np.float64], y: NDArray[np.float64], degrees: in
     kept = np.square(scale) + ridge
     noise = float(((power * ridge / kept).sum() + rest) / (columns * degrees))
     coefficients = vt.T @ ((scale / kept)[:, None] * along)
-    directions = np.square(vt)
-    spread = directions.T @ (1.0 / kept) + np.maximum(1.0 - directions.sum(axis=0), 0.0) / ridge
+    # Of a coefficient less the mean of all: what they have in common cannot be seen within rounds and is not asked for.
+    directions = np.square(vt - vt.mean(axis=1, keepdims=True))
+    spread = (1.0 - 1.0 / contributors) / ridge - directions.T @ (1.0 / ridge - 1.0 / kept)
+    spread = np.maximum(spread, 0.0)
     return _Ridge(coefficients, np.sqrt(noise * spread), noise / ridge, noise, ridge)

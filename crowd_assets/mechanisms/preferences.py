@@ -71,7 +71,7 @@ def cyclic_triad_share(
     Raises:
         ValueError: shapes that differ, an item compared with itself, or a probability outside [0, 1].
 
-    Source: Kendall & Babington Smith, "On the method of paired comparisons" (1940), section 4.
+    Source: Kendall & Babington Smith, "On the method of paired comparisons" (1940).
     """
     first, second, majority_first = _majorities(items_a, items_b, probability_a)
     total = cyclic = 0
@@ -100,7 +100,7 @@ def quality_gap_weights(
     Raises:
         ValueError: shapes that differ or a quality that is not finite.
 
-    Source: VickreyFeedback (arXiv 2409.18417), section "Quality-adjusted DPO".
+    Source: VickreyFeedback (arXiv 2409.18417), on QA-DPO.
     """
     quality_accepted = np.asarray(quality_accepted, dtype=np.float64)
     quality_rejected = np.asarray(quality_rejected, dtype=np.float64)
@@ -153,7 +153,7 @@ def bradley_terry(
         ValueError: as ``mean_comparisons``, or a prior that is not positive.
 
     Source: Bradley & Terry, "Rank analysis of incomplete block designs" (1952); Hunter, "MM algorithms for generalized
-    Bradley-Terry models" (2004), section 2, for existence.
+    Bradley-Terry models" (2004), for existence.
     """
     if not 0.0 < prior < np.inf:
         raise ValueError(
@@ -205,7 +205,7 @@ def hodge_rank(
     Raises:
         ValueError: as ``mean_comparisons``.
 
-    Source: Jiang, Lim, Yao & Ye, "Statistical ranking and combinatorial Hodge theory" (2011), sections 3 and 4.
+    Source: Jiang, Lim, Yao & Ye, "Statistical ranking and combinatorial Hodge theory" (2011).
     """
     first, second, mean, comparisons = mean_comparisons(items_a, items_b, probability_a)
     names = _names(items_a, items_b)

@@ -1,6 +1,7 @@
 """Shapley values of cooperative games whose players are contributors.
 
-Belongs here: exact values and estimators with their standard errors, for games given as vectorised functions.
+Belongs here: exact values and estimators with their standard errors, for games given as vectorised functions, and the
+values of a training step.
 Does not belong here: the games themselves (see ``target.centroid_game``) and what is paid (see ``points``).
 
 The Shapley value of player i is
@@ -123,9 +124,8 @@ def permutation_shapley(game: Game, players: int, *, permutations: int, rng: np.
     places: values are then noisy and standard errors too small. ``kernel_shapley`` is the better choice
     there.
 
-    Source: Castro, Gómez & Tejada, "Polynomial calculation of the Shapley value based on sampling" (2009),
-    section 3; antithetic pairs: Mitchell, Cooper, Frank & Holmes, "Sampling permutations for Shapley value
-    estimation" (2022), section 4.1.
+    Source: Castro, Gómez & Tejada, "Polynomial calculation of the Shapley value based on sampling" (2009); antithetic
+    pairs: Mitchell, Cooper, Frank & Holmes, "Sampling permutations for Shapley value estimation" (2022).
     """
     if players < 1:
         raise ValueError(f"a game needs at least one player, got {players}")
@@ -201,15 +201,16 @@ def kernel_shapley(game: Game, players: int, *, evaluations: int, rng: np.random
     Returns:
         estimates with ``method`` "paired_kernel".
 
-    Guarantees: efficient up to rounding; consistent; unchanged, up to the shift of (h(N) - h(0)) / N, by any
-    h(|S|) added to the game. A null player gets zero within its standard error, not exactly.
+    Guarantees: efficient up to rounding; consistent; memory of a few times evaluations * N floats; unchanged, up to the
+    shift of (h(N) - h(0)) / N, by any h(|S|) added to the game. A null player gets zero within its standard error, not
+    exactly.
 
     Raises:
         ValueError: ``players < 1``, too few evaluations, or the game gives another shape or a value that is
             not finite.
 
-    Source: Lundberg & Lee, "A unified approach to interpreting model predictions" (2017), theorem 2; pairs:
-    Covert & Lee, "Improving KernelSHAP" (2021), section 4; the size control is this project's.
+    Source: Lundberg & Lee, "A unified approach to interpreting model predictions" (2017); pairs:
+    Covert & Lee, "Improving KernelSHAP" (2021); the size control is this project's.
     """
     if players < 1:
         raise ValueError(f"a game needs at least one player, got {players}")
@@ -339,6 +340,54 @@ def estimate_shapley(
         return permutation_shapley(game, players, permutations=permutations, rng=rng)
     evaluations = max(permutations * (players - 1), 4 * players) + 2
     return kernel_shapley(game, players, evaluations=evaluations, rng=rng)
+
+
+def in_run_shapley(
+    gradients: NDArray[np.float64],
+    validation_gradient: NDArray[np.float64],
+    *,
+    learning_rate: float,
+    curvature: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Shapley values of one SGD step, in units by which the validation loss falls; sum them over the steps of a run.
+
+    With g_i the sum of contributor i's per-sample gradients as they enter the step, w <- w - eta sum of g_i:
+        phi_i = eta g_val . g_i - eta^2 / 2 g_i . (H_val sum over j of g_j),
+    the second term only where a Hessian-vector product is given. These are the exact Shapley values of the step's
+    first-order (second-order) expansion of the validation loss: linear games divide as they are, quadratic ones halve
+    every interaction.
+
+    Args:
+        gradients: g, shape (N, d), one row for each contributor, already divided by the batch size where the loss is a
+            mean.
+        validation_gradient: g_val, shape (d,), gradient of the validation loss before the step.
+        learning_rate: eta >= 0.
+        curvature: H_val (sum over j of g_j), shape (d,), the Hessian of the validation loss times the step's gradient.
+
+    Returns:
+        phi, shape (N,). Positive for who lowers the validation loss.
+
+    Guarantees: sums to the expansion's fall of the validation loss; who has a zero gradient gets exactly zero; equal
+    gradients get equal values; splitting a contributor's samples in two splits its value.
+
+    Raises:
+        ValueError: shapes that do not match, a number that is not finite, or a negative learning rate.
+
+    Source: Wang, Mittal, Song & Jia, "Data Shapley in one training run" (arXiv 2406.11011).
+    """
+    gradients = np.asarray(gradients, dtype=np.float64)
+    direction = np.asarray(validation_gradient, dtype=np.float64)
+    if curvature is not None:
+        curvature = np.asarray(curvature, dtype=np.float64)
+        if curvature.shape != direction.shape or not np.isfinite(curvature).all():
+            raise ValueError(f"curvature must be finite, of shape {direction.shape}, got {curvature.shape}")
+        direction = direction - learning_rate / 2.0 * curvature
+    if gradients.ndim != 2 or direction.shape != gradients.shape[1:]:
+        raise ValueError(f"expected gradients (N, d) and (d,), got {gradients.shape} and {direction.shape}")
+    if not np.isfinite(gradients).all() or not np.isfinite(direction).all() or not 0.0 <= learning_rate < np.inf:
+        raise ValueError("gradients and learning rate must be finite, the rate not negative: has training diverged?")
+    values: NDArray[np.float64] = learning_rate * (gradients @ direction)
+    return values
 
 
 def _play(game: Game, masks: NDArray[np.bool_]) -> NDArray[np.float64]:

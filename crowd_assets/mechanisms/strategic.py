@@ -216,7 +216,7 @@ def steering_equilibrium(weights: NDArray[np.float64], beliefs: NDArray[np.float
     Raises:
         ValueError: shapes that differ, no labeler, weights that are no distribution, or beliefs outside [0, 1].
 
-    Source: Renault & Trannoy, "Protecting minorities through the average voting rule" (2005), section 3; Moulin, "On
+    Source: Renault & Trannoy, "Protecting minorities through the average voting rule" (2005); Moulin, "On
     strategy-proofness and single peakedness" (1980) for the median with phantoms.
     """
     weights, beliefs = np.asarray(weights, dtype=np.float64), np.asarray(beliefs, dtype=np.float64)
@@ -226,39 +226,47 @@ def steering_equilibrium(weights: NDArray[np.float64], beliefs: NDArray[np.float
         raise ValueError("weights must not be negative and must sum to one")
     if not ((beliefs >= 0) & (beliefs <= 1)).all():
         raise ValueError("beliefs must lie in [0, 1]")
-    order = np.argsort(-beliefs, kind="stable")
-    ladder = np.cumsum(weights[order])
-    ladder[-1] = 1.0
-    return float(np.minimum(beliefs[order], ladder).max())
+    return _settled(weights, beliefs, 0.0)
 
 
 def steering_reports(
-    weights: NDArray[np.float64], beliefs: NDArray[np.float64], steering: NDArray[np.bool_], *, sweeps: int = 200
+    weights: NDArray[np.float64], beliefs: NDArray[np.float64], steering: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Reports of a crowd in which some steer the pooled aggregate and the others tell the truth, at equilibrium.
 
-    The truthful share pulls the aggregate to a fixed part, and among those who steer the equilibrium is as in
-    ``steering_equilibrium``: best replies in turn, each pulling the aggregate towards its own belief, until nobody
-    moves.
+    The truthful share F = sum of w p stays where it is; those who steer settle on P = max(F, max over k of
+    min(p_(k), F + W_k)), as in ``steering_equilibrium``: who believes more than P reports 1, who believes less reports
+    0, who believes P fills up what is missing.
 
     Args:
-        weights: shape (N,), sum 1.
+        weights: shape (N,), not negative, sum 1.
         beliefs: shape (N,), in [0, 1].
         steering: shape (N,), who steers.
-        sweeps: most turns of everybody.
 
     Returns:
-        shape (N,), in [0, 1].
+        shape (N,), in [0, 1]; nobody who steers could bring the aggregate nearer to its belief alone.
+
+    Raises:
+        ValueError: shapes that differ.
     """
-    reports = np.array(beliefs, dtype=np.float64)
-    movers = np.flatnonzero(steering)
-    for _ in range(sweeps):
-        before = reports.copy()
-        for labeler in movers.tolist():
-            reports[labeler] = steering_report(weights, labeler, float(beliefs[labeler]), reports)
-        if np.abs(reports - before).max(initial=0.0) < 1e-9:
-            break
+    weights, beliefs = np.asarray(weights, dtype=np.float64), np.asarray(beliefs, dtype=np.float64)
+    steering = np.asarray(steering, dtype=bool)
+    if weights.shape != beliefs.shape or steering.shape != beliefs.shape:
+        raise ValueError(f"expected one entry a labeler, got {weights.shape}, {beliefs.shape} and {steering.shape}")
+    fixed = float(weights[~steering] @ beliefs[~steering])
+    settled = _settled(weights[steering], beliefs[steering], fixed)
+    above, at = steering & (beliefs > settled), steering & (beliefs == settled)
+    reports = np.where(steering, above.astype(np.float64), beliefs)
+    if weights[at].sum() > 0:
+        reports[at] = np.clip((settled - fixed - weights[above].sum()) / weights[at].sum(), 0.0, 1.0)
     return reports
+
+
+def _settled(weights: NDArray[np.float64], beliefs: NDArray[np.float64], fixed: float) -> float:
+    """Aggregate on which those who steer settle, with ``fixed`` added by those who do not."""
+    order = np.argsort(-beliefs, kind="stable")
+    ladder = np.minimum(fixed + np.cumsum(weights[order]), 1.0)
+    return float(np.minimum(beliefs[order], ladder).max(initial=fixed))
 
 
 def simulate_crowd(

@@ -3,7 +3,7 @@
 Belongs here: choosing the target, distances, evaluations, and the game that values contributors by their
 centroid. Does not belong here: the embedding itself (see ``resources.embedder``).
 
-Source: Crowd-SFT (arXiv 2506.04063), sections "Target selection" and "Evaluation functions".
+Source: Crowd-SFT (arXiv 2506.04063), on targets and evaluation functions.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def nearest_centroid(
     Raises:
         ValueError: shapes that do not match, a number that is not finite, or fewer than k + 1 texts.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Target selection" (k = 100, L2).
+    Source: Crowd-SFT (arXiv 2506.04063), on targets (k = 100, L2).
     """
     vectors = _matrix(vectors)
     scores = np.asarray(scores, dtype=np.float64)
@@ -93,7 +93,7 @@ def mean_distance(vectors: NDArray[np.float64], target: NDArray[np.float64]) -> 
     Raises:
         ValueError: no text, shapes that do not match, or a number that is not finite.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Evaluation functions".
+    Source: Crowd-SFT (arXiv 2506.04063), on evaluation functions.
     """
     away = distances(vectors, target)
     if not away.size:
@@ -119,7 +119,7 @@ def evaluate(vectors: NDArray[np.float64], target: NDArray[np.float64], evaluati
     Raises:
         ValueError: unknown evaluation, shapes that do not match or a number that is not finite.
 
-    Source: Crowd-SFT (arXiv 2506.04063), section "Evaluation functions".
+    Source: Crowd-SFT (arXiv 2506.04063), on evaluation functions.
     """
     score = _evaluation(evaluation)
     vectors = _matrix(vectors)

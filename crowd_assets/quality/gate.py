@@ -44,7 +44,7 @@ def check_feedback(round_: Round, events: pl.DataFrame, data_quality: DataQualit
         for kind in feedback.KINDS
         if not (of_kind := events.filter(pl.col("kind") == kind)).is_empty()
     }
-    findings = data_quality.validate(frames, suites(round_.claimed_at), round_.round_id)
+    findings = data_quality.run_suites(frames, suites(round_.claimed_at), round_.round_id)
     reasons: dict[str, list[str]] = {}
     for finding in findings:
         if finding.severity == "critical":

@@ -49,6 +49,7 @@ def prepared(kind: str, events: pl.DataFrame) -> pl.DataFrame:
 def suites(claimed_at: datetime) -> dict[str, Sequence[Any]]:
     """The expectations of each kind, for a round claimed at ``claimed_at``: nothing in it is later than that."""
     import great_expectations.expectations as gxe
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     def never_null(column: str) -> Any:
         return gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is there")
@@ -85,7 +86,7 @@ def suites(claimed_at: datetime) -> dict[str, Sequence[Any]]:
         return gxe.ExpectColumnValuesToBeBetween(
             column="copies_share",
             max_value=COMMON_RESPONSE_SHARE,
-            severity="warning",
+            severity=FailureSeverity.WARNING,
             description=f"no response is more than {COMMON_RESPONSE_SHARE:.0%} of what its contributor wrote",
         )
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from crowd_assets.simulation import forum
 
-DEMONSTRATORS = {"careful": 10, "sloppy": 4, "off_topic": 4, "spammer": 3, "adversary": 3}
+DEMONSTRATORS = {"careful": 9, "sloppy": 3, "off_topic": 3, "spammer": 2, "adversary": 3}
 LABELERS = {"accurate": 5, "biased": 2, "strategic": 2, "absent": 1}
 SELLERS = {"honest": 6, "overclaiming": 2}
 MISREPORTING = ("biased", "strategic")
 
-DEMONSTRATIONS = 12  # a contributor and round
-GOLD_COMPARISONS = 32  # a round, with known outcomes
+DEMONSTRATIONS = 16  # a contributor and round
+GOLD_COMPARISONS = 48  # a round, with known outcomes
 LOTS = 12  # a round
 TASKS_WITH_OUTCOME = 0.5  # share of bought comparisons whose outcome end users realise
 BROKEN_LINES = ('{"kind": "demonstration", "contributor_id":', '{"kind": "opinion"}', "not JSON at all")

@@ -951,7 +951,7 @@ def _check_mood(mood: str) -> None:
 
 
 def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _prompt_for(topic: _Topic, fillers: dict[str, str], rng: np.random.Generator) -> str:

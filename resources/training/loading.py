@@ -40,6 +40,9 @@ def pretrained(loader: Any, source: str, revision: str, setting: str, **options:
     Raises:
         ModelUnavailableError: the folder or the hub does not give it.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for every adapter of every candidate would drown the round's own progress
     try:
         if not os.path.isdir(source):
             options["revision"] = revision
@@ -73,6 +76,13 @@ def load(root: str, adapters: Sequence[Path], *, revision: str = "main") -> Lang
     for directory in adapters:
         model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
     return LanguageModel(model.to(device).eval(), tokenizer, device)
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use this many threads on the CPU, in this process, from now on."""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def train_seed_language_model(
             [f"{prompt}\n{response}" for prompt, response in pairs], vocabulary_size, (PAD, BOS, EOS)
         )
         tokenizer.save_pretrained(unfinished)
-        rows = [row + [tokenizer.eos_token_id] for row in _encode(tokenizer, [f"{p}\n{r}" for p, r in pairs])]
+        rows = [[*row, tokenizer.eos_token_id] for row in _encode(tokenizer, [f"{p}\n{r}" for p, r in pairs])]
         test, train = _split(len(rows), held_out, rng)
 
         model = LlamaForCausalLM(
@@ -168,7 +168,7 @@ def train_seed_classifier(
     """Train a small ModernBERT from scratch that gives each label a probability of its own (a sigmoid, not a softmax).
 
     In training, some texts are cut to one of their sentences and some of their tokens replaced at random, so that a label
-    rests on more than one phrase and a text unlike the training texts is not called anything with confidence.
+    rests on more than one phrase.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def train_seed_classifier(
                 intermediate_size=2 * hidden_size,
                 num_hidden_layers=layers,
                 num_attention_heads=hidden_size // 32,
-                max_position_embeddings=tokenizer.model_max_length,
+                max_position_embeddings=longest,
                 # A mean over all tokens learns in a few steps what a single CLS token takes epochs to collect.
                 classifier_pooling="mean",
                 pad_token_id=tokenizer.pad_token_id,
@@ -245,10 +245,9 @@ def train_seed_classifier(
             ids = rows[row]
             if sentences[row] and rng.random() < 0.3:
                 ids = sentences[row][rng.integers(len(sentences[row]))]
-            noise = rng.integers(len(tokenizer), size=len(ids))
             replaced = rng.random(len(ids)) < 0.1
-            replaced[0] = False  # the token the label is read from
-            return np.where(replaced, noise, ids).tolist()
+            replaced[0] = False  # every text starts with its CLS token
+            return np.where(replaced, rng.integers(len(tokenizer), size=len(ids)), ids).tolist()
 
         def loss_of(batch: np.ndarray) -> torch.Tensor:
             ids = _padded([disturbed(row) for row in batch], tokenizer.pad_token_id)

@@ -76,6 +76,8 @@ def test_update_is_the_closed_form(seed: int, labelers: int) -> None:
     losses = (reports[0] - outcomes[0]) ** 2
     assert after.weights == pytest.approx(before.weights * (1 - 0.3 * (losses - before.weights @ losses)))
     assert aggregate == pytest.approx(before.weights @ reports[0])
+    pulled, _ = update_slot(before, reports[0], outcomes[0], step=0.3, keep=0.8)
+    assert pulled.weights == pytest.approx(0.8 * after.weights + 0.2 / labelers)
 
 
 @settings(max_examples=50)
@@ -195,6 +197,17 @@ def test_weights_survive_a_long_run() -> None:
     reports, outcomes = crowd(1, 20_000, 3, 0.0)
     state = run_slots(initial_state(3), reports, outcomes).state
     assert state.weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_a_labeler_that_was_wrong_for_long_can_come_back() -> None:
+    """Without a floor its weight underflows to zero, from which no update brings it back."""
+    state = initial_state(2)
+    for _ in range(3000):
+        state, _ = update_slot(state, np.array([1.0, 0.0]), 1.0, step=0.5)
+    assert state.weights[1] > 0
+    for _ in range(3000):
+        state, _ = update_slot(state, np.array([1.0, 0.0]), 0.0, step=0.5)
+    assert state.weights[1] > 0.99
 
 
 def test_baselines_leave_out_who_did_not_report() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from crowd_assets.mechanisms.auction import (
     BUDGET_PASSES,
     Clearing,
     Purchase,
+    _Knapsack,
     clear_lots,
     constant_factor_share,
     fixed_price,
@@ -99,12 +101,13 @@ def test_scoring_vcg_is_truthful(seed: int, bids: int, winners: int) -> None:
 
 def cleared(seed: int, bids: int, winners: int) -> tuple[Money, Money, Money, int, Clearing]:
     rng = np.random.default_rng(seed)
-    lot, values = rng.integers(0, 4, bids), rng.integers(0, 9, bids)
-    asked, budget = rng.integers(0, 9, bids), int(rng.integers(0, 40))
+    lot, values = rng.integers(0, 4, bids), rng.integers(0, rng.choice([3, 9]), bids)
+    asked, budget = rng.integers(0, rng.choice([2, 9]), bids), int(rng.integers(0, rng.choice([12, 40])))
     clearing = clear_lots(lot, values, asked, winners_per_lot=winners, budget=budget, rng=np.random.default_rng(seed))
     return lot, values, asked, budget, clearing
 
 
+@settings(max_examples=300)
 @given(seed=seeds, bids=st.integers(0, 20), winners=st.integers(1, 3))
 def test_lots_are_cleared_as_a_loop_over_lots_would(seed: int, bids: int, winners: int) -> None:
     lot, values, asked, budget, clearing = cleared(seed, bids, winners)
@@ -240,6 +243,34 @@ def test_rules_that_claim_it_are_truthful(name: str, seed: int, bids: int) -> No
     assert most_gained(TRUTHFUL[name], seed, bids) == 0
 
 
+@pytest.mark.parametrize("name", ["clear_lots", "scoring_vcg", *TRUTHFUL])
+@given(seed=seeds, bids=st.integers(1, 7))
+def test_payments_are_thresholds_to_the_last_quantum(name: str, seed: int, bids: int) -> None:
+    """A winner still wins one quantum below its payment and no longer wins one quantum above it."""
+    rng = np.random.default_rng(seed)
+    scale = int(rng.choice([9, 400]))
+    values, asked, ties = rng.integers(0, scale, bids), rng.integers(0, scale, bids), rng.permutation(bids)
+    lot, budget = rng.integers(0, 2, bids), int(rng.integers(1, 3 * scale))
+
+    def outcome(asked: Money) -> tuple[NDArray[np.bool_], Money]:
+        if name == "scoring_vcg":
+            alone = scoring_vcg(values, asked, 2, tie_break=ties)
+            return alone.awarded, alone.payments
+        if name == "clear_lots":
+            lots = clear_lots(lot, values, asked, budget=budget, rng=np.random.default_rng(seed))
+            return lots.awarded, lots.payments
+        purchase = TRUTHFUL[name](values, asked, budget, ties)
+        return purchase.awarded, purchase.payments
+
+    awarded, payments = outcome(asked)
+    for winner in np.flatnonzero(awarded):
+        for change, wins in ((-1, True), (1, False)):
+            if payments[winner] + change >= 0:
+                moved = asked.copy()
+                moved[winner] = payments[winner] + change
+                assert outcome(moved)[0][winner] == wins
+
+
 @pytest.mark.parametrize("name", NOT_TRUTHFUL)
 def test_rules_that_do_not_claim_it_fail_the_truthfulness_test(name: str) -> None:
     assert max(most_gained(NOT_TRUTHFUL[name], seed, 4) for seed in range(20)) > 0
@@ -286,6 +317,21 @@ def test_constant_factor_rule_reaches_its_share_of_the_best_purchase(seed: int, 
     subsets = (np.arange(1 << bids)[:, None] >> np.arange(bids) & 1).astype(bool)
     best = max(int(values[s].sum()) for s in subsets if asked[s].sum() <= budget)
     assert values[purchase.awarded].sum() * (2 + 2**0.5) >= best * (1 - 1e-6)
+
+
+@given(seed=seeds, bids=st.integers(2, 7))
+def test_fractional_knapsack_with_one_price_changed_is_the_greedy_fill(seed: int, bids: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, prices = rng.integers(1, 20, bids).tolist(), rng.integers(0, 20, bids).tolist()
+    changed, price, budget = int(rng.integers(bids)), int(rng.integers(0, 20)), int(rng.integers(0, 50))
+    by_rate = sorted(range(bids), key=lambda bid: Fraction(prices[bid], values[bid]))
+    found = _Knapsack(by_rate, values, prices).worth(budget, changed, price)
+    prices[changed] = price
+    left, expected = budget, Fraction(0)
+    for bid in sorted(range(bids), key=lambda bid: Fraction(prices[bid], values[bid])):
+        share = min(Fraction(1), Fraction(left, prices[bid])) if prices[bid] else Fraction(1)
+        expected, left = expected + share * values[bid], left - share * prices[bid]
+    assert found == expected
 
 
 def test_proportional_share_by_hand() -> None:

@@ -54,11 +54,14 @@ def test_a_crowd_that_steers_settles_on_a_median_with_phantoms(seed: int, labele
     assert settled == pytest.approx(np.median(np.r_[beliefs, phantoms]))
     weights = rng.dirichlet(np.ones(labelers))
     reports = steering_reports(weights, beliefs, np.ones(labelers, dtype=bool))
-    assert weights @ reports == pytest.approx(steering_equilibrium(weights, beliefs), abs=1e-6)
-    for labeler in range(labelers):
+    assert weights @ reports == pytest.approx(steering_equilibrium(weights, beliefs))
+    steering = rng.random(labelers) < 0.5
+    reports = steering_reports(weights, beliefs, steering)
+    assert np.array_equal(reports[~steering], beliefs[~steering])
+    for labeler in np.flatnonzero(steering):
         own = steering_report(weights, labeler, beliefs[labeler], reports)
         moved = weights @ reports + weights[labeler] * (own - reports[labeler])
-        assert abs(moved - beliefs[labeler]) > abs(weights @ reports - beliefs[labeler]) - 1e-6
+        assert abs(moved - beliefs[labeler]) > abs(weights @ reports - beliefs[labeler]) - 1e-9
 
 
 def test_steering_pays_under_the_pooled_rule_and_not_under_the_sampled_one() -> None:

@@ -1,0 +1,52 @@
+# Every target sets up what it needs: pip into .venv, pinned by constraints.txt, skipped when up to date.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+FEEDBACK ?=
+ROUNDS ?= 3
+
+# Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
+export DAGSTER_HOME ?= $(CURDIR)
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup round seed ui test check format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Install everything into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
+	@touch $@
+
+round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
+	@$(RUN) -m crowd_assets round --rounds $(ROUNDS) $(if $(FEEDBACK),--feedback "$(FEEDBACK)")
+
+seed: $(STAMP) ## Build the embedded language model and classifier
+	@$(RUN) -m crowd_assets seed
+
+ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
+	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
+
+test: $(STAMP) ## Run all tests
+	@$(RUN) -m pytest
+
+check: $(STAMP) ## Check format, lint and types
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+format: $(STAMP) ## Format the code
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+clean: ## Remove .venv and caches; rounds and models in .crowd stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

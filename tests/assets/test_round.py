@@ -1,0 +1,306 @@
+"""A whole round on an ephemeral instance: what it writes, what it refuses, and that it does so again the same way."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+
+from crowd_assets.assets.report import report_path
+from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.rounds import RoundBook, SkippedRoundError
+from resources.settings import CrowdSettings
+from resources.warehouse import ROUND_TABLES, SettledRoundError, WarehouseResource
+from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
+from sensors.rounds import next_run, nightly_quorum, round_quorum
+from tests.conftest import QUICK
+
+PARTITIONED = {
+    "validated_feedback",
+    "labeler_weights",
+    "aggregated_preferences",
+    "contributor_groups",
+    "candidate_models",
+    "selected_model",
+    "aligned_model",
+    "shapley_estimates",
+    "point_ledger",
+    "auction_clearing",
+    "comparison_tasks",
+    "round_report",
+}
+
+
+class Platform:
+    """The graph on an ephemeral instance in one home."""
+
+    def __init__(self, settings: CrowdSettings) -> None:
+        self.settings = settings
+        self.instance = DagsterInstance.ephemeral()
+        self.definitions: Definitions = build_definitions(settings)
+        self.warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+        self.book = RoundBook(self.warehouse)
+        self.inbox = Path(str(settings.inbox_path))
+        self.inbox.mkdir(exist_ok=True)
+
+    def crowd_sends(self, round_no: int) -> None:
+        tasks = self.settings.outbox_path / "comparison_tasks" / f"r{round_no - 1:06d}.jsonl"
+        published = [json.loads(line) for line in tasks.read_text().splitlines()] if tasks.exists() else []
+        SimulatedCrowd("gratitude", self.settings.seed).write_feedback(round_no, self.inbox, published)
+
+    def run(self, job: str, round_id: str | None = None, **options: Any) -> ExecuteInProcessResult:
+        config = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}} | options.pop("run_config", {})
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            run_config=config, instance=self.instance, partition_key=round_id, raise_on_error=False, **options
+        )
+
+    def ingest(self) -> None:
+        assert self.run(INGESTION_JOB).success
+
+    def start(self, *, nightly: bool = False) -> str:
+        quorum = nightly_quorum(self.settings) if nightly else round_quorum(self.settings)
+        request, reason = next_run(self.instance, self.warehouse, self.settings, quorum)
+        assert request is not None, reason
+        assert request.partition_key is not None
+        return request.partition_key
+
+    def round(self, round_no: int) -> ExecuteInProcessResult:
+        self.crowd_sends(round_no)
+        self.ingest()
+        return self.run(ROUND_JOB, self.start())
+
+    def contents(self, round_no: int | None = None) -> dict[str, list[tuple[object, ...]]]:
+        """Every row of every table of a round, or of all, and of the ledger."""
+        where = "round_no = $n" if round_no else "$n IS NULL"
+        return {
+            table: self.warehouse.query(f"SELECT * FROM {table} WHERE {where} ORDER BY ALL", {"n": round_no}).rows()
+            for table in (*ROUND_TABLES, "ledger")
+        }
+
+
+@pytest.fixture(scope="module")
+def two_rounds(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> Platform:
+    """Two rounds with the simulated crowd; tests that share it leave it as it is."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "seed").symlink_to(seed_folder)
+    platform = Platform(CrowdSettings(home=str(folder), **QUICK))  # type: ignore[arg-type]
+    for number in (1, 2):
+        result = platform.round(number)
+        assert result.success
+    return platform
+
+
+def test_every_stage_is_materialised(two_rounds: Platform) -> None:
+    for name in PARTITIONED:
+        assert two_rounds.instance.get_materialized_partitions(_key(name)) == {"r000001", "r000002"}, name
+
+
+def test_rounds_complete_and_the_next_starts_from_the_last(two_rounds: Platform) -> None:
+    first, second = two_rounds.book.all()
+    assert (first.status, second.status) == ("completed", "completed")
+    assert second.from_seq == first.to_seq + 1
+    assert second.base_model == first.next_model
+    selections = two_rounds.warehouse.read_round("selections", 2)
+    assert selections.filter(pl.col("role") == "base")["model"].item() == first.next_model
+
+
+def test_the_ledger_balances_and_pays_what_was_asked_within_the_budget(two_rounds: Platform) -> None:
+    sums = two_rounds.warehouse.query("SELECT round_id, unit, sum(amount) AS total FROM ledger GROUP BY ALL")
+    assert sums.height
+    assert sums["total"].to_list() == [Decimal(0)] * sums.height
+    awards = two_rounds.warehouse.query("SELECT * FROM awards")
+    paid = awards.filter("awarded")
+    assert paid.height
+    assert paid.filter(pl.col("payment") < pl.col("asked_price")).is_empty()
+    assert awards.filter(~pl.col("awarded") & (pl.col("payment") != 0)).is_empty()
+    per_round = paid.group_by("round_no").agg(pl.col("payment").sum())["payment"]
+    assert max(per_round) <= Decimal(two_rounds.settings.budget)
+    assert set(paid.group_by("round_no", "lot_id").len()["len"]) == {2}
+
+
+def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:
+    for number in (1, 2):
+        paid = two_rounds.warehouse.query(
+            "SELECT account[13:] AS who FROM ledger WHERE round_no = $n AND unit = 'point' AND amount > 0",
+            {"n": number},
+        )
+        groups = two_rounds.warehouse.read_round("contributor_groups", number)
+        improved = (
+            two_rounds.warehouse.read_round("selections", number)
+            .filter(pl.col("role") == "candidate")["selected"]
+            .any()
+        )
+        assert set(paid["who"]) == (set(groups["contributor_id"]) if improved else set())
+
+
+def test_shapley_values_add_up_to_the_value_of_everybody(two_rounds: Platform) -> None:
+    event = two_rounds.instance.get_latest_materialization_event(_key("shapley_estimates"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    values = two_rounds.warehouse.read_round("contributions", 2)["shapley_value"].sum()
+    assert values == pytest.approx(metadata["value_of_everybody"] - metadata["value_of_nobody"])
+
+
+def test_tasks_are_published_and_come_back_as_preferences(two_rounds: Platform) -> None:
+    published = (two_rounds.settings.outbox_path / "comparison_tasks" / "r000001.jsonl").read_text().splitlines()
+    names = {json.loads(line)["comparison_id"] for line in published}
+    assert names
+    judged = pl.read_parquet(two_rounds.settings.path("frames", "aggregated_preferences", "r000002.parquet"))
+    assert names <= set(judged["comparison_id"])
+
+
+def test_who_misreports_loses_weight(two_rounds: Platform) -> None:
+    crowd = SimulatedCrowd("gratitude", two_rounds.settings.seed).truth()
+    weights = two_rounds.warehouse.read_round("labeler_weights", 2)
+    mean = 1 / weights.height
+    assert weights["weight"].sum() == pytest.approx(1)
+    for labeler, weight in weights.select("labeler_id", "weight").iter_rows():
+        if crowd[labeler]["kind"] in ("biased", "strategic"):
+            assert weight < mean, labeler
+        if crowd[labeler]["kind"] == "accurate":
+            assert weight > mean, labeler
+
+
+def test_the_report_is_one_page_without_references_to_others(two_rounds: Platform) -> None:
+    page = report_path(two_rounds.settings, "r000002").read_text(encoding="utf-8")
+    assert "Round 2" in page
+    assert "data:image/png;base64," in page
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
+    graph = two_rounds.definitions.get_repository_def().asset_graph
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} >= PARTITIONED | {
+        "raw_feedback",
+        "seed_language_model",
+        "seed_classifier",
+        "target",
+    }
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.group_name != "default", key
+        assert node.owners, key
+        assert node.kinds, key
+
+
+def test_a_settled_round_is_reproduced_and_nothing_is_written_twice(two_rounds: Platform) -> None:
+    before = two_rounds.contents()
+    assert two_rounds.run(ROUND_JOB, "r000001").success
+    assert two_rounds.run(ROUND_JOB, "r000002").success
+    assert two_rounds.contents() == before
+
+
+def test_a_settled_round_refuses_other_settings(two_rounds: Platform) -> None:
+    before = two_rounds.contents()
+    changed = {"resources": {"settings": {"config": two_rounds.settings.model_dump() | {"seed": 0, "groups": 4}}}}
+    result = two_rounds.run(ROUND_JOB, "r000002", run_config=changed)
+    assert not result.success
+    failure = result.failure_data_for_node("contributor_groups")
+    assert failure is not None
+    assert failure.error is not None
+    assert SettledRoundError.__name__ in failure.error.to_string()
+    assert two_rounds.contents() == before
+
+
+def test_the_same_inputs_give_the_same_round_in_another_home(
+    two_rounds: Platform, tmp_path: Path, seed_folder: Path
+) -> None:
+    (tmp_path / "seed").symlink_to(seed_folder)
+    other = Platform(two_rounds.settings.changed(home=str(tmp_path)))
+    assert other.round(1).success
+    assert other.contents(1) == two_rounds.contents(1)
+
+
+def test_bad_lines_are_rejected_with_their_reason_and_the_round_is_green(settings: CrowdSettings) -> None:
+    platform = Platform(settings)
+    platform.crowd_sends(1)
+    (platform.inbox / "bad.jsonl").write_bytes(b"{broken\n" + b"x" * 10_000_000 + b'\n{"kind": "opinion"}\n')
+    (platform.inbox / "empty.jsonl").write_bytes(b"")
+    (platform.inbox / "unfinished.jsonl.tmp").write_bytes(b'{"kind": "demonstr')
+    twice = (platform.inbox / "round-1-judgements.jsonl").read_text().splitlines()[0]
+    changed = json.dumps(json.loads(twice) | {"probability_a": 0.123})
+    (platform.inbox / "second-answer.jsonl").write_text(changed)
+    platform.ingest()
+    assert platform.run(ROUND_JOB, platform.start()).success
+    rejected = platform.warehouse.query("SELECT source, line, stage, reason FROM rejected_feedback ORDER BY ALL")
+    reasons = {(source, line): reason for source, line, _, reason in rejected.iter_rows()}
+    assert "broken JSON" in reasons["bad.jsonl", 1]
+    assert "10000001 bytes" in reasons["bad.jsonl", 2]
+    assert "unknown kind" in reasons["bad.jsonl", 3]
+    assert reasons["empty.jsonl", 0] == "the file is empty"
+    assert "judges a comparison once" in reasons["second-answer.jsonl", 1]
+    assert (platform.inbox / "unfinished.jsonl.tmp").exists()
+
+
+def test_too_few_contributions_skip_the_round_and_wait_for_the_next(settings: CrowdSettings) -> None:
+    platform = Platform(settings.changed(quorum_contributors=1))
+    lines = [
+        {
+            "kind": "demonstration",
+            "contributor_id": "somebody",
+            "prompt": "p",
+            "response": f"response {number}",
+            "submitted_at": "2026-01-01T00:00:00Z",
+        }
+        for number in range(5)
+    ]
+    (platform.inbox / "few.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    platform.ingest()
+    round_id = platform.start(nightly=True)
+    result = platform.run(ROUND_JOB, round_id)
+    assert result.success, result.failure_data_for_node("validated_feedback")
+    assert platform.instance.get_materialized_partitions(_key("candidate_models")) == set()
+    assert platform.book.get(round_id).status == "skipped"
+    assert "5 valid demonstrations" in str(platform.book.get(round_id).reason)
+    assert all(not rows for table, rows in platform.contents().items() if table != "quality_verdicts")
+    platform.crowd_sends(1)
+    platform.ingest()
+    second = platform.book.get(platform.start())
+    assert (second.round_id, second.from_seq) == ("r000002", 1)
+    failed = platform.run(ROUND_JOB, round_id)
+    assert not failed.success
+    failure = failed.failure_data_for_node("validated_feedback")
+    assert failure is not None
+    assert failure.error is not None
+    assert SkippedRoundError.__name__ in failure.error.to_string()
+
+
+def test_a_blocked_round_stays_blocked_in_a_run_without_the_gate(settings: CrowdSettings) -> None:
+    platform = Platform(settings.changed(max_rejected_share=0.0))
+    platform.crowd_sends(1)
+    first = (platform.inbox / "round-1-judgements.jsonl").read_text().splitlines()[0]
+    (platform.inbox / "second-answer.jsonl").write_text(json.dumps(json.loads(first) | {"probability_a": 0.123}))
+    platform.ingest()
+    round_id = platform.start()
+    result = platform.run(ROUND_JOB, round_id)
+    assert not result.success
+    (gate,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "feedback_gate"]
+    assert not gate.passed
+    assert platform.instance.get_materialized_partitions(_key("contributor_groups")) == set()
+    later = platform.run(ROUND_JOB, round_id, asset_selection=[_key("contributor_groups")])
+    assert not later.success
+    failure = later.failure_data_for_node("contributor_groups")
+    assert failure is not None
+    assert failure.error is not None
+    assert "did not pass the gate" in failure.error.to_string()
+
+
+def test_a_partition_without_a_claim_says_so(settings: CrowdSettings) -> None:
+    platform = Platform(settings)
+    platform.instance.add_dynamic_partitions(ROUNDS_PARTITION, ["r000099"])
+    failure = platform.run(ROUND_JOB, "r000099").failure_data_for_node("validated_feedback")
+    assert failure is not None
+    assert failure.error is not None
+    assert "never claimed" in failure.error.to_string()
+
+
+def _key(name: str) -> AssetKey:
+    return AssetKey(name)

@@ -1,0 +1,65 @@
+"""What tests share: small seed models, built once a session by the project itself, and settings that make a round quick."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+from dagster import materialize
+
+from crowd_assets.assets import seed
+from crowd_assets.definitions import build_resources
+from resources.settings import CrowdSettings
+from resources.training.loading import use_threads
+
+# An example's time depends on what else the machine does; what it finds does not.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+QUICK = {
+    "groups": 3,
+    "epochs": 2,
+    "selection_samples": 32,
+    "report_samples": 32,
+    "max_new_tokens": 24,
+    "alignment_epochs": 1,
+    "shapley_permutations": 40,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("CROWD_") and name != "CROWD_REFERENCE_DATA":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home's folder of seed models: small ones, as good as a test needs, made by the assets that make the real ones."""
+    home = tmp_path_factory.mktemp("seeds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seed, "COMMENTS", 2_500)
+        patch.setattr(seed, "UNLABELLED_COMMENTS", 400)
+        settings = CrowdSettings(home=str(home))
+        use_threads(1)
+        assert materialize(
+            [seed.seed_language_model, seed.seed_classifier], resources=build_resources(settings), raise_on_error=True
+        ).success
+    return home / "seed"
+
+
+@pytest.fixture
+def home(tmp_path: Path, seed_folder: Path) -> Path:
+    """An empty home with seed models."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "seed").symlink_to(seed_folder)
+    return folder
+
+
+@pytest.fixture
+def settings(home: Path) -> CrowdSettings:
+    """Settings of a quick round in an empty home."""
+    return CrowdSettings(home=str(home), **QUICK)  # type: ignore[arg-type]

@@ -1,0 +1,337 @@
+"""Projects of their own for tests with real processes: a home, a Dagster instance, and every process stopped afterwards.
+
+Belongs here: starting, watching and stopping processes, and asking a running Dagster. Does not belong here: what they
+should have done.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import pytest
+from dagster import DagsterInstance
+
+from crowd_assets.campaign import PROJECT
+from crowd_assets.definitions import build_resources
+from crowd_assets.simulation import forum
+from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.rounds import RoundBook
+from resources.settings import CrowdSettings
+from resources.warehouse import ROUND_TABLES, WarehouseResource
+from sensors import INGESTION_JOB, ROUND_JOB
+from tests.conftest import QUICK
+
+FIRST_ROUND = "r000001"
+ORDINARY_COMMENTS = 400
+SECONDS_BETWEEN_LOOKS = 0.25
+LOG_TAIL = 6_000  # characters of a process's log in a failure
+
+Found = TypeVar("Found")
+
+
+def wait_for(
+    what: str, look: Callable[[], Found | None], *, seconds: float, explain: Callable[[], str] = lambda: ""
+) -> Found:
+    """The first thing that ``look`` finds; fails with ``what`` and ``explain()`` when nothing came in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {seconds:.0f} s\n{explain()}")
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return found
+
+
+class Worker:
+    """A process in a group of its own, with everything it prints in one file."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._seen: set[psutil.Process] = set()
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def printed(self) -> str:
+        """All it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def tail(self) -> str:
+        """The end of its log, for a failure message."""
+        state = self.process.poll()
+        return (
+            f"--- {self.log.name}, {'running' if state is None else f'exit {state}'} ---\n{self.printed()[-LOG_TAIL:]}"
+        )
+
+    def wait_for_line(self, text: str, *, seconds: float) -> None:
+        """Wait until it has printed ``text``; a process that ends before fails at once."""
+
+        def look() -> bool:
+            if text in self.printed():
+                return True
+            if self.process.poll() is not None:
+                pytest.fail(f"ended before it printed {text!r}\n{self.tail()}")
+            return False
+
+        wait_for(f"the line {text!r}", look, seconds=seconds, explain=self.tail)
+
+    def finish(self, *, seconds: float) -> str:
+        """Wait until it ends, in success; what it printed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=seconds)
+        assert self.process.poll() == 0, self.tail()
+        return self.printed()
+
+    def kill(self) -> None:
+        """SIGKILL for the group: as a machine without memory, or without power, ends it."""
+        self._remember()
+        self._signal_group(signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+    def stop(self) -> list[psutil.Process]:
+        """End it and everything it started; the processes that would not go without SIGKILL."""
+        self._remember()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=20)
+        _, stubborn = psutil.wait_procs(self._seen, timeout=5)
+        if self.process.poll() is None or stubborn:
+            self._signal_group(signal.SIGTERM)
+            _, stubborn = psutil.wait_procs(stubborn, timeout=5)
+        self._signal_group(signal.SIGKILL)
+        for process in stubborn:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(stubborn, timeout=5)
+        self.process.wait(timeout=10)
+        return stubborn
+
+    def _remember(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._seen.update(psutil.Process(self.process.pid).children(recursive=True))
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)  # a session's first process leads the group of the same number
+
+
+class Project:
+    """A folder in which Dagster and the command line run as they do in this repository, with quick settings."""
+
+    def __init__(self, folder: Path, seed_folder: Path) -> None:
+        self.folder = folder
+        home = folder / "home"
+        home.mkdir(parents=True)
+        (home / "seed").symlink_to(seed_folder)
+        shutil.copy(PROJECT / "dagster.yaml", folder)
+        ordinary = folder / "ordinary.txt"
+        comments = forum.write_comments(ORDINARY_COMMENTS, np.random.default_rng(1))
+        ordinary.write_text("\n".join(comment.response for comment in comments), encoding="utf-8")
+        self.settings = CrowdSettings(
+            home=str(home),
+            reference_texts=str(ordinary),
+            target_neighbours=20,
+            quorum_events=100,
+            **QUICK,  # type: ignore[arg-type]
+        )
+        self.warehouse: WarehouseResource = build_resources(self.settings)["warehouse"]
+        self.book = RoundBook(self.warehouse)
+        self.inbox = Path(str(self.settings.inbox_path))
+        self.inbox.mkdir()
+        self._workers: list[Worker] = []
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        """The environment of its processes: its settings as ``CROWD_*``, with ``settings`` on top, nothing else of ours."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CROWD_", "DAGSTER_"))}
+        wanted = self.settings.model_dump(exclude_defaults=True) | settings
+        return inherited | {
+            "DAGSTER_HOME": str(self.folder),
+            "PYTHONPATH": str(PROJECT),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            **{f"CROWD_{name.upper()}": str(value) for name, value in wanted.items()},
+        }
+
+    def start(self, name: str, *arguments: str, **settings: object) -> Worker:
+        """Start ``python -m <arguments>`` here; its log is ``<name>.log``."""
+        worker = Worker(
+            [sys.executable, "-m", *arguments],
+            self.folder,
+            self.environment(**settings),
+            self.folder / f"{name}.log",
+        )
+        self._workers.append(worker)
+        return worker
+
+    def start_rounds(self, name: str, rounds: int = 1) -> Worker:
+        """Start rounds of the simulated crowd as ``make round`` does."""
+        return self.start(name, "crowd_assets", "round", "--rounds", str(rounds))
+
+    def start_job(self, name: str, job: str, tags: dict[str, str] | None = None, **settings: object) -> Worker:
+        """Start one run of a job in a process of its own, whoever else runs it."""
+        place = ["-m", "crowd_assets.definitions", "-a", "definitions"]
+        return self.start(
+            name, "dagster", "job", "execute", *place, "-j", job, "--tags", json.dumps(tags or {}), **settings
+        )
+
+    def stop(self) -> None:
+        """End everything that was started here."""
+        for worker in self._workers:
+            worker.stop()
+
+    def crowd_sends(self, round_no: int) -> None:
+        """Put what the simulated crowd sends before a round into the inbox."""
+        SimulatedCrowd(self.settings.target_attribute, self.settings.seed).write_feedback(round_no, self.inbox, [])
+
+    @contextlib.contextmanager
+    def instance(self) -> Iterator[DagsterInstance]:
+        """Its Dagster instance, opened from its folder: the paths in dagster.yaml begin where Dagster is started."""
+        with contextlib.chdir(self.folder), DagsterInstance.from_config(str(self.folder)) as instance:
+            yield instance
+
+    def tables(self) -> dict[str, list[tuple[object, ...]]]:
+        """Every row of every table of a round, of the ledger, and what is left of the rounds without times and attempts."""
+        rows = {
+            table: self.warehouse.query(f"SELECT * FROM {table} ORDER BY ALL").rows()
+            for table in (*ROUND_TABLES, "ledger")
+        }
+        rounds = self.warehouse.query(
+            "SELECT round_no, round_id, from_seq, to_seq, status, seed, base_model, next_model FROM rounds ORDER BY ALL"
+        )
+        return rows | {"rounds": rounds.rows()}
+
+    def models(self) -> set[str]:
+        """Hashes of the stored models."""
+        return {path.parent.name for path in Path(str(self.settings.models_path)).glob("*/card.json")}
+
+    def files(self) -> dict[str, bytes]:
+        """Frames and published tasks by name, byte for byte."""
+        folders = [Path(str(self.settings.frames_path)), Path(str(self.settings.outbox_path))]
+        return {
+            str(path.relative_to(self.settings.home)): path.read_bytes()
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> Iterator[Callable[[str], Project]]:
+    """Makes projects; whatever still runs in them at the end is stopped."""
+    made: list[Project] = []
+
+    def make(name: str) -> Project:
+        made.append(Project(tmp_path_factory.mktemp(name), seed_folder))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.stop()
+
+
+@pytest.fixture
+def project(make_project: Callable[[str], Project], request: pytest.FixtureRequest) -> Iterator[Project]:
+    """An empty project with seed models."""
+    made = make_project("project")
+    yield made
+    made.stop()
+
+
+@dataclass(frozen=True)
+class RunningDagster:
+    """A webserver, a daemon and a code location, as ``make ui`` starts them."""
+
+    project: Project
+    worker: Worker
+    url: str
+
+    def ask(self, query: str, **variables: object) -> Any:
+        """The data of one GraphQL query."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def runs(self, job: str) -> list[dict[str, Any]]:
+        """The runs of a job, newest first: ``runId``, ``status`` and ``tags``."""
+        found = self.ask(
+            """query Runs($job: String!) { runsOrError(filter: {pipelineName: $job}) { __typename
+               ... on Runs { results { runId status tags { key value } } } ... on PythonError { message } } }""",
+            job=job,
+        )["runsOrError"]
+        assert found["__typename"] == "Runs", found
+        return [run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found["results"]]
+
+    def explain(self) -> str:
+        """What a failure message needs: the runs and the end of the log."""
+        runs = {job: [run["status"] for run in self.runs(job)] for job in (INGESTION_JOB, ROUND_JOB)}
+        return f"{runs}\n{self.worker.tail()}"
+
+
+@pytest.fixture(scope="session")
+def dagster_dev(make_project: Callable[[str], Project]) -> Iterator[RunningDagster]:
+    """``dagster dev`` on an empty inbox; afterwards none of its processes is left."""
+    project = make_project("dagster-dev")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    worker = project.start(
+        "dagster-dev", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(PROJECT / "workspace.yaml")
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        if worker.process.poll() is not None:
+            pytest.fail(f"dagster dev ended\n{worker.tail()}")
+        try:
+            with urllib.request.urlopen(f"{url}/server_info", timeout=5) as response:
+                return response.status == 200
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    try:
+        wait_for("dagster dev", answers, seconds=60, explain=worker.tail)
+        yield RunningDagster(project, worker, url)
+    finally:
+        stubborn = worker.stop()
+    assert not stubborn, f"still there after SIGINT and SIGTERM: {stubborn}\n{worker.tail()}"
+
+
+@pytest.fixture(scope="session")
+def round_by_daemon(dagster_dev: RunningDagster) -> str:
+    """The run id of round 1, which the sensors started once the crowd's files lay in the inbox."""
+    started = time.monotonic()
+    dagster_dev.project.crowd_sends(1)
+    wait_for("a run of the round", lambda: dagster_dev.runs(ROUND_JOB), seconds=90, explain=dagster_dev.explain)
+
+    def ended() -> dict[str, Any] | None:
+        (run,) = dagster_dev.runs(ROUND_JOB)
+        return run if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    left = 180 - (time.monotonic() - started)
+    run = wait_for("the end of the round", ended, seconds=left, explain=dagster_dev.explain)
+    assert run["status"] == "SUCCESS", dagster_dev.explain()
+    return str(run["runId"])

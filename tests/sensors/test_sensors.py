@@ -1,0 +1,225 @@
+"""Sensors and the schedule, evaluated on an ephemeral instance: one run for one round, whatever was lost before."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DagsterRunStatus,
+    Definitions,
+    RunRequest,
+    SensorResult,
+    SkipReason,
+    build_run_status_sensor_context,
+    build_schedule_context,
+    build_sensor_context,
+)
+
+from crowd_assets.definitions import build_definitions, build_resources
+from resources.rounds import RoundBook
+from resources.settings import CrowdSettings
+from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
+from sensors.failures import failure_sensor
+from sensors.feedback import inbox_sensor
+from sensors.rounds import nightly_schedule, round_sensor
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> CrowdSettings:
+    return CrowdSettings(home=str(tmp_path), quorum_events=4, quorum_contributors=2)
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def book(plain: CrowdSettings) -> RoundBook:
+    return RoundBook(build_resources(plain)["warehouse"])
+
+
+def drop(settings: CrowdSettings, name: str, events: int) -> Path:
+    path = Path(settings.home, "inbox", name)
+    path.parent.mkdir(exist_ok=True)
+    lines = [
+        {
+            "kind": "demonstration",
+            "contributor_id": f"c{number % 3}",
+            "prompt": name,
+            "response": f"response {number}",
+            "submitted_at": "2026-01-01T00:00:00Z",
+        }
+        for number in range(events)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def send(settings: CrowdSettings, name: str, events: int) -> None:
+    drop(settings, name, events)
+    build_resources(settings)["inbox"].ingest()
+
+
+def tick(settings: CrowdSettings, instance: DagsterInstance) -> SensorResult | SkipReason:
+    resources = {name: build_resources(settings)[name] for name in ("warehouse", "settings")}
+    result = round_sensor()(build_sensor_context(instance=instance, resources=resources))
+    assert isinstance(result, SensorResult | SkipReason)
+    return result
+
+
+def request_of(result: SensorResult | SkipReason) -> RunRequest:
+    assert isinstance(result, SensorResult), result
+    assert result.run_requests is not None
+    (request,) = result.run_requests
+    return request
+
+
+def launch(
+    settings: CrowdSettings, instance: DagsterInstance, request: RunRequest, status: DagsterRunStatus, **tags: str
+) -> None:
+    definitions: Definitions = build_definitions(settings)
+    instance.create_run_for_job(
+        definitions.resolve_job_def(ROUND_JOB),
+        status=status,
+        tags={**request.tags, **tags, "dagster/partition": "r000001"},
+    )
+
+
+def test_the_inbox_sensor_asks_once_for_each_state_of_the_inbox(
+    plain: CrowdSettings, instance: DagsterInstance
+) -> None:
+    def look() -> RunRequest | SkipReason:
+        resources = {"inbox": build_resources(plain)["inbox"]}
+        with build_sensor_context(instance=instance, resources=resources) as context:
+            result = inbox_sensor()(context)
+        assert isinstance(result, RunRequest | SkipReason)
+        return result
+
+    assert isinstance(look(), SkipReason)
+    drop(plain, "half.jsonl.tmp", 2)
+    assert isinstance(look(), SkipReason)
+    path = drop(plain, "a.jsonl", 2)
+    first, again = look(), look()
+    assert isinstance(first, RunRequest)
+    assert isinstance(again, RunRequest)
+    assert first.run_key == again.run_key
+    os.utime(path, (1, 1))
+    changed = look()
+    assert isinstance(changed, RunRequest)
+    assert changed.run_key != first.run_key
+
+
+def test_a_round_starts_at_the_quorum(plain: CrowdSettings, instance: DagsterInstance, book: RoundBook) -> None:
+    send(plain, "a.jsonl", 3)
+    result = tick(plain, instance)
+    assert isinstance(result, SkipReason)
+    assert result.skip_message == "3 of 4 events"
+    send(plain, "b.jsonl", 3)
+    request = request_of(tick(plain, instance))
+    assert (request.partition_key, request.run_key, request.tags[ROUND_TAG]) == ("r000001", "r000001:1", "r000001")
+    assert instance.get_dynamic_partitions(ROUNDS_PARTITION) == ["r000001"]
+    assert book.get("r000001").to_seq == 6
+
+
+def test_a_lost_launch_is_launched_again_under_the_same_key(plain: CrowdSettings, instance: DagsterInstance) -> None:
+    send(plain, "a.jsonl", 6)
+    first = request_of(tick(plain, instance))
+    assert request_of(tick(plain, instance)).run_key == first.run_key
+
+
+def test_a_running_round_is_waited_for(plain: CrowdSettings, instance: DagsterInstance) -> None:
+    send(plain, "a.jsonl", 6)
+    launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED)
+    result = tick(plain, instance)
+    assert isinstance(result, SkipReason)
+    assert result.skip_message == "r000001 is running"
+
+
+def test_a_failed_round_is_tried_again_and_then_skipped_with_its_events_pending(
+    plain: CrowdSettings, instance: DagsterInstance, book: RoundBook
+) -> None:
+    send(plain, "a.jsonl", 6)
+    for attempt in (1, 2, 3):
+        request = request_of(tick(plain, instance))
+        assert request.run_key == f"r000001:{attempt}"
+        launch(plain, instance, request, DagsterRunStatus.FAILURE)
+    result = tick(plain, instance)
+    assert isinstance(result, SkipReason)
+    assert "3 attempts" in str(result.skip_message)
+    assert book.get("r000001").status == "skipped"
+    assert book.pending().events == 6
+    assert isinstance(tick(plain, instance), SkipReason)
+
+
+def test_a_run_whose_process_was_killed_counts_as_failed(plain: CrowdSettings, instance: DagsterInstance) -> None:
+    import socket
+    import subprocess
+    import sys
+
+    send(plain, "a.jsonl", 6)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    process = {PROCESS_TAG: f"{socket.gethostname()}:{gone.pid}"}
+    launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED, **process)
+    assert request_of(tick(plain, instance)).run_key == "r000001:2"
+    alive = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED, **alive)
+    assert isinstance(tick(plain, instance), SkipReason)
+
+
+def test_at_night_a_round_starts_with_what_there_is(plain: CrowdSettings, tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    instance = DagsterInstance.local_temp(str(tmp_path / "dagster"))
+    resources = {name: build_resources(plain)[name] for name in ("warehouse", "settings")}
+
+    def night() -> RunRequest | SkipReason:
+        result = nightly_schedule()(build_schedule_context(instance=instance, resources=resources))
+        assert isinstance(result, RunRequest | SkipReason)
+        return result
+
+    assert isinstance(night(), SkipReason)
+    send(plain, "a.jsonl", 1)
+    skipped = night()
+    assert isinstance(skipped, SkipReason)
+    assert skipped.skip_message == "1 of 2 contributors"
+    send(plain, "b.jsonl", 2)
+    request = night()
+    assert isinstance(request, RunRequest)
+    assert request.partition_key == "r000001"
+
+
+def test_a_failure_is_written_where_the_operator_reads(plain: CrowdSettings, instance: DagsterInstance) -> None:
+    broken = plain.changed(min_demonstrations=1)
+    instance.add_dynamic_partitions(ROUNDS_PARTITION, ["r000042"])
+    result = (
+        build_definitions(broken)
+        .resolve_job_def(ROUND_JOB)
+        .execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            partition_key="r000042",
+            tags={ROUND_TAG: "r000042"},
+            raise_on_error=False,
+            asset_selection=[AssetKey("validated_feedback")],
+        )
+    )
+    assert not result.success
+    context = build_run_status_sensor_context(
+        sensor_name="failure_sensor",
+        dagster_event=result.get_run_failure_event(),
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+        resources={"settings": plain},
+    ).for_run_failure()
+    failure_sensor()(context)
+    (line,) = Path(plain.home, "failures.jsonl").read_text().splitlines()
+    written = json.loads(line)
+    assert (written["job"], written["round_id"]) == (ROUND_JOB, "r000042")
+    assert written["steps"][0]["step"] == "validated_feedback"
+    assert "never claimed" in written["steps"][0]["error"]

@@ -65,13 +65,14 @@ class DataQualityResource(ConfigurableResource):
             RuntimeError: an expectation could not be computed.
         """
         import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         try:
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
                 context = gx.get_context(mode="file", project_root_dir=self.root)
-                context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
+                context.variables.progress_bars = ProgressBarsConfig(globally=False)
                 return [
                     finding
                     for name, frame in frames.items()

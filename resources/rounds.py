@@ -287,7 +287,7 @@ def _rounds(connection: duckdb.DuckDBPyConnection, where: str, parameters: dict[
         f"FROM rounds {where} ORDER BY round_no",
         parameters,
     ).fetchall()
-    return [Round(*figures, claimed_at=claimed_at.replace(tzinfo=UTC)) for *figures, claimed_at in rows]
+    return [Round(*(*figures, claimed_at.replace(tzinfo=UTC))) for *figures, claimed_at in rows]
 
 
 def _open_round(connection: duckdb.DuckDBPyConnection) -> Round | None:

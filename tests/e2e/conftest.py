@@ -46,9 +46,9 @@ Found = TypeVar("Found")
 def wait_for(
     what: str, look: Callable[[], Found | None], *, seconds: float, explain: Callable[[], str] = lambda: ""
 ) -> Found:
-    """The first thing that ``look`` finds; fails with ``what`` and ``explain()`` when nothing came in time."""
+    """The first thing that ``look`` finds, neither None nor False; fails with ``what`` and ``explain()`` when it is late."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while (found := look()) is None or found is False:
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {seconds:.0f} s\n{explain()}")
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -325,7 +325,7 @@ def round_by_daemon(dagster_dev: RunningDagster) -> str:
     """The run id of round 1, which the sensors started once the crowd's files lay in the inbox."""
     started = time.monotonic()
     dagster_dev.project.crowd_sends(1)
-    wait_for("a run of the round", lambda: dagster_dev.runs(ROUND_JOB), seconds=90, explain=dagster_dev.explain)
+    wait_for("a run of the round", lambda: dagster_dev.runs(ROUND_JOB) or None, seconds=90, explain=dagster_dev.explain)
 
     def ended() -> dict[str, Any] | None:
         (run,) = dagster_dev.runs(ROUND_JOB)

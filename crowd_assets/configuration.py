@@ -1,0 +1,36 @@
+"""The settings reference, written from the settings themselves: ``python -m crowd_assets.configuration``.
+
+Belongs here: rendering ``docs/configuration.md``. Does not belong here: settings (see ``resources.settings``).
+"""
+
+from typing import get_args, get_origin
+
+from resources.settings import ENVIRONMENT_PREFIX, CrowdSettings
+
+HEADER = """# Configuration
+
+Every setting is an environment variable. A value it cannot have is an error that names it, and so is a `CROWD_`
+variable that names no setting. In the Dagster launchpad the same settings stand under `resources: settings: config`.
+
+`DAGSTER_HOME` names the folder with `dagster.yaml`; make sets it to the project's folder.
+
+This page is written by `python -m crowd_assets.configuration > docs/configuration.md`.
+
+| setting | default | what it does |
+|---|---|---|
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    rows = []
+    for name, field in CrowdSettings.model_fields.items():
+        choices = get_args(field.annotation) if str(get_origin(field.annotation)) == "typing.Literal" else ()
+        description = " ".join(filter(None, [field.description, choices and f"One of {', '.join(choices)}."]))
+        default = f"`{field.default}`" if field.default != "" else "empty"
+        rows.append(f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {description} |")
+    return HEADER + "\n".join(rows).replace("<home>", "`CROWD_HOME`") + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -10,6 +10,8 @@ ROUNDS ?= 3
 export DAGSTER_HOME ?= $(CURDIR)
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Threads that wait for one another sleep: spinning ones take the core that the others need on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup round seed ui test check format clean

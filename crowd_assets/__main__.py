@@ -3,11 +3,14 @@
 Belongs here: commands and their help. Does not belong here: what they do.
 """
 
+import os
+import sys
 from typing import Annotated
 
 import typer
 
-from resources.settings import CrowdSettings, SettingError
+from resources.errors import OperatorError
+from resources.settings import CrowdSettings
 
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
@@ -28,9 +31,10 @@ def run_rounds(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the simulated crowd.")] = 3,
 ) -> None:
     """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
+    settings = CrowdSettings.from_environment()
     from crowd_assets.campaign import campaign, feedback_folder
 
-    with campaign(CrowdSettings.from_environment()) as here:
+    with campaign(settings) as here:
         here.build_seeds()
         if feedback:
             here.take_in(feedback_folder(feedback))
@@ -41,23 +45,26 @@ def run_rounds(
 @app.command("seed")
 def build_seeds() -> None:
     """Build the embedded language model and classifier, where they are not there yet."""
+    settings = CrowdSettings.from_environment()
     from crowd_assets.campaign import campaign
 
-    with campaign(CrowdSettings.from_environment()) as here:
+    with campaign(settings) as here:
         here.build_seeds()
 
 
 def main() -> None:
     """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
-    from crowd_assets.campaign import RoundFailedError
-    from resources.rounds import SkippedRoundError
-    from resources.warehouse import WarehouseBusyError
-
     try:
         app()
-    except (SettingError, WarehouseBusyError, SkippedRoundError, RoundFailedError) as problem:
+        status = 0
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 0
+    except OperatorError as problem:
         typer.secho(f"error: {problem}", err=True, fg="red")
-        raise SystemExit(2) from None
+        status = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # an ordinary exit lets DuckDB's binding print a page about objects of its own that it still holds
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from crowd_assets.console import console, show
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.rounds import SEED_JOB
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
@@ -34,7 +35,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 SHOWN = 5
 
 
-class RoundFailedError(RuntimeError):
+class RoundFailedError(OperatorError, RuntimeError):
     """A round's run failed; the message says where to look."""
 
 
@@ -201,7 +202,8 @@ class Campaign:
             {"n": round_.round_no},
         )
         kinds = self._kinds()
-        points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")
+        if kinds.height:
+            points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")
         show("points so far, top", points.head(SHOWN))
         show("points so far, bottom", points.tail(SHOWN))
         weights = self.warehouse.query(
@@ -211,8 +213,10 @@ class Campaign:
             {"n": round_.round_no},
         )
         if weights.height:
-            weights = weights.join(kinds, on="contributor_id", how="left", maintain_order="left")
-            show(f"labeler weights (mean {1 / weights.height:.3f})", weights.head(20))
+            mean = f"mean {1 / weights.height:.4f}"
+            if kinds.height:
+                weights = weights.join(kinds, on="contributor_id", how="left", maintain_order="left")
+            show(f"labeler weights of {weights.height}, highest ({mean})", weights.head(20))
 
     def _summarise(self) -> None:
         settled = [(round_, round_figures(round_, self.warehouse)) for round_ in self.book.all() if round_.settled]

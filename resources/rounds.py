@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from resources.errors import OperatorError
 from resources.settings import CrowdSettings
 from resources.warehouse import SettledRoundError, WarehouseResource, as_stored, fetch_row
 
@@ -87,7 +88,7 @@ class UnbalancedEntriesError(ValueError):
     """Ledger entries that do not sum to zero in a unit."""
 
 
-class SkippedRoundError(RuntimeError):
+class SkippedRoundError(OperatorError, RuntimeError):
     """A skipped round was started again after its events went to a later one."""
 
 

@@ -13,11 +13,13 @@ from dagster import ConfigurableResource
 from pydantic import Field, ValidationError, field_validator
 from upath import UPath
 
+from resources.errors import OperatorError
+
 ENVIRONMENT_PREFIX = "CROWD_"
 NOT_SETTINGS = {"CROWD_REFERENCE_DATA"}  # where tests and benchmarks find real data
 
 
-class SettingError(ValueError):
+class SettingError(OperatorError, ValueError):
     """A setting has a value that it cannot have; the message names the setting, the value and the way out."""
 
 
@@ -64,12 +66,12 @@ class CrowdSettings(ConfigurableResource):
     )
 
     seed: int = Field(default=0, ge=0, description="Seed of every random choice; a round adds its number.")
-    groups: int = Field(default=5, ge=2, description="Groups of contributors, and so candidates, a round.")
+    groups: int = Field(default=6, ge=2, description="Groups of contributors, and so candidates, a round.")
     grouping: Literal["random", "epsilon_greedy", "interleaved"] = Field(
         default="epsilon_greedy", description="How contributors are split into groups."
     )
     planned_rounds: int = Field(
-        default=10,
+        default=4,
         ge=1,
         description="Rounds planned; epsilon_greedy explores with probability max(0.4, 1 - round/planned).",
     )

@@ -18,6 +18,8 @@ from dagster import ConfigurableResource
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from resources.errors import OperatorError
+
 # Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS ingested_files (
@@ -80,7 +82,7 @@ ROUND_TABLES = (
 )
 
 
-class WarehouseBusyError(TimeoutError):
+class WarehouseBusyError(OperatorError, TimeoutError):
     """The warehouse's lock was not had in time; the message says who holds it."""
 
 

@@ -95,6 +95,7 @@ def report_dead_runs(instance: DagsterInstance, round_id: str) -> None:
         host, _, process = run.tags.get(PROCESS_TAG, "").rpartition(":")
         if process and host == socket.gethostname() and not psutil.pid_exists(int(process)):
             instance.report_run_failed(run, f"process {process} ended without finishing the run")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # else its pool stays taken for good
 
 
 def round_sensor() -> SensorDefinition:

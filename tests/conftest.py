@@ -41,6 +41,7 @@ def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("seeds")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seed, "COMMENTS", 2_500)
+        patch.setattr(seed, "LABELLED_COMMENTS", 2_500)
         patch.setattr(seed, "UNLABELLED_COMMENTS", 400)
         settings = CrowdSettings(home=str(home))
         use_threads(1)

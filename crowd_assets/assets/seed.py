@@ -29,10 +29,18 @@ from resources.settings import CrowdSettings, SettingError
 from resources.training.seed import train_seed_classifier, train_seed_language_model
 
 SEED = 20260101
-COMMENTS = 24_000
-UNLABELLED_COMMENTS = 3_000
+THREADS = 2  # the same weights on every machine of one kind, however many cores it has
+COMMENTS = 20_000
+LABELLED_COMMENTS = 10_000
+UNLABELLED_COMMENTS = 1_500
 REFERENCE_COMMENTS = 4_000
-RECIPE = {"seed": SEED, "comments": COMMENTS, "unlabelled": UNLABELLED_COMMENTS, "grammar": 1}
+RECIPE = {
+    "seed": SEED,
+    "comments": COMMENTS,
+    "labelled": LABELLED_COMMENTS,
+    "unlabelled": UNLABELLED_COMMENTS,
+    "grammar": 1,
+}
 FIGURES = "figures.json"
 
 
@@ -61,7 +69,7 @@ def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings)
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
         pairs = [(comment.prompt, comment.response) for comment in comments]
-        return train_seed_language_model(pairs, directory, seed=SEED, progress=progress)
+        return train_seed_language_model(pairs, directory, seed=SEED, progress=progress, threads=THREADS)
 
     figures = _built_once(settings.seed_language_model_path, build, context.log.info)
     return MaterializeResult(metadata={"used": True, "path": str(settings.seed_language_model_path), **_shown(figures)})
@@ -74,7 +82,7 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
     if settings.embedder:
         return MaterializeResult(metadata={"embedder": settings.embedder, "used": False})
     rng = np.random.default_rng(SEED)
-    comments = forum.write_comments(COMMENTS, rng)
+    comments = forum.write_comments(LABELLED_COMMENTS, rng)
     unlabelled = [
         forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng) for number in range(UNLABELLED_COMMENTS)
     ]
@@ -82,7 +90,9 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
     labels = [comment.mood for comment in comments] + [None] * len(unlabelled)
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-        return train_seed_classifier(texts, labels, forum.MOODS, directory, seed=SEED, progress=progress)
+        return train_seed_classifier(
+            texts, labels, forum.MOODS, directory, seed=SEED, progress=progress, threads=THREADS
+        )
 
     figures = _built_once(settings.seed_classifier_path, build, context.log.info)
     return MaterializeResult(metadata={"used": True, "path": str(settings.seed_classifier_path), **_shown(figures)})

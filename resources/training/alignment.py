@@ -43,9 +43,10 @@ def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any)
     tensors = batch(rows, pad, device)
     labels = tensors.pop("labels")[:, 1:]
     logits = model(**tensors).logits[:, :-1]
-    kept = labels != IGNORED
-    each = torch.log_softmax(logits.float(), -1).gather(-1, labels.clamp_min(0).unsqueeze(-1)).squeeze(-1)
-    return (each * kept).sum(-1)
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )
+    return -losses.sum(-1)
 
 
 def preference_accuracy(language_model: LanguageModel, pairs: Sequence[PreferencePair], max_tokens: int) -> float:

@@ -27,15 +27,15 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": prompt}]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(str(text), add_special_tokens=False)["input_ids"])
-    return list(tokenizer(prompt + "\n")["input_ids"])
+        return list(tokenizer(str(text), add_special_tokens=False, verbose=False)["input_ids"])
+    return list(tokenizer(prompt + "\n", verbose=False)["input_ids"])
 
 
 def tokenise(tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str, longest: int) -> Tokens:
     """Prompt, response and end of sequence, at most ``longest`` tokens: a long prompt loses its beginning,
     a long response its end; the response keeps at least half."""
     before = prompt_ids(tokenizer, prompt)
-    after = list(tokenizer(response, add_special_tokens=False)["input_ids"])
+    after = list(tokenizer(response, add_special_tokens=False, verbose=False)["input_ids"])
     if tokenizer.eos_token_id is not None:
         after.append(int(tokenizer.eos_token_id))
     after = after[: max(longest - len(before), longest // 2)]

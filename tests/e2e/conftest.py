@@ -24,15 +24,18 @@ import numpy as np
 import psutil
 import pytest
 from dagster import DagsterInstance
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from crowd_assets.campaign import PROJECT
 from crowd_assets.definitions import build_resources
 from crowd_assets.simulation import forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.inbox import InboxResource
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import ROUND_TABLES, WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB
+from sensors.rounds import next_run, round_quorum
 from tests.conftest import QUICK
 
 FIRST_ROUND = "r000001"
@@ -155,7 +158,9 @@ class Project:
             quorum_events=100,
             **QUICK,  # type: ignore[arg-type]
         )
-        self.warehouse: WarehouseResource = build_resources(self.settings)["warehouse"]
+        resources = build_resources(self.settings)
+        self.warehouse: WarehouseResource = resources["warehouse"]
+        self._inbox: InboxResource = resources["inbox"]
         self.book = RoundBook(self.warehouse)
         self.inbox = Path(str(self.settings.inbox_path))
         self.inbox.mkdir()
@@ -203,6 +208,16 @@ class Project:
     def crowd_sends(self, round_no: int) -> None:
         """Put what the simulated crowd sends before a round into the inbox."""
         SimulatedCrowd(self.settings.target_attribute, self.settings.seed).write_feedback(round_no, self.inbox, [])
+
+    def claim_first_round(self) -> dict[str, str]:
+        """Take the crowd's files in and claim round 1 for them; the tags that a run of it needs."""
+        self.crowd_sends(1)
+        self._inbox.ingest()
+        with self.instance() as instance:
+            request, reason = next_run(instance, self.warehouse, self.settings, round_quorum(self.settings))
+        assert request is not None, reason
+        assert request.partition_key == FIRST_ROUND
+        return {**request.tags, PARTITION_NAME_TAG: FIRST_ROUND}
 
     @contextlib.contextmanager
     def instance(self) -> Iterator[DagsterInstance]:
@@ -256,6 +271,32 @@ def project(make_project: Callable[[str], Project], request: pytest.FixtureReque
     made = make_project("project")
     yield made
     made.stop()
+
+
+@dataclass(frozen=True)
+class SharedRound:
+    """Round 1 of a project, run to its end by two processes at the same time."""
+
+    project: Project
+    tags: dict[str, str]
+    in_process: Worker
+    multiprocess: Worker
+
+
+@pytest.fixture(scope="session")
+def shared_round(make_project: Callable[[str], Project]) -> SharedRound:
+    """Two runs of one claimed round, started together: one keeps its steps to itself, one gives each its own process."""
+    project = make_project("shared-round")
+    tags = project.claim_first_round()
+    both = SharedRound(
+        project,
+        tags,
+        in_process=project.start_job("in-process", ROUND_JOB, tags),
+        multiprocess=project.start_job("multiprocess", ROUND_JOB, tags, executor="multiprocess"),
+    )
+    both.in_process.finish(seconds=120)
+    both.multiprocess.finish(seconds=240)
+    return both
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_bad_files_are_refused_with_reasons_and_no_run_fails(dagster_dev: Runnin
     assert rejected["reason"].str.len_chars().min() > 0  # type: ignore[operator]
     assert "broken JSON" in rejected["reason"][0]
     assert "unknown kind" in rejected["reason"][3]
-    assert "2000000 bytes" in rejected["reason"][4]
+    assert "at most 1000000" in rejected["reason"][4]
 
     def all_ended() -> bool:
         return all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in dagster_dev.runs(INGESTION_JOB))

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +7,13 @@ from safetensors.numpy import load_file
 
 from resources.training.seed import train_seed_classifier, train_seed_language_model
 
-TINY: dict[str, Any] = {"vocabulary_size": 400, "hidden_size": 32, "layers": 1, "batch_size": 16}
+TINY: dict[str, Any] = {"vocabulary_size": 400, "hidden_size": 32, "layers": 1, "batch_size": 16, "threads": 1}
 PAIRS = [
     (f"What about {noun} {n}?", f"The {noun} is fine, said number {n}.") for noun in ("tea", "rain") for n in range(40)
 ]
 TEXTS = [f"{start} {n}." for start in ("Thank you for number", "I am furious about number", "Train") for n in range(60)]
 LABELS = [label for label in ("gratitude", "anger", None) for _ in range(60)]
 AWKWARD = "naïve 😀🏳️‍🌈  two  spaces\n\ttab 漢字 . , can 't\x00"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small spend their time waiting for threads, most of all on a machine that is busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +76,7 @@ def test_language_model_figures_and_progress(language_model: Any) -> None:
     assert figures["tokens"] > 0 < figures["tokens_per_second"]
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_the_callers_random_state(
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_callers_random_state_and_threads(
     language_model: Any, tmp_path: Path
 ) -> None:
     import torch
@@ -96,8 +84,10 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_callers_random_stat
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
+    threads = torch.get_num_threads()
     train_seed_language_model(PAIRS, tmp_path / "same", seed=1, epochs=2, **TINY)
     assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
     train_seed_language_model(PAIRS, tmp_path / "other", seed=2, epochs=2, **TINY)
 
     first, same, other = (

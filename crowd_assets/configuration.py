@@ -26,7 +26,8 @@ def reference() -> str:
     rows = []
     for name, field in CrowdSettings.model_fields.items():
         choices = get_args(field.annotation) if str(get_origin(field.annotation)) == "typing.Literal" else ()
-        description = " ".join(filter(None, [field.description, choices and f"One of {', '.join(choices)}."]))
+        allowed = f" One of {', '.join(choices)}." if choices else ""
+        description = f"{field.description}{allowed}"
         default = f"`{field.default}`" if field.default != "" else "empty"
         rows.append(f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {description} |")
     return HEADER + "\n".join(rows).replace("<home>", "`CROWD_HOME`") + "\n"

@@ -97,7 +97,7 @@ class CrowdSettings(ConfigurableResource):
     )
 
     learning_rate: float = Field(default=5e-3, gt=0, description="Peak learning rate of a candidate's LoRA adapter.")
-    epochs: int = Field(default=6, ge=1, description="Passes of a candidate over its group's demonstrations.")
+    epochs: int = Field(default=4, ge=1, description="Passes of a candidate over its group's demonstrations.")
     batch_size: int = Field(default=16, ge=1, description="Demonstrations or pairs in a training step.")
     lora_rank: int = Field(default=8, ge=1, description="Rank of the LoRA adapters.")
     lora_alpha: int = Field(

@@ -16,7 +16,7 @@ import numpy as np
 
 from crowd_assets.simulation import forum
 
-DEMONSTRATORS = {"careful": 9, "sloppy": 3, "off_topic": 3, "spammer": 2, "adversary": 3}
+DEMONSTRATORS = {"careful": 11, "sloppy": 3, "off_topic": 2, "spammer": 2, "adversary": 2}
 LABELERS = {"accurate": 5, "biased": 2, "strategic": 2, "absent": 1}
 SELLERS = {"honest": 6, "overclaiming": 2}
 MISREPORTING = ("biased", "strategic")

@@ -70,6 +70,8 @@ def save_adapter(model: Any, directory: Path, parent: str) -> None:
     """Write a PEFT checkpoint to ``directory``, with ``parent`` as the name of its base: no path of this machine."""
     for config in model.peft_config.values():
         config.base_model_name_or_path = parent
+        # A set's order differs from process to process, and a model's name is the hash of its files.
+        config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(directory), safe_serialization=True)
     (directory / "README.md").unlink(missing_ok=True)
 

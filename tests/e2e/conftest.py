@@ -225,16 +225,13 @@ class Project:
         with contextlib.chdir(self.folder), DagsterInstance.from_config(str(self.folder)) as instance:
             yield instance
 
-    def tables(self) -> dict[str, list[tuple[object, ...]]]:
-        """Every row of every table of a round, of the ledger, and what is left of the rounds without times and attempts."""
-        rows = {
-            table: self.warehouse.query(f"SELECT * FROM {table} ORDER BY ALL").rows()
-            for table in (*ROUND_TABLES, "ledger")
-        }
-        rounds = self.warehouse.query(
-            "SELECT round_no, round_id, from_seq, to_seq, status, seed, base_model, next_model FROM rounds ORDER BY ALL"
+    def first_round(self) -> dict[str, list[tuple[object, ...]]]:
+        """Every row of round 1 by table, of its ledger too, and its own row without times, attempts and settings."""
+        rows = {table: self.warehouse.read_round(table, 1).rows() for table in (*ROUND_TABLES, "ledger")}
+        own = self.warehouse.query(
+            "SELECT round_id, from_seq, to_seq, status, seed, base_model, next_model FROM rounds WHERE round_no = 1"
         )
-        return rows | {"rounds": rounds.rows()}
+        return rows | {"rounds": own.rows()}
 
     def models(self) -> set[str]:
         """Hashes of the stored models."""

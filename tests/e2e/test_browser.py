@@ -75,6 +75,8 @@ def test_lineage_leads_to_an_asset_and_its_plot(
         seconds=SECONDS_TO_SHOW,
         explain=lambda: f"shown: {_names_shown(page)}",
     )
+    materialised = page.locator("[class*=AssetNode_minimalAssetNodeBox][style*='accent-green']")
+    expect(materialised).to_have_count(len(UNPARTITIONED | OF_A_ROUND))
     page.screenshot(path=screenshots / "asset-graph.png", animations="disabled")
 
     page.locator("[class*=AssetNode_assetName]").get_by_text("selected_model", exact=True).click()
@@ -84,7 +86,7 @@ def test_lineage_leads_to_an_asset_and_its_plot(
     expect(page.get_by_text(FIRST_ROUND).first).to_be_visible()
     page.screenshot(path=screenshots / "selected-model-figures.png")
     page.get_by_role("row", name="distances").get_by_text("[Show Markdown]").click()
-    plot = page.get_by_role("img", name="plot")
+    plot = page.get_by_role("img", name="plot", exact=True)
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") > 300
     page.screenshot(path=screenshots / "selected-model.png", animations="disabled")
@@ -98,7 +100,7 @@ def test_automation_shows_that_it_runs(page: Page, dagster_dev: RunningDagster, 
     page.screenshot(path=screenshots / "automation.png")
     page.get_by_role("link", name="round_sensor").first.click()
     expect(page.get_by_text("Starts a round when enough feedback has arrived")).to_be_visible()
-    expect(page.locator("input[type=checkbox]:checked").first).to_be_visible()
+    expect(page.locator("input[type=checkbox]:checked").first).to_be_attached()
     page.screenshot(path=screenshots / "round-sensor.png")
 
 

@@ -6,7 +6,6 @@ Belongs here: feeding the inbox, running the jobs, printing what came of them. D
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from resources.feedback import SUFFIXES
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
 from resources.warehouse import WarehouseResource
-from sensors import INGESTION_JOB, PROCESS_TAG, ROUND_JOB
+from sensors import INGESTION_JOB, ROUND_JOB
+from sensors.processes import process_tags
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -54,13 +54,15 @@ class Campaign:
         self._run(SEED_JOB)
 
     def simulate(self, rounds: int) -> None:
-        """Run ``rounds`` rounds with the simulated crowd, each fed with what the crowd sends and bought before."""
+        """Run ``rounds`` rounds with the simulated crowd, each fed with what the crowd sends and bought before.
+
+        A round that was begun before is finished first, and is one of them.
+        """
         crowd = SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
         truth = Path(self.settings.home, TRUTH)
         truth.parent.mkdir(parents=True, exist_ok=True)
         truth.write_text(json.dumps(crowd.truth(), indent=1))
-        self._finish_open_round()
-        for _ in range(rounds):
+        for _ in range(rounds - self._finish_open_round()):
             done = [round_ for round_ in self.book.all() if round_.settled]
             number = done[-1].round_no + 1 if done else 1
             console.rule(f"round {number}", align="left")
@@ -99,20 +101,20 @@ class Campaign:
             return
         self._run_round(request)
 
-    def _finish_open_round(self) -> None:
-        """Finish a round that was begun before, here or by the daemon."""
+    def _finish_open_round(self) -> int:
+        """Finish a round that was begun before, here or by the daemon; returns how many there were, 0 or 1."""
         open_round = self.book.open_round()
         if open_round is not None:
             console.print(f"{open_round.round_id} is {open_round.status}: finishing it first")
             self._start(round_quorum(self.settings))
+        return int(open_round is not None)
 
     def _run_round(self, request: RunRequest | None) -> None:
         if request is None:
             self._wait_for_the_daemon()
             return
         assert request.partition_key is not None
-        process = f"{socket.gethostname()}:{os.getpid()}"
-        self._run(ROUND_JOB, request.partition_key, dict(request.tags) | {PROCESS_TAG: process})
+        self._run(ROUND_JOB, request.partition_key, dict(request.tags) | process_tags(os.getpid()))
         found = self.book.get(request.partition_key)
         if found.settled:
             self._show_round(found)
@@ -258,7 +260,8 @@ class Campaign:
 def campaign(settings: CrowdSettings) -> Iterator[Campaign]:
     """A campaign on the project's Dagster instance, the one that ``make ui`` shows.
 
-    DAGSTER_HOME names its folder; without it, it is the folder of this project.
+    DAGSTER_HOME names its folder; without it, it is the folder of this project. Storage lies where ``dagster.yaml``
+    there says, below the working directory: start it where ``make`` does.
     """
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
     with DagsterInstance.get() as instance:

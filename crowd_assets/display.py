@@ -26,6 +26,11 @@ def escaped(value: Any) -> str:
     return "".join(f"\\{character}" if character in "\\`*_[]|!~" else character for character in text)
 
 
+def rounded(metadata: Metadata) -> Metadata:
+    """Figures with four decimals: what a person compares, and no more."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in metadata.items()}
+
+
 def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
     """A frame as a Markdown table."""
     header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * frame.width
@@ -75,6 +80,25 @@ def bars(
         colours = ["#2a6fdb" if highlighted(label) else "#9aa5b1" for label in labels]
         axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
         axes.invert_yaxis()
+        axes.set_xlabel(axis)
+        return _png(figure)
+
+
+def intervals(
+    labels: Sequence[str],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    axis: str,
+    highlighted: Callable[[str], bool] = lambda label: False,
+) -> bytes:
+    """Dots with error bars, one below the other, on an axis that shows their differences. Returns a PNG."""
+    with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
+        for label, value, error in zip(labels, values, errors, strict=True):
+            colour = "#2a6fdb" if highlighted(label) else "#7b8794"
+            axes.errorbar([value], [label], xerr=[error], fmt="o", color=colour, markersize=6, capsize=3)
+        axes.invert_yaxis()
+        axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
         axes.set_xlabel(axis)
         return _png(figure)
 

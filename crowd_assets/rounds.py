@@ -42,7 +42,6 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
         define_asset_job(
             ROUND_JOB,
             selection=AssetSelection.all() - ingestion - experiments,
-            partitions_def=rounds_partition,
             executor_def=in_process_executor if executor == "in_process" else multiprocess_executor,
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),

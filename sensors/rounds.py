@@ -5,10 +5,8 @@ idempotent. Belongs here: fetching, claiming, requesting. Does not belong here: 
 retries (see ``decisions``).
 """
 
-import socket
 from datetime import UTC, datetime, timedelta
 
-import psutil
 from dagster import (
     DagsterInstance,
     DagsterRunStatus,
@@ -32,6 +30,7 @@ from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.decisions import decide
+from sensors.processes import is_gone
 
 ACTIVE = [*IN_PROGRESS_RUN_STATUSES, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED]
 NIGHTLY = "0 2 * * *"
@@ -90,11 +89,10 @@ def next_run(
 
 
 def report_dead_runs(instance: DagsterInstance, round_id: str) -> None:
-    """Mark runs of a round as failed whose process is gone: one that ran in a terminal and was killed cannot say so."""
+    """Mark runs of a round as failed whose process is gone: one that was killed cannot say so."""
     for run in instance.get_runs(RunsFilter(tags={ROUND_TAG: round_id}, statuses=ACTIVE)):
-        host, _, process = run.tags.get(PROCESS_TAG, "").rpartition(":")
-        if process and host == socket.gethostname() and not psutil.pid_exists(int(process)):
-            instance.report_run_failed(run, f"process {process} ended without finishing the run")
+        if is_gone(run.tags.get(PROCESS_TAG, "")):
+            instance.report_run_failed(run, "its process ended without finishing the run")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # else its pool stays taken for good
 
 

@@ -4,6 +4,7 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 (see ``crowd_assets.quality``).
 """
 
+import os
 from collections.abc import Iterator
 
 import polars as pl
@@ -27,6 +28,7 @@ from resources.inbox import InboxResource
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
+from sensors.processes import process_tags
 
 REASONS_SHOWN = 20
 
@@ -87,6 +89,8 @@ def validated_feedback(
 ) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """The round's events that meet every critical expectation; the others lie in rejected_feedback with their reason.
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next."""
+    pid = os.getpid() if settings.executor == "in_process" else os.getppid()
+    context.instance.add_run_tags(context.run_id, process_tags(pid))
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
     events = inbox.events(round_.from_seq, round_.to_seq)

@@ -94,7 +94,7 @@ def labeler_weights(
             ),
         }
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
-    return MaterializeResult(metadata=metadata)
+    return MaterializeResult(metadata=display.rounded(metadata))
 
 
 @asset(

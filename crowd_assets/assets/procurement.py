@@ -111,7 +111,7 @@ def auction_clearing(
                 list(by_lot["lot_id"])[:40], [float(paid) for paid in by_lot["paid"]][:40], axis="credits paid"
             )
         )
-    return MaterializeResult(metadata=metadata)
+    return MaterializeResult(metadata=display.rounded(metadata))
 
 
 @asset(

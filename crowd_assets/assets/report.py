@@ -52,10 +52,10 @@ def round_report(
     warehouse.publish_snapshot()
     return MaterializeResult(
         metadata={
-            "report": MetadataValue.path(str(path)),
-            "distance_before": figures["distance_before"],
-            "distance_after": figures["distance_after"],
-            "reduction": 1 - figures["distance_after"] / figures["distance_before"],
+            "report": MetadataValue.path(str(path.absolute())),
+            "distance_before": round(figures["distance_before"], 4),
+            "distance_after": round(figures["distance_after"], 4),
+            "reduction": round(1 - figures["distance_after"] / figures["distance_before"], 4),
             "distances": display.plot(_distance_plot(round_, warehouse)),
         }
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import AssetExecutionContext, DataVersion, MaterializeResult, asset
 from filelock import FileLock
 from numpy.typing import NDArray
 from upath import UPath
@@ -72,7 +72,7 @@ def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings)
         return train_seed_language_model(pairs, directory, seed=SEED, progress=progress, threads=THREADS)
 
     figures = _built_once(settings.seed_language_model_path, build, context.log.info)
-    return MaterializeResult(metadata={"used": True, "path": str(settings.seed_language_model_path), **_shown(figures)})
+    return _built(settings.seed_language_model_path, figures)
 
 
 @asset(group_name="seed", kinds={"huggingface", "torch"}, owners=OWNERS)
@@ -95,7 +95,7 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
         )
 
     figures = _built_once(settings.seed_classifier_path, build, context.log.info)
-    return MaterializeResult(metadata={"used": True, "path": str(settings.seed_classifier_path), **_shown(figures)})
+    return _built(settings.seed_classifier_path, figures)
 
 
 @asset(group_name="seed", kinds={"huggingface", "polars"}, owners=OWNERS, deps=[seed_classifier])
@@ -109,7 +109,7 @@ def target(settings: CrowdSettings, embedder: EmbedderResource, frames: FramesRe
     return MaterializeResult(
         metadata={
             "attribute": settings.target_texts or settings.target_attribute,
-            "ordinary_distance": found.ordinary_distance,
+            "ordinary_distance": round(found.ordinary_distance, 4),
             "vector": display.plot(
                 display.bars([dimensions[i] for i in order], [float(found.vector[i]) for i in order], axis="target")
             ),
@@ -199,5 +199,10 @@ def _built_once(
         return json.loads(note.read_text()) if note.exists() else {}
 
 
-def _shown(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in figures.items() if isinstance(value, int | float | str)}
+def _built(directory: Path, figures: dict[str, Any]) -> MaterializeResult[None]:
+    """The same version of data as long as the model is the same, so that showing it again makes nothing stale."""
+    shown = {name: value for name, value in figures.items() if isinstance(value, int | float | str)}
+    return MaterializeResult(
+        metadata=display.rounded({"used": True, "path": str(directory.resolve()), **shown}),
+        data_version=DataVersion(fingerprint(**figures)),
+    )

@@ -66,6 +66,7 @@ def selected_model(
     best = int(np.argmin(ranks))
     improved = distances[best].mean < base_distance.mean
     winner = candidates["model"][best] if improved else base
+    winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
     fresh_base, base_texts = measure(base, "report", settings.report_samples)
     fresh_winner, winner_texts = (
@@ -98,26 +99,26 @@ def selected_model(
         card |= {"groups": candidates.height, "selected": model == winner}
         model_store.write_card(model, card)
     return MaterializeResult(
-        metadata={
-            "selected": winner or "the base model",
-            "improved": improved,
-            "base_distance": fresh_base.mean,
-            "selected_distance": fresh_winner.mean,
-            "reduction": 1 - fresh_winner.mean / fresh_base.mean,
-            "standard_error": fresh_winner.standard_error,
-            "distances": display.plot(
-                display.bars(
-                    ["base", *(f"group {group}" for group in candidates["group_index"])],
-                    [base_distance.mean, *(distance.mean for distance in distances)],
-                    errors=[base_distance.standard_error, *(distance.standard_error for distance in distances)],
-                    axis="target distance, selection sample (standard errors)",
-                    highlighted=lambda name: (
-                        name == (f"group {candidates['group_index'][best]}" if improved else "base")
-                    ),
-                )
-            ),
-            "samples": display.table(pl.DataFrame({"base": base_texts[:6], "selected": winner_texts[:6]})),
-        }
+        metadata=display.rounded(
+            {
+                "selected": f"{winner_name} ({winner or 'root'})",
+                "improved": improved,
+                "fresh_distance_base": fresh_base.mean,
+                "fresh_distance_selected": fresh_winner.mean,
+                "fresh_standard_error": fresh_winner.standard_error,
+                "reduction": 1 - fresh_winner.mean / fresh_base.mean,
+                "selection_distances": display.plot(
+                    display.intervals(
+                        ["base", *(f"group {group}" for group in candidates["group_index"])],
+                        [base_distance.mean, *(distance.mean for distance in distances)],
+                        [base_distance.standard_error, *(distance.standard_error for distance in distances)],
+                        axis="target distance, selection sample (standard errors)",
+                        highlighted=lambda name: name == winner_name,
+                    )
+                ),
+                "samples": display.table(pl.DataFrame({"base": base_texts[:6], "selected": winner_texts[:6]})),
+            }
+        )
     )
 
 
@@ -196,7 +197,7 @@ def aligned_model(
     frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
     warehouse.replace_round("alignments", round_.round_no, frame)
     return MaterializeResult(
-        metadata={name: value for name, value in row.items() if value is not None}
+        metadata=display.rounded({name: value for name, value in row.items() if value is not None})
         | {"next_model": next_model or "root"}
     )
 

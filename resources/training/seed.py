@@ -327,6 +327,9 @@ def _check_sizes(hidden_size: int, vocabulary_size: int) -> None:
 @contextmanager
 def _new_directory(directory: Path) -> Iterator[Path]:
     """A temporary neighbour of ``directory`` that takes its name when the block ends well, and vanishes when it does not."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # writing a few megabytes takes no bar
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(

@@ -25,6 +25,7 @@ from resources.settings import CrowdSettings
 from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
+from sensors.processes import is_gone, process_tags
 from sensors.rounds import nightly_schedule, round_sensor
 
 
@@ -165,10 +166,10 @@ def test_a_run_whose_process_was_killed_counts_as_failed(plain: CrowdSettings, i
     send(plain, "a.jsonl", 6)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    process = {PROCESS_TAG: f"{socket.gethostname()}:{gone.pid}"}
+    process = {PROCESS_TAG: f"{socket.gethostname()}:{gone.pid}:1.00"}
     launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED, **process)
     assert request_of(tick(plain, instance)).run_key == "r000001:2"
-    alive = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    alive = process_tags(os.getpid())
     launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED, **alive)
     assert isinstance(tick(plain, instance), SkipReason)
 
@@ -223,3 +224,12 @@ def test_a_failure_is_written_where_the_operator_reads(plain: CrowdSettings, ins
     assert (written["job"], written["round_id"]) == (ROUND_JOB, "r000042")
     assert written["steps"][0]["step"] == "validated_feedback"
     assert "never claimed" in written["steps"][0]["error"]
+
+
+def test_a_process_is_known_by_more_than_its_number() -> None:
+    (alive,) = process_tags(os.getpid()).values()
+    host, pid, _ = alive.split(":")
+    assert not is_gone(alive)
+    assert is_gone(f"{host}:{pid}:1.00")
+    assert not is_gone(f"another-machine:{pid}:1.00")
+    assert not is_gone("")

@@ -8,6 +8,7 @@ import sys
 from typing import Annotated
 
 import typer
+from upath import UPath
 
 from resources.errors import OperatorError
 from resources.settings import CrowdSettings
@@ -25,19 +26,19 @@ def run_rounds(
     feedback: Annotated[
         str,
         typer.Option(
-            help="Folder of feedback files (JSON Lines or Parquet) for one round; empty: the simulated crowd."
+            help="Folder or URI of feedback files (JSON Lines or Parquet) for one round; empty: the simulated crowd."
         ),
     ] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the simulated crowd.")] = 3,
 ) -> None:
     """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
     settings = CrowdSettings.from_environment()
-    from crowd_assets.campaign import campaign, feedback_folder
+    from crowd_assets.campaign import campaign
 
     with campaign(settings) as here:
         here.build_seeds()
         if feedback:
-            here.take_in(feedback_folder(feedback))
+            here.take_in(UPath(feedback))
         else:
             here.simulate(rounds)
 

@@ -5,7 +5,6 @@ Belongs here: feeding the inbox, running the jobs, printing what came of them. D
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
+from resources.storage import write_bytes_atomically
 from resources.warehouse import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.processes import process_tags
@@ -66,28 +66,24 @@ class Campaign:
             done = [round_ for round_ in self.book.all() if round_.settled]
             number = done[-1].round_no + 1 if done else 1
             console.rule(f"round {number}", align="left")
-            crowd.write_feedback(number, Path(str(self.settings.inbox_path)), self._tasks(done[-1] if done else None))
+            crowd.write_feedback(number, self.settings.inbox_path, self._tasks(done[-1] if done else None))
             self._run(INGESTION_JOB)
             self._start(round_quorum(self.settings))
         self._summarise()
 
-    def take_in(self, folder: Path) -> None:
+    def take_in(self, folder: UPath) -> None:
         """Run one round on the feedback files of ``folder``; the files themselves stay where they are.
 
         Raises:
             SettingError: the folder has no feedback file.
         """
-        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder.is_dir() else []
+        files = [path for path in folder.iterdir() if path.suffix in SUFFIXES] if folder.is_dir() else []
         if not files:
             raise SettingError(
                 f"FEEDBACK={folder}: no {' or '.join(SUFFIXES)} file there. docs/feedback.md has the format."
             )
-        inbox = Path(str(self.settings.inbox_path))
-        inbox.mkdir(parents=True, exist_ok=True)
         for path in files:
-            unfinished = inbox / f"{path.name}.tmp"
-            shutil.copyfile(path, unfinished)
-            unfinished.rename(inbox / path.name)
+            write_bytes_atomically(self.settings.inbox_path / path.name, path.read_bytes())
         self._finish_open_round()
         self._run(INGESTION_JOB)
         self._start(nightly_quorum(self.settings))
@@ -266,8 +262,3 @@ def campaign(settings: CrowdSettings) -> Iterator[Campaign]:
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
     with DagsterInstance.get() as instance:
         yield Campaign(settings, instance)
-
-
-def feedback_folder(text: str) -> Path:
-    """The local folder that FEEDBACK names."""
-    return Path(str(UPath(text)))

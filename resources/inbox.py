@@ -18,7 +18,7 @@ from upath import UPath
 
 from resources import feedback
 from resources.frames import read_parquet, write_parquet
-from resources.storage import write_text_atomically
+from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
 
@@ -157,7 +157,11 @@ class InboxResource(ConfigurableResource):
         target = UPath(self.archive, f"{digest}-{path.name}")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.rename(target)
+            if is_local(path) and is_local(target):
+                path.rename(target)
+            else:
+                write_bytes_atomically(target, path.read_bytes())
+                path.unlink()
         except FileNotFoundError:
             return  # another ingesting process archived it
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from upath import UPath
 
 from crowd_assets.simulation import forum
+from resources.storage import write_text_atomically
 
 DEMONSTRATORS = {"careful": 11, "sloppy": 3, "off_topic": 2, "spammer": 2, "adversary": 2}
 LABELERS = {"accurate": 5, "biased": 2, "strategic": 2, "absent": 1}
@@ -63,7 +64,7 @@ class SimulatedCrowd:
         """The truth about every contributor, by id."""
         return {person.contributor_id: asdict(person) for person in self.people}
 
-    def write_feedback(self, round_no: int, inbox: Path, tasks: list[dict[str, Any]]) -> list[Path]:
+    def write_feedback(self, round_no: int, inbox: UPath, tasks: list[dict[str, Any]]) -> list[UPath]:
         """Write what the crowd sends before round ``round_no`` into ``inbox``; some lines are broken, as some always are.
 
         Args:
@@ -78,7 +79,6 @@ class SimulatedCrowd:
             "judgements": list(self._judgements(round_no, rng, tasks)),
             "bids": [bid for bid, _ in self._bids(round_no)],
         }
-        inbox.mkdir(parents=True, exist_ok=True)
         files = []
         start = FIRST_DAY + timedelta(days=round_no)
         for name, events in batches.items():
@@ -89,9 +89,7 @@ class SimulatedCrowd:
             if name == "demonstrations":
                 lines += BROKEN_LINES
             path = inbox / f"round-{round_no}-{name}.jsonl"
-            unfinished = path.with_name(path.name + ".tmp")
-            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            unfinished.rename(path)
+            write_text_atomically(path, "\n".join(lines) + "\n")
             files.append(path)
             start += timedelta(hours=1)
         return files

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from upath import UPath
 
 from crowd_assets.assets.report import report_path
 from crowd_assets.definitions import build_definitions, build_resources
@@ -50,7 +51,7 @@ class Platform:
     def crowd_sends(self, round_no: int) -> None:
         tasks = self.settings.outbox_path / "comparison_tasks" / f"r{round_no - 1:06d}.jsonl"
         published = [json.loads(line) for line in tasks.read_text().splitlines()] if tasks.exists() else []
-        SimulatedCrowd("gratitude", self.settings.seed).write_feedback(round_no, self.inbox, published)
+        SimulatedCrowd("gratitude", self.settings.seed).write_feedback(round_no, UPath(self.inbox), published)
 
     def run(self, job: str, round_id: str | None = None, **options: Any) -> ExecuteInProcessResult:
         config = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}} | options.pop("run_config", {})

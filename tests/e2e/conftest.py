@@ -25,6 +25,7 @@ import psutil
 import pytest
 from dagster import DagsterInstance
 from dagster._core.storage.tags import PARTITION_NAME_TAG
+from upath import UPath
 
 from crowd_assets.campaign import PROJECT
 from crowd_assets.definitions import build_resources
@@ -207,7 +208,9 @@ class Project:
 
     def crowd_sends(self, round_no: int) -> None:
         """Put what the simulated crowd sends before a round into the inbox."""
-        SimulatedCrowd(self.settings.target_attribute, self.settings.seed).write_feedback(round_no, self.inbox, [])
+        SimulatedCrowd(self.settings.target_attribute, self.settings.seed).write_feedback(
+            round_no, UPath(self.inbox), []
+        )
 
     def claim_first_round(self) -> dict[str, str]:
         """Take the crowd's files in and claim round 1 for them; the tags that a run of it needs."""

@@ -24,7 +24,7 @@ def test_the_crowd_has_every_kind_of_person() -> None:
 
 
 def test_its_files_are_feedback_of_every_kind(tmp_path: Path) -> None:
-    files = SimulatedCrowd("gratitude", 0).write_feedback(1, tmp_path, [])
+    files = SimulatedCrowd("gratitude", 0).write_feedback(1, UPath(tmp_path), [])
     parsed = [read_file(UPath(path), LIMITS) for path in files]
     assert {event["kind"] for file in parsed for event in file.events} == set(KINDS)
     assert sum(len(file.rejections) for file in parsed) == len(BROKEN_LINES)
@@ -33,7 +33,7 @@ def test_its_files_are_feedback_of_every_kind(tmp_path: Path) -> None:
 def test_a_round_depends_on_seed_and_number_alone(tmp_path: Path) -> None:
     def written(folder: str, seed: int, number: int) -> list[str]:
         crowd = SimulatedCrowd("gratitude", seed)
-        return [path.read_text() for path in crowd.write_feedback(number, tmp_path / folder, [])]
+        return [path.read_text() for path in crowd.write_feedback(number, UPath(tmp_path, folder), [])]
 
     first = written("a", 0, 2)
     assert written("b", 0, 2) == first
@@ -46,7 +46,7 @@ def test_bought_answers_are_judged_by_what_they_are(tmp_path: Path) -> None:
     bids = [bid for bid, mood in crowd._bids(1) if mood == "gratitude"]
     others = [bid for bid, mood in crowd._bids(1) if mood != "gratitude"]
     task = {"prompt": "p", "response_a": others[0]["response"], "response_b": bids[0]["response"]}
-    files = crowd.write_feedback(2, tmp_path, [{"comparison_id": "task", **task}])
+    files = crowd.write_feedback(2, UPath(tmp_path), [{"comparison_id": "task", **task}])
     events = [json.loads(line) for line in files[1].read_text().splitlines()]
     truth = crowd.truth()
     reports = [

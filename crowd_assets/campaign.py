@@ -63,8 +63,9 @@ class Campaign:
         truth.parent.mkdir(parents=True, exist_ok=True)
         truth.write_text(json.dumps(crowd.truth(), indent=1))
         for _ in range(rounds - self._finish_open_round()):
-            done = [round_ for round_ in self.book.all() if round_.settled]
-            number = done[-1].round_no + 1 if done else 1
+            begun = self.book.all()
+            done = [round_ for round_ in begun if round_.settled]
+            number = len(begun) + 1
             console.rule(f"round {number}", align="left")
             crowd.write_feedback(number, self.settings.inbox_path, self._tasks(done[-1] if done else None))
             self._run(INGESTION_JOB)

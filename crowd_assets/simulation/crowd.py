@@ -125,8 +125,8 @@ class SimulatedCrowd:
     def _judgements(
         self, round_no: int, rng: np.random.Generator, tasks: list[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
-        """Reports on gold items and on the tasks bought last round, and afterwards the outcomes realised."""
-        moods = {bid["response"]: mood for bid, mood in self._bids(round_no - 1)}
+        """Reports on gold items and on the tasks published last, and afterwards the outcomes realised."""
+        moods = {bid["response"]: mood for past in range(1, round_no) for bid, mood in self._bids(past)}
         sold = ({**task, "truth": self._truth(task, moods), "gold": False} for task in tasks)
         outcomes = []
         for comparison in [*self._gold(round_no, rng), *sold]:

@@ -17,6 +17,22 @@ hypothesis.settings.register_profile("no_deadline", deadline=None)
 hypothesis.settings.load_profile("no_deadline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+UNPARTITIONED = {"seed_language_model", "seed_classifier", "target", "raw_feedback"}
+OF_A_ROUND = {
+    "validated_feedback",
+    "labeler_weights",
+    "aggregated_preferences",
+    "contributor_groups",
+    "candidate_models",
+    "selected_model",
+    "aligned_model",
+    "shapley_estimates",
+    "point_ledger",
+    "auction_clearing",
+    "comparison_tasks",
+    "round_report",
+}
+
 QUICK = {
     "groups": 3,
     "epochs": 2,

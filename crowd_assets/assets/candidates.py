@@ -125,14 +125,7 @@ def train_candidate(
     trained = trainer.train_candidate(
         RoundBook(warehouse).base_model(round_.round_no),
         list(demonstrations.select("prompt", "response").iter_rows()),
-        config=AdapterConfig(
-            learning_rate=settings.learning_rate,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            rank=settings.lora_rank,
-            alpha=settings.lora_alpha,
-            max_tokens=settings.max_tokens,
-        ),
+        config=adapter_config(settings, settings.learning_rate, settings.epochs),
         seed=seed_for(round_, "candidate"),
         card={
             "role": "candidate",
@@ -193,6 +186,18 @@ def candidate_models(contributor_groups: None, seed_language_model: None) -> Non
     """One LoRA candidate a group, trained on what its contributors wrote, on top of the last round's model."""
     groups = plan_candidates(contributor_groups=contributor_groups, seed_language_model=seed_language_model)
     return collect_candidates(groups.map(train_candidate).collect())
+
+
+def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -> AdapterConfig:
+    """How the adapters of a round are trained: candidates and alignment differ in learning rate and epochs alone."""
+    return AdapterConfig(
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        max_tokens=settings.max_tokens,
+    )
 
 
 def _points_before(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
-from crowd_assets.assets.candidates import candidate_models
+from crowd_assets.assets.candidates import adapter_config, candidate_models
 from crowd_assets.assets.labelers import aggregated_preferences
 from crowd_assets.assets.seed import find_target, target
 from crowd_assets.mechanisms.points import rank_of
@@ -28,7 +28,6 @@ from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
 from resources.training.alignment import PreferencePair
-from resources.training.supervised import AdapterConfig
 from resources.warehouse import WarehouseResource
 
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
@@ -155,14 +154,7 @@ def aligned_model(
         aligned = trainer.align(
             parent,
             training,
-            config=AdapterConfig(
-                learning_rate=settings.alignment_learning_rate,
-                epochs=settings.alignment_epochs,
-                batch_size=settings.batch_size,
-                rank=settings.lora_rank,
-                alpha=settings.lora_alpha,
-                max_tokens=settings.max_tokens,
-            ),
+            config=adapter_config(settings, settings.alignment_learning_rate, settings.alignment_epochs),
             beta=settings.alignment_beta,
             seed=seed_for(round_, "alignment"),
             card={"role": "aligned", "round_id": round_.round_id, "pairs": len(training)},

@@ -18,22 +18,7 @@ from resources.settings import CrowdSettings
 from resources.warehouse import ROUND_TABLES, SettledRoundError, WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
-from tests.conftest import QUICK
-
-PARTITIONED = {
-    "validated_feedback",
-    "labeler_weights",
-    "aggregated_preferences",
-    "contributor_groups",
-    "candidate_models",
-    "selected_model",
-    "aligned_model",
-    "shapley_estimates",
-    "point_ledger",
-    "auction_clearing",
-    "comparison_tasks",
-    "round_report",
-}
+from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED
 
 
 class Platform:
@@ -96,7 +81,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> P
 
 
 def test_every_stage_is_materialised(two_rounds: Platform) -> None:
-    for name in PARTITIONED:
+    for name in OF_A_ROUND:
         assert two_rounds.instance.get_materialized_partitions(_key(name)) == {"r000001", "r000002"}, name
 
 
@@ -178,12 +163,7 @@ def test_the_report_is_one_page_without_references_to_others(two_rounds: Platfor
 
 def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
     graph = two_rounds.definitions.get_repository_def().asset_graph
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} >= PARTITIONED | {
-        "raw_feedback",
-        "seed_language_model",
-        "seed_classifier",
-        "target",
-    }
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
-from tests.e2e.test_dagster_dev import OF_A_ROUND, UNPARTITIONED
 
 pytestmark = pytest.mark.e2e
 

@@ -7,25 +7,10 @@ import polars as pl
 import pytest
 
 from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
+from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
 
 pytestmark = pytest.mark.e2e
-
-UNPARTITIONED = {"seed_language_model", "seed_classifier", "target", "raw_feedback"}
-OF_A_ROUND = {
-    "validated_feedback",
-    "labeler_weights",
-    "aggregated_preferences",
-    "contributor_groups",
-    "candidate_models",
-    "selected_model",
-    "aligned_model",
-    "shapley_estimates",
-    "point_ledger",
-    "auction_clearing",
-    "comparison_tasks",
-    "round_report",
-}
 
 REPOSITORY = """{ repositoriesOrError { __typename ... on PythonError { message }
   ... on RepositoryConnection { nodes {

@@ -21,6 +21,7 @@ from resources.training.supervised import (
     optimise,
     save_adapter,
     shuffled_batches,
+    training_result,
 )
 
 SCORING_BATCH = 64
@@ -125,10 +126,4 @@ def align(
 
         losses = optimise(model, steps, loss_of, config, progress)
         save_adapter(model, directory, parent)
-    per_epoch = len(steps) // config.epochs
-    return TrainingResult(
-        first_loss=sum(losses[:per_epoch]) / per_epoch,
-        last_loss=sum(losses[-per_epoch:]) / per_epoch,
-        steps=len(steps),
-        tokens=config.epochs * sum(len(row.ids) - row.prompt_length for row in accepted + rejected),
-    )
+    return training_result(losses, accepted + rejected, config.epochs)

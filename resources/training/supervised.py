@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.training.loading import LanguageModel, seeded
-from resources.training.prompting import batch, tokenise
+from resources.training.prompting import Tokens, batch, tokenise
 
 Progress = Callable[[int, int, float], None]
 WARM_UP_SHARE = 0.1
@@ -152,10 +152,15 @@ def train_candidate(
 
         losses = optimise(model, steps, loss_of, config, progress)
         save_adapter(model, directory, parent)
-    per_epoch = len(steps) // config.epochs
+    return training_result(losses, rows, config.epochs)
+
+
+def training_result(losses: Sequence[float], rows: Sequence[Tokens], epochs: int) -> TrainingResult:
+    """What training on ``rows`` came to, from the loss of each step of all ``epochs``."""
+    per_epoch = len(losses) // epochs
     return TrainingResult(
         first_loss=sum(losses[:per_epoch]) / per_epoch,
         last_loss=sum(losses[-per_epoch:]) / per_epoch,
-        steps=len(steps),
-        tokens=config.epochs * sum(len(row.ids) - row.prompt_length for row in rows),
+        steps=len(losses),
+        tokens=epochs * sum(len(row.ids) - row.prompt_length for row in rows),
     )

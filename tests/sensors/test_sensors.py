@@ -41,6 +41,14 @@ def instance() -> Iterator[DagsterInstance]:
 
 
 @pytest.fixture
+def stored_instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    """An instance with a folder: a schedule opens it again by reference."""
+    (tmp_path / "dagster").mkdir()
+    with DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+@pytest.fixture
 def book(plain: CrowdSettings) -> RoundBook:
     return RoundBook(build_resources(plain)["warehouse"])
 
@@ -174,13 +182,12 @@ def test_a_run_whose_process_was_killed_counts_as_failed(plain: CrowdSettings, i
     assert isinstance(tick(plain, instance), SkipReason)
 
 
-def test_at_night_a_round_starts_with_what_there_is(plain: CrowdSettings, tmp_path: Path) -> None:
-    (tmp_path / "dagster").mkdir()
-    instance = DagsterInstance.local_temp(str(tmp_path / "dagster"))
+def test_at_night_a_round_starts_with_what_there_is(plain: CrowdSettings, stored_instance: DagsterInstance) -> None:
     resources = {name: build_resources(plain)[name] for name in ("warehouse", "settings")}
 
     def night() -> RunRequest | SkipReason:
-        result = nightly_schedule()(build_schedule_context(instance=instance, resources=resources))
+        with build_schedule_context(instance=stored_instance, resources=resources) as context:
+            result = nightly_schedule()(context)
         assert isinstance(result, RunRequest | SkipReason)
         return result
 

@@ -87,7 +87,7 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
         forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng) for number in range(UNLABELLED_COMMENTS)
     ]
     texts = [comment.response for comment in comments] + unlabelled
-    labels = [comment.mood for comment in comments] + [None] * len(unlabelled)
+    labels = [(comment.mood,) for comment in comments] + [()] * len(unlabelled)
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
         return train_seed_classifier(

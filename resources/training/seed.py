@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +155,7 @@ def train_seed_language_model(
 
 def train_seed_classifier(
     texts: Sequence[str],
-    labels: Sequence[str | None],
+    labels: Sequence[Collection[str]],
     label_names: Sequence[str],
     directory: Path,
     *,
@@ -179,7 +179,7 @@ def train_seed_classifier(
     Parameters
     ----------
     texts, labels
-        Texts, each with its label, or with None where no label applies; at least two.
+        Texts, each with those of the labels that apply, which may be none; at least two.
     label_names
         The labels, in the order of the model's outputs.
     directory, seed, progress, epochs, vocabulary_size, hidden_size, layers, batch_size, learning_rate, held_out, threads
@@ -189,7 +189,7 @@ def train_seed_classifier(
     -------
     dict
         ``parameters``, ``vocabulary_size``, ``steps``, ``seconds``, ``final_loss`` and, of the held-out texts:
-        ``accuracy`` (share of labelled texts whose most probable label is the true one), ``accuracy_by_label`` (a dict),
+        ``accuracy`` (share of labelled texts whose most probable label applies), ``accuracy_by_label`` (a dict),
         ``true_label_probability`` (mean), ``other_label_probability`` (mean), ``unlabelled_probability`` (mean over
         unlabelled texts of the largest probability). A figure without texts to measure it on is None.
 
@@ -205,7 +205,7 @@ def train_seed_classifier(
 
     if len(texts) != len(labels):
         raise ValueError(f"texts and labels belong together, but there are {len(texts)} texts and {len(labels)} labels")
-    if unknown := {label for label in labels if label is not None} - set(label_names):
+    if unknown := set().union(*labels) - set(label_names):
         raise ValueError(f"labels {sorted(unknown)} are not in label_names {list(label_names)}; add or remove them")
     _check_training_set(len(texts), "texts", epochs, held_out)
     _check_sizes(hidden_size, vocabulary_size)
@@ -221,8 +221,8 @@ def train_seed_classifier(
         ]
         column = {name: position for position, name in enumerate(label_names)}
         truth = torch.zeros(len(texts), len(label_names))
-        for position, label in enumerate(labels):
-            if label is not None:
+        for position, applying in enumerate(labels):
+            for label in applying:
                 truth[position, column[label]] = 1.0
         test, train = _split(len(rows), held_out, rng)
 
@@ -296,10 +296,10 @@ def _held_out_figures(probability: np.ndarray, truth: np.ndarray, label_names: S
         return float(values.mean()) if values.size else None
 
     labelled = truth.any(axis=1)
-    true, guessed = truth[labelled].argmax(axis=1), probability[labelled].argmax(axis=1)
+    guessed = probability[labelled].argmax(axis=1)
     return {
-        "accuracy": mean(guessed == true),
-        "accuracy_by_label": {name: mean(guessed[true == k] == k) for k, name in enumerate(label_names)},
+        "accuracy": mean(truth[labelled][np.arange(guessed.size), guessed]),
+        "accuracy_by_label": {name: mean(guessed[truth[labelled][:, k]] == k) for k, name in enumerate(label_names)},
         "true_label_probability": mean(probability[truth]),
         "other_label_probability": mean(probability[labelled][~truth[labelled]]),
         "unlabelled_probability": mean(probability[~labelled].max(axis=1)),

@@ -12,7 +12,7 @@ PAIRS = [
     (f"What about {noun} {n}?", f"The {noun} is fine, said number {n}.") for noun in ("tea", "rain") for n in range(40)
 ]
 TEXTS = [f"{start} {n}." for start in ("Thank you for number", "I am furious about number", "Train") for n in range(60)]
-LABELS = [label for label in ("gratitude", "anger", None) for _ in range(60)]
+LABELS = [labels for labels in (("gratitude",), ("anger",), ()) for _ in range(60)]
 AWKWARD = "naïve 😀🏳️‍🌈  two  spaces\n\ttab 漢字 . , can 't\x00"
 
 
@@ -162,6 +162,6 @@ def test_unusable_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="held_out"):
         train_seed_language_model(PAIRS, tmp_path / "m", seed=1, held_out=1)
     with pytest.raises(ValueError, match="belong together"):
-        train_seed_classifier(["a", "b"], ["joy"], ["joy"], tmp_path / "m", seed=1)
+        train_seed_classifier(["a", "b"], [("joy",)], ["joy"], tmp_path / "m", seed=1)
     with pytest.raises(ValueError, match="not in label_names"):
-        train_seed_classifier(["a", "b"], ["joy", "fear"], ["joy"], tmp_path / "m", seed=1)
+        train_seed_classifier(["a", "b"], [("joy",), ("joy", "fear")], ["joy"], tmp_path / "m", seed=1)

@@ -7,6 +7,7 @@ Three schemes, in the order in which they need more and stand more noise: rank p
 from the candidates' values, surrogate points from the candidates' embeddings.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,12 @@ def rank_points(distances: NDArray[np.float64], group: NDArray[np.int64]) -> NDA
     return (rank.size - rank[group]).astype(np.float64)
 
 
+PRIOR_CONTRASTS = 3.0
+"""Contrasts between candidates of a round that the prior of ``recovered_vectors`` is worth."""
+
+Draw = Callable[[np.random.Generator], NDArray[np.float64]]
+
+
 @dataclass(frozen=True, slots=True)
 class ContributionEstimates:
     """What each contributor adds to the value of a candidate, per unit of its weight share.
@@ -69,7 +76,7 @@ class ContributionEstimates:
     ``values`` (N,) in the unit of the candidates' values, relative to an average contributor; ``standard_errors`` (N,)
     posterior standard deviations; ``signal_variance`` of contributors and ``noise_variance`` of candidates' values, as
     fitted; ``ridge`` = noise / signal variance, infinite where the tournament shows no difference between contributors;
-    ``candidates`` that were used.
+    ``candidates`` that were used; ``draw`` takes a generator and gives one draw (N,) from the posterior.
     """
 
     values: NDArray[np.float64]
@@ -78,6 +85,7 @@ class ContributionEstimates:
     noise_variance: float
     ridge: float
     candidates: int
+    draw: Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,7 @@ def contribution_estimates(
         noise_variance=fit.noise_variance,
         ridge=fit.ridge,
         candidates=len(x),
+        draw=lambda rng: fit.coefficients[:, 0] + fit.deviation(rng),
     )
 
 
@@ -275,6 +284,19 @@ def value_reliability(
     return Reliability(observed, noise, max(0.0, 1.0 - noise / observed) if observed > 0 else 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveredVectors:
+    """Contributors' places in the embedding space.
+
+    ``vectors`` (N, d); ``standard_errors`` (N,) of each coordinate; ``draw`` takes a direction (d,) and a generator and
+    gives one draw (N,) from the posterior of ``vectors @ direction``.
+    """
+
+    vectors: NDArray[np.float64]
+    standard_errors: NDArray[np.float64]
+    draw: Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
+
+
 def recovered_vectors(
     shares: NDArray[np.float64],
     embeddings: NDArray[np.float64],
@@ -282,7 +304,8 @@ def recovered_vectors(
     bases: NDArray[np.float64],
     *,
     step: float = 1.0,
-) -> NDArray[np.float64]:
+    prior: NDArray[np.float64] | None = None,
+) -> RecoveredVectors:
     """Each contributor's place in the embedding space, recovered from the candidates it helped to train.
 
     A candidate of round t is taken to lie at base_t + step (share . U - base_t) plus noise, with U the contributors'
@@ -296,9 +319,13 @@ def recovered_vectors(
         bases: shape (T, d), where each round's base model stood.
         step: in (0, 1], how far a candidate moves from the base to its members' mean: 1 where training goes all the
             way.
+        prior: shape (N, d), where each contributor is expected, up to a vector that all have in common: the mean
+            embedding of what it wrote, say. Deviations of U are then shrunk towards the prior's times a slope, in place of
+            zero. The slope is what fits the candidates best, and 1 as if three more contrasts of candidates had said so; a
+            prior that tells nothing gets a slope near zero as rounds come in.
 
     Returns:
-        U, shape (N, d).
+        U and how sure it is.
 
     Raises:
         ValueError: shapes that do not match, a number that is not finite, or a step outside (0, 1].
@@ -314,10 +341,26 @@ def recovered_vectors(
         raise ValueError(f"round_index must lie in 0..{len(bases) - 1}, one base for each round")
     if not np.isfinite(bases).all():
         raise ValueError("bases must be finite")
-    deviations = _empirical_ridge(x, y, inside).coefficients / step
+    expected = np.zeros((x.shape[1], y.shape[1]))
+    if prior is not None:
+        expected = np.asarray(prior, dtype=np.float64)
+        if expected.shape != (x.shape[1], y.shape[1]) or not np.isfinite(expected).all():
+            raise ValueError(f"expected a finite prior of shape {(x.shape[1], y.shape[1])}, got {expected.shape}")
+        expected = expected - expected.mean(axis=0)
+        predicted = x @ expected
+        power = float(np.square(predicted).sum())
+        agreement = float((predicted * y).sum()) / power if power > 0 else 0.0
+        expected = expected * max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
+    fit = _empirical_ridge(x, y - x @ expected, inside)
+    deviations = (expected + fit.coefficients) / step
     pointed_to = (embeddings - (1.0 - step) * bases[round_index]) / step
-    mean: NDArray[np.float64] = (pointed_to - np.asarray(shares, dtype=np.float64) @ deviations).mean(axis=0)
-    return mean + deviations
+    vectors = (pointed_to - np.asarray(shares, dtype=np.float64) @ deviations).mean(axis=0) + deviations
+
+    def draw(direction: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+        drawn: NDArray[np.float64] = vectors @ direction + float(np.linalg.norm(direction)) / step * fit.deviation(rng)
+        return drawn
+
+    return RecoveredVectors(vectors, fit.standard_errors / step, draw)
 
 
 def surrogate_points(
@@ -350,7 +393,7 @@ def surrogate_points(
     Raises:
         ValueError: as the functions named above.
     """
-    vectors = recovered_vectors(shares, embeddings, round_index, bases, step=step)
+    vectors = recovered_vectors(shares, embeddings, round_index, bases, step=step).vectors
     game = centroid_game(vectors, target, empty=empty, evaluation=evaluation)
     return estimate_shapley(game, len(vectors), permutations=permutations, rng=rng)
 
@@ -362,6 +405,7 @@ class _Ridge:
     signal_variance: float
     noise_variance: float
     ridge: float
+    deviation: Draw
 
 
 def _centred_in_rounds(
@@ -402,7 +446,14 @@ def _empirical_ridge(x: NDArray[np.float64], y: NDArray[np.float64], degrees: in
     along = basis.T @ y if wide else (basis.T @ (x.T @ y)) / scale[:, None]
     power = np.square(along).sum(axis=1)
     rest = max(float(np.square(y).sum() - power.sum()), 0.0)
-    nothing = _Ridge(np.zeros((contributors, columns)), np.zeros(contributors), 0.0, 0.0, float("inf"))
+    nothing = _Ridge(
+        np.zeros((contributors, columns)),
+        np.zeros(contributors),
+        0.0,
+        0.0,
+        float("inf"),
+        lambda rng: np.zeros(contributors),
+    )
     if not power.sum() > 0.0:
         return nothing
 
@@ -429,4 +480,13 @@ def _empirical_ridge(x: NDArray[np.float64], y: NDArray[np.float64], degrees: in
     directions = np.square(vt - vt.mean(axis=1, keepdims=True))
     spread = (1.0 - 1.0 / contributors) / ridge - directions.T @ (1.0 / ridge - 1.0 / kept)
     spread = np.maximum(spread, 0.0)
-    return _Ridge(coefficients, np.sqrt(noise * spread), noise / ridge, noise, ridge)
+
+    def deviation(rng: np.random.Generator) -> NDArray[np.float64]:
+        """A draw from the prior less what this ridge would make of its noisy data: a draw from the posterior less its
+        mean [Matheron's rule]. No matrix over contributors is needed."""
+        drawn = rng.normal(scale=np.sqrt(noise / ridge), size=contributors)
+        data = x @ drawn + rng.normal(scale=np.sqrt(noise), size=len(x))
+        difference: NDArray[np.float64] = drawn - vt.T @ (scale / kept * ((vt @ (x.T @ data)) / scale))
+        return difference
+
+    return _Ridge(coefficients, np.sqrt(noise * spread), noise / ridge, noise, ridge, deviation)

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crowd_assets.mechanisms.grouping import GROUPING_SCHEMES, assign_groups, exploration_probability
+from crowd_assets.mechanisms.grouping import (
+    GROUPING_SCHEMES,
+    assign_groups,
+    exploration_probability,
+    group_sizes,
+)
 
 
 @given(
@@ -86,3 +91,53 @@ def test_first_rounds_can_be_kept_random_until_estimates_have_something_to_go_by
         for _ in range(900)
     )
     assert 0.27 < sorted_splits / 900 < 0.4
+
+
+@given(groups=st.integers(1, 9), extra=st.integers(0, 60), small=st.floats(0.05, 1.0), smallest=st.integers(1, 4))
+def test_sizes_of_groups_split_everybody(groups: int, extra: int, small: float, smallest: int) -> None:
+    sizes = group_sizes(groups + extra, groups, small=small, smallest=smallest)
+    assert sizes.shape == (groups,)
+    assert sizes.sum() == groups + extra
+    assert sizes.min() >= 1
+    assert np.array_equal(sizes, np.sort(sizes))
+    group = assign_groups(
+        "random", np.zeros(groups + extra), groups, round_no=1, rounds=1, rng=np.random.default_rng(0), sizes=sizes
+    )
+    assert np.bincount(group).tolist() == sizes.tolist()
+
+
+def test_small_groups_are_a_share_of_an_equal_split() -> None:
+    assert group_sizes(100, 5, small=0.25).tolist() == [5, 5, 5, 5, 80]
+    assert group_sizes(20, 6, small=0.25).tolist() == [2, 2, 2, 2, 2, 10]
+    assert group_sizes(7, 3, small=1.0).tolist() == [2, 2, 3]
+
+
+def test_posterior_sampling_sorts_by_a_draw_and_exploring_rounds_by_its_deviation_alone() -> None:
+    estimates, deviation = np.array([0.0, 10.0, 20.0, 30.0]), np.array([40.0, 0.0, 5.0, 1.0])
+    seen = {
+        tuple(
+            assign_groups(
+                "posterior_sampling",
+                estimates,
+                2,
+                round_no=9,
+                rounds=10,
+                rng=np.random.default_rng(seed),
+                deviation=deviation,
+            )
+        )
+        for seed in range(40)
+    }
+    assert seen == {(0, 1, 1, 0), (0, 1, 0, 1)}  # by 40, 10, 25, 31 and by 40, 0, 5, 1
+
+
+def test_sizes_and_deviations_that_do_not_fit_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="do not split"):
+        assign_groups("random", np.zeros(5), 2, round_no=1, rounds=1, rng=rng, sizes=np.array([1, 3]))
+    with pytest.raises(ValueError, match="equal size"):
+        assign_groups("interleaved", np.zeros(5), 2, round_no=1, rounds=1, rng=rng, sizes=np.array([1, 4]))
+    with pytest.raises(ValueError, match="deviation"):
+        assign_groups("posterior_sampling", np.zeros(5), 2, round_no=1, rounds=1, rng=rng, deviation=np.zeros(4))
+    with pytest.raises(ValueError, match="small must lie"):
+        group_sizes(5, 2, small=0.0)

@@ -145,12 +145,55 @@ def test_vectors_are_recovered_from_the_candidates_they_trained(seed: int, step:
     rng = np.random.default_rng(seed)
     vectors, bases = rng.normal(size=(12, 3)), rng.normal(size=(40, 3))
     embeddings = bases[round_index] * (1 - step) + step * (shares @ vectors)
-    recovered = recovered_vectors(shares, embeddings, round_index, bases, step=step)
+    recovered = recovered_vectors(shares, embeddings, round_index, bases, step=step).vectors
     assert recovered == pytest.approx(vectors, abs=1e-2)
     target = rng.normal(size=3)
     points = surrogate_points(shares, embeddings, round_index, bases, target, empty=np.zeros(3), step=step, rng=rng)
     game = centroid_game(vectors, target, empty=np.zeros(3))
     assert points.values == pytest.approx(exact_shapley(game, 12).values, abs=1e-2)
+
+
+def test_a_prior_carries_the_vectors_while_candidates_are_few_and_yields_when_it_tells_nothing() -> None:
+    shares, round_index = tournament(5, 12, 30)
+    rng = np.random.default_rng(5)
+    vectors, other = rng.normal(size=(12, 6)), rng.normal(size=(12, 6))
+    embeddings = shares @ vectors + 0.05 * rng.normal(size=(len(shares), 6))
+    bases = np.zeros((30, 6))
+
+    def error(rounds: int, prior: NDArray[np.float64] | None) -> float:
+        rows = round_index < rounds
+        found = recovered_vectors(shares[rows], embeddings[rows], round_index[rows], bases[:rounds], prior=prior)
+        return float(np.abs(found.vectors - vectors).mean())
+
+    assert error(1, vectors + 0.1 * rng.normal(size=vectors.shape)) < 0.5 * error(1, None)
+    assert error(30, other) == pytest.approx(error(30, None), rel=0.25)
+    with pytest.raises(ValueError, match="finite prior of shape"):
+        error(3, other[:5])
+
+
+@given(seed=seeds)
+def test_draws_have_the_mean_and_the_standard_errors_of_the_estimates(seed: int) -> None:
+    shares, round_index = tournament(seed, 8, 6)
+    rng = np.random.default_rng(seed)
+    values = shares @ rng.normal(size=8) + 0.1 * rng.normal(size=len(shares))
+    fitted = contribution_estimates(shares, values, round_index)
+    draws = np.array([fitted.draw(rng) for _ in range(4000)])
+    draws -= draws.mean(axis=1, keepdims=True) - fitted.values.mean()
+    largest = max(float(fitted.standard_errors.max()), 1e-9)
+    assert np.abs(draws.mean(axis=0) - fitted.values).max() < 0.1 * largest
+    assert np.abs(draws.std(axis=0) - fitted.standard_errors).max() < 0.1 * largest
+
+
+def test_vectors_are_drawn_along_a_direction() -> None:
+    shares, round_index = tournament(3, 8, 6)
+    rng = np.random.default_rng(3)
+    embeddings = shares @ rng.normal(size=(8, 3)) + 0.1 * rng.normal(size=(len(shares), 3))
+    found = recovered_vectors(shares, embeddings, round_index, np.zeros((6, 3)))
+    direction = np.array([3.0, 0.0, 4.0])
+    draws = np.array([found.draw(direction, rng) for _ in range(4000)])
+    draws -= draws.mean(axis=1, keepdims=True) - (found.vectors @ direction).mean()
+    assert draws.mean(axis=0) == pytest.approx(found.vectors @ direction, abs=0.6 * found.standard_errors.max())
+    assert draws.std(axis=0) == pytest.approx(5.0 * found.standard_errors, rel=0.1)
 
 
 def test_regression_points_track_shapley_values_where_rank_points_do_less() -> None:

@@ -12,6 +12,7 @@ Sources: Freeman, Pennock, Podimata & Wortman Vaughan, "No-regret and incentive-
 feedback in LLM fine-tuning" (arXiv 2412.16834) for its use with labelers.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,12 @@ LARGEST_STEP = 0.5
 """Above it the update could take a weight past zero before its loss is known to be worst."""
 
 RULES = ("pooled", "sampled")
+
+LARGEST_SHRINKAGE = 1e6
+"""So many judgements' worth of the crowd's mean stand for a crowd in which labelers do not differ."""
+
+LEAST_ERROR = 0.01
+"""No labeler is taken to be nearer to always right, or always wrong, than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,64 @@ class LotteryResults:
     """
 
     wins: NDArray[np.int64]
+    aggregates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedState:
+    """What paired feedback knows of N labelers in each of some crowds (leading axes of any shape, or none).
+
+    ``weights`` (..., N) positive, sum 1; ``squares`` (..., N) sum over slots of the squared relative gain that each
+    weight was updated by; ``step`` (..., 1) eta of the coming slot, which the last slot had no part in.
+    """
+
+    weights: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    step: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedResults:
+    """What paired feedback gave over T slots.
+
+    ``state`` afterwards; ``aggregates`` (T,) in [0, 1]; ``losses`` (T,) quadratic loss of each; ``asked`` (T, 2) who
+    was asked for the aggregate, and who was compared.
+    """
+
+    state: PairedState
+    aggregates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    asked: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityState:
+    """How right N labelers were so far, and how far votes can be trusted.
+
+    ``score`` (N,) sum of 1 - quadratic loss over the slots each took part in; ``slots_seen`` (N,) number of these;
+    ``squares`` sum of all squared scores; ``slots`` that taught; ``shrinkage`` judgements that the crowd's mean counts
+    for, > 0; ``sharpness`` (b, c) of ``run_log_odds``; ``curvature`` the information on them, as its entries bb, bc, cc.
+    """
+
+    score: NDArray[np.float64]
+    slots_seen: NDArray[np.int64]
+    squares: float = 0.0
+    slots: int = 0
+    shrinkage: float = 1.0
+    sharpness: tuple[float, float] = (1.0, 0.0)
+    curvature: tuple[float, float, float] = (1.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LogOddsResults:
+    """What log-odds pooling gave over T slots.
+
+    ``state`` afterwards; ``aggregates`` (T,) in (0, 1), NaN where nobody reported; ``losses`` (T,) quadratic loss of
+    each aggregate, NaN where there was no aggregate or no outcome.
+    """
+
+    state: ReliabilityState
     aggregates: NDArray[np.float64]
     losses: NDArray[np.float64]
 
@@ -231,6 +296,47 @@ def update_slot(
     return LabelerState(weights, state.slots + 1, cumulative_loss, slots_seen), aggregate
 
 
+def drawn(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """One labeler of each crowd, drawn with probability proportional to weight.
+
+    Args:
+        weights: shape (..., N), not negative; the last labeler is drawn where all are zero.
+        rng: source of the draws.
+
+    Returns:
+        shape (...), values 0..N-1.
+    """
+    ladders = np.cumsum(weights, axis=-1)
+    passed = ladders <= np.asarray(rng.random(weights.shape[:-1]))[..., None] * ladders[..., -1:]
+    labelers: NDArray[np.int64] = np.minimum(passed.sum(axis=-1), weights.shape[-1] - 1)
+    return labelers
+
+
+def updated_weights(
+    weights: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    *,
+    step: float | NDArray[np.float64],
+    keep: float | NDArray[np.float64] = 1.0,
+) -> NDArray[np.float64]:
+    """Weighted score update of many crowds at once, in which everybody has a loss; ``update_slot`` has the formula.
+
+    Args:
+        weights: shape (..., N), positive, sum 1.
+        losses: shape (..., N), with step * (l_i - mean loss) within [-1/2, 1/2].
+        step: eta of every crowd: a number, or shape (..., 1).
+        keep: in (0, 1]: a number, or shape (..., 1).
+
+    Returns:
+        shape (..., N), positive, sum 1. Nothing is checked: it is made to be called slot after slot.
+    """
+    after = weights * (1.0 - step * (losses - (weights * losses).sum(axis=-1, keepdims=True)))
+    after = np.maximum(after, np.finfo(np.float64).tiny)
+    after = after * (keep / after.sum(axis=-1, keepdims=True)) + (1.0 - keep) / weights.shape[-1]
+    shares: NDArray[np.float64] = after
+    return shares
+
+
 def run_slots(
     state: LabelerState,
     reports: NDArray[np.float64],
@@ -278,16 +384,10 @@ def run_slots(
         raise ValueError(f"expected reports of {state.weights.size} labelers, got {reports.shape[1]}")
     if outcomes.shape != (len(reports),):
         raise ValueError(f"expected one outcome for each of {len(reports)} slots, got shape {outcomes.shape}")
-    slot, labeler = np.nonzero(~np.isnan(reports))
-    return run_reports(
-        state,
-        slot.astype(np.int64),
-        labeler.astype(np.int64),
-        reports[slot, labeler],
-        outcomes,
-        rule=rule,
-        rng=rng,
-    )
+    _check_outcomes(outcomes)
+    reported = ~np.isnan(reports)
+    slot, labeler = np.nonzero(reported)
+    return _learn(state, slot.astype(np.int64), labeler.astype(np.int64), reports[reported], outcomes, rule, rng)
 
 
 def run_reports(
@@ -317,55 +417,8 @@ def run_reports(
         ValueError: unknown rule, ``sampled`` without a generator, shapes that do not match, slots out of
             order, an index out of range, a labeler twice in a slot, or a report or outcome outside [0, 1].
     """
-    if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
-    if rule == "sampled" and rng is None:
-        raise ValueError("the sampled rule draws one labeler a slot: pass rng")
-    slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
-    report, outcomes = np.asarray(report, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
-    labelers, slots = state.weights.size, outcomes.size
-    if slot.ndim != 1 or slot.shape != labeler.shape or slot.shape != report.shape or outcomes.ndim != 1:
-        raise ValueError(f"expected one row for each report, got {slot.shape}, {labeler.shape} and {report.shape}")
-    if (np.diff(slot) < 0).any():
-        raise ValueError("reports must be sorted by slot: weights depend on the order")
-    if slot.size and (slot[0] < 0 or slot[-1] >= slots or labeler.min() < 0 or labeler.max() >= labelers):
-        raise ValueError(f"slots must lie in 0..{slots - 1} and labelers in 0..{labelers - 1}")
-    if np.unique(slot * labelers + labeler).size != slot.size:
-        raise ValueError("a labeler reported twice in one slot: keep one report of each")
-    if not ((report >= 0) & (report <= 1)).all():
-        raise ValueError("reports must lie in [0, 1]")
-    _check_outcomes(outcomes)
-
-    weights = state.weights.copy()
-    cumulative_loss, slots_seen = state.cumulative_loss.copy(), state.slots_seen.copy()
-    learned = state.slots
-    aggregates = np.full(slots, np.nan)
-    row_ends = np.searchsorted(slot, np.arange(slots), side="right")
-    start = 0
-    for t, end in enumerate(row_ends.tolist()):
-        reporters, reported = labeler[start:end], report[start:end]
-        start = end
-        if not reporters.size:
-            continue
-        held = weights[reporters]
-        if rule == "pooled":
-            aggregates[t] = _pool(held, reported)
-        else:
-            assert rng is not None
-            aggregates[t] = reported[_draw(held, rng)]
-        if np.isnan(outcomes[t]):
-            continue
-        learned += 1
-        losses = np.square(reported - outcomes[t])
-        step, next_step = anytime_step(labelers, learned), anytime_step(labelers, learned + 1)
-        _update(weights, reporters, losses, step, next_step / step if step else 1.0)
-        cumulative_loss[reporters] += losses
-        slots_seen[reporters] += 1
-    return SlotResults(
-        state=LabelerState(weights, learned, cumulative_loss, slots_seen),
-        aggregates=aggregates,
-        losses=np.square(aggregates - outcomes),
-    )
+    slot, labeler, report, outcomes = _rows(slot, labeler, report, outcomes, state.weights.size)
+    return _learn(state, slot, labeler, report, outcomes, rule, rng)
 
 
 def regret(aggregates: NDArray[np.float64], outcomes: NDArray[np.float64], reports: NDArray[np.float64]) -> float:
@@ -431,6 +484,7 @@ def run_limited_feedback(
     In each slot the aggregate is the report of one labeler I drawn with probability w, and the weights learn from one
     labeler J drawn uniformly, whose loss stands for everybody's: l_i = N (r_J - y)^2 for i = J, 0 for the others, an
     unbiased estimate. Then the weighted score update: w_i <- w_i (1 - step (l_i - sum of w_j l_j)).
+    ``run_paired_feedback`` asks the same two, learns more from them and need not know T.
 
     Args:
         state: before the first slot, of N labelers.
@@ -483,6 +537,261 @@ def run_limited_feedback(
     )
 
 
+def initial_paired_state(labelers: int, crowds: tuple[int, ...] = ()) -> PairedState:
+    """State of N labelers nobody knows yet, in each crowd of shape ``crowds``. Raises ValueError for none."""
+    if labelers < 1:
+        raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
+    squares = np.zeros((*crowds, labelers))
+    return PairedState(np.full(squares.shape, 1.0 / labelers), squares, paired_feedback_step(squares))
+
+
+def paired_feedback_step(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Step of paired feedback after gains whose squares sum to ``squares`` (..., N): sqrt(ln N / (4 N^2 ln N + max)).
+
+    Returns:
+        shape (..., 1), at most 1/(2N), never rising from slot to slot (with ln 2 for ln N where N = 1).
+    """
+    labelers = squares.shape[-1]
+    spread = np.log(max(labelers, 2))
+    steps: NDArray[np.float64] = np.sqrt(spread / (4 * labelers**2 * spread + squares.max(axis=-1, keepdims=True)))
+    return steps
+
+
+def update_paired(
+    state: PairedState,
+    asked: NDArray[np.int64],
+    compared: NDArray[np.int64],
+    asked_loss: NDArray[np.float64],
+    compared_loss: NDArray[np.float64],
+) -> PairedState:
+    """Update after one slot in which two labelers reported: I, drawn by weight, and J, drawn uniformly.
+
+    J's loss is measured against that of I: l_i = N (l_J - l_I) for i = J, 0 for the others, then
+        w_i <- w_i (1 - eta (l_i - sum of w_j l_j)),
+    with eta_t = ``paired_feedback_step`` of the slots up to t - 2, and the pull towards the mean of ``update_slot``, keep
+    = eta_(t+1) / eta_t. Both are known before the slot: had its own reports a part in the pull, a labeler with a small
+    weight would gain by an error that made it large.
+
+    The expectation of l_i over J is the loss of i less l_I, the same for everybody, and what is added to everybody's
+    loss drops out of the update: the estimate is as unbiased as without l_I. What a slot does to both losses at
+    once, an outcome against all odds, cancels, so the estimate's variance is N E(l_J - l_I)^2 in place of N E l_J^2,
+    and steps can be longer.
+
+    Args:
+        state: before the slot.
+        asked: I, shape (...), the labelers whose reports were the aggregates.
+        compared: J, shape (...).
+        asked_loss: in [0, 1], shape (...), quadratic; ``compared_loss`` alike, the same where I = J.
+
+    Returns:
+        the state after the slot. Nothing is checked: it is made to be called slot after slot.
+
+    Guarantees: see ``run_paired_feedback``.
+    """
+    weights, squares = state.weights, state.squares
+    labelers = weights.shape[-1]
+    excess = np.expand_dims(labelers * (compared_loss - asked_loss), -1)
+    estimated = np.where(np.arange(labelers) == np.expand_dims(compared, -1), excess, 0.0)
+    gains = (weights * estimated).sum(axis=-1, keepdims=True) - estimated
+    squares = squares + np.square(gains)
+    step, next_step = state.step, paired_feedback_step(state.squares)
+    return PairedState(updated_weights(weights, estimated, step=step, keep=next_step / step), squares, next_step)
+
+
+def run_paired_feedback(
+    state: PairedState,
+    reports: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    *,
+    rng: np.random.Generator,
+) -> PairedResults:
+    """Aggregate and learn where only two labelers are asked in a slot, each measured against the other.
+
+    As ``run_limited_feedback``: the aggregate is the report of one labeler I drawn with probability w, and weights
+    learn from one labeler J drawn uniformly; but by ``update_paired``, and the number of slots need not be known.
+
+    Args:
+        state: before the first slot, of one crowd of N labelers.
+        reports: shape (T, N), in [0, 1], the reports that would be given; only those of I and J are looked at.
+        outcomes: shape (T,), in [0, 1].
+        rng: source of the draws.
+
+    Returns:
+        results; running over two batches one after the other equals running over both at once.
+
+    Guarantees:
+        * myopic truth-telling is optimal: J's next weight is affine and falling in J's own loss, I's as well (its
+          weight grows by what J loses), both are strictly proper, and step and pull do not depend on the slot's reports;
+          steering labelers tell the truth too, as the aggregate is one labeler's report and nobody else's;
+        * a forward-looking labeler may gain: a report moves the pull of a later slot, which lifts a weight by at most
+          N / (2 (4 N^2 ln N + V)), less the more was observed;
+        * with g_i = sum of w_j l_j - l_i, V = max over i of the sum of g_i^2: as in ``update_slot``,
+          ln w' >= keep ln w + (1 - keep) ln(1/N) and ln(1 + eta g) >= eta g - eta^2 g^2 for |eta g| <= 1/2 give
+          sum of g_i <= ln N / eta_(T+1) + sum of eta_t g_i^2 <= 3 sqrt(ln N (4 N^2 ln N + V)) for every i and T (g_i^2
+          <= N^2, so that the two slots eta_t lags behind fit into 4 N^2 ln N). As
+          E g_i^2 <= 2 N D with D the largest mean of (l_J - l_I)^2, the expected regret is 3 sqrt(2 N D T ln N) to
+          leading order: at most 3 sqrt(2 N T ln N), and less the more alike labelers judge.
+
+    Raises:
+        ValueError: shapes that do not match, reports or outcomes missing or outside [0, 1].
+
+    Source: the limited-feedback update of Freeman et al. (2020) and Hao & Duan (arXiv 2412.16834), with a control
+    variate from the same slot (this project's) and a step from observed second moments: Cesa-Bianchi, Mansour &
+    Stoltz, "Improved second-order bounds for prediction with expert advice" (2007).
+    """
+    reports, outcomes = _slots(reports), np.asarray(outcomes, dtype=np.float64)
+    slots, labelers = reports.shape
+    if state.weights.shape != (labelers,) or outcomes.shape != (slots,):
+        raise ValueError(f"expected reports of {state.weights.shape} labelers and {slots} outcomes")
+    if np.isnan(reports).any() or np.isnan(outcomes).any():
+        raise ValueError("paired feedback draws whom to ask: every labeler needs a report and every slot an outcome")
+    _check_outcomes(outcomes)
+    losses = np.square(reports - outcomes[:, None])
+    asked = np.empty((slots, 2), dtype=np.int64)
+    for t in range(slots):
+        asked[t] = _draw(state.weights, rng), rng.integers(labelers)
+        one, other = asked[t]
+        state = update_paired(state, one, other, losses[t, one], losses[t, other])
+    everywhere = np.arange(slots)
+    return PairedResults(
+        state=state,
+        aggregates=reports[everywhere, asked[:, 0]],
+        losses=losses[everywhere, asked[:, 0]],
+        asked=asked,
+    )
+
+
+def initial_reliability(labelers: int) -> ReliabilityState:
+    """State of N labelers nobody knows yet. Raises ValueError for fewer than one labeler."""
+    if labelers < 1:
+        raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
+    return ReliabilityState(np.zeros(labelers), np.zeros(labelers, dtype=np.int64))
+
+
+def reliabilities(state: ReliabilityState) -> NDArray[np.float64]:
+    """Estimated accuracy of each labeler: (k m + S_i) / (k + n_i), kept within [0.01, 0.99].
+
+    S_i the score and n_i the judgements of labeler i, m the crowd's mean score (two judgements of 0.75, what knowing
+    nothing scores, are added to it) and k the shrinkage: who has not judged yet is taken for the crowd's mean.
+
+    Returns:
+        shape (N,).
+    """
+    accuracy: NDArray[np.float64] = np.clip(
+        (state.shrinkage * _mean_score(state) + state.score) / (state.shrinkage + state.slots_seen),
+        LEAST_ERROR,
+        1.0 - LEAST_ERROR,
+    )
+    return accuracy
+
+
+def run_log_odds(
+    state: ReliabilityState,
+    slot: NDArray[np.int64],
+    labeler: NDArray[np.int64],
+    report: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+) -> LogOddsResults:
+    """Pool votes by how reliable labelers were: the predictive probability of a slot, then what its outcome teaches.
+
+        logit P = max(b - c u, 0) * sum over reporters of (2 r_i - 1) logit a_i,   a = ``reliabilities``,
+
+    with u = mean of 4 r_i (1 - r_i) in [0, 1], how undecided the reporters are. With b = 1, c = 0 and votes of 0 or 1
+    that is the posterior of independent labelers with known accuracies (naive Bayes, the E-step of one-coin
+    Dawid-Skene). b corrects for errors that labelers share and c for slots without a clear answer, whose outcome may be
+    1/2; both learn by one Newton step on the log loss a slot, from b = 1 and c = 0 with unit ridge. An outcome y adds 1 - (r_i - y)^2 to S_i. The shrinkage is the variance of scores within
+    labelers over that between them, estimated from earlier slots whenever the number of those that taught has doubled.
+
+    Made for crowds in which most labelers judge rarely: each has a reputation of its own from the first judgement on,
+    where the weighted score update with its step of sqrt(ln N / t) needs about t / ln N slots of everybody.
+
+    Args:
+        state: before the first slot, of N labelers, those still to come included.
+        slot, labeler, report, outcomes: as in ``run_reports``.
+
+    Returns:
+        results; running over two batches one after the other equals running over both at once.
+
+    Guarantees: myopic truth-telling is optimal for labelers who want a high reliability, as it is affine and rising in
+    their own quadratic score, which is proper; over several slots up to what a report moves a later shrinkage. Not
+    truthful for labelers who steer (a pool never is), and no regret bound: the sum of log-odds is right where errors
+    are independent given the answer, up to a common factor.
+
+    Raises:
+        ValueError: shapes that do not match, slots out of order, an index out of range, a labeler twice in a slot, or a
+            report or outcome outside [0, 1].
+
+    Source: weights log(a / (1 - a)): Nitzan & Paroush, "Optimal decision rules in uncertain dichotomous choice
+    situations" (1982); shrinkage: Bühlmann & Straub, "Glaubwürdigkeit für Schadensätze" (1970).
+    """
+    slots, labelers = np.size(outcomes), state.score.size
+    slot, labeler, report, outcomes = _rows(slot, labeler, report, outcomes, labelers)
+    score, slots_seen = state.score.copy(), state.slots_seen.copy()
+    learned, squares = state.slots, state.squares
+    (sharp, blunt), (by_sharp, by_both, by_blunt) = state.sharpness, state.curvature
+    shrinkage, total, judgements = state.shrinkage, float(score.sum()), int(slots_seen.sum())
+    aggregates = np.full(slots, np.nan)
+    start = 0
+    for t, end in enumerate(np.searchsorted(slot, np.arange(slots), side="right").tolist()):
+        reporters, reported = labeler[start:end], report[start:end]
+        start = end
+        if not reporters.size:
+            continue
+        prior = shrinkage * (1.5 + total) / (2.0 + judgements)
+        accuracy = (prior + score[reporters]) / (shrinkage + slots_seen[reporters])
+        accuracy = np.minimum(np.maximum(accuracy, LEAST_ERROR), 1.0 - LEAST_ERROR)
+        evidence = float((2.0 * reported - 1.0) @ np.log(accuracy / (1.0 - accuracy)))
+        undecided = 4.0 * float(reported @ (1.0 - reported)) / reporters.size
+        chance = 0.5 * (1.0 + math.tanh(0.5 * max(sharp - blunt * undecided, 0.0) * evidence))
+        aggregates[t] = chance
+        outcome = float(outcomes[t])
+        if math.isnan(outcome):
+            continue
+        information = chance * (1.0 - chance) * evidence**2
+        by_sharp += information
+        by_both -= information * undecided
+        by_blunt += information * undecided**2
+        slope = (outcome - chance) * evidence / (by_sharp * by_blunt - by_both**2)
+        sharp += slope * (by_blunt + by_both * undecided)
+        blunt -= slope * (by_both + by_sharp * undecided)
+        if learned & (learned - 1) == 0:
+            shrinkage = _shrinkage(score, slots_seen, squares)
+        gained = 1.0 - np.square(reported - outcome)
+        score[reporters] += gained
+        slots_seen[reporters] += 1
+        squares += float(gained @ gained)
+        total += float(gained.sum())
+        judgements += reporters.size
+        learned += 1
+    return LogOddsResults(
+        state=ReliabilityState(
+            score, slots_seen, squares, learned, shrinkage, (sharp, blunt), (by_sharp, by_both, by_blunt)
+        ),
+        aggregates=aggregates,
+        losses=np.square(aggregates - outcomes),
+    )
+
+
+def _mean_score(state: ReliabilityState) -> float:
+    return float((1.5 + state.score.sum()) / (2.0 + state.slots_seen.sum()))
+
+
+def _shrinkage(score: NDArray[np.float64], seen: NDArray[np.int64], squares: float) -> float:
+    """Variance of scores within labelers over variance between them, by analysis of variance; 1 where neither is known."""
+    known = seen > 0
+    labelers, judgements = int(known.sum()), int(seen.sum())
+    if labelers < 2 or judgements <= labelers:
+        return 1.0
+    counts = seen[known].astype(np.float64)
+    means = score[known] / counts
+    within = max(squares - float(counts @ np.square(means)), 0.0) / (judgements - labelers)
+    spread = float(counts @ np.square(means - score.sum() / judgements))
+    between = (spread - (labelers - 1) * within) / (judgements - float(counts @ counts) / judgements)
+    if between <= within / LARGEST_SHRINKAGE:
+        return LARGEST_SHRINKAGE
+    return max(within / between, 1.0 / LARGEST_SHRINKAGE)
+
+
 def lottery_chances(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chance of each labeler to win a slot's lottery in ELF-X: (1 - l_i + mean of l) / n, for losses in [0, 1].
 
@@ -503,7 +812,8 @@ def elf_x(
 
     After a slot one of its n reporters wins with probability (1 - l_i + mean of l) / n. The aggregate of a slot is the
     report of the reporter with most wins so far, ties broken at random. (The paper draws all past lotteries anew in
-    every slot; drawing each once and keeping it gives every slot the same chances and costs O(N) a slot.)
+    every slot; drawing each once and keeping it gives every slot the same chances and costs O(N) a slot. A lottery
+    depends on no other, so all are drawn at once.)
 
     Args:
         reports: shape (T, N), in [0, 1], NaN where a labeler did not report.
@@ -513,8 +823,9 @@ def elf_x(
 
     Guarantees: truthful for forward-looking labelers too, who care for how often they are followed over any number of
     slots: more wins never hurt, and truth-telling maximises the chance of each of them. Regret falls in practice but
-    has
-    no proven O(sqrt T) bound; Komiyama, Mehta & Mortazavi (arXiv 2502.11483) give a variant that has one, up to logs.
+    has no proven O(sqrt T) bound; Komiyama, Mehta & Mortazavi (arXiv 2502.11483) give a variant that has one, up to logs.
+
+    Memory: O(T N).
 
     Raises:
         ValueError: shapes that do not match, or a report or outcome outside [0, 1].
@@ -528,16 +839,20 @@ def elf_x(
     if outcomes.shape != (slots,) or won.shape != (labelers,):
         raise ValueError(f"expected {slots} outcomes and {labelers} counts of wins, got {outcomes.shape}, {won.shape}")
     _check_outcomes(outcomes)
-    aggregates = np.full(slots, np.nan)
-    for t in range(slots):
-        reporters = np.flatnonzero(~np.isnan(reports[t]))
-        if not reporters.size:
-            continue
-        lead = won[reporters] == won[reporters].max()
-        aggregates[t] = reports[t, reporters[_draw(lead.astype(np.float64), rng)]]
-        if not np.isnan(outcomes[t]):
-            chances = lottery_chances(np.square(reports[t, reporters] - outcomes[t]))
-            won[reporters[_draw(chances, rng)]] += 1
+    reported, taught = ~np.isnan(reports), ~np.isnan(outcomes)
+    losses = np.square(reports - outcomes[:, None])
+    reporters = reported.sum(axis=1, keepdims=True)
+    mean_loss = np.where(reported, losses, 0.0).sum(axis=1, keepdims=True) / np.maximum(reporters, 1)
+    chances = np.where(reported & taught[:, None], 1.0 - losses + mean_loss, 0.0)
+    winners = drawn(chances, rng)
+    won_in = np.zeros((slots, labelers), dtype=np.int64)
+    won_in[np.arange(slots), winners] = (reporters[:, 0] > 0) & taught
+    standing = won + np.cumsum(won_in, axis=0)
+    before = np.where(reported, standing - won_in, -1)
+    lead = reported & (before == before.max(axis=1, keepdims=True))
+    followed = drawn(lead.astype(np.float64), rng)
+    aggregates = reports[np.arange(slots), followed]
+    won = standing[-1] if slots else won
     return LotteryResults(wins=won, aggregates=aggregates, losses=np.square(aggregates - outcomes))
 
 
@@ -637,6 +952,104 @@ def median_aggregate(reports: NDArray[np.float64]) -> NDArray[np.float64]:
     if anybody.any():
         middle[anybody] = np.nanmedian(reports[anybody], axis=1)
     return middle
+
+
+def _rows(
+    slot: NDArray[np.int64],
+    labeler: NDArray[np.int64],
+    report: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    labelers: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Checked rows of sparse reports in the order of their slots; see ``run_reports``."""
+    slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
+    report, outcomes = np.asarray(report, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+    if slot.ndim != 1 or slot.shape != labeler.shape or slot.shape != report.shape or outcomes.ndim != 1:
+        raise ValueError(f"expected one row for each report, got {slot.shape}, {labeler.shape} and {report.shape}")
+    if (np.diff(slot) < 0).any():
+        raise ValueError("reports must be sorted by slot: weights depend on the order")
+    if slot.size and (slot[0] < 0 or slot[-1] >= outcomes.size or labeler.min() < 0 or labeler.max() >= labelers):
+        raise ValueError(f"slots must lie in 0..{outcomes.size - 1} and labelers in 0..{labelers - 1}")
+    rows = slot * labelers + labeler
+    if (np.diff(rows) <= 0).any() and np.unique(rows).size != rows.size:
+        raise ValueError("a labeler reported twice in one slot: keep one report of each")
+    if not ((report >= 0) & (report <= 1)).all():
+        raise ValueError("reports must lie in [0, 1]")
+    _check_outcomes(outcomes)
+    return slot, labeler, report, outcomes
+
+
+def _learn(
+    state: LabelerState,
+    slot: NDArray[np.int64],
+    labeler: NDArray[np.int64],
+    report: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    rule: str,
+    rng: np.random.Generator | None,
+) -> SlotResults:
+    """``run_reports`` on checked rows. All that does not depend on weights is computed for all slots at once; what is
+    left in the loop is a handful of operations on vectors."""
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
+    if rule == "sampled" and rng is None:
+        raise ValueError("the sampled rule draws one labeler a slot: pass rng")
+    labelers, slots = state.weights.size, outcomes.size
+    ends = np.searchsorted(slot, np.arange(slots), side="right")
+    starts = np.concatenate([[0], ends[:-1]]) if slots else ends
+    heard = ends > starts
+    teaches = heard & ~np.isnan(outcomes)
+    learned = state.slots + np.cumsum(teaches)
+    spread = np.log(labelers)
+    steps = np.minimum(LARGEST_STEP, np.sqrt(spread / np.maximum(learned, 1)))
+    next_steps = np.minimum(LARGEST_STEP, np.sqrt(spread / (learned + 1)))
+    keeps = np.divide(next_steps, steps, out=np.ones(slots), where=steps > 0)
+    losses = np.square(report - outcomes[slot])
+    fall = -steps[slot] * losses
+    in_order = bool((np.diff(slot * labelers + labeler) > 0).all())
+    everybody = in_order & (ends - starts == labelers)
+
+    weights, least, ones = state.weights.copy(), np.finfo(np.float64).tiny, np.ones(labelers)
+    aggregates = np.full(slots, np.nan)
+    todo = np.flatnonzero(heard)
+    for t, start, end, full, teaching, keep in zip(
+        *(column[todo].tolist() for column in (np.arange(slots), starts, ends, everybody, teaches, keeps)), strict=True
+    ):
+        reported = report[start:end]
+        held = weights if full else weights[labeler[start:end]]
+        mass = 1.0 if full else held.dot(ones[: end - start])
+        if rng is not None and rule == "sampled":
+            aggregates[t] = reported[_draw(held, rng)]
+        else:
+            aggregates[t] = held.dot(reported) / mass
+        if not teaching:
+            continue
+        # w_i (1 - step (l_i - mean loss)), with fall_i = -step l_i.
+        falls = fall[start:end]
+        held = held * (falls + (1.0 - held.dot(falls) / mass))
+        if full:
+            weights = held
+        else:
+            held *= mass / held.dot(ones[: end - start])
+            weights[labeler[start:end]] = held
+        if keep == 1.0:
+            np.maximum(weights, least, out=weights)
+        weights *= keep / weights.dot(ones)
+        weights += (1.0 - keep) / labelers
+    if rule == "pooled" and todo.size:
+        # A mean lies within what it is a mean of, also after rounding.
+        lowest, highest = np.minimum.reduceat(report, starts[todo]), np.maximum.reduceat(report, starts[todo])
+        aggregates[todo] = np.clip(aggregates[todo], lowest, highest)
+
+    cumulative_loss, slots_seen = state.cumulative_loss.copy(), state.slots_seen.copy()
+    counted = teaches[slot]
+    np.add.at(cumulative_loss, labeler[counted], losses[counted])
+    slots_seen += np.bincount(labeler[counted], minlength=labelers)
+    return SlotResults(
+        state=LabelerState(weights, state.slots + int(teaches.sum()), cumulative_loss, slots_seen),
+        aggregates=aggregates,
+        losses=np.square(aggregates - outcomes),
+    )
 
 
 def _pool(held: NDArray[np.float64], reported: NDArray[np.float64]) -> float:

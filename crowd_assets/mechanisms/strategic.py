@@ -226,7 +226,7 @@ def steering_equilibrium(weights: NDArray[np.float64], beliefs: NDArray[np.float
         raise ValueError("weights must not be negative and must sum to one")
     if not ((beliefs >= 0) & (beliefs <= 1)).all():
         raise ValueError("beliefs must lie in [0, 1]")
-    return _settled(weights, beliefs, 0.0)
+    return float(_settled(weights, beliefs, np.zeros(1))[0])
 
 
 def steering_reports(
@@ -239,12 +239,12 @@ def steering_reports(
     0, who believes P fills up what is missing.
 
     Args:
-        weights: shape (N,), not negative, sum 1.
-        beliefs: shape (N,), in [0, 1].
-        steering: shape (N,), who steers.
+        weights: shape (N,), or (..., N) for many crowds at once; not negative, sum 1.
+        beliefs: the same shape, in [0, 1].
+        steering: the same shape, who steers.
 
     Returns:
-        shape (N,), in [0, 1]; nobody who steers could bring the aggregate nearer to its belief alone.
+        the same shape, in [0, 1]; nobody who steers could bring the aggregate nearer to its belief alone.
 
     Raises:
         ValueError: shapes that differ.
@@ -253,20 +253,89 @@ def steering_reports(
     steering = np.asarray(steering, dtype=bool)
     if weights.shape != beliefs.shape or steering.shape != beliefs.shape:
         raise ValueError(f"expected one entry a labeler, got {weights.shape}, {beliefs.shape} and {steering.shape}")
-    fixed = float(weights[~steering] @ beliefs[~steering])
-    settled = _settled(weights[steering], beliefs[steering], fixed)
+    fixed = np.where(steering, 0.0, weights * beliefs).sum(axis=-1, keepdims=True)
+    held = np.where(steering, weights, 0.0)
+    settled = _settled(held, np.where(steering, beliefs, -np.inf), fixed)
     above, at = steering & (beliefs > settled), steering & (beliefs == settled)
     reports = np.where(steering, above.astype(np.float64), beliefs)
-    if weights[at].sum() > 0:
-        reports[at] = np.clip((settled - fixed - weights[above].sum()) / weights[at].sum(), 0.0, 1.0)
-    return reports
+    filling = np.where(at, held, 0.0).sum(axis=-1, keepdims=True)
+    missing = settled - fixed - np.where(above, held, 0.0).sum(axis=-1, keepdims=True)
+    fill = np.clip(np.divide(missing, filling, out=np.zeros_like(filling), where=filling > 0), 0.0, 1.0)
+    return np.where(at & (filling > 0), fill, reports)
 
 
-def _settled(weights: NDArray[np.float64], beliefs: NDArray[np.float64], fixed: float) -> float:
-    """Aggregate on which those who steer settle, with ``fixed`` added by those who do not."""
-    order = np.argsort(-beliefs, kind="stable")
-    ladder = np.minimum(fixed + np.cumsum(weights[order]), 1.0)
-    return float(np.minimum(beliefs[order], ladder).max(initial=fixed))
+def _settled(
+    weights: NDArray[np.float64], beliefs: NDArray[np.float64], fixed: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Aggregate (..., 1) on which those who steer settle, with ``fixed`` (..., 1) added by those who do not; beliefs of
+    -inf stand for nobody."""
+    order = np.argsort(-beliefs, axis=-1, kind="stable")
+    ladder = np.minimum(fixed + np.cumsum(np.take_along_axis(weights, order, -1), axis=-1), 1.0)
+    reached: NDArray[np.float64] = np.minimum(np.take_along_axis(beliefs, order, -1), ladder)
+    highest: NDArray[np.float64] = np.maximum(reached.max(axis=-1, keepdims=True), fixed)
+    return highest
+
+
+def median_equilibrium(beliefs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Aggregate on which a crowd of steering labelers settles under the median.
+
+    For an odd number nobody gains by lying: the median of the beliefs. For an even number the midpoint of the middle
+    two is pulled from both sides, until it rests at median(p_(N/2), 1/2, p_(N/2 + 1)): what all above P reporting 1 and
+    all below it reporting 0 gives.
+
+    Args:
+        beliefs: shape (..., N), in [0, 1].
+
+    Returns:
+        shape (...), in [0, 1].
+
+    Raises:
+        ValueError: no labeler.
+
+    Source: Yamamura & Kawasaki, "Generalized average rules as stable Nash mechanisms to implement generalized median
+    rules" (2013).
+    """
+    ordered = np.sort(np.asarray(beliefs, dtype=np.float64), axis=-1)
+    labelers = ordered.shape[-1]
+    if not labelers:
+        raise ValueError("a crowd needs at least one labeler")
+    settled: NDArray[np.float64] = np.clip(0.5, ordered[..., (labelers - 1) // 2], ordered[..., labelers // 2])
+    return settled
+
+
+def log_odds_steering_reports(
+    weights: NDArray[np.float64], prior: float, beliefs: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Reports of a crowd that steers a log-odds pool, logit P = prior + sum of (2 r_i - 1) weight_i, at equilibrium.
+
+    Dawid-Skene and naive Bayes pool like that, at given accuracies. As in ``steering_equilibrium``, with the ladder
+    F_k = P when the k highest believers pull up and the others down: P = max(F_0, max over k of min(p_(k), F_k)). Who
+    has a negative weight pulls by reporting the opposite.
+
+    Args:
+        weights: shape (N,), log-odds of the accuracies, finite.
+        prior: log-odds of A.
+        beliefs: shape (T, N), in [0, 1].
+
+    Returns:
+        reports (T, N) and P (T,); nobody could bring P nearer to its belief alone.
+    """
+    pull = np.abs(np.asarray(weights, dtype=np.float64))
+    order = np.argsort(-beliefs, axis=1, kind="stable")
+    ordered, pulls = np.take_along_axis(beliefs, order, 1), pull[order]
+    lowest = prior - pull.sum()
+    rungs = lowest + 2.0 * np.cumsum(pulls, axis=1)
+    floor, ladder = (1.0 + np.tanh(lowest / 2.0)) / 2.0, (1.0 + np.tanh(rungs / 2.0)) / 2.0
+    settled = np.maximum(np.minimum(ordered, ladder).max(axis=1, keepdims=True), floor)
+    above, at = ordered > settled, ordered == settled
+    inner = np.clip(settled, 1e-15, 1.0 - 1e-15)
+    missing = np.log(inner / (1.0 - inner)) - lowest - 2.0 * np.where(above, pulls, 0.0).sum(axis=1, keepdims=True)
+    filling = 2.0 * np.where(at, pulls, 0.0).sum(axis=1, keepdims=True)
+    fill = np.clip(np.divide(missing, filling, out=np.full_like(filling, 0.5), where=filling > 0), 0.0, 1.0)
+    upward = np.empty_like(ordered)
+    np.put_along_axis(upward, order, np.where(at, fill, above.astype(np.float64)), 1)
+    reports: NDArray[np.float64] = np.where(np.asarray(weights) < 0.0, 1.0 - upward, upward)
+    return reports, settled[:, 0]
 
 
 def simulate_crowd(

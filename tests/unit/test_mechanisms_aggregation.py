@@ -8,21 +8,31 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.aggregation import (
     LabelerState,
+    PairedState,
     anytime_step,
     dawid_skene,
+    drawn,
     elf_x,
+    initial_paired_state,
+    initial_reliability,
     initial_state,
     known_horizon_step,
     limited_feedback_step,
     lottery_chances,
     mean_aggregate,
     median_aggregate,
+    paired_feedback_step,
     pooled,
     regret,
+    reliabilities,
     run_limited_feedback,
+    run_log_odds,
+    run_paired_feedback,
     run_reports,
     run_slots,
+    update_paired,
     update_slot,
+    updated_weights,
     with_newcomers,
 )
 
@@ -285,6 +295,168 @@ def test_limited_feedback_asks_for_every_report_and_a_small_step() -> None:
         run_limited_feedback(initial_state(2), half, np.ones(1), step=0.3, rng=rng)
     with pytest.raises(ValueError, match="2 labelers and 1 outcomes"):
         run_limited_feedback(initial_state(2), np.full((1, 3), 0.5), np.ones(1), rng=rng)
+
+
+@given(seed=seeds, labelers=st.integers(1, 6), keep=st.floats(0.1, 1.0))
+def test_many_crowds_are_updated_as_each_alone(seed: int, labelers: int, keep: float) -> None:
+    rng = np.random.default_rng(seed)
+    weights, reports = rng.dirichlet(np.ones(labelers), 4), rng.random((4, labelers))
+    outcomes, steps = rng.integers(0, 2, 4).astype(float), rng.uniform(0, 0.5, (4, 1))
+    after = updated_weights(weights, np.square(reports - outcomes[:, None]), step=steps, keep=keep)
+    for row in range(4):
+        state = LabelerState(weights[row], 0, np.zeros(labelers), np.zeros(labelers, dtype=np.int64))
+        alone, _ = update_slot(state, reports[row], outcomes[row], step=float(steps[row, 0]), keep=keep)
+        assert after[row] == pytest.approx(alone.weights, abs=1e-12)
+
+
+def test_labelers_are_drawn_by_weight() -> None:
+    draws = drawn(np.tile([0.1, 0.0, 0.6, 0.3], (20_000, 1)), np.random.default_rng(0))
+    assert np.bincount(draws, minlength=4) / 20_000 == pytest.approx([0.1, 0.0, 0.6, 0.3], abs=0.015)
+    assert (np.bincount(draws, minlength=4) == 0).tolist() == [False, True, False, False]
+
+
+def some_paired_state(seed: int, labelers: int) -> PairedState:
+    rng = np.random.default_rng(seed)
+    squares = rng.uniform(0, 100, labelers)
+    return PairedState(rng.dirichlet(np.ones(labelers)), squares, paired_feedback_step(0.8 * squares))
+
+
+@given(seed=seeds, labelers=st.integers(2, 6))
+def test_paired_feedback_moves_weights_on_average_as_full_feedback_does(seed: int, labelers: int) -> None:
+    """Whoever gave the aggregate: what is subtracted from everybody's loss drops out."""
+    state, losses = some_paired_state(seed, labelers), np.random.default_rng(seed).random(labelers)
+    step, keep = state.step, paired_feedback_step(state.squares) / state.step
+    full = updated_weights(state.weights, losses, step=step, keep=keep)
+    for asked in range(labelers):
+        after = [
+            update_paired(state, np.array(asked), np.array(other), losses[asked], losses[other]).weights
+            for other in range(labelers)
+        ]
+        assert np.mean(after, axis=0) == pytest.approx(full, abs=1e-9)
+        assert after[asked] == pytest.approx(keep * state.weights + (1 - keep) / labelers)
+
+
+@given(seed=seeds, labelers=st.integers(2, 5))
+def test_under_paired_feedback_an_own_loss_only_ever_lowers_the_next_weight_and_in_proportion(
+    seed: int, labelers: int
+) -> None:
+    state, losses = some_paired_state(seed, labelers), np.random.default_rng(seed).random(labelers)
+    for asked in range(labelers):
+        for other in range(labelers):
+            after = []
+            for own in (0.0, 0.5, 1.0):
+                losses[0] = own
+                here = update_paired(state, np.array(asked), np.array(other), losses[asked], losses[other])
+                assert here.weights.sum() == pytest.approx(1.0)
+                assert (here.weights > 0).all()
+                after.append(here.weights[0])
+            assert after[0] - after[1] == pytest.approx(after[1] - after[2], abs=1e-12)
+            assert after[0] >= after[2] - 1e-12
+
+
+def test_paired_feedback_loses_a_fraction_of_what_unpaired_feedback_loses() -> None:
+    rng = np.random.default_rng(8)
+    slots, labelers = 6000, 8
+    theta = rng.beta(0.5, 0.5, (slots, 1))
+    outcomes = (rng.random(slots) < theta[:, 0]).astype(float)
+    reports = np.clip(theta + 0.1 * rng.standard_normal((slots, labelers)) + 0.35 * (np.arange(labelers) > 0), 0, 1)
+    run = run_paired_feedback(initial_paired_state(labelers), reports, outcomes, rng=rng)
+    plain = run_limited_feedback(initial_state(labelers), reports, outcomes, rng=rng)
+    assert regret(run.aggregates, outcomes, reports) < 0.5 * regret(plain.aggregates, outcomes, reports)
+    assert np.array_equal(run.aggregates, reports[np.arange(slots), run.asked[:, 0]])
+    assert run.state.weights[0] > 0.9
+    rng = np.random.default_rng(1)
+    whole = run_paired_feedback(initial_paired_state(labelers), reports[:60], outcomes[:60], rng=rng)
+    rng = np.random.default_rng(1)
+    half = run_paired_feedback(initial_paired_state(labelers), reports[:30], outcomes[:30], rng=rng)
+    rest = run_paired_feedback(half.state, reports[30:60], outcomes[30:60], rng=rng)
+    assert np.array_equal(rest.state.weights, whole.state.weights)
+
+
+def test_paired_feedback_refuses_what_it_cannot_ask() -> None:
+    rng, half = np.random.default_rng(0), np.full((1, 2), 0.5)
+    with pytest.raises(ValueError, match="every labeler needs a report"):
+        run_paired_feedback(initial_paired_state(2), half * np.nan, np.ones(1), rng=rng)
+    with pytest.raises(ValueError, match="1 outcomes"):
+        run_paired_feedback(initial_paired_state(3), half, np.ones(1), rng=rng)
+    with pytest.raises(ValueError, match="at least one labeler"):
+        initial_paired_state(0)
+
+
+def votes(
+    seed: int, slots: int, labelers: int, each: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    labeler = np.argsort(rng.random((slots, labelers)), axis=1)[:, :each].ravel()
+    return np.repeat(np.arange(slots), each), labeler, rng.choice([0.0, 0.5, 1.0], slots * each)
+
+
+@given(seed=seeds, cut=st.integers(0, 40))
+def test_log_odds_pooling_goes_on_where_it_stopped(seed: int, cut: int) -> None:
+    slot, labeler, report = votes(seed, 40, 6, 3)
+    outcomes = np.random.default_rng(seed).choice([0.0, 1.0, 0.5, np.nan], 40)
+    whole = run_log_odds(initial_reliability(6), slot, labeler, report, outcomes)
+    early = slot < cut
+    first = run_log_odds(initial_reliability(6), slot[early], labeler[early], report[early], outcomes[:cut])
+    rest = run_log_odds(first.state, slot[~early] - cut, labeler[~early], report[~early], outcomes[cut:])
+    assert np.r_[first.aggregates, rest.aggregates] == pytest.approx(whole.aggregates)
+    assert reliabilities(rest.state) == pytest.approx(reliabilities(whole.state))
+    assert rest.state.slots == np.isfinite(outcomes).sum()
+
+
+def test_log_odds_pooling_starts_as_naive_bayes_and_adds_up_each_labelers_own_past() -> None:
+    state = initial_reliability(3)
+    assert reliabilities(state) == pytest.approx([0.75] * 3)
+    zero, nobody = np.zeros(3, dtype=np.int64), np.array([np.nan])
+    two_to_one = run_log_odds(state, zero, np.arange(3), np.array([1.0, 1.0, 0.0]), nobody)
+    assert two_to_one.aggregates == pytest.approx([0.75])
+    assert two_to_one.state.slots == 0
+    split = run_log_odds(state, zero[:2], np.arange(2), np.array([0.5, 0.5]), nobody)
+    assert split.aggregates == pytest.approx([0.5])
+    taught = run_log_odds(state, zero, np.arange(3), np.array([1.0, 0.5, 0.0]), np.ones(1)).state
+    assert taught.score == pytest.approx([1.0, 0.75, 0.0])
+    first, second, third = reliabilities(taught)
+    assert first > second > third
+
+
+def test_log_odds_pooling_finds_the_reliable_and_beats_the_mean_on_votes() -> None:
+    rng = np.random.default_rng(5)
+    slots, labelers = 3000, 60
+    accuracy = np.where(np.arange(labelers) < 20, 0.95, 0.55)
+    answers = rng.integers(0, 2, slots).astype(float)
+    slot, labeler, _ = votes(5, slots, labelers, 5)
+    right = rng.random(slot.size) < accuracy[labeler]
+    report = np.where(right, answers[slot], 1 - answers[slot])
+    found = run_log_odds(initial_reliability(labelers), slot, labeler, report, answers)
+    assert reliabilities(found.state) == pytest.approx(accuracy, abs=0.12)
+    mean = np.bincount(slot, report) / 5
+    assert np.mean(found.losses[500:]) < 0.5 * np.mean(np.square(mean - answers)[500:])
+    weighted = run_reports(initial_state(labelers), slot, labeler, report, answers)
+    assert np.mean(found.losses[500:]) < 0.9 * np.mean(weighted.losses[500:])
+
+
+def test_log_odds_pooling_learns_that_undecided_reporters_announce_a_tie() -> None:
+    rng = np.random.default_rng(6)
+    slots = 2000
+    tie = rng.random(slots) < 0.4
+    answers = np.where(tie, 0.5, rng.integers(0, 2, slots))
+    slot, labeler = np.repeat(np.arange(slots), 5), np.tile(np.arange(5), slots)
+    undecided = rng.random(slot.size) < np.where(tie, 0.6, 0.05)[slot]
+    side = np.where(tie[slot], rng.integers(0, 2, slot.size), answers[slot])
+    found = run_log_odds(initial_reliability(5), slot, labeler, np.where(undecided, 0.5, side), answers)
+    sharp, blunt = found.state.sharpness
+    assert blunt > 0.5 * sharp > 0
+    with pytest.raises(ValueError, match="at least one labeler"):
+        initial_reliability(0)
+
+
+@given(seed=seeds)
+def test_lotteries_drawn_at_once_are_won_as_often_as_their_chances_say(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses, slots = rng.random(4), 4000
+    run = elf_x(np.tile(np.sqrt(losses), (slots, 1)), np.zeros(slots), rng=rng)
+    assert run.wins / slots == pytest.approx(lottery_chances(losses), abs=0.045)
+    assert run.wins.sum() == slots
 
 
 @given(seed=seeds, labelers=st.integers(1, 9))

@@ -6,9 +6,10 @@ Belongs here: feeding the inbox, running the jobs, printing what came of them. D
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
@@ -17,8 +18,10 @@ from upath import UPath
 from crowd_assets.assets.report import report_path, round_figures
 from crowd_assets.console import console, show
 from crowd_assets.definitions import build_definitions, build_resources
-from crowd_assets.rounds import SEED_JOB
+from crowd_assets.experiments.reproduction import run_config as reproduction_config
+from crowd_assets.rounds import REPRODUCTION_JOB, SEED_JOB
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from crowd_assets.tournament import standings
 from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
 from resources.rounds import Quorum, Round, RoundBook
@@ -52,6 +55,14 @@ class Campaign:
     def build_seeds(self) -> None:
         """Build the seed models, where they are needed and not there yet."""
         self._run(SEED_JOB)
+
+    def reproduce(self, quick: bool) -> None:
+        """Run every experiment and gather their figures; what was computed before by the same code is read back."""
+        self._run(REPRODUCTION_JOB, run_config=reproduction_config(quick))
+        console.print("figures  reports/reproduction.json")
+        console.print("page     reports/reproduction.html")
+        if not quick:
+            console.print("document docs/reproduction.md")
 
     def simulate(self, rounds: int) -> None:
         """Run ``rounds`` rounds with the simulated crowd, each fed with what the crowd sends and bought before.
@@ -125,10 +136,16 @@ class Campaign:
         while open_round is not None and self.book.get(open_round.round_id).status in ("claimed", "settled"):
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _run(self, job: str, partition_key: str | None = None, tags: dict[str, str] | None = None) -> None:
+    def _run(
+        self,
+        job: str,
+        partition_key: str | None = None,
+        tags: dict[str, str] | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> None:
         started = time.monotonic()
         result = self.definitions.resolve_job_def(job).execute_in_process(
-            run_config={"loggers": {"console": {}}},
+            run_config={"loggers": {"console": {}}, **(run_config or {})},
             instance=self.instance,
             partition_key=partition_key,
             tags=tags,
@@ -193,18 +210,15 @@ class Campaign:
             show(f"money spent per lot: {total} credits, {figures['answers_bought']} answers", spent.head(20))
 
     def _show_people(self, round_: Round) -> None:
-        points = self.warehouse.query(
-            "SELECT g.contributor_id, coalesce(sum(l.amount), 0)::DOUBLE AS points FROM "
-            "(SELECT DISTINCT contributor_id FROM contributor_groups WHERE round_no <= $n) g "
-            "LEFT JOIN ledger l ON l.account = 'contributor:' || g.contributor_id AND l.unit = 'point' "
-            "AND l.round_no <= $n GROUP BY g.contributor_id ORDER BY points DESC, g.contributor_id",
-            {"n": round_.round_no},
-        )
+        points = standings(self.warehouse, round_.round_no)
         kinds = self._kinds()
         if kinds.height:
             points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")
-        show("points so far, top", points.head(SHOWN))
-        show("points so far, bottom", points.tail(SHOWN))
+        epoch = self.warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+        posted = "posted" if epoch["closes"] else f"provisional since round {epoch['first_round_no']}"
+        said = f"points so far ({posted}; reliability of the candidates' distances {epoch['reliability']:.2f})"
+        show(f"{said}, top", points.head(SHOWN))
+        show(f"{said}, bottom", points.tail(SHOWN))
         weights = self.warehouse.query(
             "SELECT labeler_id AS contributor_id, weight, slots_seen AS outcomes, "
             "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
@@ -233,10 +247,7 @@ class Campaign:
         show("target distance on fresh samples, and credits spent", overview)
         kinds = self._kinds()
         by_kind = (
-            self.warehouse.query(
-                "SELECT account[13:] AS contributor_id, sum(amount)::DOUBLE AS points FROM ledger "
-                "WHERE unit = 'point' AND starts_with(account, 'contributor:') GROUP BY account"
-            )
+            standings(self.warehouse, settled[-1][0].round_no)
             .join(kinds, on="contributor_id", how="inner")
             .group_by("true_kind")
             .agg(contributors=pl.len(), mean_points=pl.col("points").mean())

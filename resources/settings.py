@@ -67,13 +67,37 @@ class CrowdSettings(ConfigurableResource):
 
     seed: int = Field(default=0, ge=0, description="Seed of every random choice; a round adds its number.")
     groups: int = Field(default=6, ge=2, description="Groups of contributors, and so candidates, a round.")
-    grouping: Literal["random", "epsilon_greedy", "interleaved"] = Field(
-        default="epsilon_greedy", description="How contributors are split into groups."
+    grouping: Literal["random", "epsilon_greedy", "interleaved", "posterior_sampling"] = Field(
+        default="posterior_sampling",
+        description="How contributors are split into groups: at random, by points or estimates so far with exploring "
+        "rounds, dealt from the upper and lower half, or by a draw from the posterior of the estimates.",
     )
     planned_rounds: int = Field(
         default=4,
         ge=1,
-        description="Rounds planned; epsilon_greedy explores with probability max(0.4, 1 - round/planned).",
+        description="Rounds planned; epsilon_greedy and posterior_sampling explore with probability "
+        "max(0.4, 1 - round/planned).",
+    )
+    small_groups: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Size of all groups but one, as a share of an equal split, at least two contributors; the last group "
+        "takes everybody else. Small groups tell contributors apart sooner; 1 splits equally. Not for interleaved.",
+    )
+    points_scheme: Literal["surrogate", "regression", "rank"] = Field(
+        default="surrogate",
+        description="What points are paid by: Shapley values on where each contributor takes a candidate in Φ, what each "
+        "adds to a candidate's value, or the rank of the group's candidate (the paper's).",
+    )
+    epoch_rounds: int = Field(
+        default=3,
+        ge=1,
+        description="Settled rounds after which points are posted. Until then they are provisional, as every round "
+        "restates them. Points by rank are posted in every round.",
+    )
+    points_per_distance: str = Field(
+        default="100", description="Points for one unit of target distance gained, at most 6 decimal places."
     )
 
     quorum_events: int = Field(default=200, ge=1, description="Pending events at which a round starts.")
@@ -149,7 +173,7 @@ class CrowdSettings(ConfigurableResource):
     )
     lock_timeout_s: float = Field(default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.")
 
-    @field_validator("budget", "value_per_quality")
+    @field_validator("budget", "value_per_quality", "points_per_distance")
     @classmethod
     def _money(cls, value: str) -> str:
         try:

@@ -58,6 +58,12 @@ CREATE TABLE IF NOT EXISTS alignments (
 CREATE TABLE IF NOT EXISTS contributions (
     round_no INTEGER, contributor_id VARCHAR, shapley_value DOUBLE, standard_error DOUBLE, method VARCHAR,
     PRIMARY KEY (round_no, contributor_id));
+CREATE TABLE IF NOT EXISTS contributor_estimates (
+    round_no INTEGER, contributor_id VARCHAR, scheme VARCHAR, estimate DOUBLE, standard_error DOUBLE,
+    provisional_points DOUBLE, PRIMARY KEY (round_no, contributor_id));
+CREATE TABLE IF NOT EXISTS epochs (
+    round_no INTEGER PRIMARY KEY, first_round_no INTEGER, closes BOOLEAN, reliability DOUBLE, observed_variance DOUBLE,
+    noise_variance DOUBLE);
 CREATE TABLE IF NOT EXISTS awards (
     round_no INTEGER, lot_id VARCHAR, event_id VARCHAR, contributor_id VARCHAR, quality DOUBLE,
     value DECIMAL(18,6), asked_price DECIMAL(18,6), payment DECIMAL(18,6), awarded BOOLEAN, lot_cleared BOOLEAN,
@@ -77,6 +83,8 @@ ROUND_TABLES = (
     "selections",
     "alignments",
     "contributions",
+    "contributor_estimates",
+    "epochs",
     "awards",
     "comparison_tasks",
 )

@@ -27,6 +27,7 @@ OF_A_ROUND = {
     "selected_model",
     "aligned_model",
     "shapley_estimates",
+    "contributor_estimates",
     "point_ledger",
     "auction_clearing",
     "comparison_tasks",
@@ -35,6 +36,7 @@ OF_A_ROUND = {
 
 QUICK = {
     "groups": 3,
+    "epoch_rounds": 2,
     "epochs": 2,
     "selection_samples": 32,
     "report_samples": 32,

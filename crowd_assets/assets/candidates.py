@@ -22,17 +22,21 @@ from dagster import (
     graph_asset,
     op,
 )
+from numpy.typing import NDArray
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.mechanisms.grouping import assign_groups
+from crowd_assets.assets.seed import find_target, target
+from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
 from crowd_assets.mechanisms.ledger import contributor_account
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition, seed_for
+from crowd_assets.tournament import standing, tournament
+from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
 from resources.progress import throttled
-from resources.rounds import RoundBook
+from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
 from resources.training.supervised import AdapterConfig
@@ -43,14 +47,18 @@ from resources.warehouse import WarehouseResource
     group_name="candidates",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
-    deps=[validated_feedback],
+    deps=[validated_feedback, target],
     partitions_def=rounds_partition,
 )
 def contributor_groups(
-    context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
-    """Who fine-tunes together: everyone with a valid demonstration in this round, split into groups at random, by the
-    points earned so far, or interleaved (Crowd-SFT, arXiv 2506.04063)."""
+    """Who fine-tunes together: everyone with a valid demonstration in this round, split into groups at random, by
+    what the rounds before say about each (points or estimates), by a draw from its posterior, or interleaved."""
     round_ = passed_round(warehouse, context.partition_key)
     contributors = (
         frames.read("validated_feedback", round_.round_id)
@@ -58,17 +66,19 @@ def contributor_groups(
         .group_by("contributor_id")
         .agg(demonstrations=pl.len().cast(pl.Int64))
         .sort("contributor_id")
-        .with_columns(account=pl.col("contributor_id").map_elements(contributor_account, return_dtype=pl.String))
-        .join(_points_before(warehouse, round_.round_no), on="account", how="left", maintain_order="left")
-        .with_columns(pl.col("points").fill_null(0.0))
     )
+    keys, deviation = _what_is_known(contributors["contributor_id"], round_, settings, warehouse, frames, embedder)
+    contributors = contributors.with_columns(key=pl.Series(keys))
+    equal = settings.small_groups == 1.0 or settings.grouping == "interleaved"
     group = assign_groups(
         settings.grouping,
-        contributors["points"].to_numpy(),
+        keys,
         settings.groups,
         round_no=round_.round_no,
         rounds=settings.planned_rounds,
         rng=generator_for(round_, "grouping"),
+        sizes=None if equal else group_sizes(contributors.height, settings.groups, small=settings.small_groups),
+        deviation=deviation,
     )
     grouped = contributors.with_columns(group_index=pl.Series(group).cast(pl.Int32))
     warehouse.replace_round(
@@ -80,7 +90,7 @@ def contributor_groups(
         .agg(
             contributors=pl.len(),
             demonstrations=pl.col("demonstrations").sum(),
-            mean_points=pl.col("points").mean(),
+            mean_key=pl.col("key").mean(),
             members=pl.col("contributor_id").str.join(" "),
         )
         .sort("group_index")
@@ -200,7 +210,37 @@ def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -
     )
 
 
-def _points_before(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
+def _what_is_known(
+    contributors: pl.Series,
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What groups are formed by, (n,), and a draw from its posterior less its mean, (n,): points so far where points go by
+    rank, else the estimates from the rounds before, with newcomers at the mean of those known."""
+    if settings.points_scheme == "rank":
+        points = _points_before(warehouse, round_.round_no)
+        accounts = [points.get(contributor_account(contributor), 0.0) for contributor in contributors]
+        return np.array(accounts), np.zeros(len(contributors))
+    found = tournament(warehouse, frames, round_.round_no, including=False)
+    if found is None:
+        return np.zeros(len(contributors)), np.zeros(len(contributors))
+    rng = generator_for(round_, "posterior draw")
+    aim = find_target(settings, embedder, frames).vector
+    known = standing(found, settings.points_scheme, aim, rng)
+    drawn = known.draw(rng)
+    place = {contributor: index for index, contributor in enumerate(found.contributors)}
+    spread = float(drawn.std())
+    keys, deviation = np.full(len(contributors), known.keys.mean()), rng.normal(scale=spread, size=len(contributors))
+    for row, contributor in enumerate(contributors):
+        if contributor in place:
+            keys[row], deviation[row] = known.keys[place[contributor]], drawn[place[contributor]]
+    return keys, deviation
+
+
+def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, float]:
     """Points of each account from the settled rounds before ``round_no``."""
     entries = warehouse.read_before("ledger", round_no).filter(pl.col("unit") == "point")
-    return entries.group_by("account").agg(points=pl.col("amount").sum().cast(pl.Float64))
+    return dict(entries.group_by("account").agg(pl.col("amount").sum().cast(pl.Float64)).iter_rows())

@@ -1,6 +1,6 @@
 """Stage 6, contributions: what each contributor's part was worth, and the ledger that pays for it.
 
-Belongs here: Shapley estimates and the settlement of a round. Does not belong here: their mathematics
+Belongs here: Shapley estimates, estimates from the tournament, and the settlement of a round. Does not belong here: their mathematics
 (see ``crowd_assets.mechanisms``) and the transaction (see ``resources.rounds``).
 """
 
@@ -17,21 +17,24 @@ from dagster import (
     MaterializeResult,
     asset,
 )
+from numpy.typing import NDArray
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import auction_clearing
 from crowd_assets.assets.seed import find_target
 from crowd_assets.assets.selection import aligned_model, selected_model
+from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
-from crowd_assets.mechanisms.points import rank_points
+from crowd_assets.mechanisms.points import rank_points, regression_points
 from crowd_assets.mechanisms.shapley import estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
+from crowd_assets.tournament import EMBEDDED_CONTRIBUTORS, Standing, Tournament, standing, standings, tournament
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
-from resources.rounds import Round, RoundBook
+from resources.rounds import Round, RoundBook, round_id_of
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
@@ -79,6 +82,18 @@ def shapley_estimates(
         }
     )
     warehouse.replace_round("contributions", round_.round_no, frame)
+    frames.write(
+        EMBEDDED_CONTRIBUTORS,
+        round_.round_id,
+        pl.DataFrame(
+            {
+                "contributor_id": contributors,
+                "demonstrations": np.bincount(owner, minlength=len(contributors)),
+                "vector": means.tolist(),
+            }
+        ),
+        settled=round_.settled,
+    )
     shown = frame.sort("shapley_value", descending=True)
     return MaterializeResult(
         metadata={
@@ -103,9 +118,73 @@ def shapley_estimates(
 
 @asset(
     group_name="contributions",
+    kinds={"numpy", "duckdb"},
+    owners=OWNERS,
+    deps=[shapley_estimates],
+    partitions_def=rounds_partition,
+)
+def contributor_estimates(
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
+) -> MaterializeResult[None]:
+    """What each contributor adds, estimated from every candidate so far and who trained it, and the points that the open
+    epoch would pay by that. Each round restates them; they are posted when the epoch closes."""
+    round_ = passed_round(warehouse, context.partition_key)
+    found = tournament(warehouse, frames, round_.round_no, including=True)
+    assert found is not None  # this round is in it
+    by_rank = settings.points_scheme == "rank"
+    scheme = "surrogate" if by_rank else settings.points_scheme
+    target = find_target(settings, embedder, frames).vector
+    known = standing(found, scheme, target, generator_for(round_, "estimates"))
+    first = _first_of_epoch(warehouse, round_.round_no, found.round_ids)
+    closes = by_rank or len(found.round_ids) - first >= settings.epoch_rounds
+    reliability = found.reliability
+    provisional = np.zeros(len(found.contributors))
+    if not by_rank:
+        provisional = _epoch_points(found, known, first, settings).sum(axis=0)
+    frame = pl.DataFrame(
+        {
+            "contributor_id": found.contributors,
+            "scheme": [scheme] * len(found.contributors),
+            "estimate": known.estimates,
+            "standard_error": known.standard_errors,
+            "provisional_points": provisional,
+        }
+    )
+    warehouse.replace_round("contributor_estimates", round_.round_no, frame)
+    epoch = {
+        "first_round_no": int(found.round_ids[first][1:]),
+        "closes": closes,
+        "reliability": reliability.reliability,
+        "observed_variance": reliability.observed_variance,
+        "noise_variance": reliability.noise_variance,
+    }
+    warehouse.replace_round("epochs", round_.round_no, pl.DataFrame([epoch]))
+    shown = frame.sort("estimate", descending=True)
+    return MaterializeResult(
+        metadata=display.rounded({"scheme": scheme, "contributors": frame.height, **epoch})
+        | {
+            "estimates": display.plot(
+                display.intervals(
+                    list(shown["contributor_id"]),
+                    list(shown["estimate"]),
+                    list(shown["standard_error"]),
+                    axis="estimated contribution, in target distance (standard errors)",
+                    highlighted=lambda name: float(shown.row(by_predicate=pl.col("contributor_id") == name)[2]) > 0,
+                )
+            )
+        }
+    )
+
+
+@asset(
+    group_name="contributions",
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=[selected_model, aligned_model, shapley_estimates, auction_clearing],
+    deps=[selected_model, aligned_model, contributor_estimates, auction_clearing],
     partitions_def=rounds_partition,
     check_specs=[
         AssetCheckSpec("ledger_balances", asset="point_ledger", description="Every unit of the ledger sums to zero."),
@@ -117,14 +196,29 @@ def shapley_estimates(
     ],
 )
 def point_ledger(
-    context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
 ) -> tuple[MaterializeResult[None], AssetCheckResult, AssetCheckResult]:
-    """The settlement of a round, in one transaction: points by rank to every member of every group, payments to the
-    sellers, and the next base model. Double entry: what a contributor receives, the treasury gives. A settled round is
+    """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, payments to
+    the sellers, and the next base model. Double entry: what a contributor receives, the treasury gives. A settled round is
     never rewritten; a second run posts nothing."""
     round_ = passed_round(warehouse, context.partition_key)
     awards = warehouse.read_round("awards", round_.round_no).filter("awarded")
-    entries = [*_point_entries(round_, warehouse), *_payment_entries(round_, awards)]
+    epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+    points_due: list[Entry] = []
+    if settings.points_scheme == "rank":
+        points_due = rank_entries(round_, warehouse)
+    elif epoch["closes"]:
+        found = tournament(warehouse, frames, round_.round_no, including=True)
+        assert found is not None  # this round is in it
+        target = find_target(settings, embedder, frames).vector
+        known = standing(found, settings.points_scheme, target, generator_for(round_, "estimates"))
+        first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
+        points_due = _epoch_entries(round_, found, _epoch_points(found, known, first, settings), first, settings)
+    entries = [*points_due, *_payment_entries(round_, awards)]
     selection = warehouse.read_round("selections", round_.round_no)
     alignment = warehouse.read_round("alignments", round_.round_no).row(0, named=True)
     selected = selection.filter("selected")["model"].item()
@@ -137,7 +231,7 @@ def point_ledger(
         now=datetime.now(UTC),
     )
     warehouse.publish_snapshot()
-    points = _standings(warehouse, round_.round_no, "point")
+    points = standings(warehouse, round_.round_no)
     paid = awards["payment"].sum() or Decimal(0)
     budget = Decimal(settings.budget)
     uneven = unbalanced(entries)
@@ -147,7 +241,9 @@ def point_ledger(
             metadata={
                 "entries": len(entries),
                 "posted_now": posted,
-                "points_awarded": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+                "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+                "epoch_closes": epoch["closes"],
+                "reliability_of_values": round(epoch["reliability"], 4),
                 "credits_paid": float(paid),
                 "next_model": next_model or "root",
                 "correlation_with_shapley": _correlation(points, warehouse, round_.round_no),
@@ -170,7 +266,42 @@ def point_ledger(
     )
 
 
-def _point_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
+def _first_of_epoch(warehouse: WarehouseResource, round_no: int, round_ids: tuple[str, ...]) -> int:
+    """Place in ``round_ids`` of the first round whose points no earlier round has posted."""
+    closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
+    return 0 if closed is None else round_ids.index(round_id_of(int(str(closed)))) + 1
+
+
+def _epoch_points(found: Tournament, known: Standing, first: int, settings: CrowdSettings) -> NDArray[np.float64]:
+    """Points of each round of the open epoch, (rounds, N): what the model gained, shared equally by who took part and shifted
+    by what each is estimated to add. A contributor who holds the crowd back may end below zero."""
+    payouts = regression_points(known.estimates, found.participated[first:], found.gains[first:], spread=known.spread)
+    return payouts * float(settings.points_per_distance)
+
+
+def _epoch_entries(
+    round_: Round, found: Tournament, points: NDArray[np.float64], first: int, settings: CrowdSettings
+) -> list[Entry]:
+    entries: list[Entry] = []
+    for round_id, of_round in zip(found.round_ids[first:], points, strict=True):
+        for contributor, amount in zip(found.contributors, of_round, strict=True):
+            exact = Decimal(str(round(float(amount), 6))).quantize(MONEY_QUANTUM)
+            accounts = (TREASURY, contributor_account(contributor))
+            if exact:
+                debit, credit = accounts if exact > 0 else accounts[::-1]
+                entries += transfer(
+                    round_id=round_.round_id,
+                    debit_account=debit,
+                    credit_account=credit,
+                    unit="point",
+                    amount=abs(exact),
+                    reason=f"contribution, by {settings.points_scheme}",
+                    reference=f"earned in {round_id}, {contributor}",
+                )
+    return entries
+
+
+def rank_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
     """Rank points of every member, if a candidate won; a round in which the base stayed earns nobody points."""
     candidates = warehouse.read_round("selections", round_.round_no).filter(pl.col("role") == "candidate")
     candidates = candidates.sort("group_index")
@@ -233,16 +364,6 @@ def _as_frame(entries: list[Entry]) -> pl.DataFrame:
     )
 
 
-def _standings(warehouse: WarehouseResource, round_no: int, unit: str) -> pl.DataFrame:
-    """Balance of every contributor in one unit through ``round_no``, highest first."""
-    return warehouse.query(
-        "SELECT account[13:] AS contributor_id, sum(amount)::DOUBLE AS balance FROM ledger "
-        "WHERE round_no <= $n AND unit = $unit AND starts_with(account, 'contributor:') "
-        "GROUP BY account ORDER BY balance DESC, account",
-        {"n": round_no, "unit": unit},
-    )
-
-
 def _correlation(points: pl.DataFrame, warehouse: WarehouseResource, round_no: int) -> float | None:
     """Pearson correlation of points so far with Shapley values summed so far; None where either does not vary."""
     values = warehouse.query(
@@ -250,7 +371,7 @@ def _correlation(points: pl.DataFrame, warehouse: WarehouseResource, round_no: i
         "GROUP BY contributor_id",
         {"n": round_no},
     )
-    both = values.join(points, on="contributor_id", how="left").with_columns(pl.col("balance").fill_null(0.0))
-    if both.height < 3 or both["balance"].n_unique() < 2 or both["shapley_value"].n_unique() < 2:
+    both = values.join(points, on="contributor_id", how="inner")
+    if both.height < 3 or both["points"].n_unique() < 2 or both["shapley_value"].n_unique() < 2:
         return None
-    return float(np.corrcoef(both["balance"].to_numpy(), both["shapley_value"].to_numpy())[0, 1])
+    return float(np.corrcoef(both["points"].to_numpy(), both["shapley_value"].to_numpy())[0, 1])

@@ -16,6 +16,7 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import comparison_tasks
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import rounds_partition
+from crowd_assets.tournament import standings
 from resources.data_quality import DataQualityResource
 from resources.frames import FramesResource
 from resources.rounds import Round, RoundBook
@@ -112,13 +113,14 @@ def _page(
     data_quality: DataQualityResource,
 ) -> str:
     number = {"n": round_.round_no}
-    contributors = warehouse.query(
-        "SELECT contributor_id, group_index AS group_no, demonstrations, shapley_value, standard_error, "
-        "coalesce(points.amount, 0) AS points FROM contributor_groups JOIN contributions USING (round_no, contributor_id) "
-        "LEFT JOIN (SELECT account[13:] AS contributor_id, sum(amount)::DOUBLE AS amount FROM ledger "
-        "WHERE round_no = $n AND unit = 'point' GROUP BY account) points USING (contributor_id) "
-        "WHERE round_no = $n ORDER BY points DESC, contributor_id",
-        number,
+    contributors = (
+        warehouse.query(
+            "SELECT contributor_id, group_index AS group_no, demonstrations, shapley_value, standard_error AS shapley_error "
+            "FROM contributor_groups JOIN contributions USING (round_no, contributor_id) WHERE round_no = $n",
+            number,
+        )
+        .join(standings(warehouse, round_.round_no), on="contributor_id", how="left")
+        .sort("points", "contributor_id", descending=[True, False])
     )
     labelers = warehouse.query(
         "SELECT labeler_id, weight, slots_seen, cumulative_loss / nullif(slots_seen, 0) AS mean_loss, reports "
@@ -149,6 +151,7 @@ def _page(
         round=round_,
         settings=settings,
         figures=figures,
+        epoch=warehouse.read_round("epochs", round_.round_no).row(0, named=True),
         verdict=warehouse.read_round("quality_verdicts", round_.round_no).row(0, named=True),
         candidates_plot=display.data_uri(bars),
         distances_plot=display.data_uri(_distance_plot(round_, warehouse)),

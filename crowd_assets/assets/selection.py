@@ -5,10 +5,12 @@ Belongs here: generating, measuring and deciding. Does not belong here: how a mo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from dagster import AssetExecutionContext, MaterializeResult, asset
+from numpy.typing import NDArray
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
@@ -20,6 +22,7 @@ from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.target import DistanceEstimate, mean_distance
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition, seed_for
+from crowd_assets.tournament import EMBEDDED_CANDIDATES
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
 from resources.model_store import ModelStoreResource
@@ -33,7 +36,17 @@ from resources.warehouse import WarehouseResource
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
 NEARLY_CERTAIN = 0.98  # the largest probability that a quality gap is taken from
 
-Measure = Callable[[str | None, str, int], tuple[DistanceEstimate, list[str]]]
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's target distance, what it wrote, and the mean of that in Φ, (d,)."""
+
+    distance: DistanceEstimate
+    texts: list[str]
+    embedding: NDArray[np.float64]
+
+
+Measure = Callable[[str | None, str, int], Measured]
 
 
 @asset(
@@ -59,18 +72,18 @@ def selected_model(
     candidates = warehouse.read_round("candidates", round_.round_no)
     measure = _measure(context, round_, settings, frames, trainer, embedder)
 
-    base_distance, _ = measure(base, "selection", settings.selection_samples)
-    distances = [measure(model, "selection", settings.selection_samples)[0] for model in candidates["model"]]
+    before = measure(base, "selection", settings.selection_samples)
+    measured = [measure(model, "selection", settings.selection_samples) for model in candidates["model"]]
+    base_distance, distances = before.distance, [found.distance for found in measured]
     ranks = rank_of(np.array([distance.mean for distance in distances]))
     best = int(np.argmin(ranks))
     improved = distances[best].mean < base_distance.mean
     winner = candidates["model"][best] if improved else base
     winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
-    fresh_base, base_texts = measure(base, "report", settings.report_samples)
-    fresh_winner, winner_texts = (
-        measure(winner, "report", settings.report_samples) if improved else (fresh_base, base_texts)
-    )
+    report_base = measure(base, "report", settings.report_samples)
+    report_winner = measure(winner, "report", settings.report_samples) if improved else report_base
+    fresh_base, fresh_winner = report_base.distance, report_winner.distance
     rows = [_selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
     for index, (group, model) in enumerate(candidates.select("group_index", "model").iter_rows()):
         chosen = improved and index == best
@@ -87,8 +100,19 @@ def selected_model(
         pl.DataFrame(
             {
                 "prompt": _prompts(round_, "report", settings.report_samples, frames),
-                "base": base_texts,
-                "winner": winner_texts,
+                "base": report_base.texts,
+                "winner": report_winner.texts,
+            }
+        ),
+        settled=round_.settled,
+    )
+    frames.write(
+        EMBEDDED_CANDIDATES,
+        round_.round_id,
+        pl.DataFrame(
+            {
+                "group_index": [-1, *candidates["group_index"]],
+                "vector": [found.embedding.tolist() for found in (before, *measured)],
             }
         ),
         settled=round_.settled,
@@ -115,7 +139,9 @@ def selected_model(
                         highlighted=lambda name: name == winner_name,
                     )
                 ),
-                "samples": display.table(pl.DataFrame({"base": base_texts[:6], "selected": winner_texts[:6]})),
+                "samples": display.table(
+                    pl.DataFrame({"base": report_base.texts[:6], "selected": report_winner.texts[:6]})
+                ),
             }
         )
     )
@@ -161,8 +187,8 @@ def aligned_model(
             progress=throttled("alignment", context.log.info),
         )
         measure = _measure(context, round_, settings, frames, trainer, embedder)
-        before, _ = measure(parent, "alignment", settings.selection_samples)
-        after, _ = measure(aligned.model, "alignment", settings.selection_samples)
+        before = measure(parent, "alignment", settings.selection_samples).distance
+        after = measure(aligned.model, "alignment", settings.selection_samples).distance
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
         kept = accuracy_after > accuracy_before and after.mean <= before.mean
@@ -181,10 +207,13 @@ def aligned_model(
         )
         next_model = aligned.model if kept else parent
         if kept:
-            fresh, texts = measure(aligned.model, "report", settings.report_samples)
-            row |= {"fresh_distance": fresh.mean, "fresh_standard_error": fresh.standard_error}
+            fresh = measure(aligned.model, "report", settings.report_samples)
+            row |= {
+                "fresh_distance": fresh.distance.mean,
+                "fresh_standard_error": fresh.distance.standard_error,
+            }
             frames.write(
-                "aligned_generations", round_.round_id, pl.DataFrame({"aligned": texts}), settled=round_.settled
+                "aligned_generations", round_.round_id, pl.DataFrame({"aligned": fresh.texts}), settled=round_.settled
             )
     frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
     warehouse.replace_round("alignments", round_.round_no, frame)
@@ -215,11 +244,11 @@ def _measure(
     trainer: TrainerResource,
     embedder: EmbedderResource,
 ) -> Measure:
-    """A function (model, purpose, samples) to the model's target distance and what it wrote: the same prompts and
-    random numbers for every model, others for every purpose."""
+    """A function (model, purpose, samples) to what came of measuring the model: the same prompts and random numbers for
+    every model, others for every purpose."""
     found = find_target(settings, embedder, frames)
 
-    def measure(model: str | None, purpose: str, samples: int) -> tuple[DistanceEstimate, list[str]]:
+    def measure(model: str | None, purpose: str, samples: int) -> Measured:
         texts = trainer.generate(
             model,
             _prompts(round_, purpose, samples, frames),
@@ -228,7 +257,8 @@ def _measure(
             seed=seed_for(round_, purpose),
             progress=throttled(f"generations of {model or 'root'}", context.log.info),
         )
-        return mean_distance(embedder.embed(texts), found.vector), texts
+        vectors = embedder.embed(texts)
+        return Measured(mean_distance(vectors, found.vector), texts, vectors.mean(axis=0))
 
     return measure
 

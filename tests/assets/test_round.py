@@ -10,8 +10,11 @@ import pytest
 from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
 from upath import UPath
 
+from crowd_assets.assets.contributions import rank_entries
 from crowd_assets.assets.report import report_path
 from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.experiments.reproduction import EXPERIMENTS
+from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.rounds import RoundBook, SkippedRoundError
 from resources.settings import CrowdSettings
@@ -108,19 +111,59 @@ def test_the_ledger_balances_and_pays_what_was_asked_within_the_budget(two_round
     assert set(paid.group_by("round_no", "lot_id").len()["len"]) == {2}
 
 
+def test_points_are_provisional_until_the_epoch_closes_and_then_sum_to_what_the_model_gained(
+    two_rounds: Platform,
+) -> None:
+    assert two_rounds.settings.epoch_rounds == 2
+    per_round = two_rounds.warehouse.query(
+        "SELECT round_no, reference[11:17] AS earned, sum(amount)::DOUBLE AS points FROM ledger "
+        "WHERE unit = 'point' AND starts_with(account, 'contributor:') GROUP BY ALL ORDER BY ALL"
+    )
+    assert per_round["round_no"].unique().to_list() == [2]
+    selections = two_rounds.warehouse.query("SELECT * FROM selections ORDER BY round_no")
+    for earned, points in per_round.select("earned", "points").iter_rows():
+        of_round = selections.filter(pl.col("round_no") == int(earned[-1]))
+        gain = (
+            of_round.filter(pl.col("role") == "base")["fresh_distance"].item()
+            - of_round.filter("selected")["fresh_distance"].item()
+        )
+        assert points == pytest.approx(100 * gain, abs=1e-4)
+    first = two_rounds.warehouse.read_round("contributor_estimates", 1)
+    assert first["provisional_points"].sum() == pytest.approx(
+        per_round.filter(pl.col("earned") == "r000001")["points"].sum(), abs=1e-3
+    )
+    epochs = two_rounds.warehouse.query("SELECT closes, reliability FROM epochs ORDER BY round_no")
+    assert epochs["closes"].to_list() == [False, True]
+    assert epochs["reliability"].is_between(0, 1).all()
+
+
 def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:
     for number in (1, 2):
         paid = two_rounds.warehouse.query(
-            "SELECT account[13:] AS who FROM ledger WHERE round_no = $n AND unit = 'point' AND amount > 0",
-            {"n": number},
+            "SELECT account[13:] AS who FROM ledger WHERE unit = 'point' AND starts_with(account, 'contributor:') "
+            "AND starts_with(reference, $earned)",
+            {"earned": f"earned in r{number:06d}"},
         )
         groups = two_rounds.warehouse.read_round("contributor_groups", number)
-        improved = (
-            two_rounds.warehouse.read_round("selections", number)
-            .filter(pl.col("role") == "candidate")["selected"]
-            .any()
-        )
-        assert set(paid["who"]) == (set(groups["contributor_id"]) if improved else set())
+        assert set(paid["who"]) <= set(groups["contributor_id"])
+        assert paid.height == paid["who"].n_unique() > 0
+
+
+def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) -> None:
+    round_ = two_rounds.book.get("r000001")
+    selection = two_rounds.warehouse.read_round("selections", 1).filter(pl.col("role") == "candidate")
+    entries = rank_entries(round_, two_rounds.warehouse)
+    if not selection["selected"].any():
+        assert entries == []
+        return
+    groups = two_rounds.warehouse.read_round("contributor_groups", 1)
+    ranks = dict(selection.select("group_index", "rank").iter_rows())
+    expected = {
+        contributor_account(contributor): Decimal(selection.height - ranks[group])
+        for contributor, group in groups.select("contributor_id", "group_index").iter_rows()
+    }
+    assert {entry.account: entry.amount for entry in entries if entry.account != TREASURY} == expected
+    assert sum(entry.amount for entry in entries) == 0
 
 
 def test_shapley_values_add_up_to_the_value_of_everybody(two_rounds: Platform) -> None:
@@ -163,7 +206,8 @@ def test_the_report_is_one_page_without_references_to_others(two_rounds: Platfor
 
 def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
     graph = two_rounds.definitions.get_repository_def().asset_graph
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED
+    experiments = {experiment.name for experiment in EXPERIMENTS} | {"reproduction"}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED | experiments
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key

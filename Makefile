@@ -5,6 +5,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 FEEDBACK ?=
 ROUNDS ?= 3
+QUICK ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -14,7 +15,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed ui test check format clean
+.PHONY: help setup round seed reproduce ui test check format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -34,6 +35,9 @@ round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> ru
 
 seed: $(STAMP) ## Build the embedded language model and classifier
 	@$(RUN) -m crowd_assets seed
+
+reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
+	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)
 
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml

@@ -53,6 +53,20 @@ def build_seeds() -> None:
         here.build_seeds()
 
 
+@app.command("reproduce")
+def reproduce(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer cells and repetitions under the same names: at most 10 minutes.")
+    ] = False,
+) -> None:
+    """Reproduce the three papers' figures, and ours, from the real data in CROWD_REFERENCE_DATA."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.campaign import campaign
+
+    with campaign(settings) as here:
+        here.reproduce(quick)
+
+
 def main() -> None:
     """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
     try:

@@ -20,6 +20,7 @@ from crowd_assets.assets import (
     selection,
 )
 from crowd_assets.console import plain_lines
+from crowd_assets.experiments.reproduction import experiment_assets
 from resources.data_quality import DataQualityResource
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
@@ -81,7 +82,7 @@ def build_definitions(
     """
     settings = settings or CrowdSettings.from_environment()
     return Definitions(
-        assets=load_assets_from_modules(STAGES),
+        assets=[*load_assets_from_modules(STAGES), *experiment_assets()],
         jobs=rounds.jobs(settings.executor),
         sensors=[inbox_sensor(), round_sensor(), failure_sensor()],
         schedules=[nightly_schedule()],

@@ -6,7 +6,7 @@ Belongs here: rendering. Does not belong here: what is worth showing.
 import base64
 import html
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,15 +103,37 @@ def intervals(
         return _png(figure)
 
 
-def lines(series: dict[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> bytes:
-    """One line for each name, from (x values, y values). Returns a PNG."""
+def lines(
+    series: dict[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    dashed: Container[str] = (),
+) -> bytes:
+    """One line for each name, from (x values, y values). Returns a PNG.
+
+    Args:
+        bands: By a line's name, the lower and upper end of its interval at each x.
+        dashed: Names of lines that are there to compare with: bounds, goals, published figures.
+    """
     with _figure() as (figure, axes):
         for name, (xs, ys) in series.items():
-            axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.2, label=name)
+            style = {"linestyle": "--", "linewidth": 1.0} if name in dashed else {"marker": "o", "linewidth": 1.2}
+            (line,) = axes.plot(xs, ys, markersize=3, label=name, **style)
+            if bands and name in bands:
+                axes.fill_between(xs, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if 1 < len(series) <= 12:
+        if log_x:
+            axes.set_xscale("log")
+        elif all(float(value).is_integer() for xs, _ in series.values() for value in xs):
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        if log_y:
+            axes.set_yscale("log")
+        if 1 < len(series) <= 16:
             axes.legend(frameon=False, fontsize="x-small", ncols=2)
         return _png(figure)
 

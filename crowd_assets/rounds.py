@@ -21,10 +21,11 @@ from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 
 SEED_JOB = "seed_models"
+REPRODUCTION_JOB = "reproduce"
 
 
 def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
-    """The three jobs: ingest the inbox, run one round, build the seed models.
+    """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
 
     Args:
         executor: ``in_process`` or ``multiprocess``, for the steps of a round.
@@ -50,6 +51,12 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
             selection=seeds,
             executor_def=in_process_executor,
             description="Build the embedded language model and classifier, where they are not there yet.",
+        ),
+        define_asset_job(
+            REPRODUCTION_JOB,
+            selection=experiments,
+            executor_def=in_process_executor,
+            description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
         ),
     ]
 

@@ -80,7 +80,7 @@ def _asset(experiment: Experiment) -> AssetsDefinition:
         kinds={"numpy"},
         owners=OWNERS,
         description=f"{experiment.title}. {experiment.run.__doc__ or ''}",
-        code_version=code_version(experiment.run.__module__),
+        code_version=code_version(experiment.run),
     )
     def run(
         context: AssetExecutionContext, config: ReproductionConfig, settings: CrowdSettings

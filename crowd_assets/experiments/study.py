@@ -31,6 +31,7 @@ from resources.storage import write_bytes_atomically
 REFERENCE_DATA = "CROWD_REFERENCE_DATA"
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS = "cpu_seconds"
+WHOLE = "*"  # in place of a definition's name: all of a module
 OURS = ("crowd_assets", "resources", "sensors")
 
 Cell = Callable[..., Any]
@@ -98,8 +99,7 @@ class Study:
     def map(self, cell: Cell, parameters: Sequence[Mapping[str, Any]], *, reads: Sequence[str] = ()) -> list[Any]:
         """``cell(**p)`` for every p of ``parameters``, in their order; each is computed once and then read back.
 
-        A result is kept under the version of the code that made it (the cell's module and all it imports of this
-        project), its parameters and the content of the files it reads, so a stopped study goes on where it was, and a
+        A result is kept under the version of the code that made it (see :func:`code_version`), its parameters and the content of the files it reads, so a stopped study goes on where it was, and a
         change to the code starts it anew.
 
         Args:
@@ -111,7 +111,7 @@ class Study:
             ReferenceDataError: one of ``reads`` is missing.
         """
         kept = self.folder / "cells" / f"{cell.__module__.rpartition('.')[2]}.{cell.__name__}"
-        version = [code_version(cell.__module__), *(_content(reference_file(name)) for name in reads)]
+        version = [code_version(cell), *(_content(reference_file(name)) for name in reads)]
         extra = {"data": str(reference_folder())} if reads else {}
         paths = [kept / f"{_digest([version, dict(given)])}.json" for given in parameters]
         missing = {path: given for path, given in zip(paths, parameters, strict=True) if not path.exists()}
@@ -128,7 +128,7 @@ class Study:
             builder: Makes the folder, which does not exist yet, and says how far it is by ``say: Callable[[str], None]``.
             reads: As in :meth:`map`.
         """
-        version = [code_version(builder.__module__), *(_content(reference_file(name)) for name in reads)]
+        version = [code_version(builder), *(_content(reference_file(name)) for name in reads)]
         folder = self.folder / "built" / f"{builder.__name__}-{_digest([version, parameters])}"
         extra = {"data": str(reference_folder())} if reads else {}
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -201,36 +201,85 @@ def reference_file(name: str) -> Path:
     return path
 
 
-@cache
-def code_version(module: str) -> str:
-    """A hash of what ``module`` and every module of this project that it imports do: comments, docstrings and layout
-    do not count."""
-    found: dict[str, str] = {}
-    waiting = [module]
+def code_version(function: Cell) -> str:
+    """A hash of what ``function`` does: of its own definition and of every definition of this project that it reaches,
+    through names and imports. Comments, docstrings and layout do not count, nor does what it never reaches."""
+    found: dict[tuple[str, str], str] = {}
+    waiting = [(function.__module__, function.__name__)]
     while waiting:
-        name = waiting.pop()
-        if name in found or name.partition(".")[0] not in OURS:
+        place = waiting.pop()
+        if place in found or place[0].partition(".")[0] not in OURS:
             continue
-        spec = _spec(name)
-        if spec is None or spec.origin is None:
+        module, name = place
+        source = _source(module)
+        if source is None:  # a name of a module outside, or one that only exists when it runs
             continue
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
+        nodes = source.everything if name == WHOLE else [*source.always, *source.definitions.get(name, ())]
+        found[place] = "\n".join(map(ast.dump, nodes))
+        for node in (part for whole in nodes for part in ast.walk(whole)):
+            if isinstance(node, ast.Name) and node.id in source.definitions:
+                waiting.append((module, node.id))
+            elif isinstance(node, ast.Import):
+                waiting += [(alias.name, WHOLE) for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        found[name] = ast.dump(tree)
-    return _digest(sorted(found.items()))
+                for alias in node.names:
+                    submodule = f"{node.module}.{alias.name}"
+                    waiting.append((submodule, WHOLE) if _source(submodule) else (node.module, alias.name))
+    return _digest(sorted([*place, code] for place, code in found.items()))
 
 
-def _spec(name: str) -> Any:
-    try:
-        return importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # a function's name, not a module's
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A module's statements: by the names they define, those that define none, and all of them."""
+
+    definitions: dict[str, list[ast.stmt]]
+    always: list[ast.stmt]
+    everything: list[ast.stmt]
+
+
+@cache
+def _source(module: str) -> _Source | None:
+    if module.partition(".")[0] not in OURS:
         return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # its parent is no package: a function's name, not a module's
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    definitions: dict[str, list[ast.stmt]] = {}
+    always = []
+    for statement in (single for whole in tree.body for single in _one_name_each(whole)):
+        names = _defined(statement)
+        for name in names:
+            definitions.setdefault(name, []).append(statement)
+        if not names:
+            always.append(statement)
+    return _Source(definitions, always, tree.body)
+
+
+def _one_name_each(statement: ast.stmt) -> list[ast.stmt]:
+    """An import of several names as imports of one."""
+    if isinstance(statement, ast.ImportFrom):
+        return [ast.ImportFrom(statement.module, [alias], statement.level) for alias in statement.names]
+    if isinstance(statement, ast.Import):
+        return [ast.Import([alias]) for alias in statement.names]
+    return [statement]
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [
+        part.id for target in targets if target is not None for part in ast.walk(target) if isinstance(part, ast.Name)
+    ]
 
 
 @contextmanager

@@ -72,27 +72,42 @@ def test_what_a_cell_reads_counts_for_its_key(a_study: Study, tmp_path: Path, mo
     assert len(list(marks.iterdir())) == 2
 
 
-def test_a_code_version_follows_imports_and_leaves_out_comments(
+def test_a_code_version_follows_what_a_function_reaches_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(study, "OURS", ("version_test_a", "version_test_b"))
-    first, second = tmp_path / "version_test_a.py", tmp_path / "version_test_b.py"
-    second.write_text("VALUE = 1\n")
-    seen = []
-    for text, other in (
-        ("from version_test_b import VALUE\n", "VALUE = 1\n"),
-        ('"""Says more."""\nfrom version_test_b import VALUE  # and why\n', "VALUE = 1\n"),
-        ("from version_test_b import VALUE\n", "VALUE = 2\n"),
-        ("from version_test_b import VALUE\nMORE = 1\n", "VALUE = 1\n"),
-    ):
-        first.write_text(text)
-        second.write_text(other)
-        code_version.cache_clear()
-        seen.append(code_version("version_test_a"))
-    code_version.cache_clear()
-    assert seen[0] == seen[1]
-    assert len(set(seen)) == 3
+
+    def cell() -> int:
+        return 0
+
+    cell.__module__, cell.__name__ = "version_test_a", "cell"
+
+    def version_of(first: str, second: str) -> str:
+        (tmp_path / "version_test_a.py").write_text(first)
+        (tmp_path / "version_test_b.py").write_text(second)
+        study._source.cache_clear()
+        return code_version(cell)
+
+    first = "from version_test_b import VALUE, OTHER\ndef cell(): return helper() + VALUE\ndef helper(): return 1\n"
+    second = "VALUE = 1\nOTHER = 1\n"
+    version = version_of(first, second)
+    same = [
+        (first.replace("def helper", "# why\ndef helper"), second),
+        (first.replace("return 1", '"Says one."; return 1'), second),
+        (first + "def unused(): return OTHER\n", second),
+        (first, second.replace("OTHER = 1", "OTHER = 2")),
+    ]
+    other = [
+        (first.replace("return 1", "return 2"), second),
+        (first, second.replace("VALUE = 1", "VALUE = 2")),
+        (first.replace("def cell(): ", "def cell():\n    import version_test_b\n    "), second),
+        (first + "helper = cell\n", second),
+        (first, second + "print('at import')\n"),
+    ]
+    assert [version_of(*sources) == version for sources in same] == [True] * len(same)
+    assert [version_of(*sources) == version for sources in other] == [False] * len(other)
+    study._source.cache_clear()
 
 
 def test_an_interval_holds_the_mean_at_the_promised_rate() -> None:

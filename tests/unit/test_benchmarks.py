@@ -1,0 +1,65 @@
+"""Benchmarks: each runs in its quick form and prints one JSON line with the figures that are compared over time.
+
+Belongs here: keys and sanity. Does not belong here: any time, which depends on the machine.
+"""
+
+import importlib
+import json
+
+import pytest
+
+from benchmarks.weights import LABELERS
+
+
+def figures(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    """What ``python -m benchmarks.<name> --quick`` prints on stdout."""
+    importlib.import_module(f"benchmarks.{name}").main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1, "stdout is for the JSON line alone"
+    found = json.loads(lines[0])
+    assert {"machine", "versions"} <= found["context"].keys()
+    return found
+
+
+def test_auction_benchmark_times_every_mechanism(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures("auction", capsys)
+    assert {"seconds_proportional_share_1m", "seconds_constant_factor_share", "seconds_lots"} <= found.keys()
+    assert all(value > 0 for name, value in found.items() if name.startswith("seconds_"))
+    awarded = found["context"]["awarded"]
+    assert all(0 < count < found["context"]["bids"] for count in awarded.values())
+    assert awarded["uniform_price"] == found["context"]["bids"] // 10
+
+
+def test_weights_benchmark_learns_in_constant_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures("weights", capsys)
+    assert {"slots_per_second", "slots_per_second_with_absentees", "peak_mib"} <= found.keys()
+    assert found["peak_mib"] > 0
+    # The blocks after the first two would hold 80 MiB of reports if they were kept.
+    assert found["growth_mib"] < 8
+    for crowd in ("all_report", "with_absentees"):
+        ran = found["context"][crowd]
+        assert ran["weight_sum"] == pytest.approx(1.0)
+        assert ran["weight_of_best"] > 3 / LABELERS
+        assert ran["regret"] < ran["regret_bound"]
+
+
+def test_shapley_benchmark_compares_with_shap_and_shapiq_on_one_game(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shap", reason="shap is in the extra 'test'")
+    pytest.importorskip("shapiq", reason="shapiq is in the extra 'test'")
+    found = figures("shapley", capsys)
+    ratios = {f"{what}_ratio_vs_{peer}" for what in ("time", "error") for peer in ("shap", "shapiq")}
+    assert ratios <= found.keys()
+    assert all(found[ratio] > 0 for ratio in ratios)
+    context = found["context"]
+    assert context["data"] in {"MovieLens", "synthetic"}
+    assert {"shap", "shapiq"} <= context["versions"].keys()
+    medians = context["medians"]
+    assert context["reference"]["standard_error"] < medians["ours"]["rmse"]
+    # Every method estimates the same values of the same game: one that did not would fall out of line.
+    assert all(median["rmse"] > 0 for median in medians.values())
+    for method in ("ours", "shapiq.SVARM", "shapiq.UnbiasedKernelSHAP paired", "shapiq.StratifiedSamplingSV"):
+        assert medians[method]["pearson"] > 0.95, method
+    assert found["error_ratio_vs_shap"] > 5
+    assert found["error_ratio_vs_shapiq"] > 1
+    best = context["most_accurate_of_shapiq"]
+    assert medians[best]["rmse"] == min(row["rmse"] for name, row in medians.items() if name.startswith("shapiq."))

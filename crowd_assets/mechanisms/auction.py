@@ -15,6 +15,7 @@ still have been awarded, then asking one's true cost is a best reply to any aske
 with two bids in one lot could gain by the one setting the price of the other: admit one bid of a contributor in a lot.
 """
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Decimal
@@ -295,10 +296,9 @@ def proportional_share(
     """
     values, asked_prices, tie_break = _bids(values, asked_prices, tie_break)
     _check_terms(1, budget)
-    awarded, ceilings = _proportional_share(
-        values.tolist(), asked_prices.tolist(), _by_rate(values, asked_prices, tie_break, budget), budget
+    return _purchase(
+        *_proportional_share(values, asked_prices, _by_rate(values, asked_prices, tie_break, budget), budget)
     )
-    return _purchase(np.array(awarded, dtype=bool), np.array(ceilings, dtype=np.int64))
 
 
 def constant_factor_share(
@@ -340,25 +340,23 @@ def constant_factor_share(
     _check_terms(1, budget)
     if factor <= 0:
         raise ValueError(f"factor must be positive, got {factor}")
-    v, b = values.tolist(), asked_prices.tolist()
     by_rate = _by_rate(values, asked_prices, tie_break, budget)
-    payments = np.zeros(values.size, dtype=np.int64)
-    awarded = np.zeros(values.size, dtype=bool)
-    if not by_rate:
-        return _purchase(awarded, payments)
-    ranks = tie_break.tolist()
-    dearest = max(by_rate, key=lambda i: (v[i], -ranks[i]))
-    rest = _Knapsack([i for i in by_rate if i != dearest], v, b)
-    bar = factor * v[dearest]
-    if bar >= rest.worth(budget):
-        awarded[dearest], payments[dearest] = True, budget
-        return _purchase(awarded, payments)
-    won, ceilings = _proportional_share(v, b, by_rate, budget)
-    for i in np.flatnonzero(won).tolist():
-        awarded[i], payments[i] = True, ceilings[i]
-        if i == dearest or rest.worth(budget, i, ceilings[i]) > bar:
+    if not by_rate.size:
+        return _purchase(np.zeros(values.size, dtype=bool), np.zeros(values.size, dtype=np.int64))
+    dearest = int(by_rate[np.lexsort((tie_break[by_rate], -values[by_rate]))[0]])
+    v, b = values.tolist(), asked_prices.tolist()
+    rest = _Knapsack(by_rate[by_rate != dearest].tolist(), v, b)
+    bar, worth = factor * v[dearest], rest.worth(budget)
+    if bar >= worth:
+        alone = np.arange(values.size) == dearest
+        return _purchase(alone, np.where(alone, budget, 0))
+    awarded, payments = _proportional_share(values, asked_prices, by_rate, budget)
+    # At any price, i takes no more than its value from the optimum: only a large value can bring it down to the bar.
+    capped = awarded & (values >= math.floor(worth - bar))
+    for i in np.flatnonzero(capped).tolist():
+        if i == dearest or rest.worth(budget, i, int(payments[i])) > bar:
             continue
-        holds, fails = b[i], ceilings[i]
+        holds, fails = b[i], int(payments[i])
         while fails - holds > 1:
             middle = (holds + fails) // 2
             if rest.worth(budget, i, middle) > bar:
@@ -513,32 +511,80 @@ class _Knapsack:
 
 def _by_rate(
     values: NDArray[np.int64], asked_prices: NDArray[np.int64], tie_break: NDArray[np.int64], budget: int
-) -> list[int]:
-    """Bids of some value within the budget, lowest asked price per value first, compared exactly."""
-    v, b, rank = values.tolist(), asked_prices.tolist(), tie_break.tolist()
-    eligible = np.flatnonzero((values > 0) & (asked_prices <= budget)).tolist()
-    # Rates of values below 2^61 differ by more than 2^-122 or not at all: 128 binary places keep their order.
-    return sorted(eligible, key=lambda i: ((b[i] << 128) // v[i], rank[i]))
+) -> NDArray[np.int64]:
+    """Bids of some value within the budget, lowest asked price per value first, compared exactly.
+
+    Sorted by floats first. A float rate is within 2^-51 of the exact one, relatively: only runs of neighbours that lie
+    closer than 2^-49 need a second, exact look.
+    """
+    eligible = np.flatnonzero((values > 0) & (asked_prices <= budget))
+    v, b = values[eligible], asked_prices[eligible]
+    rates = b / v
+    order = np.argsort(rates)
+    ascending = rates[order]
+    near = np.diff(ascending) <= ascending[1:] * 2.0**-49
+    in_run = np.zeros(order.size, dtype=bool)
+    in_run[1:] |= near
+    in_run[:-1] |= near
+    places = np.flatnonzero(in_run)
+    unsure = order[places]
+    if int(b.max(initial=0)) * int(v.max(initial=0)) <= 1 << 51:
+        # Different rates of numbers as small as these differ by more than a rounding, and equal ones are equal floats.
+        exact = np.lexsort((tie_break[eligible[unsure]], rates[unsure]))
+    else:
+        # Rates of values below 2^61 differ by more than 2^-122 or not at all: 128 binary places keep their order.
+        rank, cost, worth = tie_break[eligible[unsure]].tolist(), b[unsure].tolist(), v[unsure].tolist()
+        exact = np.array(
+            sorted(range(len(rank)), key=lambda i: ((cost[i] << 128) // worth[i], rank[i])), dtype=np.int64
+        )
+    order[places] = unsure[exact]
+    return eligible[order]
 
 
 def _proportional_share(
-    values: list[int], asked_prices: list[int], by_rate: list[int], budget: int
-) -> tuple[list[bool], list[int]]:
-    """Winners of ``proportional_share`` and the price up to which each would have won."""
-    awarded, ceilings = [False] * len(values), [0] * len(values)
-    total = winners = 0
-    for bid in by_rate:
-        if asked_prices[bid] * (total + values[bid]) > budget * values[bid]:
-            break
-        total += values[bid]
-        winners += 1
-    for bid in by_rate[:winners]:
-        awarded[bid] = True
-        ceilings[bid] = budget * values[bid] // total
-        if winners < len(by_rate):
-            following = by_rate[winners]
-            ceilings[bid] = min(ceilings[bid], asked_prices[following] * values[bid] // values[following])
+    values: NDArray[np.int64], asked_prices: NDArray[np.int64], by_rate: NDArray[np.int64], budget: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Winners of ``proportional_share`` and, of these, the price up to which each would have won; 0 for the others."""
+    awarded, ceilings = np.zeros(values.size, dtype=bool), np.zeros(values.size, dtype=np.int64)
+    running = np.cumsum(values[by_rate])
+    # Rates do not fall and sums of values grow, so the last bid of a prefix fits up to some prefix and never after.
+    winners = bisect_right(
+        range(by_rate.size),
+        0,
+        key=lambda at: int(int(asked_prices[by_rate[at]]) * int(running[at]) > budget * int(values[by_rate[at]])),
+    )
+    if not winners:
+        return awarded, ceilings
+    won = by_rate[:winners]
+    price, value = budget, int(running[winners - 1])
+    if winners < by_rate.size:
+        next_price, next_value = int(asked_prices[by_rate[winners]]), int(values[by_rate[winners]])
+        if next_price * value < price * next_value:
+            price, value = next_price, next_value
+    awarded[won] = True
+    ceilings[won] = _floor_share(values[won], price, value)
     return awarded, ceilings
+
+
+def _floor_share(amounts: NDArray[np.int64], numerator: int, denominator: int) -> NDArray[np.int64]:
+    """floor(amount * numerator / denominator), exactly, for results and a denominator up to 2^61: long division of all
+    amounts at once, by as many binary digits at a time as leave room in 64."""
+    whole, numerator = divmod(numerator, denominator)
+    digits = 63 - denominator.bit_length()
+    left = -(-int(amounts.max(initial=0)).bit_length() // digits) * digits
+    unsigned = amounts.astype(np.uint64)
+    width, low = np.uint64(digits), np.uint64((1 << digits) - 1)
+    numerator64, denominator64 = np.uint64(numerator), np.uint64(denominator)
+    quotient, rest = np.zeros_like(unsigned), np.zeros_like(unsigned)
+    while left:
+        left -= digits
+        # Both rest and numerator are below the denominator, so what is divided is below denominator * 2^(digits + 1).
+        rest = (rest << width) + ((unsigned >> np.uint64(left)) & low) * numerator64
+        part = rest // denominator64
+        quotient = (quotient << width) + part
+        rest = rest - part * denominator64
+    shares: NDArray[np.int64] = quotient.astype(np.int64) + amounts * whole
+    return shares
 
 
 def _purchase(awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Purchase:
@@ -557,7 +603,10 @@ def _bids(
 
 def _permutation(tie_break: NDArray[np.int64], bids: int) -> NDArray[np.int64]:
     tie_break = np.asarray(tie_break, dtype=np.int64)
-    if tie_break.shape != (bids,) or not np.array_equal(np.sort(tie_break), np.arange(bids)):
+    seen = np.zeros(bids, dtype=bool)
+    if tie_break.shape == (bids,) and (not bids or (tie_break.min() >= 0 and tie_break.max() < bids)):
+        seen[tie_break] = True
+    if tie_break.shape != (bids,) or not seen.all():
         raise ValueError(f"tie_break must be a permutation of 0..{bids - 1}")
     return tie_break
 

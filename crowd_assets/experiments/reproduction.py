@@ -98,7 +98,7 @@ def _asset(experiment: Experiment) -> AssetsDefinition:
         return MaterializeResult(
             metadata=display.rounded({figure.name: figure.value for figure in findings.figures})
             | {"summary": MetadataValue.md(findings.summary), "quick": config.quick}
-            | {"cpu_seconds": round(sum(study.spent)), "seconds": round(time.monotonic() - started)}
+            | {"computed_seconds": round(sum(study.spent)), "seconds": round(time.monotonic() - started)}
             | {title: display.plot(png) for title, png in findings.plots.items()}
             | {title: display.table(frame) for title, frame in findings.tables.items()}
         )
@@ -162,13 +162,15 @@ def _path(settings: CrowdSettings, experiment: Experiment, quick: bool) -> UPath
     return settings.path("experiments", "findings", "quick" if quick else "full", f"{experiment.name}.json")
 
 
-def _keep(settings: CrowdSettings, experiment: Experiment, quick: bool, findings: Findings, cpu_seconds: float) -> None:
+def _keep(
+    settings: CrowdSettings, experiment: Experiment, quick: bool, findings: Findings, computed_seconds: float
+) -> None:
     """What a later step needs of the findings, with plots as text."""
     kept = {
         "title": experiment.title,
         "name": experiment.name,
         "summary": findings.summary,
-        "cpu_seconds": cpu_seconds,
+        "computed_seconds": computed_seconds,
         "figures": [asdict(figure) for figure in sorted(findings.figures, key=_by_name)],
         "tables": {title: {"columns": frame.columns, "rows": frame.rows()} for title, frame in findings.tables.items()},
         "plots": {title: base64.b64encode(png).decode() for title, png in findings.plots.items()},

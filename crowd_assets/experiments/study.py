@@ -30,7 +30,7 @@ from resources.storage import write_bytes_atomically
 
 REFERENCE_DATA = "CROWD_REFERENCE_DATA"
 PROJECT = Path(__file__).resolve().parents[2]
-SECONDS = "cpu_seconds"
+SECONDS = "seconds"
 WHOLE = "*"  # in place of a definition's name: all of a module
 OURS = ("crowd_assets", "resources", "sensors")
 
@@ -86,7 +86,7 @@ class Study:
         folder: Where cells and what they build are kept.
         workers: Processes that compute cells side by side.
         log: Takes one line of progress.
-        spent: CPU seconds of every cell and folder that the study asked for, computed now or before.
+        spent: Seconds of every cell (CPU) and folder (clock) that the study asked for, computed now or before.
     """
 
     quick: bool
@@ -135,9 +135,9 @@ class Study:
         with FileLock(f"{folder}.lock"):
             if not folder.exists():
                 unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
-                started = time.process_time()
+                started = time.monotonic()
                 builder(unfinished, say=self.log, **parameters, **extra)
-                (unfinished / SECONDS).write_text(str(time.process_time() - started))
+                (unfinished / SECONDS).write_text(str(time.monotonic() - started))
                 unfinished.rename(folder)
         self.spent.append(float((folder / SECONDS).read_text()))
         return folder

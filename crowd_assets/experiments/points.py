@@ -20,7 +20,7 @@ OURS = "this project, on the simulation of Crowd-SFT's experiment 2"
 USERS = (10, 25, 50, 75, 100)
 GROUPS = (2, 3, 4, 5)
 RUNS = 50
-RUNS_BESIDE = 20  # in worlds that no goal is about
+RUNS_BESIDE = 10  # in worlds that no goal is about
 GOALS = {"100x5": "at least 0.94", "100x2": "at least 0.88", "100x5.noise_0.05": "at least 0.85"}
 FRESH_POOLS = 1  # beside the seed: pools that nothing was chosen on (development drew others)
 

@@ -120,7 +120,7 @@ def bought_preferences(study: Study) -> Findings:
     """Held-out preference accuracy per unit of money: a language model trained by DPO and QA-DPO on the judgements that the
     auction, posted prices and random purchase buy from real workers for equal budgets."""
     shares = (0.1, 0.2) if study.quick else (0.05, 0.1, 0.2, 0.35)
-    seeds = 3 if study.quick else 6
+    seeds = 3 if study.quick else 4
     model = str(study.build(train_forum_model, seed=study.seed))
     mechanisms = [AUCTION, POSTED] if study.quick else sorted({mechanism for mechanism, _ in LEARNERS.values()})
     asked: list[dict[str, Any]] = [

@@ -222,7 +222,7 @@ def points_beyond(study: Study) -> Findings:
         f"nine schemes ({best}). At 2 groups it reaches {pearson['100x2']['default'][0]:.3f} (regression "
         f"{pearson['100x2']['regression'][0]:.3f}).\n\n"
         "Noise is added to every coordinate of what is observed of a model in a round, so that the values that decide and "
-        "pay are as noisy as the embeddings. With a standard deviation of 0.05, where candidates of equal groups differ by 0.03, the "
+        "pay are as noisy as the embeddings. With a standard deviation of 0.05 the "
         f"default keeps {pearson['100x5.noise_0.05']['default'][0]:.3f}, with groups of equal size "
         f"{pearson['100x5.noise_0.05']['surrogate, equal groups'][0]:.3f}, and regression points "
         f"{pearson['100x5.noise_0.05']['regression'][0]:.3f}. With users who take part in 60 % of the rounds it is "

@@ -51,8 +51,8 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What came of the simulation: ``distance`` (R,), L2 from the last model to the expert; ``points`` (R, n), of users who
-    took part in a round, per round; ``noise`` (R,) and ``reliability`` (R,) as the mechanism itself estimates them."""
+    """What came of the simulation: ``distance`` (R,), L2 from the last model to the expert; ``points`` (R, n), of each user
+    per round that it took part in."""
 
     distance: NDArray[np.float64]
     points: NDArray[np.float64]

@@ -176,7 +176,9 @@ def bought_preferences(study: Study) -> Findings:
             figures.append(Figure(f"procurement.held_out_accuracy.{key}", value, low, high, None, SOURCE, study.seed))
     shown = {label: accuracy[learner] for label, learner in LEARNERS.items() if learner in accuracy}
     value, low, high = saved[""]
-    meets = "which meets the goal of 30 %" if value >= 0.3 else "short of the goal of 30 %"
+    meets = "short of the goal of 30 %"
+    if value >= 0.3:
+        meets = "which meets the goal of 30 %" if low >= 0.3 else f"30 % on average, but not surely with {seeds} seeds"
     parts = [
         f"{OFFERS} judgements of pairs are on sale, one each by a real worker of UKPConvArg1 at the seconds it took there, as accurate "
         f"as it was there. The rule buys, a small Llama of the embedded forum trains on what was bought, and {HELD_OUT} fresh pairs "

@@ -91,8 +91,9 @@ def paper_protocol(study: Study) -> Findings:
         f"winner's path, on fresh generations; the authors report {np.mean(theirs):.1%}.\n\n"
         f"Their figure is measured on the 50 generations that chose the winner. So measured, ours is {biased:.1%}: "
         f"{biased - fresh:+.1%} of it is selection bias, the least of several noisy means. Selection also takes three times the "
-        f"training: one model given as many steps as all nine candidates together leaves {same:.1%} to selection. All contributors of this protocol are "
-        "on target, so that there is little to select but noise; the open crowd is where selection has something to find."
+        f"training: one model that takes as many steps as all nine candidates together ends at {1 / (1 - same):.2f} of the "
+        "selected model's distance. All contributors of this protocol are on target, so that there is little to select but "
+        "noise; the open crowd is where selection has something to find."
     )
     order = table.sort("reduction")
     return Findings(

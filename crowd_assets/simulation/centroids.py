@@ -52,10 +52,13 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class Course:
     """What came of the simulation: ``distance`` (R,), L2 from the last model to the expert; ``points`` (R, n), of each user
-    per round that it took part in."""
+    per round that it took part in; ``spread`` (R,), sd of the true values of a round's candidates, root mean square over
+    rounds; ``value_noise`` (R,), sd of what is observed of a candidate's value about the truth."""
 
     distance: NDArray[np.float64]
     points: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    value_noise: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,7 @@ def simulate(
     ranked = np.ones((runs, n))
     shares = np.zeros((runs, ROUNDS * groups, n))
     seen = np.zeros((runs, ROUNDS * groups, d))
-    values = np.zeros((runs, ROUNDS * groups))
+    values, true_values = np.zeros((runs, ROUNDS * groups)), np.zeros((runs, ROUNDS, groups))
     bases, gains = np.zeros((runs, ROUNDS, d)), np.zeros((runs, ROUNDS))
     present = np.stack([rng.random((ROUNDS, n)) < presence for rng in rngs])
     at = np.repeat(np.arange(ROUNDS), groups)
@@ -222,12 +225,8 @@ def simulate(
         observed = np.concatenate([candidates, x[:, None]], axis=1)
         if noise:
             observed = observed + noise * np.stack([rng.normal(size=(groups + 1, d)) for rng in rngs])
-        found = np.stack(
-            [
-                evaluate(seen_, expert, EVALUATIONS[scheme.evaluation])
-                for seen_, expert in zip(observed, pool.expert, strict=True)
-            ]
-        )
+        found = _evaluated(observed, pool.expert, scheme.evaluation)
+        true_values[:, t] = _evaluated(candidates, pool.expert, scheme.evaluation) if noise else found[:, :groups]
         seen[:, now], values[:, now], bases[:, t] = observed[:, :groups], found[:, :groups], observed[:, groups]
         order = np.argsort(-found[:, :groups], axis=1, kind="stable")
         improved = found[:, :groups].max(axis=1) > found[:, groups]
@@ -251,7 +250,19 @@ def simulate(
                 for r in range(runs)
             ]
         )
-    return Course(np.linalg.norm(x - pool.expert, axis=1), paid / np.maximum(present.sum(axis=1), 1))
+    return Course(
+        distance=np.linalg.norm(x - pool.expert, axis=1),
+        points=paid / np.maximum(present.sum(axis=1), 1),
+        spread=np.sqrt(true_values.var(axis=2, ddof=1).mean(axis=1)),
+        value_noise=(values - true_values.reshape(runs, -1)).std(axis=1),
+    )
+
+
+def _evaluated(models: NDArray[np.float64], experts: NDArray[np.float64], evaluation: str) -> NDArray[np.float64]:
+    """Values (R, m) of models (R, m, d), each run's by its own expert."""
+    return np.stack(
+        [evaluate(seen, expert, EVALUATIONS[evaluation]) for seen, expert in zip(models, experts, strict=True)]
+    )
 
 
 def _swapped(order: NDArray[np.int64], other: int) -> NDArray[np.int64]:
@@ -360,8 +371,8 @@ def fresh_cell(
     noise: float = 0.0,
     presence: float = 1.0,
 ) -> Any:
-    """Several schemes on the same fresh pools: final distance and Pearson with accurate values of each run, and the points
-    and values of the first."""
+    """Several schemes on the same fresh pools: final distance, Pearson with accurate values, spread of candidates and noise
+    of their values of each run, and the points and Shapley values of the first."""
     pool = fresh_pool(data, users, runs, seed)
     accurate: dict[str, NDArray[np.float64]] = {}
     found = []
@@ -375,6 +386,8 @@ def fresh_cell(
             {
                 "distance": course.distance.tolist(),
                 "pearson": pearson(course.points, truth).tolist(),
+                "spread": course.spread.tolist(),
+                "value_noise": course.value_noise.tolist(),
                 "points": course.points[0].tolist(),
                 "shapley": truth[0].tolist(),
             }

@@ -34,7 +34,7 @@ from resources.training.alignment import PreferencePair
 from resources.warehouse import WarehouseResource
 
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
-NEARLY_CERTAIN = 0.98  # the largest probability that a quality gap is taken from
+NEARLY_CERTAIN = 0.98  # the largest probability that a pair is trained with, and that a quality gap is taken from
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def _pairs(
     """Decided comparisons as pairs to train on and pairs to measure on.
 
     The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
-    sellers claim.
+    sellers claim. Its probability is that of the aggregate, too.
     """
     decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
     likelier = np.maximum(decided["probability_a"].to_numpy(), 1 - decided["probability_a"].to_numpy())
@@ -299,10 +299,10 @@ def _pairs(
     log_odds = np.log(likelier / (1 - likelier))
     weights = quality_gap_weights(log_odds / 2, -log_odds / 2)
     pairs = []
-    for row, weight in zip(decided.iter_rows(named=True), weights, strict=True):
+    for row, weight, probability in zip(decided.iter_rows(named=True), weights, likelier, strict=True):
         first, second = row["response_a"], row["response_b"]
         accepted, rejected = (first, second) if row["probability_a"] > 0.5 else (second, first)
-        pairs.append(PreferencePair(row["prompt"], accepted, rejected, float(weight)))
+        pairs.append(PreferencePair(row["prompt"], accepted, rejected, float(weight), float(probability)))
     order = generator_for(round_, "held-out pairs").permutation(len(pairs))
     held_out = set(order[: round(settings.alignment_holdout * len(pairs))].tolist())
     return (

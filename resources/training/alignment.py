@@ -1,7 +1,10 @@
-"""QA-DPO: preference training in which a pair weighs more the larger the gap between its answers' qualities.
+"""QA-DPO: preference training in which a pair weighs more the larger the gap between its answers' qualities, and pulls
+no further apart than the probability that its answers are in the right order allows.
 
-L = −E[ w(q_a, q_r) · log σ(β((log π/π_ref)(a) − (log π/π_ref)(r))) ], w = 0.5 + σ(q_a − q_r)
-[VickreyFeedback, arXiv 2409.18417; Rafailov et al., arXiv 2305.18290]
+L = −E[ w(q_a, q_r) · (p · log σ(g) + (1 − p) · log σ(−g)) ], g = β((log π/π_ref)(a) − (log π/π_ref)(r)),
+w = 0.5 + σ(q_a − q_r), p the probability that a is preferred: least at σ(g) = p; p = 1 is DPO without label noise
+[VickreyFeedback, arXiv 2409.18417; Rafailov et al., arXiv 2305.18290; conservative DPO: Mitchell 2023, "A note on DPO
+with noisy preferences & relationship to IPO"]
 
 Belongs here: pairs, the loss, accuracy on held-out pairs. Does not belong here: where pairs come from.
 """
@@ -29,12 +32,45 @@ SCORING_BATCH = 64
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """A prompt, the answer accepted and the answer rejected, and the pair's weight w in the loss, in (0.5, 1.5)."""
+    """A prompt, the answer accepted and the answer rejected, the pair's weight w in the loss, in (0.5, 1.5), and the
+    aggregated probability p that the accepted answer is preferred.
+
+    Raises:
+        ValueError: a probability outside [0.5, 1].
+    """
 
     prompt: str
     accepted: str
     rejected: str
     weight: float
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.probability <= 1.0:
+            raise ValueError(f"an accepted answer is preferred with probability 0.5 to 1, not {self.probability}.")
+
+
+def qa_dpo_loss(margins: Any, reference: Any, weights: Any, probabilities: Any, beta: float) -> Any:
+    """Loss of each pair.
+
+    Formula: −w · (p · log σ(g) + (1 − p) · log σ(−g)), g = β(margin − reference margin).
+
+    Args:
+        margins: Tensor (n,): the policy's log-probability of the accepted answer minus that of the rejected one, nats.
+        reference: Tensor (n,): the same of the reference model.
+        weights: Tensor (n,): w.
+        probabilities: Tensor (n,): p, in [0.5, 1].
+        beta: β, above 0.
+
+    Returns:
+        Tensor (n,), nats.
+
+    Source: the module's docstring.
+    """
+    from torch.nn.functional import logsigmoid
+
+    gap = beta * (margins - reference)
+    return -weights * (probabilities * logsigmoid(gap) + (1 - probabilities) * logsigmoid(-gap))
 
 
 def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:
@@ -104,6 +140,7 @@ def align(
     accepted = [tokenise(tokenizer, pair.prompt, pair.accepted, config.max_tokens) for pair in pairs]
     rejected = [tokenise(tokenizer, pair.prompt, pair.rejected, config.max_tokens) for pair in pairs]
     weights = torch.tensor([pair.weight for pair in pairs], device=device)
+    probabilities = torch.tensor([pair.probability for pair in pairs], device=device)
     with seeded(seed):
         model = new_adapter(language_model, config)
 
@@ -121,8 +158,7 @@ def align(
         steps = shuffled_batches(len(pairs), config, torch.Generator().manual_seed(seed))
 
         def loss_of(chosen: list[int]) -> Any:
-            gap = beta * (margins(chosen) - reference[chosen])
-            return -(weights[chosen] * torch.nn.functional.logsigmoid(gap)).mean()
+            return qa_dpo_loss(margins(chosen), reference[chosen], weights[chosen], probabilities[chosen], beta).mean()
 
         losses = optimise(model, steps, loss_of, config, progress)
         save_adapter(model, directory, parent)

@@ -123,14 +123,27 @@ class ModelStoreResource(ConfigurableResource):
         Returns:
             The model, and whether it was there already.
         """
-        note = UPath(self.root, "made", f"{key}.json")
-        if note.exists():
-            model = json.loads(note.read_text(encoding="utf-8"))["model"]
-            if UPath(self.root, model, CARD).exists():
-                return model, True
-        model = make()
-        write_text_atomically(note, json.dumps({"model": model}))
-        return model, False
+        models, _, reused = self.reuse_together(key, lambda: ([make()], None))
+        return models[0], reused
+
+    def reuse_together(self, key: str, make: Callable[[], tuple[list[str], Any]]) -> tuple[list[str], Any, bool]:
+        """Models that are trained together, and what was found in doing so; made all, if one of them is missing.
+
+        Args:
+            make: Stores the models; returns them, and a JSON value.
+
+        Returns:
+            The models, the value, and whether they were there already.
+        """
+        path = UPath(self.root, "made", f"{key}.json")
+        if path.exists():
+            note = json.loads(path.read_text(encoding="utf-8"))
+            models = note.get("models", [])
+            if models and all(UPath(self.root, model, CARD).exists() for model in models):
+                return models, note["found"], True
+        models, found = make()
+        write_text_atomically(path, json.dumps({"models": models, "found": found}))
+        return models, found, False
 
 
 def fingerprint(**parts: Any) -> str:

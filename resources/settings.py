@@ -131,6 +131,52 @@ class CrowdSettings(ConfigurableResource):
         default=256, ge=8, description="Longest prompt and response together, in tokens; the rest is cut."
     )
 
+    fused_candidates: int = Field(
+        default=8,
+        ge=1,
+        description="Candidates trained in one pass over the base, each as it would be alone. 1 trains every candidate in a "
+        "step of its own, for models that do not fit together on a device.",
+    )
+    tokens_per_pass: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens, padding counted, in one forward pass of training; larger steps are split and accumulate "
+        "gradients. 0: 1,024 on a CPU, where the cache counts, and 65,536 on a GPU.",
+    )
+    held_out_demonstrations: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of a group's demonstrations on which its candidate's loss is measured after each epoch; it is kept "
+        "as it was at its lowest. 0: as the last step leaves it.",
+    )
+    patience: int = Field(
+        default=2, ge=1, description="Epochs in a row without a lower held-out loss after which a candidate stops."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass of candidates: less memory, more time.",
+    )
+    shapley_method: Literal["in_run", "centroid"] = Field(
+        default="in_run",
+        description="What a round's Shapley values are of: by how much a contributor's demonstrations lowered the loss on the "
+        "target's texts while candidates trained, or how close the mean of what a coalition wrote is to the target in Φ.",
+    )
+    value_seeds: int = Field(
+        default=2,
+        ge=1,
+        description="Runs of each group, with other initial adapters and orders, over which in-run values are averaged; the "
+        "first is the candidate.",
+    )
+    value_rows: int = Field(default=16, ge=1, description="Target texts in each validation gradient of in-run values.")
+    value_every: int = Field(default=4, ge=1, description="Training steps from one validation gradient to the next.")
+    value_order: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="Order of in-run values; 2 adds curvature and takes twice the backward passes.",
+    )
+
     selection_samples: int = Field(
         default=256, ge=8, description="Generations per model on which the winner is chosen."
     )

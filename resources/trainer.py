@@ -15,8 +15,9 @@ from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field
 
 from resources.model_store import ModelStoreResource, fingerprint
-from resources.training import alignment, generation, loading, supervised
+from resources.training import alignment, candidates, generation, loading, supervised
 from resources.training.alignment import PreferencePair
+from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
 from resources.training.supervised import AdapterConfig, TrainingResult
 
 ROOT_CARD_NAME = "root"
@@ -24,11 +25,13 @@ ROOT_CARD_NAME = "root"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A stored adapter: its hash, whether it was there already, and its training figures."""
+    """A stored adapter: its hash, whether it was there already, its training figures, and for each seed of a valuation by
+    how much each contributor lowered the validation loss, nats a token."""
 
     model: str
     reused: bool
     figures: dict[str, Any]
+    values: tuple[dict[str, float], ...] = ()
 
 
 class TrainerResource(ConfigurableResource):
@@ -52,31 +55,51 @@ class TrainerResource(ConfigurableResource):
             self.store.verify(adapter)
         return loading.load(self.base_model, [self.store.path(adapter) for adapter in chain], revision=self.revision)
 
-    def train_candidate(
+    def train_candidates(
         self,
         parent: str | None,
-        demonstrations: Sequence[tuple[str, str]],
+        groups: Sequence[Demonstrations],
         *,
-        config: AdapterConfig,
+        config: CandidateConfig,
         seed: int,
-        card: dict[str, Any],
-        progress: supervised.Progress,
-    ) -> TrainedModel:
-        """A LoRA adapter on ``parent``, trained on (prompt, response) pairs, in the store."""
+        valuation: Valuation | None,
+        cards: Sequence[dict[str, Any]],
+        progress: candidates.Progress,
+    ) -> list[TrainedModel]:
+        """One LoRA adapter a group on ``parent``, all trained in one pass, in the store.
 
-        def train(model: loading.LanguageModel, directory: Path) -> TrainingResult:
-            return supervised.train_candidate(
-                model,
-                demonstrations,
-                directory,
-                parent=parent or ROOT_CARD_NAME,
-                config=config,
-                seed=seed,
-                progress=progress,
-            )
+        What a pass trains together is stored together: if one of its models is missing, all are trained again, and are the
+        same to the last bit.
 
-        key = self._key("candidate", parent, demonstrations=demonstrations, config=config, seed=seed)
-        return self._trained(key, parent, card, train)
+        Args:
+            cards: What each model's card says beside its training.
+        """
+
+        def make() -> tuple[list[str], list[list[dict[str, float]]]]:
+            with tempfile.TemporaryDirectory() as folder:
+                directories = [Path(folder) / str(number) for number in range(len(groups))]
+                results = candidates.train_candidates(
+                    self.load(parent),
+                    groups,
+                    directories,
+                    parent=parent or ROOT_CARD_NAME,
+                    config=config,
+                    seed=seed,
+                    valuation=valuation,
+                    progress=progress,
+                )
+                models = [
+                    self._put(directory, parent, result.figures(), card)
+                    for directory, result, card in zip(directories, results, cards, strict=True)
+                ]
+            return models, [list(result.values) for result in results]
+
+        key = self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
+        models, values, reused = self.store.reuse_together(key, make)
+        return [
+            TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
+            for model, of_model in zip(models, values, strict=True)
+        ]
 
     def align(
         self,
@@ -152,8 +175,10 @@ class TrainerResource(ConfigurableResource):
         def make() -> str:
             with tempfile.TemporaryDirectory() as folder:
                 result = train(self.load(parent), Path(folder))
-                described = {"parent": parent, "root": self.base_model, "training": result.figures(), **card}
-                return self.store.put(Path(folder), described)
+                return self._put(Path(folder), parent, result.figures(), card)
 
         model, reused = self.store.reuse(key, make)
         return TrainedModel(model, reused, self.store.card(model)["training"])
+
+    def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
+        return self.store.put(directory, {"parent": parent, "root": self.base_model, "training": figures, **card})

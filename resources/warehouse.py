@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS contributor_groups (
 CREATE TABLE IF NOT EXISTS candidates (
     round_no INTEGER, group_index INTEGER, model VARCHAR, contributors BIGINT, demonstrations BIGINT,
     PRIMARY KEY (round_no, group_index));
+CREATE TABLE IF NOT EXISTS contributor_values (
+    round_no INTEGER, contributor_id VARCHAR, seed_index INTEGER, group_index INTEGER, loss_reduction DOUBLE,
+    PRIMARY KEY (round_no, contributor_id, seed_index));
 CREATE TABLE IF NOT EXISTS selections (
     round_no INTEGER, model VARCHAR, role VARCHAR, group_index INTEGER, distance DOUBLE, standard_error DOUBLE,
     rank INTEGER, selected BOOLEAN, fresh_distance DOUBLE, fresh_standard_error DOUBLE,
@@ -80,6 +83,7 @@ ROUND_TABLES = (
     "labeler_weights",
     "contributor_groups",
     "candidates",
+    "contributor_values",
     "selections",
     "alignments",
     "contributions",

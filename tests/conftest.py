@@ -37,6 +37,7 @@ OF_A_ROUND = {
 QUICK = {
     "groups": 3,
     "epoch_rounds": 2,
+    "fused_candidates": 2,
     "epochs": 2,
     "selection_samples": 32,
     "report_samples": 32,

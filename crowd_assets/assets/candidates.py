@@ -1,9 +1,10 @@
 """Stage 3, candidates: contributors are split into groups, and each group fine-tunes a candidate.
 
-Belongs here: the grouping and the map over groups. Does not belong here: training (see ``resources.trainer``).
+Belongs here: the grouping and the map over passes. Does not belong here: training (see ``resources.trainer``).
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from resources.progress import throttled
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
+from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
 from resources.training.supervised import AdapterConfig
 from resources.warehouse import WarehouseResource
 
@@ -105,78 +107,119 @@ def contributor_groups(
     )
 
 
-@op(ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)}, out=DynamicOut(int))
-def plan_candidates(context: OpExecutionContext, warehouse: WarehouseResource) -> Iterator[DynamicOutput[int]]:
-    """One output for each group of the round."""
+@op(ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)}, out=DynamicOut(list[int]))
+def plan_candidates(
+    context: OpExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
+) -> Iterator[DynamicOutput[list[int]]]:
+    """One output for each pass over the base: the groups whose candidates it trains."""
     round_ = passed_round(warehouse, context.partition_key)
-    groups = warehouse.read_round("contributor_groups", round_.round_no)["group_index"].unique().sort()
-    for group in groups:
-        yield DynamicOutput(group, mapping_key=f"group_{group}")
+    groups = warehouse.read_round("contributor_groups", round_.round_no)["group_index"].unique().sort().to_list()
+    for number, first in enumerate(range(0, len(groups), settings.fused_candidates)):
+        yield DynamicOutput(groups[first : first + settings.fused_candidates], mapping_key=f"pass_{number}")
 
 
 @op(pool="training", retry_policy=RetryPolicy(max_retries=1))
-def train_candidate(
+def train_candidates(
     context: OpExecutionContext,
-    group: int,
+    groups: list[int],
     settings: CrowdSettings,
     warehouse: WarehouseResource,
     frames: FramesResource,
     trainer: TrainerResource,
-) -> dict[str, Any]:
-    """Fine-tune one LoRA adapter on the demonstrations of one group, on top of the last round's model."""
+    embedder: EmbedderResource,
+) -> list[dict[str, Any]]:
+    """Fine-tune one LoRA adapter a group on its demonstrations, on top of the last round's model, all in one pass."""
     round_ = passed_round(warehouse, context.partition_key)
-    members = warehouse.read_round("contributor_groups", round_.round_no).filter(pl.col("group_index") == group)
     demonstrations = (
         frames.read("validated_feedback", round_.round_id)
         .filter(pl.col("kind") == "demonstration")
-        .join(members.select("contributor_id"), on="contributor_id", how="semi")
+        .join(warehouse.read_round("contributor_groups", round_.round_no), on="contributor_id")
         .sort("seq")
     )
-    trained = trainer.train_candidate(
+    of_groups = [demonstrations.filter(pl.col("group_index") == group) for group in groups]
+    contributors = [rows["contributor_id"].n_unique() for rows in of_groups]
+    trained = trainer.train_candidates(
         RoundBook(warehouse).base_model(round_.round_no),
-        list(demonstrations.select("prompt", "response").iter_rows()),
-        config=adapter_config(settings, settings.learning_rate, settings.epochs),
+        [
+            Demonstrations(list(rows.select("prompt", "response").iter_rows()), rows["contributor_id"].to_list())
+            for rows in of_groups
+        ],
+        config=_candidate_config(settings),
         seed=seed_for(round_, "candidate"),
-        card={
-            "role": "candidate",
-            "round_id": round_.round_id,
-            "group": group,
-            "contributors": members.height,
-            "demonstrations": demonstrations.height,
-        },
-        progress=throttled(f"candidate of group {group}", context.log.info),
+        valuation=_valuation(round_, demonstrations, settings, embedder, frames),
+        cards=[
+            {
+                "role": "candidate",
+                "round_id": round_.round_id,
+                "group": group,
+                "contributors": members,
+                "demonstrations": rows.height,
+            }
+            for group, members, rows in zip(groups, contributors, of_groups, strict=True)
+        ],
+        progress=throttled(f"candidates of groups {groups[0]} to {groups[-1]}", context.log.info),
     )
-    context.log.info(
-        f"candidate of group {group}: {members.height} contributors, {demonstrations.height} demonstrations, "
-        f"loss {trained.figures['first_loss']:.3f} to {trained.figures['last_loss']:.3f}"
-        f"{' (trained before)' if trained.reused else ''}"
-    )
-    return {
-        "group_index": group,
-        "model": trained.model,
-        "contributors": members.height,
-        "demonstrations": demonstrations.height,
-        **trained.figures,
-    }
+    found = []
+    for group, members, rows, candidate in zip(groups, contributors, of_groups, trained, strict=True):
+        context.log.info(
+            f"candidate of group {group}: {members} contributors, {rows.height} demonstrations, "
+            f"loss {candidate.figures['first_loss']:.3f} to {candidate.figures['last_loss']:.3f}"
+            f"{' (trained before)' if candidate.reused else ''}"
+        )
+        described = {
+            "group_index": group,
+            "model": candidate.model,
+            "contributors": members,
+            "demonstrations": rows.height,
+        }
+        found.append({**described, **candidate.figures, "values": list(candidate.values)})
+    return found
 
 
 @op
 def collect_candidates(
-    context: OpExecutionContext, warehouse: WarehouseResource, candidates: list[dict[str, Any]]
+    context: OpExecutionContext, warehouse: WarehouseResource, passes: list[list[dict[str, Any]]]
 ) -> None:
-    """Write the round's candidates into the warehouse."""
+    """Write the round's candidates, and what their contributors were worth to them, into the warehouse."""
     round_ = passed_round(warehouse, context.partition_key)
-    frame = pl.DataFrame(candidates).sort("group_index")
+    candidates = [candidate for of_pass in passes for candidate in of_pass]
+    values = [
+        {
+            "contributor_id": contributor,
+            "seed_index": seed,
+            "group_index": candidate["group_index"],
+            "loss_reduction": value,
+        }
+        for candidate in candidates
+        for seed, of_seed in enumerate(candidate.pop("values"))
+        for contributor, value in of_seed.items()
+    ]
+    frame = pl.DataFrame(candidates, schema_overrides={"held_out_loss": pl.Float64}).sort("group_index")
     warehouse.replace_round(
         "candidates",
         round_.round_no,
         frame.select(pl.col("group_index").cast(pl.Int32), "model", "contributors", "demonstrations"),
     )
+    warehouse.replace_round(
+        "contributor_values",
+        round_.round_no,
+        pl.DataFrame(
+            values,
+            schema={
+                "contributor_id": pl.String,
+                "seed_index": pl.Int32,
+                "group_index": pl.Int32,
+                "loss_reduction": pl.Float64,
+            },
+        ),
+    )
+    seconds = sum(of_pass[0]["seconds"] for of_pass in passes)
     context.add_output_metadata(
         {
             "candidates": frame.height,
             "mean_last_loss": float(np.mean(frame["last_loss"].to_numpy())),
-            "tokens": int(frame["tokens"].sum()),
+            "response_tokens": int(frame["tokens"].sum()),
+            "response_tokens_per_second": round(frame["tokens"].sum() / seconds, 1),
             "training": display.table(frame),
         }
     )
@@ -195,7 +238,7 @@ def collect_candidates(
 def candidate_models(contributor_groups: None, seed_language_model: None) -> None:
     """One LoRA candidate a group, trained on what its contributors wrote, on top of the last round's model."""
     groups = plan_candidates(contributor_groups=contributor_groups, seed_language_model=seed_language_model)
-    return collect_candidates(groups.map(train_candidate).collect())
+    return collect_candidates(groups.map(train_candidates).collect())
 
 
 def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -> AdapterConfig:
@@ -208,6 +251,45 @@ def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -
         alpha=settings.lora_alpha,
         max_tokens=settings.max_tokens,
     )
+
+
+def _candidate_config(settings: CrowdSettings) -> CandidateConfig:
+    return CandidateConfig(
+        **asdict(adapter_config(settings, settings.learning_rate, settings.epochs)),
+        held_out=settings.held_out_demonstrations,
+        patience=settings.patience,
+        tokens_per_pass=settings.tokens_per_pass,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
+
+
+def _valuation(
+    round_: Round,
+    demonstrations: pl.DataFrame,
+    settings: CrowdSettings,
+    embedder: EmbedderResource,
+    frames: FramesResource,
+) -> Valuation | None:
+    """The target's texts as answers to the round's prompts: what contributors are worth something for making likelier."""
+    if settings.shapley_method != "in_run":
+        return None
+    texts = find_target(settings, embedder, frames).texts
+    asked = evaluation_prompts(round_, "valuation", len(texts), demonstrations)
+    return Valuation(
+        list(zip(asked, texts, strict=True)),
+        seeds=settings.value_seeds,
+        rows=settings.value_rows,
+        every=settings.value_every,
+        order=settings.value_order,
+    )
+
+
+def evaluation_prompts(round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame) -> list[str]:
+    """``samples`` prompts of the round's demonstrations for one purpose, drawn so that every distinct prompt is as
+    likely as any other, however often a contributor repeats one."""
+    distinct = demonstrations["prompt"].unique().sort()
+    chosen = generator_for(round_, f"{purpose} prompts").integers(len(distinct), size=samples)
+    return [distinct[int(index)] for index in chosen]
 
 
 def _what_is_known(

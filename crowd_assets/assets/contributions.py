@@ -27,7 +27,7 @@ from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
 from crowd_assets.mechanisms.points import rank_points, regression_points
-from crowd_assets.mechanisms.shapley import estimate_shapley
+from crowd_assets.mechanisms.shapley import estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
@@ -55,61 +55,66 @@ def shapley_estimates(
     frames: FramesResource,
     embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
-    """What each contributor's demonstrations were worth: Shapley values of the game in which a coalition is as good as
-    its mean point in Φ is close to the target, and nobody is as good as the base model."""
+    """What each contributor's demonstrations were worth in this round: by how much they lowered the loss on the target's texts
+    while their candidate trained (In-Run Data Shapley, arXiv 2406.11011), or Shapley values of the game in which a coalition
+    is as good as its mean point in Φ is close to the target (CROWD_SHAPLEY_METHOD)."""
     round_ = passed_round(warehouse, context.partition_key)
-    found = find_target(settings, embedder, frames)
     demonstrations = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration")
     contributors = demonstrations["contributor_id"].unique().sort()
     vectors = embedder.embed(list(demonstrations["response"]))
     owner = contributors.search_sorted(demonstrations["contributor_id"]).to_numpy()
-    means = np.stack([vectors[owner == index].mean(axis=0) for index in range(len(contributors))])
-    base_texts = list(frames.read("generations", round_.round_id)["base"])
-    game = centroid_game(means, found.vector, empty=embedder.embed(base_texts).mean(axis=0))
-    estimates = estimate_shapley(
-        game,
-        len(contributors),
-        permutations=settings.shapley_permutations,
-        rng=generator_for(round_, "shapley"),
-        exact_up_to=settings.exact_shapley_up_to,
-    )
+    counts = np.bincount(owner, minlength=len(contributors))
+    means = np.zeros((len(contributors), vectors.shape[1]))
+    np.add.at(means, owner, vectors / counts[owner, None])
+    about: display.Metadata
+    if settings.shapley_method == "in_run":
+        of_runs = warehouse.read_round("contributor_values", round_.round_no).pivot(
+            "contributor_id", index="seed_index", values="loss_reduction"
+        )
+        values, errors = mean_over_runs(of_runs.select(list(contributors)).to_numpy())
+        method, unit = f"in-run, order {settings.value_order}", "nats a token of the target's texts"
+        about = {"seeds": of_runs.height}
+    else:
+        base_texts = list(frames.read("generations", round_.round_id)["base"])
+        found = find_target(settings, embedder, frames)
+        estimates = estimate_shapley(
+            centroid_game(means, found.vector, empty=embedder.embed(base_texts).mean(axis=0)),
+            len(contributors),
+            permutations=settings.shapley_permutations,
+            rng=generator_for(round_, "shapley"),
+            exact_up_to=settings.exact_shapley_up_to,
+        )
+        values, errors = estimates.values, estimates.standard_errors
+        method, unit = f"centroid, {estimates.method}", "target distance"
+        about = {"evaluations": estimates.evaluations}
     frame = pl.DataFrame(
         {
             "contributor_id": contributors,
-            "shapley_value": estimates.values,
-            "standard_error": estimates.standard_errors,
-            "method": [estimates.method] * len(contributors),
+            "shapley_value": values,
+            "standard_error": errors,
+            "method": [method] * len(contributors),
         }
-    )
+    ).with_columns(pl.col("standard_error").fill_nan(None))
     warehouse.replace_round("contributions", round_.round_no, frame)
     frames.write(
         EMBEDDED_CONTRIBUTORS,
         round_.round_id,
-        pl.DataFrame(
-            {
-                "contributor_id": contributors,
-                "demonstrations": np.bincount(owner, minlength=len(contributors)),
-                "vector": means.tolist(),
-            }
-        ),
+        pl.DataFrame({"contributor_id": contributors, "demonstrations": counts, "vector": means.tolist()}),
         settled=round_.settled,
     )
     shown = frame.sort("shapley_value", descending=True)
+    worth = dict(frame.select("contributor_id", "shapley_value").iter_rows())
     return MaterializeResult(
-        metadata={
-            "contributors": len(contributors),
-            "method": estimates.method,
-            "evaluations": estimates.evaluations,
-            "value_of_nobody": estimates.empty_value,
-            "value_of_everybody": estimates.grand_value,
-            "largest_standard_error": float(estimates.standard_errors.max()),
+        metadata=display.rounded({"contributors": len(contributors), "method": method, **about})
+        | {
+            "value_of_everybody": float(values.sum()),
             "values": display.plot(
                 display.bars(
                     list(shown["contributor_id"]),
                     list(shown["shapley_value"]),
-                    errors=list(shown["standard_error"]),
-                    axis="Shapley value, in target distance",
-                    highlighted=lambda name: float(shown.row(by_predicate=pl.col("contributor_id") == name)[1]) > 0,
+                    errors=list(shown["standard_error"].fill_null(0.0)),
+                    axis=f"Shapley value, in {unit}",
+                    highlighted=lambda name: worth[name] > 0,
                 )
             ),
         }

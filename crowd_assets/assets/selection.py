@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
-from crowd_assets.assets.candidates import adapter_config, candidate_models
+from crowd_assets.assets.candidates import adapter_config, candidate_models, evaluation_prompts
 from crowd_assets.assets.labelers import aggregated_preferences
 from crowd_assets.assets.seed import find_target, target
 from crowd_assets.mechanisms.points import rank_of
@@ -221,14 +221,6 @@ def aligned_model(
         metadata=display.rounded({name: value for name, value in row.items() if value is not None})
         | {"next_model": next_model or "root"}
     )
-
-
-def evaluation_prompts(round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame) -> list[str]:
-    """``samples`` prompts of the round's demonstrations for one purpose, drawn so that every distinct prompt is as
-    likely as any other, however often a contributor repeats one."""
-    distinct = demonstrations["prompt"].unique().sort()
-    chosen = generator_for(round_, f"{purpose} prompts").integers(len(distinct), size=samples)
-    return [distinct[int(index)] for index in chosen]
 
 
 def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource) -> list[str]:

@@ -456,6 +456,29 @@ def in_run_shapley(
     return values
 
 
+def mean_over_runs(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of values found in several runs, and its standard error.
+
+    With few runs a contributor's own variance is hardly known, so half of each variance is the mean over the contributors.
+
+    Args:
+        values: shape (S, N), S runs with seeds of their own.
+
+    Returns:
+        Means (N,) and standard errors (N,), NaN for a single run.
+
+    Raises:
+        ValueError: values are not a matrix with at least one run, or not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"expected finite values (S, N) of at least one run, got shape {values.shape}")
+    if len(values) == 1:
+        return values[0], np.full(values.shape[1], np.nan)
+    variances = values.var(axis=0, ddof=1)
+    return values.mean(axis=0), np.sqrt((variances + variances.mean()) / 2 / len(values))
+
+
 def _play(game: Game, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Worth of ``masks``, asked for in batches, checked for shape and finiteness."""
     rows = max(1, CELLS_PER_BATCH // masks.shape[1])

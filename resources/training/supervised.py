@@ -1,6 +1,7 @@
-"""Supervised fine-tuning of a candidate: one LoRA adapter on a group's demonstrations, loss on the response only.
+"""Fine-tuning of one LoRA adapter: the adapter, the loop, the schedule.
 
-Belongs here: the adapter, the loop, the schedule. Does not belong here: who is in the group, preference losses.
+Belongs here: what every adapter that is trained alone shares. Does not belong here: preference losses (see ``alignment``),
+candidates, which are trained together (see ``candidates``).
 """
 
 from collections.abc import Callable, Sequence
@@ -8,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from resources.training.loading import LanguageModel, seeded
-from resources.training.prompting import Tokens, batch, tokenise
+from resources.training.loading import LanguageModel
+from resources.training.prompting import Tokens
 
 Progress = Callable[[int, int, float], None]
 WARM_UP_SHARE = 0.1
@@ -115,44 +116,6 @@ def optimise(
         progress(number, len(steps), losses[-1])
     model.eval()
     return losses
-
-
-def train_candidate(
-    language_model: LanguageModel,
-    demonstrations: Sequence[tuple[str, str]],
-    directory: Path,
-    *,
-    parent: str,
-    config: AdapterConfig,
-    seed: int,
-    progress: Progress = lambda step, steps, loss: None,
-) -> TrainingResult:
-    """Train one LoRA candidate on (prompt, response) pairs and write it to ``directory`` as a PEFT checkpoint.
-
-    Args:
-        language_model: The base; it is consumed, as the adapter is put into its layers.
-        parent: Name that the checkpoint gives its base.
-        progress: Called with step, steps and loss after each step.
-
-    Raises:
-        ValueError: there is no demonstration.
-    """
-    import torch
-
-    if not demonstrations:
-        raise ValueError("a candidate needs at least one demonstration.")
-    with seeded(seed):
-        model = new_adapter(language_model, config)
-        pad = int(language_model.tokenizer.pad_token_id)
-        rows = [tokenise(language_model.tokenizer, *pair, config.max_tokens) for pair in demonstrations]
-        steps = shuffled_batches(len(rows), config, torch.Generator().manual_seed(seed))
-
-        def loss_of(chosen: list[int]) -> Any:
-            return model(**batch([rows[index] for index in chosen], pad, language_model.device)).loss
-
-        losses = optimise(model, steps, loss_of, config, progress)
-        save_adapter(model, directory, parent)
-    return training_result(losses, rows, config.epochs)
 
 
 def training_result(losses: Sequence[float], rows: Sequence[Tokens], epochs: int) -> TrainingResult:

@@ -26,7 +26,7 @@ def test_every_step_of_a_round_has_a_process_of_its_own(shared_round: SharedRoun
         processes[event.step_key] = str(event.engine_event_data.metadata["pid"].value)
     assert processes.keys() == steps
     assert {"validated_feedback", "round_report"} < steps
-    assert sum(step.startswith("candidate_models.train_candidate[") for step in steps) == 3
+    assert sum(step.startswith("candidate_models.train_candidates[") for step in steps) == 2
     assert len(set(processes.values())) == len(steps)
     assert str(shared_round.multiprocess.process.pid) not in processes.values()
     assert shared_round.project.book.get(FIRST_ROUND).status == "completed"

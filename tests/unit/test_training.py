@@ -9,13 +9,14 @@ import pytest
 
 from resources.embedder import EmbedderResource
 from resources.model_store import ModelStoreResource
-from resources.trainer import TrainerResource
+from resources.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, generation, loading
 from resources.training.alignment import PreferencePair
+from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
 from resources.training.supervised import AdapterConfig
 
-CONFIG = AdapterConfig(learning_rate=1e-2, epochs=8, batch_size=8, rank=4, alpha=8, max_tokens=64)
+CONFIG = CandidateConfig(learning_rate=1e-2, epochs=8, batch_size=8, rank=4, alpha=8, max_tokens=64)
 PAIRS = [(f"What about thing {number}?", f"Thank you so much for thing {number}.") for number in range(16)]
 PREFERENCES = [
     PreferencePair(prompt, response, "Nobody asked for that, and it broke.", 1.2) for prompt, response in PAIRS
@@ -29,11 +30,39 @@ def trainer(tmp_path: Path, seed_folder: Path) -> TrainerResource:
 
 
 def candidate(trainer: TrainerResource, parent: str | None = None, seed: int = 1) -> str:
-    trained = trainer.train_candidate(
-        parent, PAIRS, config=CONFIG, seed=seed, card={"role": "candidate"}, progress=lambda *_: None
+    (trained,) = trainer.train_candidates(
+        parent,
+        [Demonstrations(PAIRS, ["somebody"] * len(PAIRS))],
+        config=CONFIG,
+        seed=seed,
+        valuation=None,
+        cards=[{"role": "candidate"}],
+        progress=lambda *_: None,
     )
     assert trained.figures["last_loss"] < trained.figures["first_loss"]
     return trained.model
+
+
+def test_candidates_trained_before_are_used_again_all_or_none(trainer: TrainerResource) -> None:
+    import shutil
+
+    def train() -> list[TrainedModel]:
+        return trainer.train_candidates(
+            None,
+            [Demonstrations(PAIRS[:8], ["one"] * 8), Demonstrations(PAIRS[8:], ["two"] * 8)],
+            config=CONFIG,
+            seed=1,
+            valuation=Valuation(PAIRS[:4], seeds=1),
+            cards=[{"role": "candidate"}] * 2,
+            progress=lambda *_: None,
+        )
+
+    first, again = train(), train()
+    assert [model.reused for model in first + again] == [False, False, True, True]
+    assert [(model.model, model.values) for model in again] == [(model.model, model.values) for model in first]
+    shutil.rmtree(trainer.store.path(first[1].model))
+    restored = train()
+    assert [(model.model, model.reused) for model in restored] == [(model.model, False) for model in first]
 
 
 def test_a_candidate_learns_and_is_an_ordinary_peft_checkpoint(trainer: TrainerResource) -> None:

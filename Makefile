@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
+ROUND ?=
+TO ?=
+FORCE ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -15,7 +18,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed reproduce ui test check format clean
+.PHONY: help setup round seed export reproduce ui test check format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -35,6 +38,9 @@ round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> ru
 
 seed: $(STAMP) ## Build the embedded language model and classifier
 	@$(RUN) -m crowd_assets seed
+
+export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r000003, to a folder that transformers loads; TO=, FORCE=1
+	@$(RUN) -m crowd_assets export $(if $(ROUND),--round "$(ROUND)") $(if $(TO),--to "$(TO)") $(if $(FORCE),--force)
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)

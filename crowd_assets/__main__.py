@@ -5,6 +5,7 @@ Belongs here: commands and their help. Does not belong here: what they do.
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,6 +52,32 @@ def build_seeds() -> None:
 
     with campaign(settings) as here:
         here.build_seeds()
+
+
+@app.command("export")
+def export_model(
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    to: Annotated[str, typer.Option(help="Folder to write; empty: exports/<round> in CROWD_HOME.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export that lies there.")] = False,
+) -> None:
+    """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.export import export_round
+
+    resources = build_resources(settings)
+    folder = export_round(
+        settings,
+        resources["warehouse"],
+        resources["trainer"],
+        round_name=round_name,
+        to=Path(to) if to else None,
+        force=force,
+    )
+    typer.echo(f"model  {folder}")
+    typer.echo(f"card   {folder / 'README.md'}")
 
 
 @app.command("reproduce")

@@ -11,6 +11,7 @@ Belongs here: putting, finding and checking directories, and their cards. Does n
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 from upath import UPath
 
+from resources.errors import OperatorError
 from resources.storage import is_local, write_text_atomically
 
 CARD = "card.json"
@@ -29,7 +31,7 @@ NOT_HASHED = {CARD, README}
 STORED_SUFFIXES = {".safetensors", ".json", ".txt", ".md", ".jinja", ".model"}
 
 
-class DamagedModelError(RuntimeError):
+class DamagedModelError(OperatorError, RuntimeError):
     """A stored model whose files do not hash to its name."""
 
 
@@ -97,6 +99,10 @@ class ModelStoreResource(ConfigurableResource):
             _copy_by_rename({path.name: path for path in source.iterdir() if path.is_file()}, UPath(target))
         return target
 
+    def files(self, model: str) -> dict[str, Path]:
+        """The files of a stored model by name, without its card."""
+        return _files(self.path(model))
+
     def lineage(self, model: str | None) -> list[str]:
         """The chain of stored models from the root's first child to ``model``; empty for the root itself (None)."""
         chain: list[str] = []
@@ -111,7 +117,7 @@ class ModelStoreResource(ConfigurableResource):
         Raises:
             DamagedModelError: they do not.
         """
-        actual = _hash(_files(self.path(model)))
+        actual = _hash(self.files(model))
         if actual != model:
             raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
 
@@ -152,6 +158,13 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.blake2b(text.encode("utf-8", errors="replace"), digest_size=20).hexdigest()
 
 
+def markdown_cell(value: Any) -> str:
+    """A value as a cell of a Markdown table that shows it as it is: no markup, no link, no second line."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return " ".join(re.sub(r"([\\`*~\[\]|])", r"\\\1", text).splitlines())
+
+
 def _files(directory: Path) -> dict[str, Path]:
     return {
         path.relative_to(directory).as_posix(): path
@@ -189,10 +202,5 @@ def _copy_by_rename(files: dict[str, Any], target: UPath) -> None:
 
 
 def _readme(model: str, card: dict[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in sorted(card.items()))
+    rows = "\n".join(f"| {name} | {markdown_cell(value)} |" for name, value in sorted(card.items()))
     return f"# Model {model}\n\n| what | value |\n|---|---|\n{rows}\n"
-
-
-def _cell(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -55,6 +55,10 @@ class TrainerResource(ConfigurableResource):
             self.store.verify(adapter)
         return loading.load(self.base_model, [self.store.path(adapter) for adapter in chain], revision=self.revision)
 
+    def export(self, model: str | None, directory: Path) -> None:
+        """Write a stored model, or the root, to ``directory``: its lineage merged into one model, with its tokenizer."""
+        loading.save(self.load(model), directory)
+
     def train_candidates(
         self,
         parent: str | None,

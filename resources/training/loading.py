@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.errors import OperatorError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class ModelUnavailableError(RuntimeError):
+class ModelUnavailableError(OperatorError, RuntimeError):
     """A model could not be loaded; the message names the setting and the way out."""
 
 
@@ -76,6 +78,15 @@ def load(root: str, adapters: Sequence[Path], *, revision: str = "main") -> Lang
     for directory in adapters:
         model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
     return LanguageModel(model.to(device).eval(), tokenizer, device)
+
+
+def save(language_model: LanguageModel, directory: Path) -> None:
+    """Write model and tokenizer to ``directory`` as ``from_pretrained`` reads them: weights as safetensors."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    language_model.model.save_pretrained(str(directory))
+    language_model.tokenizer.save_pretrained(str(directory))
 
 
 def use_threads(threads: int) -> None:

@@ -14,6 +14,7 @@ from crowd_assets.assets.contributions import rank_entries
 from crowd_assets.assets.report import report_path
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import EXPERIMENTS
+from crowd_assets.export import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.rounds import RoundBook, SkippedRoundError
@@ -206,6 +207,21 @@ def test_the_report_is_one_page_without_references_to_others(two_rounds: Platfor
     assert "<script" not in page
     assert 'src="http' not in page
     assert 'href="http' not in page
+
+
+def test_a_round_is_exported_without_a_name_or_a_text_of_its_crowd(two_rounds: Platform, tmp_path: Path) -> None:
+    resources = build_resources(two_rounds.settings)
+    folder = export_round(two_rounds.settings, two_rounds.warehouse, resources["trainer"], to=tmp_path / "out")
+    chain = resources["model_store"].lineage(two_rounds.book.get("r000002").next_model)
+    adapters = [f"{place}-{model[:12]}" for place, model in enumerate(chain, start=1)]
+    assert sorted(path.name for path in folder.glob("adapter/*")) == adapters
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "CROWD_EPOCH_ROUNDS | 2" in card
+    events = two_rounds.settings.path("frames", "validated_feedback")
+    valid = pl.concat([pl.read_parquet(events / f"{name}.parquet") for name in ("r000001", "r000002")])
+    said = {text for name in ("contributor_id", "prompt", "response") for text in valid[name].drop_nulls() if text}
+    assert said
+    assert not [text for text in said if text in card]
 
 
 def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:

@@ -7,7 +7,7 @@ the forum's comments, batches of 1 (small), 4 (medium) and 16 rows (large), each
 * *sequential*: one PEFT model after the other, torch's AdamW, transformers' own loss, our batches of like length (a loop as
   lean as it can be written; TRL's is what people run).
 * *trl*: one ``SFTTrainer`` after the other on the same rows, in the same order, completions only. Its time is that of
-  ``train()``, without tokenising. Measured for J = 2 and taken as so much a candidate.
+  ``train()``, without tokenising. Its time a candidate is the median of two.
 
 ``fused_vs_*`` is their time over ours, ``tokens_per_second`` counts tokens without padding, ``share_of_matmul_rate`` is the
 floating-point work of the base's and the adapters' matrix products (forward and backward, recomputing nothing) per second
@@ -25,8 +25,10 @@ import copy
 import math
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +178,8 @@ def trl_seconds(base: LanguageModel, groups: Sequence[Demonstrations], config: C
             )
             model = peft_model(base, config)
             trainer = InOrder(model=model, args=arguments, train_dataset=data, processing_class=base.tokenizer)
-            duration, _ = seconds(WALL, trainer.train)
+            with redirect_stdout(sys.stderr):  # where the trainer reports
+                duration, _ = seconds(WALL, trainer.train)
             spent.append(duration)
             model.unload()
     return statistics.median(spent)

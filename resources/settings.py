@@ -144,11 +144,11 @@ class CrowdSettings(ConfigurableResource):
         "gradients. 0: 1,024 on a CPU, where the cache counts, and 65,536 on a GPU.",
     )
     held_out_demonstrations: float = Field(
-        default=0.1,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of a group's demonstrations on which its candidate's loss is measured after each epoch; it is kept "
-        "as it was at its lowest. 0: as the last step leaves it.",
+        "as it was at its lowest. 0: as the last step leaves it, which comes closer to the target with the embedded models.",
     )
     patience: int = Field(
         default=2, ge=1, description="Epochs in a row without a lower held-out loss after which a candidate stops."
@@ -179,6 +179,16 @@ class CrowdSettings(ConfigurableResource):
 
     selection_samples: int = Field(
         default=256, ge=8, description="Generations per model on which the winner is chosen."
+    )
+    selection_confidence: float = Field(
+        default=0.9,
+        ge=0.5,
+        lt=1,
+        description="Confidence with which the best candidate must be closer to the target than the base to replace it. "
+        "Models that it cannot be told from with that confidence are measured on further samples.",
+    )
+    selection_batches: int = Field(
+        default=3, ge=1, description="Samples of that size that a close model may take; then the best so far wins."
     )
     report_samples: int = Field(
         default=384, ge=8, description="Fresh generations per model on which distances are reported."

@@ -40,6 +40,8 @@ QUICK = {
     "fused_candidates": 2,
     "epochs": 2,
     "selection_samples": 32,
+    "selection_batches": 2,
+    "selection_confidence": 0.6,
     "report_samples": 32,
     "max_new_tokens": 24,
     "alignment_epochs": 1,

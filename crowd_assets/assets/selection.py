@@ -4,7 +4,7 @@ if it is better for it.
 Belongs here: generating, measuring and deciding. Does not belong here: how a model is trained or read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from crowd_assets.assets.labelers import aggregated_preferences
 from crowd_assets.assets.seed import find_target, target
 from crowd_assets.mechanisms.points import rank_of
 from crowd_assets.mechanisms.preferences import quality_gap_weights
-from crowd_assets.mechanisms.target import DistanceEstimate, mean_distance
+from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition, seed_for
 from crowd_assets.tournament import EMBEDDED_CANDIDATES
@@ -39,11 +39,26 @@ NEARLY_CERTAIN = 0.98  # the largest probability that a pair is trained with, an
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's target distance, what it wrote, and the mean of that in Φ, (d,)."""
+    """What a model wrote, n texts, and where they lie in Φ: ``vectors`` (n, d), ``target`` (d,)."""
 
-    distance: DistanceEstimate
     texts: list[str]
-    embedding: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    target: NDArray[np.float64]
+
+    @property
+    def distance(self) -> DistanceEstimate:
+        """Mean over the texts, and its standard error."""
+        return mean_distance(self.vectors, self.target)
+
+    def with_more(self, more: "Measured") -> "Measured":
+        """Both samples as one."""
+        return Measured(self.texts + more.texts, np.concatenate([self.vectors, more.vectors]), self.target)
+
+    def confidence_ahead(self, other: "Measured") -> float:
+        """Confidence that this model is closer to the target than another, from the prompts that both answered."""
+        common = min(len(self.texts), len(other.texts))
+        mine, others = (distances(found.vectors[:common], self.target) for found in (self, other))
+        return confidence_ahead(mine, others)
 
 
 Measure = Callable[[str | None, str, int], Measured]
@@ -72,12 +87,13 @@ def selected_model(
     candidates = warehouse.read_round("candidates", round_.round_no)
     measure = _measure(context, round_, settings, frames, trainer, embedder)
 
-    before = measure(base, "selection", settings.selection_samples)
-    measured = [measure(model, "selection", settings.selection_samples) for model in candidates["model"]]
-    base_distance, distances = before.distance, [found.distance for found in measured]
-    ranks = rank_of(np.array([distance.mean for distance in distances]))
+    contest = _contest([base, *candidates["model"]], measure, settings)
+    before, *measured = contest.measured
+    base_distance, of_candidates = before.distance, [found.distance for found in measured]
+    ranks = rank_of(np.array([distance.mean for distance in of_candidates]))
     best = int(np.argmin(ranks))
-    improved = distances[best].mean < base_distance.mean
+    confidence = measured[best].confidence_ahead(before)
+    improved = confidence >= settings.selection_confidence
     winner = candidates["model"][best] if improved else base
     winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
@@ -88,7 +104,7 @@ def selected_model(
     for index, (group, model) in enumerate(candidates.select("group_index", "model").iter_rows()):
         chosen = improved and index == best
         fresh = fresh_winner if chosen else None
-        rows.append(_selection_row("candidate", group, model, distances[index], int(ranks[index]), chosen, fresh))
+        rows.append(_selection_row("candidate", group, model, of_candidates[index], int(ranks[index]), chosen, fresh))
     frame = pl.DataFrame(
         rows,
         schema_overrides={"group_index": pl.Int32, "rank": pl.Int32, "model": pl.String, "fresh_distance": pl.Float64},
@@ -112,12 +128,12 @@ def selected_model(
         pl.DataFrame(
             {
                 "group_index": [-1, *candidates["group_index"]],
-                "vector": [found.embedding.tolist() for found in (before, *measured)],
+                "vector": [found.vectors.mean(axis=0).tolist() for found in contest.measured],
             }
         ),
         settled=round_.settled,
     )
-    for model, distance, rank in zip(candidates["model"], distances, ranks, strict=True):
+    for model, distance, rank in zip(candidates["model"], of_candidates, ranks, strict=True):
         card = model_store.card(model) | {"target_distance": distance.mean, "rank": int(rank)}
         card |= {"groups": candidates.height, "selected": model == winner}
         model_store.write_card(model, card)
@@ -126,6 +142,9 @@ def selected_model(
             {
                 "selected": f"{winner_name} ({winner or 'root'})",
                 "improved": improved,
+                "confidence_over_base": confidence,
+                "confidence_over_runner_up": contest.confidence,
+                "selection_generations": sum(len(found.texts) for found in contest.measured),
                 "fresh_distance_base": fresh_base.mean,
                 "fresh_distance_selected": fresh_winner.mean,
                 "fresh_standard_error": fresh_winner.standard_error,
@@ -133,8 +152,8 @@ def selected_model(
                 "selection_distances": display.plot(
                     display.intervals(
                         ["base", *(f"group {group}" for group in candidates["group_index"])],
-                        [base_distance.mean, *(distance.mean for distance in distances)],
-                        [base_distance.standard_error, *(distance.standard_error for distance in distances)],
+                        [base_distance.mean, *(distance.mean for distance in of_candidates)],
+                        [base_distance.standard_error, *(distance.standard_error for distance in of_candidates)],
                         axis="target distance, selection sample (standard errors)",
                         highlighted=lambda name: name == winner_name,
                     )
@@ -223,6 +242,31 @@ def aligned_model(
     )
 
 
+@dataclass(frozen=True)
+class _Contest:
+    """All models as measured, in order, and the confidence that the best is closer to the target than the runner-up."""
+
+    measured: list[Measured]
+    confidence: float
+
+
+def _contest(models: Sequence[str | None], measure: Measure, settings: CrowdSettings) -> _Contest:
+    """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
+    measured = [measure(model, "selection", settings.selection_samples) for model in models]
+    for extension in range(1, settings.selection_batches + 1):
+        best = int(np.argmin([found.distance.mean for found in measured]))
+        ahead = [
+            1.0 if index == best else measured[best].confidence_ahead(found) for index, found in enumerate(measured)
+        ]
+        if min(ahead) >= settings.selection_confidence or extension == settings.selection_batches:
+            break
+        for index, confidence in enumerate(ahead):
+            if index == best or confidence < settings.selection_confidence:
+                more = measure(models[index], f"selection {extension}", settings.selection_samples)
+                measured[index] = measured[index].with_more(more)
+    return _Contest(measured, min(ahead))
+
+
 def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource) -> list[str]:
     valid = frames.read("validated_feedback", round_.round_id)
     return evaluation_prompts(round_, purpose, samples, valid.filter(pl.col("kind") == "demonstration"))
@@ -250,7 +294,7 @@ def _measure(
             progress=throttled(f"generations of {model or 'root'}", context.log.info),
         )
         vectors = embedder.embed(texts)
-        return Measured(mean_distance(vectors, found.vector), texts, vectors.mean(axis=0))
+        return Measured(texts, vectors, found.vector)
 
     return measure
 

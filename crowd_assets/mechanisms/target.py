@@ -6,6 +6,7 @@ centroid. Does not belong here: the embedding itself (see ``resources.embedder``
 Source: Crowd-SFT (arXiv 2506.04063), on targets and evaluation functions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,6 +101,30 @@ def mean_distance(vectors: NDArray[np.float64], target: NDArray[np.float64]) -> 
         raise ValueError("the distance of a model needs at least one generated text")
     error = float(away.std(ddof=1) / np.sqrt(away.size)) if away.size > 1 else float("inf")
     return DistanceEstimate(mean=float(away.mean()), standard_error=error, samples=int(away.size))
+
+
+def confidence_ahead(distances: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Confidence that one model is closer to the target than another, from distances on common prompts and random numbers.
+
+    Args:
+        distances: of the first model's generations, shape (n,), n >= 2.
+        others: of the second model's generations for the same prompts, shape (n,).
+
+    Returns:
+        Phi(mean difference / its standard error) in [0, 1], one half where all differences are zero. Pairing leaves out what
+        both models have in common, so fewer samples tell them apart.
+
+    Raises:
+        ValueError: shapes that do not match, fewer than two samples, or a distance that is not finite.
+    """
+    mine, theirs = np.asarray(distances, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if mine.shape != theirs.shape or mine.ndim != 1 or mine.size < 2 or not np.isfinite(mine - theirs).all():
+        raise ValueError(f"expected finite distances (n,) twice, n >= 2, got {mine.shape} and {theirs.shape}")
+    gaps = theirs - mine
+    error = float(gaps.std(ddof=1)) / math.sqrt(gaps.size)
+    if error == 0.0:
+        return float(0.5 + 0.5 * np.sign(gaps.mean()))
+    return 0.5 * (1.0 + math.erf(float(gaps.mean()) / error / math.sqrt(2.0)))
 
 
 def evaluate(vectors: NDArray[np.float64], target: NDArray[np.float64], evaluation: str) -> NDArray[np.float64]:

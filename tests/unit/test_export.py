@@ -16,14 +16,14 @@ from resources.errors import OperatorError
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
 from resources.training.alignment import PreferencePair
+from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.prompting import prompt_ids
-from resources.training.supervised import AdapterConfig
 from resources.warehouse import WarehouseResource, as_stored
 
 PEOPLE = {"ann@example.org": 3.5, "Robert | [Tables](http://x)": -1.25}
 PROMPT = "What about the purple submarine?"
 RESPONSE = "Thank you so much for the purple submarine."
-CONFIG = AdapterConfig(learning_rate=1e-2, epochs=2, batch_size=4, rank=2, alpha=4, max_tokens=64)
+CONFIG = CandidateConfig(learning_rate=1e-2, epochs=2, batch_size=4, rank=2, alpha=4, max_tokens=64)
 MARKUP = "gratitude <img src=x> | `x` [y](z)"
 KEPT, ALIGNED, SKIPPED, OPEN = 1, 2, 3, 4
 
@@ -38,9 +38,14 @@ class Home:
         self.trainer: TrainerResource = resources["trainer"]
         common: dict[str, Any] = {"config": CONFIG, "seed": 1, "progress": lambda *_: None}
         card = {"round_id": "r000002"}
-        self.candidate = self.trainer.train_candidate(
-            None, [(PROMPT, RESPONSE)] * 8, card=card | {"role": "candidate"}, **common
-        ).model
+        (candidate,) = self.trainer.train_candidates(
+            None,
+            [Demonstrations([(PROMPT, RESPONSE)] * 8, ["somebody"] * 8)],
+            cards=[card | {"role": "candidate"}],
+            valuation=None,
+            **common,
+        )
+        self.candidate = candidate.model
         pairs = [PreferencePair(PROMPT, RESPONSE, "Nobody asked for that.", 1.0)] * 8
         self.aligned = self.trainer.align(
             self.candidate, pairs, beta=0.1, card=card | {"role": "aligned"}, **common

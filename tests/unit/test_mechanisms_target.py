@@ -9,6 +9,7 @@ from crowd_assets.mechanisms.shapley import exact_shapley
 from crowd_assets.mechanisms.target import (
     EVALUATIONS,
     centroid_game,
+    confidence_ahead,
     distances,
     evaluate,
     mean_distance,
@@ -86,3 +87,23 @@ def test_what_cannot_be_measured_is_refused() -> None:
         distances(np.full((1, 2), np.inf), np.ones(2))
     with pytest.raises(ValueError, match="shape"):
         centroid_game(vectors, np.ones(2), empty=np.zeros(3))
+
+
+def test_confidence_ahead_is_the_share_of_samples_in_which_the_closer_model_looks_closer() -> None:
+    rng = np.random.default_rng(0)
+    common = rng.normal(1.0, 0.3, size=(2_000, 64))
+    closer = common - 0.01 + 0.05 * rng.normal(size=common.shape)
+    confidence = np.array([confidence_ahead(*pair) for pair in zip(closer, common, strict=True)])
+    ahead = closer.mean(axis=1) < common.mean(axis=1)
+    assert ((confidence > 0.5) == ahead).all()
+    assert 0.9 < (confidence > 0.5).mean() < 0.98  # 0.01 is 1.6 standard errors
+    null = np.array([confidence_ahead(row, row + 0.05 * rng.normal(size=row.shape)) for row in common])
+    assert (null >= 0.9).mean() == pytest.approx(0.1, abs=0.03)
+    assert confidence_ahead(common[0], common[0]) == 0.5
+    assert confidence_ahead(common[0], common[0] + 0.1) == 1.0
+
+
+@pytest.mark.parametrize("others", [[1.0], [1.0, 2.0, 3.0], [1.0, float("nan")]])
+def test_confidence_ahead_wants_paired_finite_distances(others: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite distances"):
+        confidence_ahead(np.ones(2), np.array(others))

@@ -61,6 +61,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             base_model=settings.base_model or str(settings.seed_language_model_path),
             revision=settings.base_model_revision,
             threads=settings.torch_threads,
+            dtype=settings.dtype,
         ),
         "embedder": EmbedderResource(
             source=settings.embedder or str(settings.seed_classifier_path),

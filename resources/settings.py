@@ -42,6 +42,11 @@ class CrowdSettings(ConfigurableResource):
         "that the asset seed_language_model builds.",
     )
     base_model_revision: str = Field(default="main", description="Branch, tag or commit of a base model from the hub.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Precision of the base model; adapters are trained and kept in single precision. auto: as its "
+        "configuration says.",
+    )
     embedder: str = Field(
         default="",
         description="Hub id or local path of Φ: a multi-label classifier or a sentence encoder. Empty: the seed classifier.",

@@ -41,6 +41,7 @@ class TrainerResource(ConfigurableResource):
     base_model: str = Field(description="Hub id or local folder of the root.")
     revision: str = Field(default="main", description="Revision of a root from the hub.")
     threads: int = Field(default=1, description="Threads of torch on the CPU.")
+    dtype: str = Field(default="auto", description="Precision of the base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
         """A stored model, or the root, ready for use.
@@ -53,7 +54,8 @@ class TrainerResource(ConfigurableResource):
         chain = self.store.lineage(model)
         for adapter in chain:
             self.store.verify(adapter)
-        return loading.load(self.base_model, [self.store.path(adapter) for adapter in chain], revision=self.revision)
+        paths = [self.store.path(adapter) for adapter in chain]
+        return loading.load(self.base_model, paths, revision=self.revision, dtype=self.dtype)
 
     def export(self, model: str | None, directory: Path) -> None:
         """Write a stored model, or the root, to ``directory``: its lineage merged into one model, with its tokenizer."""
@@ -158,7 +160,7 @@ class TrainerResource(ConfigurableResource):
         return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
 
     def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
-        return fingerprint(purpose=purpose, root=self._root_identity(), parent=parent, **inputs)
+        return fingerprint(purpose=purpose, root=self._root_identity(), dtype=self.dtype, parent=parent, **inputs)
 
     def _root_identity(self) -> str:
         folder = Path(self.base_model)

@@ -56,12 +56,13 @@ def pretrained(loader: Any, source: str, revision: str, setting: str, **options:
         ) from problem
 
 
-def load(root: str, adapters: Sequence[Path], *, revision: str = "main") -> LanguageModel:
+def load(root: str, adapters: Sequence[Path], *, revision: str = "main", dtype: str = "auto") -> LanguageModel:
     """The model of a lineage: the root with every adapter of the chain merged into its weights, in order.
 
     Args:
         root: Hub id or local folder of the base model of round 1.
         adapters: Directories of PEFT adapters, from the root's first child to the model wanted; may be empty.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: as the root's configuration says.
 
     Raises:
         ModelUnavailableError: the root cannot be loaded.
@@ -74,7 +75,7 @@ def load(root: str, adapters: Sequence[Path], *, revision: str = "main") -> Lang
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = pretrained(AutoModelForCausalLM, root, revision, "CROWD_BASE_MODEL", use_safetensors=True)
+    model = pretrained(AutoModelForCausalLM, root, revision, "CROWD_BASE_MODEL", use_safetensors=True, dtype=dtype)
     for directory in adapters:
         model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
     return LanguageModel(model.to(device).eval(), tokenizer, device)

@@ -249,6 +249,23 @@ def test_an_adapter_ends_as_it_was_at_its_lowest_held_out_loss(seed_folder: Path
     assert len(run.rows) == 7
 
 
+def test_a_base_in_half_precision_gets_adapters_in_single_precision(seed_folder: Path, tmp_path: Path) -> None:
+    import torch
+
+    base = language_model(seed_folder)
+    base.model.bfloat16()
+    (weights,), (result,) = trained(
+        base,
+        GROUPS[:1],
+        tmp_path,
+        replace(CONFIG, epochs=8, learning_rate=2e-2),
+        valuation=Valuation(VALIDATION, seeds=1),
+    )
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert result.last_loss < result.first_loss - 0.2
+    assert np.isfinite(list(result.values[0].values())).all()
+
+
 def test_length_buckets_take_every_row_once_an_epoch_and_pad_little() -> None:
     lengths = np.random.default_rng(0).integers(5, 60, size=203).tolist()
     steps = length_bucketed(lengths, 8, 3, seed=1)

@@ -27,6 +27,7 @@ from resources.warehouse import WarehouseResource
 EMBEDDED_CANDIDATES = "candidate_embeddings"
 EMBEDDED_CONTRIBUTORS = "contributor_embeddings"
 SHAPLEY_PERMUTATIONS = 400
+MOST_COALITIONS = 40_000  # of a large crowd: what an estimate costs grows no faster than the crowd
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,14 @@ def standing(found: Tournament, scheme: str, target: NDArray[np.float64], rng: n
     recovered = recovered_vectors(found.shares, found.embeddings, found.round_index, found.bases, prior=found.written)
     base = found.bases[-1]
     game = centroid_game(recovered.vectors, target, empty=base)
-    shapley = estimate_shapley(game, len(found.contributors), permutations=SHAPLEY_PERMUTATIONS, rng=rng)
+    crowd = len(found.contributors)
+    permutations = min(SHAPLEY_PERMUTATIONS, max(4, MOST_COALITIONS // crowd))
+    shapley = estimate_shapley(game, crowd, permutations=permutations, rng=rng)
     towards = (target - base) / max(float(np.linalg.norm(target - base)), 1e-12)
     keys = recovered.vectors @ towards
     return Standing(
         shapley.values,
-        np.hypot(shapley.standard_errors, averaging_spread(len(found.contributors)) * recovered.standard_errors),
+        np.hypot(shapley.standard_errors, averaging_spread(crowd) * recovered.standard_errors),
         1.0,
         keys,
         lambda generator: recovered.draw(towards, generator) - keys,

@@ -311,7 +311,8 @@ def _paired_coalitions(
         half = 2 * size == players
         share = left * kernel[at] / kernel[at:].sum()
         coalitions = comb(players, size) // (2 if half else 1)
-        enumerated = coalitions <= max(share, players if size == 1 else 0)
+        # As a float of Python's, which compares with integers beyond its own range.
+        enumerated = coalitions <= max(float(share), players if size == 1 else 0)
         if enumerated:
             chosen = np.array(list(islice(combinations(range(players), size), coalitions)))
         else:

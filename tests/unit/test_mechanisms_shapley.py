@@ -216,3 +216,11 @@ def test_kernel_estimates_of_a_real_crowd_correlate_at_0_99_where_permutations_d
     permuted = permutation_shapley(game, 100, permutations=100, rng=rng).values
     assert np.corrcoef(kernel, accurate)[0, 1] > 0.99
     assert np.corrcoef(permuted, accurate)[0, 1] < 0.95
+
+
+def test_crowds_whose_coalitions_no_float_can_count_are_estimated() -> None:
+    rng = np.random.default_rng(0)
+    worth = rng.normal(size=1_100)
+    estimates = kernel_shapley(lambda masks: masks @ worth, 1_100, evaluations=8_000, rng=rng)
+    assert np.corrcoef(estimates.values, worth)[0, 1] > 0.999
+    assert estimates.values.sum() == pytest.approx(worth.sum())

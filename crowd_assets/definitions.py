@@ -62,6 +62,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             revision=settings.base_model_revision,
             threads=settings.torch_threads,
             dtype=settings.dtype,
+            fused=settings.fused_candidates,
         ),
         "embedder": EmbedderResource(
             source=settings.embedder or str(settings.seed_classifier_path),

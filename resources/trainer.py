@@ -8,6 +8,8 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ class TrainerResource(ConfigurableResource):
     revision: str = Field(default="main", description="Revision of a root from the hub.")
     threads: int = Field(default=1, description="Threads of torch on the CPU.")
     dtype: str = Field(default="auto", description="Precision of the base.")
+    fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
         """A stored model, or the root, ready for use.
@@ -137,23 +140,36 @@ class TrainerResource(ConfigurableResource):
 
     def generate(
         self,
-        model: str | None,
+        models: Sequence[str | None],
         prompts: Sequence[str],
         *,
         max_new_tokens: int,
         temperature: float,
         seed: int,
         progress: generation.Progress = lambda done, total: None,
-    ) -> list[str]:
-        """One response of a stored model, or the root, to each prompt; see :func:`training.generation.generate`."""
-        return generation.generate(
-            self.load(model),
-            prompts,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            progress=progress,
-        )
+    ) -> list[list[str]]:
+        """One response of each stored model, or the root (None), to each prompt; see :func:`training.generation.generate`.
+
+        Models share passes over what their lineages have in common; what a model writes does not depend on the others.
+        """
+        responses: list[list[str]] = []
+        total = len(models) * len(prompts)
+        for first in range(0, len(models), self.fused):
+            chains = [self.store.lineage(model) for model in models[first : first + self.fused]]
+            common = [same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False))]
+            for chain in chains:
+                for adapter in chain[len(common) :]:
+                    self.store.verify(adapter)
+            responses += generation.generate(
+                self.load(common[-1] if common else None),
+                prompts,
+                lineages=[[self.store.path(adapter) for adapter in chain[len(common) :]] for chain in chains],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                progress=partial(_further, progress, len(responses) * len(prompts), total),
+            )
+        return responses
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         """Share of pairs that a stored model, or the root, ranks as the crowd does."""
@@ -188,3 +204,7 @@ class TrainerResource(ConfigurableResource):
 
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
         return self.store.put(directory, {"parent": parent, "root": self.base_model, "training": figures, **card})
+
+
+def _further(progress: generation.Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)

@@ -61,7 +61,7 @@ class Measured:
         return confidence_ahead(mine, others)
 
 
-Measure = Callable[[str | None, str, int], Measured]
+Measure = Callable[[Sequence[str | None], str, int], list[Measured]]
 
 
 @asset(
@@ -97,8 +97,8 @@ def selected_model(
     winner = candidates["model"][best] if improved else base
     winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
-    report_base = measure(base, "report", settings.report_samples)
-    report_winner = measure(winner, "report", settings.report_samples) if improved else report_base
+    reported = measure([base, winner] if improved else [base], "report", settings.report_samples)
+    report_base, report_winner = reported[0], reported[-1]
     fresh_base, fresh_winner = report_base.distance, report_winner.distance
     rows = [_selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
     for index, (group, model) in enumerate(candidates.select("group_index", "model").iter_rows()):
@@ -206,8 +206,8 @@ def aligned_model(
             progress=throttled("alignment", context.log.info),
         )
         measure = _measure(context, round_, settings, frames, trainer, embedder)
-        before = measure(parent, "alignment", settings.selection_samples).distance
-        after = measure(aligned.model, "alignment", settings.selection_samples).distance
+        measured = measure([parent, aligned.model], "alignment", settings.selection_samples)
+        before, after = (found.distance for found in measured)
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
         kept = accuracy_after > accuracy_before and after.mean <= before.mean
@@ -226,7 +226,7 @@ def aligned_model(
         )
         next_model = aligned.model if kept else parent
         if kept:
-            fresh = measure(aligned.model, "report", settings.report_samples)
+            (fresh,) = measure([aligned.model], "report", settings.report_samples)
             row |= {
                 "fresh_distance": fresh.distance.mean,
                 "fresh_standard_error": fresh.distance.standard_error,
@@ -252,7 +252,7 @@ class _Contest:
 
 def _contest(models: Sequence[str | None], measure: Measure, settings: CrowdSettings) -> _Contest:
     """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
-    measured = [measure(model, "selection", settings.selection_samples) for model in models]
+    measured = measure(models, "selection", settings.selection_samples)
     for extension in range(1, settings.selection_batches + 1):
         best = int(np.argmin([found.distance.mean for found in measured]))
         ahead = [
@@ -260,10 +260,10 @@ def _contest(models: Sequence[str | None], measure: Measure, settings: CrowdSett
         ]
         if min(ahead) >= settings.selection_confidence or extension == settings.selection_batches:
             break
-        for index, confidence in enumerate(ahead):
-            if index == best or confidence < settings.selection_confidence:
-                more = measure(models[index], f"selection {extension}", settings.selection_samples)
-                measured[index] = measured[index].with_more(more)
+        close = [index for index, sure in enumerate(ahead) if index == best or sure < settings.selection_confidence]
+        further = measure([models[index] for index in close], f"selection {extension}", settings.selection_samples)
+        for index, more in zip(close, further, strict=True):
+            measured[index] = measured[index].with_more(more)
     return _Contest(measured, min(ahead))
 
 
@@ -280,21 +280,20 @@ def _measure(
     trainer: TrainerResource,
     embedder: EmbedderResource,
 ) -> Measure:
-    """A function (model, purpose, samples) to what came of measuring the model: the same prompts and random numbers for
+    """A function (models, purpose, samples) to what came of measuring each model: the same prompts and random numbers for
     every model, others for every purpose."""
     found = find_target(settings, embedder, frames)
 
-    def measure(model: str | None, purpose: str, samples: int) -> Measured:
-        texts = trainer.generate(
-            model,
+    def measure(models: Sequence[str | None], purpose: str, samples: int) -> list[Measured]:
+        written = trainer.generate(
+            models,
             _prompts(round_, purpose, samples, frames),
             max_new_tokens=settings.max_new_tokens,
             temperature=settings.temperature,
             seed=seed_for(round_, purpose),
-            progress=throttled(f"generations of {model or 'root'}", context.log.info),
+            progress=throttled(f"generations of {len(models)} models for {purpose}", context.log.info),
         )
-        vectors = embedder.embed(texts)
-        return Measured(texts, vectors, found.vector)
+        return [Measured(texts, embedder.embed(texts), found.vector) for texts in written]
 
     return measure
 

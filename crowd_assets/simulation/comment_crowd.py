@@ -105,13 +105,12 @@ class Workshop:
 
         self.language_model.model.load_state_dict(state)
         self.language_model.model.eval()
-        texts = generate(
+        (texts,) = generate(
             self.language_model,
             [PROMPT] * samples,
             max_new_tokens=LONGEST_GENERATION,
             temperature=1.0,
             seed=seed,
-            batch_size=256,
         )
         return self.embedder.embed(texts)
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -184,6 +185,24 @@ class AdapterStack:
         head: nn.Module = language_model.model.get_output_embeddings()
         head.register_forward_pre_hook(self._keep_labelled)
 
+    @classmethod
+    def of_stored(cls, language_model: LanguageModel, lineages: Sequence[Sequence[Path]]) -> "AdapterStack":
+        """Stored PEFT adapters over their common base: each lineage is a chain of them, whose updates add up."""
+        found = [[_stored(directory) for directory in lineage] for lineage in lineages]
+        rank = max(sum(each.rank for each in chain) for chain in found)
+        # Each has its own scale, which goes into its B.
+        stack = cls(language_model, rank=rank, alpha=rank, seeds=[0] * len(lineages))
+        stack.parameters.zero_()
+        for row, chain in enumerate(found):
+            at = 0
+            for each in chain:
+                for name, layer in zip(stack._replaced, stack.layers, strict=True):
+                    a, b = layer.views(stack.parameters)
+                    a[row][:, at : at + each.rank] = each.weights[f"base_model.model.{name}.lora_A.weight"].T
+                    b[row][at : at + each.rank] = each.weights[f"base_model.model.{name}.lora_B.weight"].T * each.scale
+                at += each.rank
+        return stack
+
     def _put(self, name: str, module: nn.Module) -> None:
         parent, _, own = name.rpartition(".")
         setattr(self.model.get_submodule(parent) if parent else self.model, own, module)
@@ -250,6 +269,23 @@ class AdapterStack:
             module.lora_B["default"].weight.data = b[adapter].T.contiguous()
             self._put(name, module)
         return self.peft_model
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A PEFT checkpoint: B A times ``scale`` is added to each layer's weight."""
+
+    weights: dict[str, Tensor]
+    rank: int
+    scale: float
+
+
+def _stored(directory: Path) -> _Stored:
+    from peft import LoraConfig
+    from safetensors.torch import load_file
+
+    config: Any = LoraConfig.from_pretrained(str(directory))
+    return _Stored(load_file(directory / "adapter_model.safetensors"), config.r, config.lora_alpha / config.r)
 
 
 def stacked_batch(

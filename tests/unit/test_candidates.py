@@ -18,6 +18,7 @@ from resources.training.candidates import (
     length_bucketed,
     train_candidates,
 )
+from resources.training.generation import generate
 from resources.training.loading import LanguageModel
 from resources.training.prompting import Tokens, batch, tokenise
 from resources.training.supervised import new_adapter
@@ -151,6 +152,26 @@ def test_a_checkpoint_loads_by_peft_and_answers_as_it_did_in_the_stack(seed_fold
         loaded = PeftModel.from_pretrained(language_model(seed_folder).model, str(tmp_path / str(number)))
         assert loaded.generate(input_ids=prompt[:1], max_new_tokens=12, do_sample=False).tolist() == [answer]
     assert len({tuple(answer) for answer in expected}) > 1
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_stored_candidates_write_together_what_peft_writes_alone(
+    architecture: str, seed_folder: Path, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    trained(language_model(seed_folder, architecture), GROUPS, tmp_path, replace(CONFIG, learning_rate=0.05, epochs=8))
+    prompts = [f"What about {'very ' * (number % 4)}old thing {number}?" for number in range(9)]
+    options: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0, "seed": 5}
+    chains = [[], [tmp_path / "0"], [tmp_path / "1"], [tmp_path / "0", tmp_path / "2"]]
+    written = generate(language_model(seed_folder, architecture), prompts, lineages=chains, **options)
+    for chain, texts in zip(chains, written, strict=True):
+        alone = language_model(seed_folder, architecture)
+        for directory in chain:
+            merged = PeftModel.from_pretrained(alone.model, str(directory)).merge_and_unload()
+            alone = replace(alone, model=merged)
+        assert generate(alone, prompts, **options) == [texts]
+    assert len({tuple(texts) for texts in written}) == len(chains)
 
 
 def test_a_rows_product_is_that_of_its_own_gradient(seed_folder: Path) -> None:

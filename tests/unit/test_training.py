@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from resources.embedder import EmbedderResource
 from resources.model_store import ModelStoreResource
 from resources.trainer import TrainedModel, TrainerResource
-from resources.training import alignment, generation, loading
+from resources.training import alignment, generation, loading, prompting
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
@@ -82,7 +83,7 @@ def test_a_lineage_is_loaded_in_order(trainer: TrainerResource) -> None:
     second = candidate(trainer, parent=first, seed=2)
     assert trainer.store.lineage(second) == [first, second]
     prompts = [prompt for prompt, _ in PAIRS]
-    texts = trainer.generate(second, prompts, max_new_tokens=16, temperature=0.3, seed=1)
+    (texts,) = trainer.generate([second], prompts, max_new_tokens=16, temperature=0.3, seed=1)
     assert sum("Thank you" in text for text in texts) > len(texts) / 2
 
 
@@ -99,10 +100,23 @@ def test_generations_depend_on_the_seed_and_not_on_what_ran_before(trainer: Trai
 
     prompts = [prompt for prompt, _ in PAIRS]
     options = {"max_new_tokens": 12, "temperature": 1.0}
-    first = trainer.generate(None, prompts, seed=3, **options)  # type: ignore[arg-type]
+    first = trainer.generate([None], prompts, seed=3, **options)  # type: ignore[arg-type]
     torch.rand(7)
-    assert trainer.generate(None, prompts, seed=3, **options) == first  # type: ignore[arg-type]
-    assert trainer.generate(None, prompts, seed=4, **options) != first  # type: ignore[arg-type]
+    assert trainer.generate([None], prompts, seed=3, **options) == first  # type: ignore[arg-type]
+    assert trainer.generate([None], prompts, seed=4, **options) != first  # type: ignore[arg-type]
+
+
+def test_models_write_the_same_together_and_alone(trainer: TrainerResource) -> None:
+    first, other = candidate(trainer), candidate(trainer, seed=5)
+    second = candidate(trainer, parent=first, seed=2)
+    prompts = [f"What about {'very ' * (number % 5)}old thing {number}?" for number in range(40)]
+    options: dict[str, Any] = {"max_new_tokens": 24, "temperature": 1.0, "seed": 3}
+    models = [None, first, second, other]
+    together = trainer.generate(models, prompts, **options)
+    assert together == [trainer.generate([model], prompts, **options)[0] for model in models]
+    assert together == trainer.model_copy(update={"fused": 3}).generate(models, prompts, **options)
+    assert [texts[:32] for texts in together] == trainer.generate(models, prompts[:32], **options)
+    assert len({tuple(texts) for texts in together}) == len(models)
 
 
 def test_alignment_ranks_the_pairs_better(trainer: TrainerResource) -> None:
@@ -205,11 +219,26 @@ def test_progress_is_reported_in_order(trainer: TrainerResource) -> None:
     seen: list[tuple[int, int]] = []
     generation.generate(
         trainer.load(None),
-        ["What is new?"] * 5,
+        ["What is new?"] * 600,
         max_new_tokens=2,
         temperature=1.0,
         seed=0,
-        batch_size=2,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert seen == [(512, 600), (600, 600)]
+
+
+def test_a_token_is_a_sample_of_the_models_own_distribution(trainer: TrainerResource) -> None:
+    import torch
+
+    model = trainer.load(None)
+    prompt = "What about tea?"
+    texts = trainer.generate([None], [prompt] * 4096, max_new_tokens=1, temperature=0.7, seed=1)[0]
+    ids = torch.tensor([prompting.prompt_ids(model.tokenizer, prompt)])
+    with torch.inference_mode():
+        probabilities = (model.model(input_ids=ids).logits[0, -1].double() / 0.7).softmax(0)  # type: ignore[operator]
+    likeliest = probabilities.topk(3)
+    for probability, token in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True):
+        share = np.mean([text == model.tokenizer.decode([token]).strip() for text in texts])
+        assert abs(share - probability) < 4 * math.sqrt(probability * (1 - probability) / len(texts))
+    assert likeliest.values[0] > 0.05  # or the bounds above would hold for noise

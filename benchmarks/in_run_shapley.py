@@ -35,12 +35,12 @@ from crowd_assets.simulation import forum
 from resources.training.candidates import (
     CandidateConfig,
     Demonstrations,
-    Valuation,
     length_bucketed,
     train_candidates,
 )
 from resources.training.loading import load, use_threads
 from resources.training.prompting import tokenise
+from resources.training.valuation import Valuation
 
 MOOD = "gratitude"
 PLAYERS, DEMONSTRATIONS, VALIDATION = 8, 8, 64
@@ -206,8 +206,8 @@ def main(argv: list[str] | None = None) -> None:
         say(f"coalitions under {config.optimizer}")
         worths = retrained(config, group, validation, root, chosen.seed)
         reference = exact_shapley(lambda masks, worths=worths: worths[masks @ bits], PLAYERS).values
-        first = in_run(config, group, validation, root, chosen.seed)
-        second = in_run(config, group, validation, root, chosen.seed, order=2, rows=VALIDATION)
+        first = in_run(config, group, validation, root, chosen.seed, order=1)
+        second = in_run(config, group, validation, root, chosen.seed, order=2)
         leave_one_out = worths[everybody] - worths[everybody ^ bits]
         figures[f"pearson_first_order{name}"] = _pearson(first, reference)
         figures[f"pearson_second_order{name}"] = _pearson(second, reference)

@@ -19,8 +19,9 @@ from pydantic import Field
 from resources.model_store import ModelStoreResource, fingerprint
 from resources.training import alignment, candidates, generation, loading, supervised
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
+from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig, TrainingResult
+from resources.training.valuation import Valuation
 
 ROOT_CARD_NAME = "root"
 

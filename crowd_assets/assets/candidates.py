@@ -40,8 +40,9 @@ from resources.progress import throttled
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
-from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
+from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
+from resources.training.valuation import Valuation
 from resources.warehouse import WarehouseResource
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from resources.training.loading import LanguageModel, seeded
 from resources.training.prompting import Tokens, tokenise
 from resources.training.supervised import LARGEST_GRADIENT_NORM, WARM_UP_SHARE, AdapterConfig, save_adapter
+from resources.training.valuation import Segment, Valuation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,25 +57,6 @@ class CandidateConfig(AdapterConfig):
     tokens_per_pass: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     gradient_checkpointing: bool = False
-
-
-@dataclass(frozen=True)
-class Valuation:
-    """How contributor values are found.
-
-    Attributes:
-        pairs: Prompts and responses on which a lower loss is worth something.
-        seeds: Runs of every group, each with its own initial adapter and order of rows; the first is the candidate.
-        rows: Validation rows of one gradient.
-        every: Steps from one validation gradient to the next.
-        order: 1, or 2 with the curvature of the validation loss along the step: twice the backward passes.
-    """
-
-    pairs: Sequence[tuple[str, str]]
-    seeds: int = 2
-    rows: int = 16
-    every: int = 8
-    order: int = 1
 
 
 @dataclass(frozen=True)
@@ -137,11 +119,17 @@ class _Run:
     def active(self, step: int) -> bool:
         return not self.stopped and step <= len(self.plan)
 
-    def note_values(self, epoch: int, rows: Sequence[int], values: np.ndarray) -> None:
-        """Add what each row of a step was worth to its contributor's value of the epoch."""
+    def note_values(self, epoch: int, owners: Sequence[str], values: Sequence[float]) -> None:
+        """Add what contributors were worth to their values of the epoch."""
         of_epoch = self.values[epoch]
-        for row, value in zip(rows, values.tolist(), strict=True):
-            of_epoch[self.owners[row]] = of_epoch.get(self.owners[row], 0.0) + value
+        for owner, value in zip(owners, values, strict=True):
+            of_epoch[owner] = of_epoch.get(owner, 0.0) + value
+
+    def segment(self, step: int, every: int) -> int:
+        """Steps of the segment that begins with this step, 0 if none does. With held-out rows none crosses an epoch's end."""
+        whole = self.steps_an_epoch if self.held_out else len(self.plan)
+        gone = (step - 1) % whole
+        return 0 if gone % every else min(every, whole - gone)
 
 
 def train_candidates(
@@ -263,7 +251,8 @@ class _Trainer:
         self.optimizer = rules[config.optimizer]([{"params": [parameter]} for parameter in self.parameters])
         self.best = self.stack.parameters.clone() if any(run.held_out for run in self.runs) else None
         self.validation: list[Tokens] = []
-        self.validation_gradient: Tensor | None = None
+        self.validation_gradient = torch.zeros_like(self.stack.parameters)
+        self.segments: list[Segment | None] = [None] * len(self.runs)
         if valuation:
             self.validation = [tokenise(tokenizer, *pair, config.max_tokens) for pair in valuation.pairs]
             self.validation_order = np.random.default_rng((seeds[0], 2))
@@ -291,45 +280,105 @@ class _Trainer:
         """One step of the active adapters; the tokens it saw, padding not counted."""
         runs = [self.runs[number] for number in active]
         chosen = [run.plan[step - 1] for run in runs]
+        parts = [[run.rows[row] for row in rows] for run, rows in zip(runs, chosen, strict=True)]
         rates = [run.rate(step, self.config.learning_rate) for run in runs]
-        self._renew_validation_gradient(step, active)
-        # Without a step behind it AdamW has no second moment yet: the first pass finds it, a second one the values.
-        unscaled = step == 1 and self.config.optimizer == "adamw"
-        twice = self.valuation is not None and (unscaled or self.valuation.order == 2)
-        direction = None if self.valuation is None or twice else self._direction(active)
-        self.stack.use(active)
-        losses, products = self._backward(runs, chosen, direction, keep=False)
-        gradients = self.stack.gradients
-        clip = (LARGEST_GRADIENT_NORM / (gradients.norm(dim=1) + 1e-6)).clamp(max=1.0)
-        gradients.mul_(clip[:, None])
-        if twice:
-            clipped = gradients.clone()
-            direction = self._direction(active, clipped, rates)
+        order = self.valuation.order if self.valuation else 0
+        if order == 1:
+            losses = self._valued_by_direction(step, active, parts, chosen, rates)
+        elif order == 2:
+            losses = self._valued_along_the_path(step, active, parts, chosen, rates)
+        else:
             self.stack.use(active)
-            _, products = self._backward(runs, chosen, direction, keep=True)
-            self.stack.gradients.copy_(clipped)
-            gradients = self.stack.gradients
-        if products is not None:
-            for index, (run, rows) in enumerate(zip(runs, chosen, strict=True)):
-                scaled = products[index] * (rates[index] * float(clip[index]))
-                run.note_values((step - 1) // run.steps_an_epoch, rows, scaled)
+            losses, _ = self._passes(parts)
+            self._clip()
         for index, number in enumerate(active):
-            self.parameters[number].grad = gradients[index]
+            self.parameters[number].grad = self.stack.gradients[index]
             self.optimizer.param_groups[number]["lr"] = rates[index]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        for run, loss in zip(runs, losses, strict=True):
-            run.losses.append(loss)
-        return sum(len(run.rows[row].ids) for run, rows in zip(runs, chosen, strict=True) for row in rows)
+        for run, of_rows in zip(runs, losses, strict=True):
+            run.losses.append(float(of_rows.sum()))
+        if order == 2:
+            self._close_segments([number for number in active if step == len(self.runs[number].plan)])
+        return sum(len(row.ids) for part in parts for row in part)
 
-    def _backward(
-        self, runs: list[_Run], chosen: list[list[int]], direction: "Tensor | None", *, keep: bool
-    ) -> tuple[list[float], list[np.ndarray] | None]:
-        """Mean loss a token of each adapter, and each row's product of its gradient with the direction; gradients of the
-        adapters are left in the stack, or not where ``keep`` asks to leave those of before."""
-        parts = [[run.rows[row] for row in rows] for run, rows in zip(runs, chosen, strict=True)]
-        losses, products = self._passes(parts, direction, gradients=not keep)
-        return [float(of_adapter.sum()) for of_adapter in losses], products
+    def _clip(self) -> "Tensor":
+        """Clip the gradients in the stack, each adapter's by its own norm; the factors, (k,)."""
+        gradients = self.stack.gradients
+        clip = (LARGEST_GRADIENT_NORM / (gradients.norm(dim=1) + 1e-6)).clamp(max=1.0)
+        gradients.mul_(clip[:, None])
+        return clip
+
+    def _valued_by_direction(
+        self, step: int, active: list[int], parts: list[list[Tokens]], chosen: list[list[int]], rates: list[float]
+    ) -> list[np.ndarray]:
+        """Clipped gradients of a step in the stack, and its first-order values: products with the validation gradient, which
+        the same backward pass finds without any row's gradient."""
+        assert self.valuation is not None
+        if (step - 1) % self.valuation.every == 0:
+            self.validation_gradient[active] = self._gradient_of_validation(active)
+        # Without a step behind it AdamW has no second moment yet: the first pass finds it, a second one the values.
+        unscaled = step == 1 and self.config.optimizer == "adamw"
+        direction = None if unscaled else self._scale(active) * self.validation_gradient[active]
+        self.stack.use(active)
+        losses, products = self._passes(parts, direction)
+        clip = self._clip()
+        if unscaled:
+            clipped = self.stack.gradients.clone()
+            self.stack.use(active)
+            direction = self._scale(active, clipped) * self.validation_gradient[active]
+            _, products = self._passes(parts, direction, gradients=False)
+            self.stack.gradients.copy_(clipped)
+        assert products is not None
+        for index, number in enumerate(active):
+            run = self.runs[number]
+            owners = [run.owners[row] for row in chosen[index]]
+            worth = products[index] * (rates[index] * float(clip[index]))
+            run.note_values((step - 1) // run.steps_an_epoch, owners, worth.tolist())
+        return losses
+
+    def _valued_along_the_path(
+        self, step: int, active: list[int], parts: list[list[Tokens]], chosen: list[list[int]], rates: list[float]
+    ) -> list[np.ndarray]:
+        """Clipped gradients of a step in the stack, and each contributor's part of it in the adapters' segments."""
+        import torch
+
+        assert self.valuation is not None
+        due = {number: self.runs[number].segment(step, self.valuation.every) for number in active}
+        self._close_segments([number for number, steps in due.items() if steps])
+        for number, steps in due.items():
+            if steps:
+                run = self.runs[number]
+                length = sum(run.rate(step + more, self.config.learning_rate) for more in range(steps))
+                epoch = (step - 1) // run.steps_an_epoch
+                self.segments[number] = Segment(self.validation_gradient[number].clone(), length, epoch)
+        of_rows = [[self.runs[number].owners[row] for row in rows] for number, rows in zip(active, chosen, strict=True)]
+        owners = [list(dict.fromkeys(names)) for names in of_rows]
+        slots = [[names.index(name) for name in of_row] for names, of_row in zip(owners, of_rows, strict=True)]
+        self.stack.use(active)
+        gradients = self.stack.gradients
+        by_owner = gradients.new_zeros((len(active), max(map(len, owners)), gradients.shape[1]))
+        losses, _ = self._passes(parts, by_owner=by_owner, slots=slots)
+        torch.sum(by_owner, dim=1, out=gradients)
+        factors = self._clip() * gradients.new_tensor(rates)
+        by_owner.mul_((factors[:, None] * self._scale(active, gradients))[:, None])
+        for index, number in enumerate(active):
+            segment = self.segments[number]
+            assert segment is not None
+            segment.step(owners[index], by_owner[index], rates[index])
+        return losses
+
+    def _close_segments(self, ending: list[int]) -> None:
+        """Renew the validation gradient of the adapters whose segment ends here, and book the segments' values."""
+        if not ending:
+            return
+        self.validation_gradient[ending] = self._gradient_of_validation(ending)
+        for number in ending:
+            segment = self.segments[number]
+            if segment is not None:
+                values = segment.close(self.validation_gradient[number])
+                self.runs[number].note_values(segment.epoch, list(values), list(values.values()))
+            self.segments[number] = None
 
     def _passes(
         self,
@@ -337,10 +386,12 @@ class _Trainer:
         direction: "Tensor | None" = None,
         *,
         gradients: bool = True,
+        by_owner: "Tensor | None" = None,
+        slots: Sequence[Sequence[int]] = (),
         learn: bool = True,
     ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
         """Passes over the rows of each adapter in use: each row's part in its adapter's mean loss a token, and its product
-        with the direction."""
+        with the direction. Gradients are added up in the stack, or each row's in its slot of ``by_owner``."""
         import torch
 
         from resources.training.stacked import stacked_batch
@@ -352,9 +403,21 @@ class _Trainer:
             portion = [parts[adapter][rows] for adapter in adapters]
             weights = [[1 / counts[adapter]] * len(part) for adapter, part in zip(adapters, portion, strict=True)]
             batch = stacked_batch(portion, weights, self.pad, self.device)
+            ownership = None
+            if by_owner is not None:
+                ownership = by_owner.new_zeros((len(adapters), by_owner.shape[1], max(map(len, portion))))
+                for index, adapter in enumerate(adapters):
+                    ownership[index, slots[adapter][rows], range(len(portion[index]))] = 1
             with (
                 torch.set_grad_enabled(learn),
-                self.stack.window(adapters.start, adapters.stop, direction, gradients=gradients),
+                self.stack.window(
+                    adapters.start,
+                    adapters.stop,
+                    direction,
+                    gradients=gradients,
+                    by_owner=by_owner,
+                    ownership=ownership,
+                ),
             ):
                 of_rows = self.stack.loss(batch)
                 if learn:
@@ -370,68 +433,39 @@ class _Trainer:
                 products[adapter][rows] = along[index, : len(portion[index])]
         return losses, products if direction is not None else None
 
-    def _renew_validation_gradient(self, step: int, active: list[int]) -> None:
-        """Every so many steps, the gradient of the loss on other validation rows, where the adapters are now."""
-        import torch
+    def _scale(self, active: list[int], clipped: "Tensor | None" = None) -> "Tensor":
+        """What the optimiser multiplies gradients with, (k, P): for AdamW 1 / sqrt(v), v averaged over each matrix; 1 for SGD.
 
-        if self.valuation is None or (step - 1) % (1 if self.valuation.order == 2 else self.valuation.every):
-            return
-        rows = min(self.valuation.rows, len(self.validation))
-        chosen = self.validation_order.choice(len(self.validation), rows, replace=False)
-        self.validation_rows = [self.validation[row] for row in chosen]
-        self.validation_gradient = torch.zeros_like(self.stack.parameters)
-        self.validation_gradient[active] = self._gradient_of_validation(active)
-
-    def _direction(self, active: list[int], clipped: "Tensor | None" = None, rates: Sequence[float] = ()) -> "Tensor":
-        """What a unit of a row's gradient takes off the validation loss per unit of learning rate, (k, P): the validation
-        gradient times the optimiser's scale.
-
-        The second moment is the last step's, or the one that this step's ``clipped`` gradients make of it. The momentum's
-        delay is left out: a gradient counts where it arises. With order 2 the validation gradient is the mean of that
-        before and that after the step, which is the second-order term by finite difference.
+        v is the last step's, or the one that this step's ``clipped`` gradients make of it. The momentum's delay is left out:
+        a gradient counts where it arises. Parameter by parameter the scale is larger the better the contributors' gradients
+        cancel, and would be largest where their sum means least: averaged, values tell contributors apart better.
         """
         import torch
 
-        assert self.validation_gradient is not None
-        scale = torch.stack([self._scale(number, clipped, index) for index, number in enumerate(active)])
-        gradient = self.validation_gradient[active]
-        if clipped is not None and self.valuation is not None and self.valuation.order == 2:
-            before = self.stack.parameters[active]
-            change = scale * clipped * torch.tensor(rates, device=self.device)[:, None]
-            self.stack.parameters[active] = before - change
-            gradient = (gradient + self._gradient_of_validation(active)) / 2
-            self.stack.parameters[active] = before
-        return scale * gradient
-
-    def _scale(self, number: int, clipped: "Tensor | None", index: int) -> "Tensor":
-        """What AdamW multiplies an adapter's gradient with, (P,): 1 / sqrt(v), v averaged over each matrix; 1 for SGD.
-
-        Parameter by parameter the scale is larger the better the contributors' gradients cancel, and would be largest where
-        their sum means least: averaged, values tell contributors apart better.
-        """
-        import torch
-
-        parameters = self.parameters[number]
+        scale = torch.ones_like(self.stack.parameters[active])
         if self.config.optimizer == "sgd":
-            return torch.ones_like(parameters)
-        group = self.optimizer.param_groups[number]
-        beta, epsilon = group["betas"][1], group["eps"]
-        state = self.optimizer.state[parameters]
-        moment = state["exp_avg_sq"] if state else torch.zeros_like(parameters)
-        steps = int(state["step"]) if state else 0
-        if clipped is not None:
-            moment = beta * moment + (1 - beta) * clipped[index] ** 2
-            steps += 1
-        scale = torch.empty_like(moment)
-        for layer in self.stack.layers:
-            for part, into in zip(layer.views(moment[None]), layer.views(scale[None]), strict=True):
-                into.fill_(1 / ((part.mean() / (1 - beta**steps)).sqrt() + epsilon))
+            return scale
+        for index, number in enumerate(active):
+            group = self.optimizer.param_groups[number]
+            beta, epsilon = group["betas"][1], group["eps"]
+            state = self.optimizer.state[self.parameters[number]]
+            moment = state["exp_avg_sq"] if state else torch.zeros_like(self.parameters[number])
+            steps = int(state["step"]) if state else 0
+            if clipped is not None:
+                moment = beta * moment + (1 - beta) * clipped[index] ** 2
+                steps += 1
+            for layer in self.stack.layers:
+                for part, into in zip(layer.views(moment[None]), layer.views(scale[None, index]), strict=True):
+                    into.fill_(1 / ((part.mean() / (1 - beta**steps)).sqrt() + epsilon))
         return scale
 
     def _gradient_of_validation(self, active: list[int]) -> "Tensor":
-        """Gradient of the mean loss a token on the validation rows in use, (k, P)."""
+        """Gradient of the mean loss a token on validation rows, other ones each time, (k, P)."""
+        assert self.valuation is not None
+        rows = min(self.valuation.rows, len(self.validation))
+        chosen = self.validation_order.choice(len(self.validation), rows, replace=False)
         self.stack.use(active)
-        self._passes([self.validation_rows] * len(active))
+        self._passes([[self.validation[row] for row in chosen]] * len(active))
         return self.stack.gradients.clone()
 
     def _evaluate(self, due: list[int]) -> None:

@@ -55,7 +55,16 @@ class _LowRankUpdate(torch.autograd.Function):
         rows, up = layer.by_adapter(x), dy.reshape(len(a), -1, dy.shape[-1])
         d_down = torch.bmm(up, b.transpose(1, 2)).mul_(layer.scale)
         stack = layer.stack
-        if stack.wants_gradients:
+        if stack.by_owner is not None:
+            ownership = stack.ownership.to(x.dtype)
+            each = ownership.shape[0] * ownership.shape[2]  # rows of the pass
+            for part, into, factor in zip(
+                ((rows, d_down), (down, up)), layer.views(stack.by_owner.flatten(0, 1)), (1.0, layer.scale), strict=True
+            ):
+                left, right = (side.reshape(each, -1, side.shape[-1]) for side in part)
+                of_rows = torch.bmm(left.transpose(1, 2), right).view(len(a), ownership.shape[2], -1)
+                into.add_(torch.bmm(ownership, of_rows).view(into.shape), alpha=factor)
+        elif stack.wants_gradients:
             into_a, into_b = layer.views(stack.gradients)
             into_a.add_(torch.bmm(rows.transpose(1, 2), d_down))
             into_b.add_(torch.bmm(down.transpose(1, 2), up), alpha=layer.scale)
@@ -141,6 +150,8 @@ class AdapterStack:
         parameters: (J, P), one adapter a row, in single precision unless the base is in double; B is zero at first, A as PEFT draws it.
         in_use: (k, P), the adapters of the next pass.
         gradients: (k, P), what backward passes added since :meth:`use`.
+        by_owner: (k, owners, P) or None. With it backward passes add each row's gradient to its owner's, by ``ownership``
+            (k, owners, n) of ones and zeros, and leave ``gradients`` alone.
         direction: (k, P) or None. With it a backward pass also adds, for each row, the inner product of its own gradient
             with its adapter's direction to ``row_products``, without forming the row's gradient.
     """
@@ -176,6 +187,8 @@ class AdapterStack:
         # So that the first layers have a backward pass.
         self.anchor = torch.zeros((), device=self.device, requires_grad=True)
         self.direction: Tensor | None = None
+        self.by_owner: Tensor | None = None
+        self.ownership = torch.zeros(0, device=self.device)
         self.wants_gradients = True
         self.expected_rows: tuple[int, ...] = ()
         self.row_products = torch.zeros(0, device=self.device)
@@ -219,22 +232,33 @@ class AdapterStack:
 
     @contextmanager
     def window(
-        self, begin: int, end: int, direction: Tensor | None = None, *, gradients: bool = True
+        self,
+        begin: int,
+        end: int,
+        direction: Tensor | None = None,
+        *,
+        gradients: bool = True,
+        by_owner: Tensor | None = None,
+        ownership: Tensor | None = None,
     ) -> "Iterator[None]":
         """Within the block, passes run with a part of the adapters in use.
 
         Args:
             direction: (k, P) of all adapters in use; backward passes collect ``row_products`` along it.
             gradients: Whether backward passes add to ``gradients``.
+            by_owner: (k, owners, P) of all adapters in use, to which they add instead.
+            ownership: (end - begin, owners, n): whose the rows of the pass are.
         """
         self.in_use, self.gradients = self._used[begin:end], self._all_gradients[begin:end]
         self.direction = None if direction is None else direction[begin:end]
         self.wants_gradients = gradients
+        if by_owner is not None and ownership is not None:
+            self.by_owner, self.ownership = by_owner[begin:end], ownership
         try:
             yield
         finally:
             self.in_use, self.gradients = self._used, self._all_gradients
-            self.direction, self.wants_gradients = None, True
+            self.direction, self.by_owner, self.wants_gradients = None, None, True
 
     def loss(self, batch: StackedBatch) -> Tensor:
         """Weighted cross-entropy summed over the labelled tokens of each row, (k n,), in nats."""

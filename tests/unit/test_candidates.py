@@ -12,7 +12,6 @@ import pytest
 from resources.training.candidates import (
     CandidateConfig,
     Demonstrations,
-    Valuation,
     _portions,
     _Trainer,
     length_bucketed,
@@ -22,6 +21,7 @@ from resources.training.generation import generate
 from resources.training.loading import LanguageModel
 from resources.training.prompting import Tokens, batch, tokenise
 from resources.training.supervised import new_adapter
+from resources.training.valuation import Valuation
 
 CONFIG = CandidateConfig(learning_rate=5e-3, epochs=2, batch_size=4, rank=4, alpha=8, max_tokens=48)
 GROUPS = [

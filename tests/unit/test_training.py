@@ -13,9 +13,10 @@ from resources.model_store import ModelStoreResource
 from resources.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, generation, loading, prompting
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations, Valuation
+from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
 from resources.training.supervised import AdapterConfig
+from resources.training.valuation import Valuation
 
 CONFIG = CandidateConfig(learning_rate=1e-2, epochs=8, batch_size=8, rank=4, alpha=8, max_tokens=64)
 PAIRS = [(f"What about thing {number}?", f"Thank you so much for thing {number}.") for number in range(16)]

@@ -176,10 +176,11 @@ class CrowdSettings(ConfigurableResource):
     value_rows: int = Field(default=16, ge=1, description="Target texts in each validation gradient of in-run values.")
     value_every: int = Field(default=4, ge=1, description="Training steps from one validation gradient to the next.")
     value_order: int = Field(
-        default=1,
+        default=2,
         ge=1,
         le=2,
-        description="Order of in-run values; 2 adds curvature and takes twice the backward passes.",
+        description="Order of in-run values; 2 adds the curvature along the steps and holds the gradients of those who are in "
+        "them, 1 needs no more memory than training.",
     )
 
     selection_samples: int = Field(

@@ -1,0 +1,113 @@
+"""The learning rate of candidates: a sweep on the embedded models.
+
+For each rate, and each of several crowds (``crowd_assets.simulation.crowd``), the demonstrations of a first round are dealt at
+random to the six groups of the default settings, their candidates are trained in one pass, and each writes 128 texts.
+``distance`` is the target distance over the base's, of the mean candidate and of the best; ``loss`` the candidates' mean
+loss a token on comments of the wanted mood that nobody was given. ``best`` names the rate with the nearest best candidate.
+
+Belongs here: the sweep. Does not belong here: what a rate does over rounds (see ``crowd_assets.experiments``).
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import finish, options, say
+from benchmarks.train_candidates import seed_language_model
+from crowd_assets.assets.seed import find_target
+from crowd_assets.definitions import build_resources
+from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.simulation import forum
+from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.settings import CrowdSettings
+from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.generation import generate
+from resources.training.loading import load, use_threads
+from resources.training.prompting import batch, tokenise
+
+RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
+CROWDS = 3
+TEXTS, HELD_OUT = 128, 64
+
+
+def groups_of(crowd: SimulatedCrowd, count: int, rng: np.random.Generator) -> list[Demonstrations]:
+    """A first round's demonstrations, their contributors dealt to groups at random."""
+    written = [(each["contributor_id"], each["prompt"], each["response"]) for each in crowd._demonstrations(rng)]
+    people = sorted({contributor for contributor, _, _ in written})
+    group_of = dict(zip(rng.permutation(people).tolist(), np.arange(len(people)) % count, strict=True))
+    return [
+        Demonstrations(
+            [(prompt, response) for contributor, prompt, response in written if group_of[contributor] == group],
+            [contributor for contributor, _, _ in written if group_of[contributor] == group],
+        )
+        for group in range(count)
+    ]
+
+
+def held_out_loss(root: str, adapter: Path, pairs: list[tuple[str, str]]) -> float:
+    """Mean loss a token of a candidate, nats."""
+    import torch
+
+    model = load(root, [adapter])
+    rows = [tokenise(model.tokenizer, *pair, 256) for pair in pairs]
+    with torch.inference_mode():
+        return float(model.model(**batch(rows, int(model.tokenizer.pad_token_id), model.device)).loss)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the JSON line."""
+    chosen = options(__doc__, argv)
+    use_threads(1)
+    root = seed_language_model()
+    settings = CrowdSettings.from_environment()
+    resources = build_resources(settings)
+    target = find_target(settings, resources["embedder"], resources["frames"]).vector
+    rates = RATES[2:5] if chosen.quick else RATES
+    found: dict[float, list[tuple[float, float, float]]] = {rate: [] for rate in rates}
+    for seed in range(chosen.seed, chosen.seed + (1 if chosen.quick else CROWDS)):
+        rng = np.random.default_rng(seed)
+        groups = groups_of(SimulatedCrowd(settings.target_attribute, seed), settings.groups, rng)
+        fresh = forum.write_comments(HELD_OUT, rng, moods=(settings.target_attribute,))
+        pairs = [(comment.prompt, comment.response) for comment in fresh]
+        prompts = [groups[0].pairs[row % len(groups[0].pairs)][0] for row in range(TEXTS)]
+        for rate in rates:
+            config = CandidateConfig(
+                learning_rate=rate,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                rank=settings.lora_rank,
+                alpha=settings.lora_alpha,
+                max_tokens=settings.max_tokens,
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                directories = [Path(folder) / str(group) for group in range(len(groups))]
+                train_candidates(load(root, []), groups, directories, parent="root", config=config, seed=seed)
+                texts = generate(
+                    load(root, []),
+                    prompts,
+                    lineages=[[], *([directory] for directory in directories)],
+                    max_new_tokens=settings.max_new_tokens,
+                    temperature=settings.temperature,
+                    seed=seed,
+                )
+                loss = float(np.mean([held_out_loss(root, directory, pairs) for directory in directories]))
+            base, *candidates = [mean_distance(resources["embedder"].embed(each), target).mean for each in texts]
+            found[rate].append((float(np.mean(candidates)) / base, min(candidates) / base, loss))
+            say(f"crowd {seed}, rate {rate:g}: mean {found[rate][-1][0]:.3f}, best {found[rate][-1][1]:.3f}")
+    means = {rate: np.mean(of_rate, axis=0).round(4).tolist() for rate, of_rate in found.items()}
+    rows = [
+        {"learning_rate": rate, "distance_mean": mean, "distance_best": best, "loss": loss}
+        for rate, (mean, best, loss) in means.items()
+    ]
+    finish(
+        {"best": min(rows, key=lambda row: row["distance_best"])["learning_rate"], "rates": rows},
+        {"crowds": len(next(iter(found.values()))), "seed": chosen.seed, "epochs": settings.epochs},
+        "torch",
+        "transformers",
+        "peft",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -256,6 +256,7 @@ class _Trainer:
         if valuation:
             self.validation = [tokenise(tokenizer, *pair, config.max_tokens) for pair in valuation.pairs]
             self.validation_order = np.random.default_rng((seeds[0], 2))
+            self.validation_turns: list[int] = []
 
     def run(self, progress: Progress) -> None:
         """All steps of all adapters."""
@@ -317,8 +318,9 @@ class _Trainer:
         assert self.valuation is not None
         if (step - 1) % self.valuation.every == 0:
             self.validation_gradient[active] = self._gradient_of_validation(active)
-        # Without a step behind it AdamW has no second moment yet: the first pass finds it, a second one the values.
-        unscaled = step == 1 and self.config.optimizer == "adamw"
+        # AdamW has no second moment before the first step, and none of A before the second, as B is zero at first: then a
+        # first pass finds it, and a second one the values.
+        unscaled = step <= 2 and self.config.optimizer == "adamw"
         direction = None if unscaled else self._scale(active) * self.validation_gradient[active]
         self.stack.use(active)
         losses, products = self._passes(parts, direction)
@@ -460,10 +462,13 @@ class _Trainer:
         return scale
 
     def _gradient_of_validation(self, active: list[int]) -> "Tensor":
-        """Gradient of the mean loss a token on validation rows, other ones each time, (k, P)."""
+        """Gradient of the mean loss a token on the next validation rows, (k, P). All have their turn before one comes again:
+        what one gradient misses, the next ones have."""
         assert self.valuation is not None
         rows = min(self.valuation.rows, len(self.validation))
-        chosen = self.validation_order.choice(len(self.validation), rows, replace=False)
+        if len(self.validation_turns) < rows:
+            self.validation_turns += self.validation_order.permutation(len(self.validation)).tolist()
+        chosen, self.validation_turns = self.validation_turns[:rows], self.validation_turns[rows:]
         self.stack.use(active)
         self._passes([[self.validation[row] for row in chosen]] * len(active))
         return self.stack.gradients.clone()

@@ -5,8 +5,7 @@ what follows from a finding (see ``crowd_assets.quality``).
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,6 @@ import polars as pl
 from dagster import ConfigurableResource
 from filelock import FileLock, Timeout
 from pydantic import Field
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one expectation found in one frame.
-
-    Attributes:
-        suite: Name of the suite: a kind of feedback.
-        expectation: What was expected, in words.
-        severity: ``critical`` or ``warning``.
-        success: Whether every row, or the frame, met it.
-        failing_ids: ``event_id`` of the rows that did not.
-    """
-
-    suite: str
-    expectation: str
-    severity: str
-    success: bool
-    failing_ids: tuple[str, ...]
 
 
 class QualityBusyError(TimeoutError):
@@ -51,14 +31,19 @@ class DataQualityResource(ConfigurableResource):
         return Path(self.root, "gx", "uncommitted", "data_docs", "local_site", "index.html")
 
     def run_suites(
-        self, frames: dict[str, pl.DataFrame], suites: dict[str, Sequence[Any]], run_name: str
-    ) -> list[Finding]:
+        self, frames: Mapping[str, pl.DataFrame], suites: Mapping[str, Sequence[Any]], run_name: str
+    ) -> dict[tuple[str, str], int]:
         """Run each suite on the frame of its name and add the results to the Data Docs.
 
+        Of rows that do not meet an expectation the pages list the first twenty, and count the others.
+
         Args:
-            frames: Frames by suite name, each with a column ``event_id``.
-            suites: Expectations by suite name; each has a ``description`` in words.
+            frames: Frames by suite name.
+            suites: Expectations by suite name, each of one column, with a ``description`` in words.
             run_name: Round id, under which the Data Docs show the run.
+
+        Returns:
+            By suite and column, how many rows do not meet it; 0 or 1 for an expectation of the column as a whole.
 
         Raises:
             QualityBusyError: another process held the context too long.
@@ -73,18 +58,20 @@ class DataQualityResource(ConfigurableResource):
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
                 context = gx.get_context(mode="file", project_root_dir=self.root)
                 context.variables.progress_bars = ProgressBarsConfig(globally=False)
-                return [
-                    finding
+                return {
+                    (name, column): failing
                     for name, frame in frames.items()
-                    for finding in _run(context, name, frame, suites[name], run_name)
-                ]
+                    for column, failing in _run(context, name, frame, suites[name], run_name)
+                }
         except Timeout:
             raise QualityBusyError(
                 f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
             ) from None
 
 
-def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run_name: str) -> list[Finding]:
+def _run(
+    context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run_name: str
+) -> list[tuple[str, int]]:
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
 
@@ -99,26 +86,21 @@ def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[An
             name=name,
             validation_definitions=[validation],
             actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["event_id"]},
+            result_format={"result_format": "SUMMARY"},
         )
     )
     outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=RunIdentifier(run_name=run_name))
     (result,) = outcome.run_results.values()
-    return [_finding(name, each) for each in result.results]
+    return [_counted(name, each) for each in result.results]
 
 
-def _finding(suite: str, result: Any) -> Finding:
+def _counted(suite: str, result: Any) -> tuple[str, int]:
+    """The column of an expectation, and how many rows do not meet it."""
     problem = [each["exception_message"] for each in _exceptions(result.exception_info) if each["raised_exception"]]
     if problem:
         raise RuntimeError(f"{suite}: {result.expectation_config.description}: {problem[0]}")
-    rows = result.result.get("unexpected_index_list") or []
-    return Finding(
-        suite=suite,
-        expectation=str(result.expectation_config.description),
-        severity=str(getattr(result.expectation_config.severity, "value", result.expectation_config.severity)),
-        success=bool(result.success),
-        failing_ids=tuple(str(row["event_id"]) for row in rows),
-    )
+    failing = result.result.get("unexpected_count")
+    return str(result.expectation_config.kwargs["column"]), int(not result.success) if failing is None else int(failing)
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Does not belong here: what a line must look like (see ``feedback``).
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,8 @@ from resources import feedback
 from resources.frames import read_parquet, write_parquet
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
+
+CHUNK_ROWS = 50_000  # events looked at together
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,23 @@ class InboxResource(ConfigurableResource):
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``."""
-        segments = self.warehouse.query(
-            "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
-            {"from": from_seq, "to": to_seq},
-        )
-        frames = [read_parquet(UPath(self.segments, uri)) for uri in segments["uri"]]
+        frames = [read_parquet(UPath(self.segments, uri)) for uri in self._segments(from_seq, to_seq)]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
+
+    def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
+        """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
+        for uri in self._segments(from_seq, to_seq):
+            segment = read_parquet(UPath(self.segments, uri))
+            yield from segment.filter(pl.col("seq").is_between(from_seq, to_seq)).iter_slices(CHUNK_ROWS)
+
+    def _segments(self, from_seq: int, to_seq: int) -> list[str]:
+        found = self.warehouse.query(
+            "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
+            {"from": from_seq, "to": to_seq},
+        )
+        return found["uri"].to_list()
 
     def _store(self, path: UPath, parsed: feedback.ParsedFile) -> IngestedFile:
         now = as_stored(datetime.now(UTC))

@@ -50,6 +50,7 @@ class DataQualityResource(ConfigurableResource):
             RuntimeError: an expectation could not be computed.
         """
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
@@ -58,22 +59,31 @@ class DataQualityResource(ConfigurableResource):
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
                 context = gx.get_context(mode="file", project_root_dir=self.root)
                 context.variables.progress_bars = ProgressBarsConfig(globally=False)
-                return {
-                    (name, column): failing
-                    for name, frame in frames.items()
-                    for column, failing in _run(context, name, frame, suites[name], run_name)
-                }
+                run = RunIdentifier(run_name=run_name)
+                found: dict[tuple[str, str], int] = {}
+                pages = []
+                for name, frame in frames.items():
+                    page, result = _run(context, name, frame, suites[name], run)
+                    pages.append(page)
+                    found |= {(name, column): failing for column, failing in map(_counted, result.results)}
+                context.build_data_docs(resource_identifiers=pages)
+                return found
         except Timeout:
             raise QualityBusyError(
                 f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
             ) from None
 
 
-def _run(
-    context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run_name: str
-) -> list[tuple[str, int]]:
+def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[Any, Any]:
+    """Validate and keep one frame; returns what names its page, and the result.
+
+    Not by a checkpoint: its action builds the front page and the pages of every suite anew for each frame.
+    """
     import great_expectations as gx
-    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
 
     source = context.data_sources.add_or_update_pandas("feedback")
     batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe("round")
@@ -81,24 +91,18 @@ def _run(
     validation = context.validation_definitions.add_or_update(
         gx.ValidationDefinition(name=name, data=batch, suite=suite)
     )
-    checkpoint = context.checkpoints.add_or_update(
-        gx.Checkpoint(
-            name=name,
-            validation_definitions=[validation],
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
-            result_format={"result_format": "SUMMARY"},
-        )
+    result = validation.run(
+        batch_parameters={"dataframe": frame.to_pandas()}, result_format={"result_format": "SUMMARY"}, run_id=run
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=RunIdentifier(run_name=run_name))
-    (result,) = outcome.run_results.values()
-    return [_counted(name, each) for each in result.results]
+    page = ValidationResultIdentifier(ExpectationSuiteIdentifier(name=name), run, result.batch_id)
+    return page, result
 
 
-def _counted(suite: str, result: Any) -> tuple[str, int]:
+def _counted(result: Any) -> tuple[str, int]:
     """The column of an expectation, and how many rows do not meet it."""
     problem = [each["exception_message"] for each in _exceptions(result.exception_info) if each["raised_exception"]]
     if problem:
-        raise RuntimeError(f"{suite}: {result.expectation_config.description}: {problem[0]}")
+        raise RuntimeError(f"{result.expectation_config.description}: {problem[0]}")
     failing = result.result.get("unexpected_count")
     return str(result.expectation_config.kwargs["column"]), int(not result.success) if failing is None else int(failing)
 

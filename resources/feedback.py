@@ -165,7 +165,7 @@ def read_parts(path: UPath, limits: Limits, rows: int = PART_ROWS) -> Iterator[P
 
 def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
     digest = hashlib.blake2b(digest_size=16)
-    part, empty = ParsedFile(), True
+    part, empty, source = ParsedFile(), True, path.name
     with path.open("rb") as file:
         for number, (line, length) in enumerate(_lines(file, limits.line_bytes, digest), start=1):
             if not line.strip() and length == len(line):
@@ -175,7 +175,7 @@ def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
                 if length > limits.line_bytes:
                     raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
                 event = parse_event(_decode(line), limits)
-                event["source"], event["line"] = path.name, number
+                event["source"], event["line"] = source, number
                 part.events.append(event)
             except InvalidEventError as problem:
                 part.rejections.append(

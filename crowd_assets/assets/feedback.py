@@ -16,6 +16,7 @@ from dagster import (
     AssetExecutionContext,
     MarkdownMetadataValue,
     MaterializeResult,
+    MetadataValue,
     asset,
 )
 
@@ -25,6 +26,7 @@ from crowd_assets.assets.seed import seed_classifier
 from crowd_assets.quality.drift import ROUND
 from crowd_assets.quality.gate import Finding, GateResult, all_expectations, check_feedback, too_few
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
+from crowd_assets.quality.report import write_quality_page
 from crowd_assets.rounds import rounds_partition
 from resources.data_quality import DataQualityResource
 from resources.embedder import EmbedderResource
@@ -139,6 +141,7 @@ def validated_feedback(
     warehouse.replace_round(
         "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
     )
+    page = write_quality_page(settings, warehouse, data_quality)
     if reason is not None:
         book.skip(round_.round_no, reason)
         context.log.warning(f"{round_.round_id} is skipped: {reason}. Its events wait for the next round.")
@@ -154,7 +157,8 @@ def validated_feedback(
             "rejected_share": gate.rejected_share,
             "expectations": _findings(gate),
             "reasons": _reasons(gate),
-            "data_docs": str(data_quality.data_docs),
+            "report": MetadataValue.path(str(page.absolute())),
+            "data_docs": MetadataValue.path(str(data_quality.data_docs.absolute())),
         },
     )
     warnings = [finding for finding in gate.findings if finding.severity == "warning" and not finding.success]

@@ -89,15 +89,21 @@ WORDS: dict[str, str] = {
 
 
 def sample(events: pl.DataFrame, most: int = SAMPLE_PER_CHUNK) -> pl.DataFrame:
-    """Every so many rows of each kind of a chunk of events, at most ``most``, as ``SAMPLED``."""
+    """Every so many rows of each kind of a chunk of events, at most ``most``, as ``SAMPLED``.
+
+    The texts of a comparison count once, however many judge it: they would pass for a sample larger than it is.
+    """
     thinned = [thin(of_kind, most) for of_kind in events.partition_by("kind", maintain_order=True)]
     chosen = pl.concat(thinned) if thinned else events
-    text = pl.coalesce("response", pl.concat_str("response_a", "response_b", separator=" "))
+    pair = pl.when(pl.col("comparison_id").is_first_distinct()).then(
+        pl.concat_str("response_a", "response_b", separator=" ")
+    )
+    text = pl.coalesce("response", pair)
     read = text.str.slice(0, CHARACTERS_READ)
     letters = {script: read.str.count_matches(rf"\p{{{script}}}") for script in SCRIPTS}
     most_letters = pl.max_horizontal(*letters.values())
     by_script = [pl.when(count == most_letters).then(pl.lit(name)) for name, count in letters.items()]
-    script = pl.when(most_letters == 0).then(pl.lit("none")).otherwise(pl.coalesce(*by_script))
+    script = pl.when(most_letters == 0).then(pl.lit("none")).otherwise(pl.coalesce(*by_script))  # null without a text
     found = {
         "length": text.str.len_chars(),
         "script": script,
@@ -158,9 +164,10 @@ def figures(
             one, other = (each[column].drop_nulls().to_numpy() for each in (of_now, of_before))
             if min(len(one), len(other)) >= FEWEST:
                 found[name] = (distance(one, other), None, max(drift_distance, by_chance(len(one), len(other))))
-        if kind in CONTRIBUTED and min(of_now.height, of_before.height) >= FEWEST:
-            allowed = max(drift_distance, by_chance(of_now.height, of_before.height))
-            found[f"{kind}_script_drift"] = (category_distance(of_now["script"], of_before["script"]), None, allowed)
+        scripts = [each["script"].drop_nulls() for each in (of_now, of_before)]
+        if kind in CONTRIBUTED and min(map(len, scripts)) >= FEWEST:
+            allowed = max(drift_distance, by_chance(len(scripts[0]), len(scripts[1])))
+            found[f"{kind}_script_drift"] = (category_distance(*scripts), None, allowed)
     if vectors is not None and min(map(len, vectors)) >= FEWEST:
         one, other = vectors
         by_dimension = [distance(one[:, each], other[:, each]) for each in range(one.shape[1])]

@@ -63,8 +63,8 @@ class DataQualityResource(ConfigurableResource):
                 found: dict[tuple[str, str], int] = {}
                 pages = []
                 for name, frame in frames.items():
-                    page, result = _run(context, name, frame, suites[name], run)
-                    pages.append(page)
+                    of_frame, result = _run(context, name, frame, suites[name], run)
+                    pages += of_frame
                     found |= {(name, column): failing for column, failing in map(_counted, result.results)}
                 context.build_data_docs(resource_identifiers=pages)
                 return found
@@ -74,10 +74,10 @@ class DataQualityResource(ConfigurableResource):
             ) from None
 
 
-def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[Any, Any]:
-    """Validate and keep one frame; returns what names its page, and the result.
+def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[list[Any], Any]:
+    """Validate and keep one frame; returns what names its pages, and the result.
 
-    Not by a checkpoint: its action builds the front page and the pages of every suite anew for each frame.
+    Not by a checkpoint: its action builds the front page anew for each frame.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.resource_identifiers import (
@@ -94,8 +94,8 @@ def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[An
     result = validation.run(
         batch_parameters={"dataframe": frame.to_pandas()}, result_format={"result_format": "SUMMARY"}, run_id=run
     )
-    page = ValidationResultIdentifier(ExpectationSuiteIdentifier(name=name), run, result.batch_id)
-    return page, result
+    about = ExpectationSuiteIdentifier(name=name)
+    return [about, ValidationResultIdentifier(about, run, result.batch_id)], result
 
 
 def _counted(result: Any) -> tuple[str, int]:

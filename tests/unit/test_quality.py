@@ -1,5 +1,6 @@
 """The gate: which rows it takes, which it does not, and why."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,10 @@ def test_copies_are_a_warning_and_cost_nothing(data_quality: DataQualityResource
 def test_every_round_has_a_page_in_the_data_docs(data_quality: DataQualityResource) -> None:
     gate(data_quality, DEMONSTRATION)
     assert "r000001" in data_quality.data_docs.read_text(encoding="utf-8")
+    (page,) = data_quality.data_docs.parent.glob("validations/demonstration/**/*.html")
+    suite = re.search(r'href="([^"]*/expectations/[^"?]*)', page.read_text(encoding="utf-8"))
+    assert suite
+    assert (page.parent / suite[1]).exists()
 
 
 @pytest.mark.parametrize(

@@ -260,9 +260,14 @@ def keys(kind: str, events: pl.DataFrame) -> pl.DataFrame:
     return events.select(_keys(kind))
 
 
-def hashed(*columns: str) -> pl.Expr:
+def hashed(*columns: str | pl.Expr) -> pl.Expr:
     """A key that stands for the values of ``columns`` in this process."""
-    return pl.struct(*columns).hash(_SALT) if len(columns) > 1 else pl.col(columns[0]).hash(_SALT)
+    return pl.struct(*columns).hash(_SALT)
+
+
+def _as_seen(text: str) -> pl.Expr:
+    """A text as people see it: tools change the white space around it and the ends of its lines."""
+    return pl.col(text).str.replace_all("\r\n", "\n", literal=True).str.strip_chars()
 
 
 def _keys(kind: str) -> list[pl.Expr]:
@@ -274,7 +279,7 @@ def _keys(kind: str) -> list[pl.Expr]:
         "answer": hashed(*ANSWERED_ONCE[kind]),
         "question": hashed(QUESTION[kind]),
         "response": hashed("response") if kind == "demonstration" else nothing,
-        "seen": hashed(*SEEN[kind]) if kind in SEEN else nothing,
+        "seen": hashed(*map(_as_seen, SEEN[kind])) if kind in SEEN else nothing,
         "submitted_at": pl.col("submitted_at"),
         "share": pl.col(SHARE[kind]) if kind in SHARE else nothing,
         "named_as_published": pl.col("comparison_id").str.contains(PUBLISHED_NAME).fill_null(False),

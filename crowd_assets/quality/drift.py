@@ -36,6 +36,7 @@ CONTRIBUTED = tuple(kind for kind in KINDS if kind != "outcome")
 
 SAMPLED = {
     "seq": pl.Int64(),
+    "event_id": pl.String(),
     "kind": pl.String(),
     "length": pl.Float64(),
     "script": pl.String(),
@@ -89,13 +90,16 @@ WORDS: dict[str, str] = {
 
 
 def sample(events: pl.DataFrame, most: int = SAMPLE_PER_CHUNK) -> pl.DataFrame:
-    """Every so many rows of each kind of a chunk of events, at most ``most``, as ``SAMPLED``.
+    """Of each kind of a chunk of events at most ``most`` rows, drawn the same way each time; columns as they are."""
+    return pl.concat([events.clear(), *(thin(of_kind, most) for of_kind in events.partition_by("kind"))])
+
+
+def described(events: pl.DataFrame) -> pl.DataFrame:
+    """A sample of events as ``SAMPLED``.
 
     The texts of a comparison count once, however many judge it: they would pass for a sample larger than it is.
     """
-    thinned = [thin(of_kind, most) for of_kind in events.partition_by("kind", maintain_order=True)]
-    chosen = pl.concat(thinned) if thinned else events
-    pair = pl.when(pl.col("comparison_id").is_first_distinct()).then(
+    pair = pl.when(pl.struct("kind", "comparison_id").is_first_distinct()).then(
         pl.concat_str("response_a", "response_b", separator=" ")
     )
     text = pl.coalesce("response", pair)
@@ -111,14 +115,14 @@ def sample(events: pl.DataFrame, most: int = SAMPLE_PER_CHUNK) -> pl.DataFrame:
         "price": pl.col("asked_price").cast(pl.Float64, strict=False),
         "response": pl.when(pl.col("kind") == "demonstration").then(pl.col("response")),
     }
-    return chosen.select(
-        "seq", "kind", *(found[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in found)
+    return events.select(
+        "seq", "event_id", "kind", *(found[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in found)
     )
 
 
 def thin(frame: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Every so many rows, at most ``most``."""
-    return frame.gather_every(max(math.ceil(frame.height / most), 1))
+    """At most ``most`` rows, the same ones each time: those whose ids come first, read backwards, as ids may count."""
+    return frame if frame.height <= most else frame.bottom_k(most, by=pl.col("event_id").str.reverse())
 
 
 def figures(
@@ -127,7 +131,7 @@ def figures(
     volumes: Sequence[Mapping[str, int]],
     volume: Mapping[str, int],
     largest: Mapping[str, float],
-    newest: datetime,
+    newest: datetime | None,
     claimed_at: datetime,
     vectors: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     *,
@@ -138,16 +142,16 @@ def figures(
     """All figures of a round, in the order of :data:`WORDS`.
 
     Args:
-        now, before: Samples of the round and of earlier ones, as of :func:`sample`.
+        now, before: Samples of the round and of earlier ones, as of :func:`described`.
         volumes: Events by kind of each earlier round; ``volume``, of this one.
         largest: By kind, the largest share that one contributor has of its events, where there are enough to tell.
-        newest: When the newest event was submitted.
+        newest: When the newest event was submitted; None where there is none.
         vectors: Of demonstrations, in Φ: this round's (n, d) and earlier ones' (m, d).
         drift_distance: Distance of two distributions, from 0 to 1, that is worth a warning if it is no accident.
     """
-    found: dict[str, tuple[float, float | None, float | None]] = {
-        "freshness": ((claimed_at - newest).total_seconds() / 86_400, None, max_feedback_age_days)
-    }
+    found: dict[str, tuple[float, float | None, float | None]] = {}
+    if newest is not None:
+        found["freshness"] = ((claimed_at - newest).total_seconds() / 86_400, None, max_feedback_age_days)
     for kind in KINDS:
         if len(volumes) >= ROUNDS_FOR_VOLUME:
             usual = float(np.median([each.get(kind, 0) for each in volumes]))

@@ -196,7 +196,7 @@ def check_feedback(
     for chunk in events():
         for (kind,), of_kind in chunk.group_by("kind", maintain_order=True):
             found[str(kind)].append(conditions.facts(str(kind), of_kind, round_.claimed_at, lots))
-        samples.append(drift.sample(chunk))
+        samples.append(drift.described(drift.sample(chunk)))
     facts = {kind: pl.concat(frames) for kind, frames in found.items()}
     history = known(earlier, facts)
     met = _judged(facts, history, detections)
@@ -205,8 +205,8 @@ def check_feedback(
     rejected, listed = _collected(round_, events, failing, wanted)
     kinds = _kinds(facts, failing)
     valid = pl.concat(samples).join(failing, on="seq", how="anti", maintain_order="left")
-    responses = valid["response"].drop_nulls()
-    vectors = embed(drift.thin(responses.to_frame(), drift.VECTORS)["response"].to_list()) if embed else None
+    looked_at = drift.thin(valid.filter(pl.col("response").is_not_null()), drift.VECTORS)["response"]
+    vectors = embed(looked_at.to_list()) if embed else None
     figures = _figures(round_, facts, valid, vectors, kinds, history, settings)
     findings = [
         *(
@@ -368,7 +368,7 @@ def _figures(
         events, people = ENOUGH_FOR_SHARES
         if counts.sum() >= events and counts.size >= people:
             largest[kind] = float(counts.max() / counts.sum())
-    newest: datetime = pl.concat([each["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
+    newest: datetime | None = pl.concat([each["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
     now = pl.concat([drift.thin(valid.filter(pl.col("kind") == kind), drift.SAMPLE) for kind in feedback.KINDS])
     return drift.figures(
         now,
@@ -402,8 +402,10 @@ def _report(
     kinds = [kind for kind, of_kind in met.items() if of_kind.height]
     frames = {kind: reported(met[kind].drop("seq", "event"), listed[kind]) for kind in kinds}
     suites = {kind: expectations(_expected(kind, detections)) for kind in kinds}
-    frames[drift.ROUND] = pl.DataFrame({each.name: [each.value] for each in figures if each.value is not None})
-    suites[drift.ROUND] = figure_expectations(figures)
+    shown = [each for each in figures if each.value is not None]
+    if shown:
+        frames[drift.ROUND] = pl.DataFrame({each.name: [each.value] for each in shown})
+        suites[drift.ROUND] = figure_expectations(shown)
     counted = data_quality.run_suites(frames, suites, round_.round_id)
     for each in findings:
         there = counted.get((each.suite, each.name), 0)

@@ -3,6 +3,7 @@
 Belongs here: reading it, chunk by chunk. Does not belong here: what is expected (see ``conditions`` and ``drift``).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -97,7 +98,7 @@ def known(earlier: Earlier, now: dict[str, pl.DataFrame]) -> Known:
     asked = {kind: now[kind].select("question").unique() for kind in KINDS}
     asked["preference"] = pl.concat([asked["preference"], asked["outcome"]]).unique()
     found: dict[str, list[pl.DataFrame]] = {kind: [conditions.keys(kind, _NO_EVENTS)] for kind in KINDS}
-    samples: list[pl.DataFrame] = []
+    samples: deque[pl.DataFrame] = deque(maxlen=drift.ROUNDS_COMPARED)
     volumes = []
     for events in earlier.events():
         for kind in KINDS:
@@ -108,12 +109,12 @@ def known(earlier: Earlier, now: dict[str, pl.DataFrame]) -> Known:
                 )
                 of_kind = of_kind.join(earlier.sold, on="event_id", how="semi")
             found[kind].append(conditions.keys(kind, of_kind).join(asked[kind], on="question", how="semi"))
-        samples = [*samples, drift.sample(events, drift.SAMPLE)][-drift.ROUNDS_COMPARED :]
+        samples.append(drift.sample(events, drift.SAMPLE))
         volumes.append(dict(events.group_by("kind").len().iter_rows()))
     return Known(
         keys={kind: pl.concat(frames) for kind, frames in found.items()},
         published=earlier.tasks.select(conditions.hashed("comparison_id"))["comparison_id"],
-        sample=pl.concat([pl.DataFrame(schema=drift.SAMPLED), *samples]),
+        sample=pl.concat([pl.DataFrame(schema=drift.SAMPLED), *map(drift.described, samples)]),
         volumes=volumes,
         vectors=earlier.vectors,
     )

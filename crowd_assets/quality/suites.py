@@ -35,7 +35,7 @@ def expectations(conditions: Sequence[tuple[str, str, str]]) -> list[Any]:
 
 
 def figure_expectations(figures: Sequence[Figure]) -> list[Any]:
-    """Expectations of a frame of one row with a column for each figure that could be had."""
+    """Expectations of a frame of one row with a column for each figure."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.metadata_types import FailureSeverity
 
@@ -48,7 +48,6 @@ def figure_expectations(figures: Sequence[Figure]) -> list[Any]:
             description=figure.words,
         )
         for figure in figures
-        if figure.value is not None
     ]
 
 

@@ -138,6 +138,7 @@ def test_what_is_named_must_be_known(data_quality: DataQualityResource, tmp_path
         data_quality,
         judged,
         judged | {"contributor_id": "c2", "response_b": "other"},
+        judged | {"contributor_id": "c4", "response_b": "two\r\n"},
         judged | {"contributor_id": "c3", "comparison_id": "r000001-00000000deadbeef"},
         OUTCOME | {"comparison_id": published},
         OUTCOME | {"comparison_id": "nobody-asked"},
@@ -150,12 +151,13 @@ def test_what_is_named_must_be_known(data_quality: DataQualityResource, tmp_path
         settings={"lots": str(tmp_path / "lots")},
     )
     found = reasons(result)
-    assert set(found) == {2, 3, 5, 6, 10}
+    assert set(found) == {2, 4, 6, 7, 11}
     assert "see the same texts" in found[2]
-    assert "was published by it" in found[3]
-    assert "published or judged" in found[5]
-    assert "published or judged" in found[6], "only an invalid preference names it"
-    assert "CROWD_LOTS" in found[10]
+    assert "was published by it" in found[4]
+    assert "published or judged" in found[6]
+    assert "published or judged" in found[7], "only an invalid preference names it"
+    assert "CROWD_LOTS" in found[11]
+    assert gate(data_quality).events == 0
 
 
 @pytest.mark.usefixtures("unreported")

@@ -40,7 +40,8 @@ QUESTION = {"demonstration": "prompt", "preference": "comparison_id", "outcome":
 SEEN = {"preference": ("prompt", "response_a", "response_b"), "bid": ("prompt",)}
 SHARE = {"preference": "probability_a", "outcome": "preferred_a", "bid": "claimed_quality"}
 
-# Hashes are salted by the process: nobody outside can write a text that passes for another.
+# Hashes are salted by the process: nobody outside can write a text that passes for another. Of a million texts two share a
+# hash once in 40 million rounds.
 _SALT = secrets.randbits(64)
 
 FACTS = {

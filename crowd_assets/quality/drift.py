@@ -122,7 +122,7 @@ def described(events: pl.DataFrame) -> pl.DataFrame:
 
 def thin(frame: pl.DataFrame, most: int) -> pl.DataFrame:
     """At most ``most`` rows, the same ones each time: those whose ids come first, read backwards, as ids may count."""
-    return frame if frame.height <= most else frame.bottom_k(most, by=pl.col("event_id").str.reverse())
+    return frame if frame.height <= most else frame.bottom_k(most, by=pl.col("event_id").str.reverse()).sort("seq")
 
 
 def figures(

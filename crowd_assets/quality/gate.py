@@ -8,7 +8,7 @@ Belongs here: which rows go, when a round is blocked or skipped. Does not belong
 ``conditions``, ``drift``), findings about texts and people (see ``detectors``).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -248,12 +248,8 @@ def _judged(
         found = conditions.judged(kind, facts[kind], history.keys[kind], history.published, reports)
         for each in detections:
             if each.suite == kind:
-                events = (
-                    pl.Series("event_id", list(each.reasons), pl.String)
-                    .to_frame()
-                    .select(conditions.hashed("event_id"))
-                )
-                found = found.with_columns((~pl.col("event").is_in(events["event_id"].implode())).alias(each.name))
+                detected = pl.col("event").is_in(_keys_of(each.reasons).implode())
+                found = found.with_columns((~detected).alias(each.name))
         met[kind] = found
         if kind == "preference":
             valid = facts[kind].join(found.filter(_valid(kind, detections)), on="seq", how="semi")
@@ -279,9 +275,15 @@ def _reasons(kind: str, met: pl.DataFrame, detections: Sequence[Detection]) -> p
 
 
 def _by_event(reasons: Mapping[str, str]) -> pl.Expr:
-    events = pl.DataFrame({"event_id": list(reasons)}, schema={"event_id": pl.String})
-    keys = events.select(conditions.hashed("event_id"))["event_id"]
-    return pl.col("event").replace_strict(keys, list(reasons.values()), default=None, return_dtype=pl.String)
+    """An event's own reason."""
+    values = pl.Series(list(reasons.values()), dtype=pl.String)
+    return pl.col("event").replace_strict(_keys_of(reasons), values, default=None, return_dtype=pl.String)
+
+
+def _keys_of(event_ids: Iterable[str]) -> pl.Series:
+    """Events as the facts name them."""
+    events = pl.DataFrame({"event_id": list(event_ids)}, schema={"event_id": pl.String})
+    return events.select(key=conditions.hashed("event_id"))["key"]
 
 
 def _first_failing(met: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -313,7 +315,9 @@ def _collected(
         for name, places in of_kind.items():
             column = shown[kind].get(name, "contributor_id")
             value = pl.concat_str("event_id", pl.lit(" "), pl.col(column).cast(pl.String).fill_null("none"))
-            listed[kind][name] = places.join(found, on="seq").select("row", shown=value.fill_null("no id"))
+            listed[kind][name] = places.join(found, on="seq", maintain_order="left").select(
+                "row", shown=value.fill_null("no id")
+            )
     return pl.concat(rejections), listed
 
 
@@ -368,7 +372,7 @@ def _figures(
         events, people = ENOUGH_FOR_SHARES
         if counts.sum() >= events and counts.size >= people:
             largest[kind] = float(counts.max() / counts.sum())
-    newest: datetime | None = pl.concat([each["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
+    newest: datetime | None = pl.concat([each.filter("not_in_future")["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
     now = pl.concat([drift.thin(valid.filter(pl.col("kind") == kind), drift.SAMPLE) for kind in feedback.KINDS])
     return drift.figures(
         now,

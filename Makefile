@@ -9,6 +9,7 @@ QUICK ?=
 ROUND ?=
 TO ?=
 FORCE ?=
+PORT ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -18,10 +19,10 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export reproduce ui test check format clean
+.PHONY: help setup round seed export reproduce docs-quality ui test check format clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Install everything into .venv
 
@@ -44,6 +45,9 @@ export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r0000
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)
+
+docs-quality: $(STAMP) ## Serve the quality report and the Great Expectations Data Docs on 127.0.0.1; PORT=3070
+	@$(RUN) -m crowd_assets docs-quality $(if $(PORT),--port "$(PORT)")
 
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml

@@ -5,6 +5,7 @@ Belongs here: commands and their help. Does not belong here: what they do.
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -92,6 +93,22 @@ def reproduce(
 
     with campaign(settings) as here:
         here.reproduce(quick)
+
+
+@app.command("docs-quality")
+def serve_quality(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 3070,
+) -> None:
+    """Serve the quality report and the Great Expectations Data Docs on this machine, until interrupted."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.quality.report import QualityServer
+
+    with QualityServer(settings, build_resources(settings)["data_quality"], port) as server:
+        typer.echo(f"report     {server.page_url}")
+        typer.echo(f"Data Docs  {server.data_docs_url}")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def main() -> None:

@@ -5,8 +5,7 @@ what follows from a finding (see ``crowd_assets.quality``).
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,6 @@ import polars as pl
 from dagster import ConfigurableResource
 from filelock import FileLock, Timeout
 from pydantic import Field
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one expectation found in one frame.
-
-    Attributes:
-        suite: Name of the suite: a kind of feedback.
-        expectation: What was expected, in words.
-        severity: ``critical`` or ``warning``.
-        success: Whether every row, or the frame, met it.
-        failing_ids: ``event_id`` of the rows that did not.
-    """
-
-    suite: str
-    expectation: str
-    severity: str
-    success: bool
-    failing_ids: tuple[str, ...]
 
 
 class QualityBusyError(TimeoutError):
@@ -51,20 +31,26 @@ class DataQualityResource(ConfigurableResource):
         return Path(self.root, "gx", "uncommitted", "data_docs", "local_site", "index.html")
 
     def run_suites(
-        self, frames: dict[str, pl.DataFrame], suites: dict[str, Sequence[Any]], run_name: str
-    ) -> list[Finding]:
+        self, frames: Mapping[str, pl.DataFrame], suites: Mapping[str, Sequence[Any]], run_name: str
+    ) -> dict[tuple[str, str], int]:
         """Run each suite on the frame of its name and add the results to the Data Docs.
 
+        Of rows that do not meet an expectation the pages list the first twenty, and count the others.
+
         Args:
-            frames: Frames by suite name, each with a column ``event_id``.
-            suites: Expectations by suite name; each has a ``description`` in words.
+            frames: Frames by suite name.
+            suites: Expectations by suite name, each of one column, with a ``description`` in words.
             run_name: Round id, under which the Data Docs show the run.
+
+        Returns:
+            By suite and column, how many rows do not meet it; 0 or 1 for an expectation of the column as a whole.
 
         Raises:
             QualityBusyError: another process held the context too long.
             RuntimeError: an expectation could not be computed.
         """
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
@@ -73,20 +59,31 @@ class DataQualityResource(ConfigurableResource):
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
                 context = gx.get_context(mode="file", project_root_dir=self.root)
                 context.variables.progress_bars = ProgressBarsConfig(globally=False)
-                return [
-                    finding
-                    for name, frame in frames.items()
-                    for finding in _run(context, name, frame, suites[name], run_name)
-                ]
+                run = RunIdentifier(run_name=run_name)
+                found: dict[tuple[str, str], int] = {}
+                pages = []
+                for name, frame in frames.items():
+                    of_frame, result = _run(context, name, frame, suites[name], run)
+                    pages += of_frame
+                    found |= {(name, column): failing for column, failing in map(_counted, result.results)}
+                context.build_data_docs(resource_identifiers=pages)
+                return found
         except Timeout:
             raise QualityBusyError(
                 f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
             ) from None
 
 
-def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run_name: str) -> list[Finding]:
+def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[list[Any], Any]:
+    """Validate and keep one frame; returns what names its pages, and the result.
+
+    Not by a checkpoint: its action builds the front page anew for each frame.
+    """
     import great_expectations as gx
-    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
 
     source = context.data_sources.add_or_update_pandas("feedback")
     batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe("round")
@@ -94,31 +91,20 @@ def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[An
     validation = context.validation_definitions.add_or_update(
         gx.ValidationDefinition(name=name, data=batch, suite=suite)
     )
-    checkpoint = context.checkpoints.add_or_update(
-        gx.Checkpoint(
-            name=name,
-            validation_definitions=[validation],
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["event_id"]},
-        )
+    result = validation.run(
+        batch_parameters={"dataframe": frame.to_pandas()}, result_format={"result_format": "SUMMARY"}, run_id=run
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=RunIdentifier(run_name=run_name))
-    (result,) = outcome.run_results.values()
-    return [_finding(name, each) for each in result.results]
+    about = ExpectationSuiteIdentifier(name=name)
+    return [about, ValidationResultIdentifier(about, run, result.batch_id)], result
 
 
-def _finding(suite: str, result: Any) -> Finding:
+def _counted(result: Any) -> tuple[str, int]:
+    """The column of an expectation, and how many rows do not meet it."""
     problem = [each["exception_message"] for each in _exceptions(result.exception_info) if each["raised_exception"]]
     if problem:
-        raise RuntimeError(f"{suite}: {result.expectation_config.description}: {problem[0]}")
-    rows = result.result.get("unexpected_index_list") or []
-    return Finding(
-        suite=suite,
-        expectation=str(result.expectation_config.description),
-        severity=str(getattr(result.expectation_config.severity, "value", result.expectation_config.severity)),
-        success=bool(result.success),
-        failing_ids=tuple(str(row["event_id"]) for row in rows),
-    )
+        raise RuntimeError(f"{result.expectation_config.description}: {problem[0]}")
+    failing = result.result.get("unexpected_count")
+    return str(result.expectation_config.kwargs["column"]), int(not result.success) if failing is None else int(failing)
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:

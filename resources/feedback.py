@@ -10,10 +10,12 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring
 from typing import Any
 
 import polars as pl
@@ -66,6 +68,7 @@ REJECTION_SCHEMA: dict[str, pl.DataType] = {
     "excerpt": pl.String(),
 }
 EXCERPT_CHARACTERS = 200
+PART_ROWS = 50_000
 
 
 class InvalidEventError(ValueError):
@@ -82,10 +85,13 @@ class Limits:
 
 @dataclass
 class ParsedFile:
-    """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file."""
+    """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file, or of a part of it.
 
-    digest: str
-    bytes: int
+    Of a file's parts only the last has its ``digest`` and ``bytes``.
+    """
+
+    digest: str = ""
+    bytes: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
 
@@ -120,25 +126,18 @@ def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in FIELDS:
         raise InvalidEventError(f"unknown kind {_shown(kind)}; expected one of {', '.join(KINDS)}")
-    event: dict[str, Any] = dict.fromkeys(EVENT_SCHEMA)
+    event = _NO_VALUES.copy()
     event["kind"] = kind
     event["contributor_id"] = ""
-    for name in FIELDS[kind]:
-        if name not in record or record[name] is None:
+    for name, checked in _CHECKS[kind]:
+        value = record.get(name)
+        if value is None:
             raise InvalidEventError(f"{name} is missing")
-        event[name] = _checked(name, record[name], limits)
+        event[name] = checked(name, value, limits)
     event["submitted_at"] = _instant(record.get("submitted_at"))
-    unknown = {name: value for name, value in record.items() if name not in event}
-    try:
-        event["payload"] = _clean(json.dumps(unknown, sort_keys=True, allow_nan=False)) if unknown else ""
-    except (ValueError, RecursionError):
-        raise InvalidEventError("an unknown field holds a number that is not finite, or is nested too deeply") from None
-    if len(event["payload"]) > limits.text_characters:
-        raise InvalidEventError(
-            f"unknown fields take {len(event['payload'])} characters; at most {limits.text_characters}"
-        )
+    event["payload"] = "" if record.keys() <= _KNOWN else _payload(record, limits)
     given = record.get("event_id")
-    event["event_id"] = _content_id(event) if given is None else _checked("event_id", given, limits)
+    event["event_id"] = _content_id(event) if given is None else _identifier("event_id", given, limits)
     return event
 
 
@@ -148,22 +147,38 @@ def read_file(path: UPath, limits: Limits) -> ParsedFile:
     Raises:
         OSError: the file cannot be read.
     """
-    return _read_parquet(path, limits) if path.suffix == ".parquet" else _read_lines(path, limits)
+    *parts, whole = read_parts(path, limits)
+    for part in reversed(parts):
+        whole.events[:0] = part.events
+        whole.rejections[:0] = part.rejections
+    return whole
 
 
-def _read_lines(path: UPath, limits: Limits) -> ParsedFile:
+def read_parts(path: UPath, limits: Limits, rows: int = PART_ROWS) -> Iterator[ParsedFile]:
+    """:func:`read_file`, ``rows`` lines at a time.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _read_parquet(path, limits, rows) if path.suffix == ".parquet" else _read_lines(path, limits, rows)
+
+
+def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
     digest = hashlib.blake2b(digest_size=16)
-    parsed = ParsedFile(digest="", bytes=0)
+    part, empty, source = ParsedFile(), True, path.name
     with path.open("rb") as file:
         for number, (line, length) in enumerate(_lines(file, limits.line_bytes, digest), start=1):
             if not line.strip() and length == len(line):
                 continue
+            empty = False
             try:
                 if length > limits.line_bytes:
                     raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
-                parsed.events.append(parse_event(_decode(line), limits) | {"source": path.name, "line": number})
+                event = parse_event(_decode(line), limits)
+                event["source"], event["line"] = source, number
+                part.events.append(event)
             except InvalidEventError as problem:
-                parsed.rejections.append(
+                part.rejections.append(
                     rejection(
                         stage="ingestion",
                         source=path.name,
@@ -172,11 +187,14 @@ def _read_lines(path: UPath, limits: Limits) -> ParsedFile:
                         excerpt=line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace"),
                     )
                 )
-        parsed.bytes = file.tell()
-    parsed.digest = digest.hexdigest()
-    if not parsed.events and not parsed.rejections:
-        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
-    return parsed
+            if len(part.events) + len(part.rejections) >= rows:
+                yield part
+                part = ParsedFile()
+        part.bytes = file.tell()
+    part.digest = digest.hexdigest()
+    if empty:
+        part.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
+    yield part
 
 
 def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
@@ -191,35 +209,46 @@ def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
         yield kept, length
 
 
-def _read_parquet(path: UPath, limits: Limits) -> ParsedFile:
+def _read_parquet(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
     data = path.read_bytes()
-    parsed = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
+    last = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError) as problem:
         reason = f"not a Parquet file: {str(problem)[:200]}"
-        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason=reason))
-        return parsed
+        last.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason=reason))
+        yield last
+        return
     if frame.is_empty():
-        parsed.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
+        last.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
+    part = ParsedFile()
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
         record = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
         record = {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
         record = {name: value for name, value in record.items() if value is not None}
         try:
-            parsed.events.append(parse_event(record, limits) | {"source": path.name, "line": number})
+            part.events.append(parse_event(record, limits) | {"source": path.name, "line": number})
         except (InvalidEventError, TypeError) as problem:
-            parsed.rejections.append(
+            part.rejections.append(
                 rejection(
                     stage="ingestion", source=path.name, line=number, reason=str(problem), excerpt=str(record)[:1000]
                 )
             )
-    return parsed
+        if len(part.events) + len(part.rejections) >= rows:
+            yield part
+            part = ParsedFile()
+    last.events, last.rejections = part.events, last.rejections + part.rejections
+    yield last
 
 
 def _decode(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
+        text = (line[len(BOM_UTF8) :] if line.startswith(BOM_UTF8) else line).decode()
+        if text.startswith("\ufeff"):
+            raise InvalidEventError(
+                "broken JSON: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)"
+            )
+        return _DECODER.decode(text)
     except UnicodeDecodeError:
         raise InvalidEventError("the line is not UTF-8") from None
     except RecursionError:
@@ -241,26 +270,24 @@ def _finite(text: str) -> float:
     return value
 
 
-def _checked(name: str, value: Any, limits: Limits) -> Any:
-    if name in IDENTIFIERS:
-        if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
-            raise InvalidEventError(
-                f"{name} {_shown(value)} must be 1 to 128 letters, digits or one of _ . : @ | - and start with a letter or digit"
-            )
-        return value
-    if name in TEXTS:
-        return _text(name, value, limits)
-    if name in SHARES:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InvalidEventError(f"{name} {_shown(value)} must be a number from 0 to 1")
-        return float(value)
-    return _price(name, value)
+def _identifier(name: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
+        raise InvalidEventError(
+            f"{name} {_shown(value)} must be 1 to 128 letters, digits or one of _ . : @ | - and start with a letter or digit"
+        )
+    return value
+
+
+def _share(name: str, value: Any, limits: Limits) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidEventError(f"{name} {_shown(value)} must be a number from 0 to 1")
+    return float(value)
 
 
 def _text(name: str, value: Any, limits: Limits) -> str:
     if not isinstance(value, str):
         raise InvalidEventError(f"{name} must be text, not {type(value).__name__}")
-    text = _clean(value)
+    text = value if value.isascii() and "\x00" not in value else _clean(value)
     if not text.strip():
         raise InvalidEventError(f"{name} is empty")
     if len(text) > limits.text_characters:
@@ -268,7 +295,7 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     return text
 
 
-def _price(name: str, value: Any) -> str:
+def _price(name: str, value: Any, limits: Limits) -> str:
     """A price as canonical decimal text; a float is taken as it is written."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number")
@@ -292,21 +319,36 @@ def _instant(value: Any) -> datetime:
         raise InvalidEventError(f"submitted_at {_shown(value)} is not ISO 8601") from None
     if instant.tzinfo is None:
         raise InvalidEventError(f"submitted_at {_shown(value)} has no zone")
+    if instant.tzinfo is UTC:
+        return instant
     try:
         return instant.astimezone(UTC)
     except OverflowError:
         raise InvalidEventError(f"submitted_at {_shown(value)} is out of range") from None
 
 
+def _payload(record: dict[str, Any], limits: Limits) -> str:
+    """The fields that no kind has, as JSON."""
+    unknown = {name: value for name, value in record.items() if name not in _NO_VALUES}
+    if not unknown:
+        return ""
+    try:
+        payload = _clean(json.dumps(unknown, sort_keys=True, allow_nan=False))
+    except (ValueError, RecursionError):
+        raise InvalidEventError("an unknown field holds a number that is not finite, or is nested too deeply") from None
+    if len(payload) > limits.text_characters:
+        raise InvalidEventError(f"unknown fields take {len(payload)} characters; at most {limits.text_characters}")
+    return payload
+
+
 def _content_id(event: dict[str, Any]) -> str:
-    """BLAKE2 hash of the canonical content: the same event has the same id wherever it lies."""
-    content = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in event.items()
-        if value is not None and name not in ("event_id", "source", "line")
-    }
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode("utf-8"), digest_size=16).hexdigest()
+    """BLAKE2 hash of the canonical content: the same event has the same id wherever it lies.
+
+    Canonical is JSON with sorted keys and without spaces, of the fields of its kind, written here field by field as
+    ``json.dumps(..., sort_keys=True, ensure_ascii=False, separators=(",", ":"))`` writes it, in a third of the time.
+    """
+    canonical = ",".join([write(event[name]) for name, write in _CANONICAL[event["kind"]]])
+    return hashlib.blake2b(f"{{{canonical}}}".encode(), digest_size=16).hexdigest()
 
 
 def _clean(text: str) -> str:
@@ -317,3 +359,32 @@ def _clean(text: str) -> str:
 def _shown(value: Any) -> str:
     shown = repr(value)
     return _clean(shown if len(shown) <= 60 else shown[:57] + "...")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_NO_VALUES: dict[str, Any] = dict.fromkeys(EVENT_SCHEMA)
+_KNOWN = _NO_VALUES.keys()
+_CHECKS = {
+    kind: tuple(
+        (name, _identifier if name in IDENTIFIERS else _text if name in TEXTS else _share if name in SHARES else _price)
+        for name in names
+    )
+    for kind, names in FIELDS.items()
+}
+
+
+def _canonical(name: str) -> Callable[[Any], str]:
+    """How a field stands in the canonical content."""
+    if name in SHARES:
+        return lambda value: f'"{name}":{value!r}'
+    if name == "submitted_at":
+        return lambda value: f'"{name}":"{value.isoformat()}"'
+    return lambda value: f'"{name}":{encode_basestring(value)}'
+
+
+_CANONICAL = {
+    kind: tuple(
+        (name, _canonical(name)) for name in sorted({"kind", "contributor_id", "submitted_at", "payload", *names})
+    )
+    for kind, names in FIELDS.items()
+}

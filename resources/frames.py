@@ -4,12 +4,18 @@ Belongs here: where frames lie and how they are replaced. Does not belong here: 
 """
 
 import io
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 from dagster import ConfigurableResource
 from polars.testing import assert_frame_equal
+from pyarrow.parquet import ParquetWriter
 from pydantic import Field
 from upath import UPath
+
+from resources.storage import write_bytes_atomically, written_atomically
+
+Schema = Mapping[str, pl.DataType]
 
 
 class SettledFrameError(RuntimeError):
@@ -18,8 +24,6 @@ class SettledFrameError(RuntimeError):
 
 def write_parquet(path: UPath, frame: pl.DataFrame) -> None:
     """Write ``frame`` to ``path`` atomically."""
-    from resources.storage import write_bytes_atomically
-
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd")
     write_bytes_atomically(path, buffer.getvalue())
@@ -55,6 +59,29 @@ class FramesResource(ConfigurableResource):
                 ) from None
             return path
         write_parquet(path, frame)
+        return path
+
+    def write_chunks(
+        self, asset: str, round_id: str, chunks: Iterable[pl.DataFrame], schema: Schema, *, settled: bool = False
+    ) -> UPath:
+        """:meth:`write` for a frame that is never in memory as a whole, but where a settled round is confirmed.
+
+        Args:
+            chunks: Frames of ``schema``, one below the other.
+
+        Raises:
+            SettledFrameError: as :meth:`write`.
+        """
+        path = self.path(asset, round_id)
+        empty = pl.DataFrame(schema=schema)
+        if settled and path.exists():
+            return self.write(asset, round_id, pl.concat([empty, *chunks]), settled=True)
+        with (
+            written_atomically(path) as file,
+            ParquetWriter(file, empty.to_arrow().schema, compression="zstd") as writer,
+        ):
+            for chunk in chunks:
+                writer.write_table(chunk.select(list(schema)).to_arrow())
         return path
 
     def read(self, asset: str, round_id: str) -> pl.DataFrame:

@@ -4,13 +4,16 @@ Belongs here: finding complete files, ingesting each exactly once, publishing fi
 Does not belong here: what a line must look like (see ``feedback``).
 """
 
+import io
 import json
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
+import duckdb
 import polars as pl
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field
@@ -21,6 +24,9 @@ from resources.frames import read_parquet, write_parquet
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
+CHUNK_ROWS = 50_000  # events looked at together
+SPOOLED_BYTES = 64 << 20
+
 
 @dataclass(frozen=True)
 class IngestedFile:
@@ -30,6 +36,36 @@ class IngestedFile:
     accepted: int
     duplicates: int
     rejected: int
+
+
+class _Parts:
+    """What was read of a file, kept in a temporary one: in memory while it is small, then without a name on the disk.
+
+    Attributes:
+        digest, bytes: Of the file, once all of it was added.
+        events, rejections: How many there are.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest = ""
+        self.bytes = self.events = self.rejections = 0
+        self._sizes: list[int] = []
+        self._file = file
+
+    def add(self, part: feedback.ParsedFile) -> None:
+        self.digest, self.bytes = part.digest, part.bytes
+        self.events += len(part.events)
+        self.rejections += len(part.rejections)
+        for rows, schema in ((part.events, feedback.EVENT_SCHEMA), (part.rejections, feedback.REJECTION_SCHEMA)):
+            buffer = io.BytesIO()
+            pl.DataFrame(rows, schema=schema).write_ipc(buffer)
+            self._sizes.append(self._file.write(buffer.getbuffer()))
+
+    def __iter__(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Events and rejections of each part."""
+        self._file.seek(0)
+        frames = (pl.read_ipc(io.BytesIO(self._file.read(size))) for size in self._sizes)
+        return zip(frames, frames, strict=True)
 
 
 class InboxResource(ConfigurableResource):
@@ -67,83 +103,69 @@ class InboxResource(ConfigurableResource):
         limits = feedback.Limits(line_bytes=self.max_line_bytes, text_characters=self.max_text_characters)
         ingested = []
         for path in self.complete_files():
-            try:
-                parsed = feedback.read_file(path, limits)
-            except FileNotFoundError:
-                continue  # another ingesting process was faster and has archived it
-            ingested.append(self._store(path, parsed))
-            self._archive(path, parsed.digest)
-            last = ingested[-1]
+            with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
+                parts = _Parts(file)
+                try:
+                    for part in feedback.read_parts(path, limits, CHUNK_ROWS):
+                        parts.add(part)
+                except FileNotFoundError:
+                    continue  # another ingesting process was faster and has archived it
+                last = self._store(path, parts)
+                self._archive(path, parts.digest)
+            ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         return ingested
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``."""
-        segments = self.warehouse.query(
-            "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
-            {"from": from_seq, "to": to_seq},
-        )
-        frames = [read_parquet(UPath(self.segments, uri)) for uri in segments["uri"]]
+        frames = [read_parquet(UPath(self.segments, uri)) for uri in self._segments(from_seq, to_seq)]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
 
-    def _store(self, path: UPath, parsed: feedback.ParsedFile) -> IngestedFile:
+    def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
+        """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
+        for uri in self._segments(from_seq, to_seq):
+            segment = read_parquet(UPath(self.segments, uri))
+            yield from segment.filter(pl.col("seq").is_between(from_seq, to_seq)).iter_slices(CHUNK_ROWS)
+
+    def _segments(self, from_seq: int, to_seq: int) -> list[str]:
+        found = self.warehouse.query(
+            "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
+            {"from": from_seq, "to": to_seq},
+        )
+        return found["uri"].to_list()
+
+    def _store(self, path: UPath, parts: "_Parts") -> IngestedFile:
         now = as_stored(datetime.now(UTC))
         with self.warehouse.transaction() as connection:
             known = fetch_row(
                 connection,
                 "SELECT accepted, duplicates, rejected FROM ingested_files WHERE digest = $d",
-                {"d": parsed.digest},
+                {"d": parts.digest},
             )
             if known:
                 return IngestedFile(path.name, *known)
-            events = pl.DataFrame(parsed.events, schema=feedback.EVENT_SCHEMA).unique(
-                "event_id", keep="first", maintain_order=True
-            )
-            connection.register("arrived", events.select("event_id").to_arrow())
-            seen = connection.sql("SELECT event_id FROM event_index SEMI JOIN arrived USING (event_id)").pl()
-            events = events.join(seen, on="event_id", how="anti", maintain_order="left")
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
-            if events.height:
-                events = events.with_row_index("seq", offset=first).with_columns(pl.col("seq").cast(pl.Int64))
-                uri = f"{first:012d}-{parsed.digest}.parquet"
-                write_parquet(UPath(self.segments, uri), events)
-                self.warehouse.append(
-                    connection,
-                    "feedback_segments",
-                    pl.DataFrame(
-                        {
-                            "first_seq": [first],
-                            "last_seq": [first + events.height - 1],
-                            "uri": [uri],
-                            "digest": [parsed.digest],
-                        }
-                    ),
-                )
-                self.warehouse.append(
-                    connection,
-                    "event_index",
-                    events.select("event_id", "seq", "kind", "contributor_id", ingested_at=pl.lit(now)),
-                )
-            if parsed.rejections:
-                self.warehouse.append(
-                    connection, "rejected_feedback", pl.DataFrame(parsed.rejections, schema=feedback.REJECTION_SCHEMA)
-                )
+            accepted = 0
+            for events, rejections in parts:
+                accepted += self._store_events(connection, events, first + accepted, parts.digest, now)
+                if rejections.height:
+                    self.warehouse.append(connection, "rejected_feedback", rejections)
             done = IngestedFile(
                 name=path.name,
-                accepted=events.height,
-                duplicates=len(parsed.events) - events.height,
-                rejected=len(parsed.rejections),
+                accepted=accepted,
+                duplicates=parts.events - accepted,
+                rejected=parts.rejections,
             )
             self.warehouse.append(
                 connection,
                 "ingested_files",
                 pl.DataFrame(
                     {
-                        "digest": [parsed.digest],
+                        "digest": [parts.digest],
                         "uri": [str(path)],
-                        "bytes": [parsed.bytes],
+                        "bytes": [parts.bytes],
                         "accepted": [done.accepted],
                         "duplicates": [done.duplicates],
                         "rejected": [done.rejected],
@@ -152,6 +174,30 @@ class InboxResource(ConfigurableResource):
                 ),
             )
         return done
+
+    def _store_events(
+        self, connection: duckdb.DuckDBPyConnection, events: pl.DataFrame, first: int, digest: str, now: datetime
+    ) -> int:
+        """Store what is new of a part's events as a segment that begins with ``seq`` ``first``; returns how many."""
+        events = events.unique("event_id", keep="first", maintain_order=True)
+        connection.register("arrived", events.select("event_id").to_arrow())
+        seen = connection.sql("SELECT event_id FROM event_index SEMI JOIN arrived USING (event_id)").pl()
+        connection.unregister("arrived")
+        events = events.join(seen, on="event_id", how="anti", maintain_order="left")
+        if events.is_empty():
+            return 0
+        events = events.with_row_index("seq", offset=first).with_columns(pl.col("seq").cast(pl.Int64))
+        uri = f"{first:012d}-{digest}.parquet"
+        write_parquet(UPath(self.segments, uri), events)
+        last = first + events.height - 1
+        segment = {"first_seq": [first], "last_seq": [last], "uri": [uri], "digest": [digest]}
+        self.warehouse.append(connection, "feedback_segments", pl.DataFrame(segment))
+        self.warehouse.append(
+            connection,
+            "event_index",
+            events.select("event_id", "seq", "kind", "contributor_id", ingested_at=pl.lit(now)),
+        )
+        return events.height
 
     def _archive(self, path: UPath, digest: str) -> None:
         target = UPath(self.archive, f"{digest}-{path.name}")

@@ -121,6 +121,25 @@ class CrowdSettings(ConfigurableResource):
     max_rejected_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of a round's events that may be rejected before the gate closes."
     )
+    max_contributor_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of a round's demonstrations, preferences or bids that one contributor may send without a warning.",
+    )
+    max_feedback_age_days: float = Field(
+        default=730.0, gt=0, description="Age of a round's newest event, in days, above which it is warned of."
+    )
+    drift_distance: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Distance of a round's lengths, scripts, shares, prices and places in Φ from those of the five rounds "
+        "before it, from 0 (the same) to 1 (nothing in common), above which it is warned of. Small samples may differ more.",
+    )
+    lots: str = Field(
+        default="", description="File with the lots that may be bid for, one lot_id a line. Empty: any lot."
+    )
     min_demonstrations: int = Field(
         default=16, ge=1, description="Valid demonstrations below which a round is skipped."
     )
@@ -282,6 +301,24 @@ class CrowdSettings(ConfigurableResource):
     def path(self, *parts: str) -> UPath:
         """A path below ``home``."""
         return UPath(self.home, *parts)
+
+    def known_lots(self) -> frozenset[str]:
+        """The lots that may be bid for; empty where any may.
+
+        Raises:
+            SettingError: the file cannot be read, or names none.
+        """
+        if not self.lots:
+            return frozenset()
+        try:
+            found = frozenset(UPath(self.lots).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as problem:
+            raise SettingError(
+                f"CROWD_LOTS={self.lots!r} cannot be read ({problem}): name a text file, or unset it."
+            ) from None
+        if not found:
+            raise SettingError(f"CROWD_LOTS={self.lots!r} names no lot: write one lot_id a line, or unset it.")
+        return found
 
     def _place(self, value: str, default: str) -> UPath:
         return UPath(value) if value else self.path(default)

@@ -4,7 +4,10 @@ Belongs here: atomic writes through universal-pathlib. Does not belong here: wha
 """
 
 import os
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from upath import UPath
 
@@ -34,6 +37,30 @@ def write_bytes_atomically(path: UPath, data: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+@contextmanager
+def written_atomically(path: UPath) -> Iterator[str]:
+    """The name of a local file to fill, which then takes the place of ``path``, whole or not at all.
+
+    For content too large to be held in memory; on object storage it is put from there.
+    """
+    if is_local(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = f"{path!s}.{uuid.uuid4().hex}.tmp"
+    else:
+        temporary = os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        if is_local(path):
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, str(path))
+        else:
+            path.fs.put_file(temporary, path.path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def write_text_atomically(path: UPath, text: str) -> None:

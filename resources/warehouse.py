@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS rounds (
     base_model VARCHAR, next_model VARCHAR);
 CREATE TABLE IF NOT EXISTS quality_verdicts (
     round_no INTEGER PRIMARY KEY, passed BOOLEAN, reason VARCHAR, accepted BIGINT, rejected BIGINT);
+CREATE TABLE IF NOT EXISTS quality_findings (
+    round_no INTEGER, suite VARCHAR, expectation VARCHAR, severity VARCHAR, rows BIGINT, failing BIGINT,
+    figure DOUBLE, low DOUBLE, high DOUBLE, PRIMARY KEY (round_no, suite, expectation));
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
     reports BIGINT, PRIMARY KEY (round_no, labeler_id));
@@ -80,6 +83,7 @@ CREATE TABLE IF NOT EXISTS ledger (
 
 ROUND_TABLES = (
     "quality_verdicts",
+    "quality_findings",
     "labeler_weights",
     "contributor_groups",
     "candidates",
@@ -253,7 +257,8 @@ def fetch_row(
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger'")[0])
+    """Whether every table is there: a home that an earlier version made lacks the newer ones."""
+    return fetch_row(connection, "SELECT count(*) FROM duckdb_tables()")[0] >= SCHEMA.count("CREATE TABLE")
 
 
 def _checked(table: str) -> str:

@@ -6,6 +6,7 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import polars as pl
 from dagster import (
@@ -15,14 +16,21 @@ from dagster import (
     AssetExecutionContext,
     MarkdownMetadataValue,
     MaterializeResult,
+    MetadataValue,
     asset,
 )
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
-from crowd_assets.quality.gate import GateResult, check_feedback, too_few
+from crowd_assets.assets.seed import seed_classifier
+from crowd_assets.quality.drift import ROUND
+from crowd_assets.quality.gate import Finding, GateResult, all_expectations, check_feedback, too_few
+from crowd_assets.quality.history import VECTORS, before, kept_vectors
+from crowd_assets.quality.report import write_quality_page
 from crowd_assets.rounds import rounds_partition
 from resources.data_quality import DataQualityResource
+from resources.embedder import EmbedderResource
+from resources.feedback import EVENT_SCHEMA
 from resources.frames import FramesResource
 from resources.inbox import InboxResource
 from resources.rounds import RoundBook
@@ -60,9 +68,9 @@ def raw_feedback(
 
 @asset(
     group_name="feedback",
-    kinds={"polars", "parquet"},
+    kinds={"polars", "greatexpectations", "parquet"},
     owners=OWNERS,
-    deps=[raw_feedback],
+    deps=[raw_feedback, seed_classifier],
     partitions_def=rounds_partition,
     output_required=False,
     check_specs=[
@@ -77,6 +85,10 @@ def raw_feedback(
             asset="validated_feedback",
             description="No expectation of severity warning was missed.",
         ),
+        *(
+            AssetCheckSpec(f"{suite}_{name}", asset="validated_feedback", description=f"{words} ({severity})")
+            for suite, name, words, severity in all_expectations()
+        ),
     ],
 )
 def validated_feedback(
@@ -86,41 +98,56 @@ def validated_feedback(
     inbox: InboxResource,
     frames: FramesResource,
     data_quality: DataQualityResource,
+    embedder: EmbedderResource,
 ) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """The round's events that meet every critical expectation; the others lie in rejected_feedback with their reason.
-    Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next."""
+    Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
+    expectation found is kept, and shown over all rounds on one page."""
     pid = os.getpid() if settings.executor == "in_process" else os.getppid()
     context.instance.add_run_tags(context.run_id, process_tags(pid))
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
-    events = inbox.events(round_.from_seq, round_.to_seq)
-    gate = check_feedback(round_, events, data_quality)
+    space = f"{embedder.source}@{embedder.revision}"
+    gate = check_feedback(
+        round_,
+        partial(inbox.chunks, round_.from_seq, round_.to_seq),
+        data_quality,
+        settings,
+        before(round_, warehouse, frames, space),
+        embed=embedder.embed,
+    )
     blocked = gate.rejected_share > settings.max_rejected_share
-    scarce = too_few(gate.valid, settings.groups, settings.min_demonstrations)
+    demonstrations, contributors = gate.valid_demonstrations
+    scarce = too_few(demonstrations, contributors, settings.groups, settings.min_demonstrations)
     reason = (
         f"{gate.rejected_share:.0%} of the events were rejected; CROWD_MAX_REJECTED_SHARE allows "
         f"{settings.max_rejected_share:.0%}"
         if blocked
         else scarce
     )
-    frames.write("validated_feedback", round_.round_id, gate.valid, settled=round_.settled)
+    schema = {"seq": pl.Int64(), **EVENT_SCHEMA}
+    frames.write_chunks("validated_feedback", round_.round_id, gate.valid(), schema, settled=round_.settled)
+    if gate.vectors is not None and gate.vectors.size:
+        frames.write(VECTORS, round_.round_id, kept_vectors(gate.vectors, space), settled=round_.settled)
     with warehouse.transaction() as connection:
         warehouse.append(connection, "rejected_feedback", gate.rejected)
     verdict = {
         "passed": [reason is None],
         "reason": [reason],
-        "accepted": [gate.valid.height],
+        "accepted": [gate.accepted],
         "rejected": [gate.rejected.height],
     }
+    warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
     warehouse.replace_round(
         "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
     )
+    page = write_quality_page(settings, warehouse, data_quality)
     if reason is not None:
         book.skip(round_.round_no, reason)
         context.log.warning(f"{round_.round_id} is skipped: {reason}. Its events wait for the next round.")
     skipped = not blocked and scarce is not None
     if not skipped:  # of a skipped round nothing is materialised, so nothing downstream runs, and nothing fails
-        yield MaterializeResult(metadata=_figures(gate, events))
+        yield MaterializeResult(metadata=_figures(gate))
     yield AssetCheckResult(
         check_name="feedback_gate",
         passed=reason is None,
@@ -130,7 +157,8 @@ def validated_feedback(
             "rejected_share": gate.rejected_share,
             "expectations": _findings(gate),
             "reasons": _reasons(gate),
-            "data_docs": str(data_quality.data_docs),
+            "report": MetadataValue.path(str(page.absolute())),
+            "data_docs": MetadataValue.path(str(data_quality.data_docs.absolute())),
         },
     )
     warnings = [finding for finding in gate.findings if finding.severity == "warning" and not finding.success]
@@ -138,25 +166,50 @@ def validated_feedback(
         check_name="feedback_warnings",
         passed=not warnings,
         severity=AssetCheckSeverity.WARN,
-        metadata={
-            finding.suite: f"{finding.expectation}: missed by {len(finding.failing_ids)} events" for finding in warnings
-        },
+        metadata={finding.check: f"{finding.words}: {_said(finding)}" for finding in warnings},
+    )
+    for finding in gate.findings:
+        yield _check(finding)
+
+
+def _check(finding: Finding) -> AssetCheckResult:
+    """One expectation in the UI: what it found, and the first events that do not meet it."""
+    found: display.Metadata = {"found": _said(finding)}
+    if finding.figure is not None:
+        found |= {"figure": finding.figure}
+    if finding.listed:
+        found |= {"failing_share": finding.failing / finding.rows}
+        found |= {"failing": display.table(pl.DataFrame({"event, value": finding.listed}))}
+    return AssetCheckResult(
+        check_name=finding.check,
+        passed=finding.success,
+        severity=AssetCheckSeverity.ERROR if finding.severity == "critical" else AssetCheckSeverity.WARN,
+        description=finding.words,
+        metadata=found,
     )
 
 
-def _figures(gate: GateResult, events: pl.DataFrame) -> display.Metadata:
-    by_kind = (
-        events.group_by("kind")
-        .agg(events=pl.len(), contributors=pl.col("contributor_id").replace("", None).drop_nulls().n_unique())
-        .join(gate.valid.group_by("kind").agg(valid=pl.len()), on="kind", how="left")
-        .sort("kind")
-    )
+def _said(finding: Finding) -> str:
+    """What an expectation found, in words."""
+    if finding.suite != ROUND:
+        return f"missed by {finding.failing} of {finding.rows} events"
+    if finding.figure is None:
+        return "too little to compare with"
+    bounds = [
+        f"{word} {bound:.4g}"
+        for word, bound in (("at least", finding.low), ("at most", finding.high))
+        if bound is not None
+    ]
+    return f"{finding.figure:.4g}, expected {' and '.join(bounds)}"
+
+
+def _figures(gate: GateResult) -> display.Metadata:
     return {
-        "events": events.height,
-        "valid": gate.valid.height,
+        "events": gate.events,
+        "valid": gate.accepted,
         "rejected": gate.rejected.height,
         "rejected_share": gate.rejected_share,
-        "kinds": display.table(by_kind),
+        "kinds": display.table(gate.kinds.filter(pl.col("events") > 0)),
     }
 
 
@@ -164,15 +217,17 @@ def _findings(gate: GateResult) -> MarkdownMetadataValue:
     rows = [
         {
             "suite": finding.suite,
-            "expectation": finding.expectation,
+            "expectation": finding.words,
             "severity": finding.severity,
             "met": finding.success,
-            "failing events": len(finding.failing_ids),
+            "found": _said(finding),
         }
         for finding in gate.findings
+        if finding.rows
     ]
     return display.table(pl.DataFrame(rows))
 
 
 def _reasons(gate: GateResult) -> MarkdownMetadataValue:
-    return display.table(gate.rejected.select("source", "line", "kind", "contributor_id", "reason").head(REASONS_SHOWN))
+    shown = gate.rejected.select("source", "line", "kind", "contributor_id", "reason", "excerpt")
+    return display.table(shown.head(REASONS_SHOWN))

@@ -1,80 +1,432 @@
-"""The gate of a round: suites run, failing rows put into quarantine, and a verdict that later runs obey too.
+"""The gate of a round: which rows go into quarantine and why, what every expectation found, and a verdict that later
+runs obey too.
 
-Belongs here: which rows go, when a round is blocked or skipped. Does not belong here: the expectations.
+Polars finds the rows that fail, in chunks; Great Expectations validates and reports what it found, and its counts must
+be the same.
+
+Belongs here: which rows go, when a round is blocked or skipped. Does not belong here: what is expected (see
+``conditions``, ``drift``), findings about texts and people (see ``detectors``).
 """
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from crowd_assets.quality.suites import prepared, suites
+from crowd_assets.quality import conditions, drift
+from crowd_assets.quality.conditions import CONDITIONS, CRITICAL, WARNING
+from crowd_assets.quality.history import Earlier, Known, first_reports, known
+from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
 from resources import feedback
-from resources.data_quality import DataQualityResource, Finding
+from resources.data_quality import DataQualityResource
 from resources.rounds import Round, RoundBook
+from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
+
+Events = Callable[[], Iterator[pl.DataFrame]]
+Embed = Callable[[Sequence[str]], NDArray[np.float64]]
+
+ENOUGH_FOR_SHARES = (20, 3)  # events and contributors of a kind from which a contributor's share says something
+FINDINGS = {
+    "suite": pl.String(),
+    "expectation": pl.String(),
+    "severity": pl.String(),
+    "rows": pl.Int64(),
+    "failing": pl.Int64(),
+    "figure": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+}
 
 
 class GateClosedError(RuntimeError):
     """A stage was started for a round whose feedback did not pass the gate."""
 
 
+class ReportMismatchError(RuntimeError):
+    """Great Expectations counted other failing rows than the gate found: the report would not be of this round."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector found in the events of one kind: an expectation beside the suite's own.
+
+    Attributes:
+        suite: The kind of feedback.
+        name: Column, check and table know it by this name.
+        words: What is expected.
+        severity: ``critical``: its events go into quarantine; ``warning``: they stay.
+        reasons: By ``event_id``, why the event does not meet it.
+    """
+
+    suite: str
+    name: str
+    words: str
+    severity: str
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one expectation found.
+
+    Attributes:
+        suite: A kind of feedback, or ``round``.
+        name: The expectation's name; ``<suite>_<name>`` is that of its check.
+        words: What was expected.
+        severity: ``critical`` or ``warning``.
+        rows: Rows that it looked at; 1 for a figure of the round.
+        failing: How many of them did not meet it.
+        figure: A figure of the round; None for an expectation of rows, or where there was nothing to compare with.
+        low, high: Where the figure was expected.
+        listed: The first events that did not meet it, each with the value that is to blame.
+    """
+
+    suite: str
+    name: str
+    words: str
+    severity: str
+    rows: int
+    failing: int
+    figure: float | None = None
+    low: float | None = None
+    high: float | None = None
+    listed: tuple[str, ...] = ()
+
+    @property
+    def check(self) -> str:
+        return f"{self.suite}_{self.name}"
+
+    @property
+    def success(self) -> bool:
+        return self.failing == 0
+
+
 @dataclass(frozen=True)
 class GateResult:
-    """Valid events, quarantined rows (``resources.feedback.REJECTION_SCHEMA``) and what each expectation found."""
+    """What the gate made of a round.
 
-    valid: pl.DataFrame
+    Attributes:
+        rejected: Rows in quarantine (``resources.feedback.REJECTION_SCHEMA``).
+        findings: What each expectation found, in the order of :func:`all_expectations`.
+        kinds: By ``kind``: ``events``, ``contributors``, ``valid`` and ``valid_contributors``.
+        vectors: Of a sample of the demonstrations, in Φ, shape (n, d); None where no embedder was given.
+    """
+
     rejected: pl.DataFrame
     findings: list[Finding]
+    kinds: pl.DataFrame
+    vectors: NDArray[np.float64] | None
+    _events: Events
+    _failing: pl.DataFrame
+
+    @property
+    def events(self) -> int:
+        """How many events the round has."""
+        return int(self.kinds["events"].sum())
+
+    @property
+    def accepted(self) -> int:
+        """How many of them are valid."""
+        return self.events - self.rejected.height
 
     @property
     def rejected_share(self) -> float:
         """Share of the round's events that were rejected, 0 for a round without events."""
-        events = self.valid.height + self.rejected.height
-        return self.rejected.height / events if events else 0.0
+        return self.rejected.height / self.events if self.events else 0.0
+
+    @property
+    def valid_demonstrations(self) -> tuple[int, int]:
+        """How many valid demonstrations there are, and of how many contributors."""
+        row = self.kinds.filter(pl.col("kind") == "demonstration")
+        return row["valid"].item(), row["valid_contributors"].item()
+
+    def valid(self) -> Iterator[pl.DataFrame]:
+        """The events that meet every critical expectation, in order of ``seq``, chunk by chunk."""
+        for chunk in self._events():
+            yield chunk.join(self._failing, on="seq", how="anti", maintain_order="left")
+
+    def findings_frame(self) -> pl.DataFrame:
+        """The findings as rows of the table ``quality_findings``."""
+        return pl.DataFrame(
+            [
+                {name: getattr(finding, "name" if name == "expectation" else name) for name in FINDINGS}
+                for finding in self.findings
+            ],
+            schema=FINDINGS,
+        )
 
 
-def check_feedback(round_: Round, events: pl.DataFrame, data_quality: DataQualityResource) -> GateResult:
-    """Run the suite of each kind on its events; a row that fails a critical expectation goes into quarantine.
+def all_expectations() -> list[tuple[str, str, str, str]]:
+    """Every expectation that a round is checked by: suite, name, words and severity."""
+    rows = [(kind, each.name, each.words, each.severity) for kind in feedback.KINDS for each in CONDITIONS[kind]]
+    return [*rows, *((drift.ROUND, name, words, WARNING) for name, words in drift.WORDS.items())]
+
+
+def check_feedback(
+    round_: Round,
+    events: Events,
+    data_quality: DataQualityResource,
+    settings: CrowdSettings,
+    earlier: Earlier | None = None,
+    detections: Sequence[Detection] = (),
+    embed: Embed | None = None,
+) -> GateResult:
+    """Hold a round's events against every expectation; a row that fails a critical one goes into quarantine.
 
     Args:
-        events: Events of the round (``resources.feedback.EVENT_SCHEMA`` and ``seq``).
+        events: Gives the round's events (``resources.feedback.EVENT_SCHEMA`` and ``seq``) in order of ``seq``, chunk by
+            chunk, every time it is called.
+        earlier: What the settled rounds before it hold; nothing for the first.
+        detections: What detectors found in the same events.
+        embed: Φ, texts to vectors (n, d).
+
+    Raises:
+        ReportMismatchError: Great Expectations counted otherwise.
     """
-    frames = {
-        kind: prepared(kind, of_kind)
-        for kind in feedback.KINDS
-        if not (of_kind := events.filter(pl.col("kind") == kind)).is_empty()
+    earlier = earlier or Earlier()
+    lots = settings.known_lots()
+    found: dict[str, list[pl.DataFrame]] = {
+        kind: [conditions.facts(kind, _NO_EVENTS, round_.claimed_at, lots)] for kind in feedback.KINDS
     }
-    findings = data_quality.run_suites(frames, suites(round_.claimed_at), round_.round_id)
-    reasons: dict[str, list[str]] = {}
-    for finding in findings:
-        if finding.severity == "critical":
-            for event_id in finding.failing_ids:
-                reasons.setdefault(event_id, []).append(f"not met: {finding.expectation}")
-    failing = pl.col("event_id").is_in(list(reasons))
-    rows = [
-        feedback.rejection(
-            stage="gate",
-            source=event["source"],
-            line=event["line"],
-            reason="; ".join(reasons[event["event_id"]]),
-            excerpt=next((event[name] for name in ("response", "response_a", "comparison_id") if event[name]), ""),
-            round_no=round_.round_no,
-            kind=event["kind"],
-            contributor_id=event["contributor_id"],
-            event_id=event["event_id"],
-        )
-        for event in events.filter(failing).iter_rows(named=True)
+    samples = [pl.DataFrame(schema=drift.SAMPLED)]
+    for chunk in events():
+        for (kind,), of_kind in chunk.group_by("kind", maintain_order=True):
+            found[str(kind)].append(conditions.facts(str(kind), of_kind, round_.claimed_at, lots))
+        samples.append(drift.described(drift.sample(chunk)))
+    facts = {kind: pl.concat(frames) for kind, frames in found.items()}
+    history = known(earlier, facts)
+    met = _judged(facts, history, detections)
+    failing = pl.concat([_reasons(kind, of_kind, detections) for kind, of_kind in met.items()])
+    wanted = {kind: _first_failing(of_kind) for kind, of_kind in met.items()}
+    rejected, listed = _collected(round_, events, failing, wanted)
+    kinds = _kinds(facts, failing)
+    valid = pl.concat(samples).join(failing, on="seq", how="anti", maintain_order="left")
+    looked_at = drift.thin(valid.filter(pl.col("response").is_not_null()), drift.VECTORS)["response"]
+    vectors = embed(looked_at.to_list()) if embed else None
+    figures = _figures(round_, facts, valid, vectors, kinds, history, settings)
+    findings = [
+        *(
+            Finding(
+                kind,
+                name,
+                words,
+                severity,
+                of_kind.height,
+                int((~of_kind[name]).sum()),
+                listed=tuple(listed[kind][name]["shown"]),
+            )
+            for kind, of_kind in met.items()
+            for name, words, severity in _expected(kind, detections)
+        ),
+        *(
+            Finding(
+                drift.ROUND, each.name, each.words, WARNING, 1, int(not each.success), each.value, each.low, each.high
+            )
+            for each in figures
+        ),
     ]
-    rejected = pl.DataFrame(rows, schema=feedback.REJECTION_SCHEMA)
-    return GateResult(events.filter(~failing), rejected, findings)
+    _report(round_, met, listed, figures, findings, detections, data_quality)
+    return GateResult(rejected, findings, kinds, vectors, events, failing)
 
 
-def too_few(valid: pl.DataFrame, groups: int, min_demonstrations: int) -> str | None:
-    """Why the valid feedback does not carry a round, in words; None when it does."""
-    demonstrations = valid.filter(pl.col("kind") == "demonstration")
-    contributors = demonstrations["contributor_id"].n_unique()
-    if demonstrations.height < min_demonstrations:
-        return f"{demonstrations.height} valid demonstrations; CROWD_MIN_DEMONSTRATIONS asks for {min_demonstrations}"
+def _expected(kind: str, detections: Sequence[Detection]) -> list[tuple[str, str, str]]:
+    own = [(each.name, each.words, each.severity) for each in CONDITIONS[kind]]
+    return own + [(each.name, each.words, each.severity) for each in detections if each.suite == kind]
+
+
+def _judged(
+    facts: Mapping[str, pl.DataFrame], history: Known, detections: Sequence[Detection]
+) -> dict[str, pl.DataFrame]:
+    """By kind, a row an event and a column an expectation: whether the event meets it."""
+    met: dict[str, pl.DataFrame] = {}
+    reports = first_reports(history.keys["preference"])
+    for kind in feedback.KINDS:  # preferences come before outcomes: an outcome may name what a valid one introduced
+        found = conditions.judged(kind, facts[kind], history.keys[kind], history.published, reports)
+        for each in detections:
+            if each.suite == kind:
+                detected = pl.col("event").is_in(_keys_of(each.reasons).implode())
+                found = found.with_columns((~detected).alias(each.name))
+        met[kind] = found
+        if kind == "preference":
+            valid = facts[kind].join(found.filter(_valid(kind, detections)), on="seq", how="semi")
+            reports = first_reports(pl.concat([each.select(*conditions.FACTS) for each in (history.keys[kind], valid)]))
+    return met
+
+
+def _valid(kind: str, detections: Sequence[Detection]) -> pl.Expr:
+    return pl.all_horizontal(name for name, _, severity in _expected(kind, detections) if severity == CRITICAL)
+
+
+def _reasons(kind: str, met: pl.DataFrame, detections: Sequence[Detection]) -> pl.DataFrame:
+    """``seq`` and ``reason`` of the rows that fail a critical expectation."""
+    by_event = {each.name: each.reasons for each in detections if each.suite == kind}
+    missed = [
+        pl.when(~pl.col(name)).then(_by_event(by_event[name]) if name in by_event else pl.lit(f"not met: {words}"))
+        for name, words, severity in _expected(kind, detections)
+        if severity == CRITICAL
+    ]
+    return met.filter(~_valid(kind, detections)).select(
+        "seq", reason=pl.concat_str(missed, separator="; ", ignore_nulls=True)
+    )
+
+
+def _by_event(reasons: Mapping[str, str]) -> pl.Expr:
+    """An event's own reason."""
+    values = pl.Series(list(reasons.values()), dtype=pl.String)
+    return pl.col("event").replace_strict(_keys_of(reasons), values, default=None, return_dtype=pl.String)
+
+
+def _keys_of(event_ids: Iterable[str]) -> pl.Series:
+    """Events as the facts name them."""
+    events = pl.DataFrame({"event_id": list(event_ids)}, schema={"event_id": pl.String})
+    return events.select(key=conditions.hashed("event_id"))["key"]
+
+
+def _first_failing(met: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """By expectation, ``row`` and ``seq`` of the first rows that do not meet it."""
+    numbered = met.with_row_index("row")
+    return {
+        name: numbered.filter(~pl.col(name)).head(LISTED).select("row", "seq")
+        for name in met.columns
+        if name not in ("seq", "event")
+    }
+
+
+def _collected(
+    round_: Round, events: Events, failing: pl.DataFrame, wanted: Mapping[str, Mapping[str, pl.DataFrame]]
+) -> tuple[pl.DataFrame, dict[str, dict[str, pl.DataFrame]]]:
+    """Rows of the quarantine; and for each kind and expectation the rows that reports list, with what they show."""
+    shown = {kind: {each.name: each.shown for each in CONDITIONS[kind]} for kind in wanted}
+    needed = pl.concat([rows.select("seq") for of_kind in wanted.values() for rows in of_kind.values()]).unique()
+    rejections = [pl.DataFrame(schema=feedback.REJECTION_SCHEMA)]
+    columns = sorted({column for of_kind in shown.values() for column in of_kind.values()} | {"seq", "event_id"})
+    rows = [_NO_EVENTS.select(columns)]
+    for chunk in events():
+        rows.append(chunk.join(needed, on="seq", how="semi").select(columns))
+        rejections.append(_quarantined(round_, chunk.join(failing, on="seq", maintain_order="left")))
+    found = pl.concat(rows)
+    listed: dict[str, dict[str, pl.DataFrame]] = {}
+    for kind, of_kind in wanted.items():
+        listed[kind] = {}
+        for name, places in of_kind.items():
+            column = shown[kind].get(name, "contributor_id")
+            value = pl.concat_str("event_id", pl.lit(" "), pl.col(column).cast(pl.String).fill_null("none"))
+            listed[kind][name] = places.join(found, on="seq", maintain_order="left").select(
+                "row", shown=value.fill_null("no id")
+            )
+    return pl.concat(rejections), listed
+
+
+def _quarantined(round_: Round, rows: pl.DataFrame) -> pl.DataFrame:
+    """Failing events as rows of the quarantine."""
+    texts = [pl.col(name).replace("", None) for name in ("response", "response_a", "comparison_id")]
+    kept = rows.select(
+        "source",
+        "line",
+        "reason",
+        "kind",
+        "contributor_id",
+        "event_id",
+        excerpt=pl.coalesce(*texts, pl.lit("")).str.slice(0, feedback.EXCERPT_CHARACTERS),
+    )
+    return pl.DataFrame(
+        [feedback.rejection(stage="gate", round_no=round_.round_no, **row) for row in kept.iter_rows(named=True)],
+        schema=feedback.REJECTION_SCHEMA,
+    )
+
+
+def _kinds(facts: Mapping[str, pl.DataFrame], failing: pl.DataFrame) -> pl.DataFrame:
+    """What came of each kind, and how much of it is valid."""
+    rows = []
+    for kind, of_kind in facts.items():
+        valid = of_kind.join(failing, on="seq", how="anti")
+        people = kind in drift.CONTRIBUTED
+        rows.append(
+            {
+                "kind": kind,
+                "events": of_kind.height,
+                "contributors": of_kind["contributor"].n_unique() if people else 0,
+                "valid": valid.height,
+                "valid_contributors": valid["contributor"].n_unique() if people else 0,
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _figures(
+    round_: Round,
+    facts: Mapping[str, pl.DataFrame],
+    valid: pl.DataFrame,
+    vectors: NDArray[np.float64] | None,
+    kinds: pl.DataFrame,
+    history: Known,
+    settings: CrowdSettings,
+) -> list[drift.Figure]:
+    largest = {}
+    for kind in drift.CONTRIBUTED:
+        counts = facts[kind]["contributor"].value_counts()["count"].to_numpy()
+        events, people = ENOUGH_FOR_SHARES
+        if counts.sum() >= events and counts.size >= people:
+            largest[kind] = float(counts.max() / counts.sum())
+    newest: datetime | None = pl.concat([each.filter("not_in_future")["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
+    now = pl.concat([drift.thin(valid.filter(pl.col("kind") == kind), drift.SAMPLE) for kind in feedback.KINDS])
+    return drift.figures(
+        now,
+        history.sample,
+        history.volumes,
+        dict(kinds.select("kind", "valid").iter_rows()),
+        largest,
+        newest,
+        round_.claimed_at,
+        None if vectors is None or history.vectors is None else (vectors, history.vectors),
+        drift_distance=settings.drift_distance,
+        max_contributor_share=settings.max_contributor_share,
+        max_feedback_age_days=settings.max_feedback_age_days,
+    )
+
+
+def _report(
+    round_: Round,
+    met: Mapping[str, pl.DataFrame],
+    listed: Mapping[str, Mapping[str, pl.DataFrame]],
+    figures: Sequence[drift.Figure],
+    findings: Sequence[Finding],
+    detections: Sequence[Detection],
+    data_quality: DataQualityResource,
+) -> None:
+    """Let Great Expectations validate and report what was found, and see that it counts the same.
+
+    Raises:
+        ReportMismatchError: it does not.
+    """
+    kinds = [kind for kind, of_kind in met.items() if of_kind.height]
+    frames = {kind: reported(met[kind].drop("seq", "event"), listed[kind]) for kind in kinds}
+    suites = {kind: expectations(_expected(kind, detections)) for kind in kinds}
+    shown = [each for each in figures if each.value is not None]
+    if shown:
+        frames[drift.ROUND] = pl.DataFrame({each.name: [each.value] for each in shown})
+        suites[drift.ROUND] = figure_expectations(shown)
+    counted = data_quality.run_suites(frames, suites, round_.round_id)
+    for each in findings:
+        there = counted.get((each.suite, each.name), 0)
+        if there != each.failing:
+            raise ReportMismatchError(
+                f"{round_.round_id}: {each.failing} rows do not meet {each.check}, Great Expectations counts {there}."
+            )
+
+
+def too_few(demonstrations: int, contributors: int, groups: int, min_demonstrations: int) -> str | None:
+    """Why the valid feedback does not carry a round, in words; None when it does.
+
+    Args:
+        demonstrations: Valid ones; ``contributors``, of how many people.
+    """
+    if demonstrations < min_demonstrations:
+        return f"{demonstrations} valid demonstrations; CROWD_MIN_DEMONSTRATIONS asks for {min_demonstrations}"
     if contributors < groups:
         return f"{contributors} contributors with a valid demonstration; CROWD_GROUPS asks for {groups} groups"
     return None
@@ -93,3 +445,6 @@ def passed_round(warehouse: WarehouseResource, round_id: str) -> Round:
     if not verdict["passed"].item():
         raise GateClosedError(f"{round_id} did not pass the gate: {verdict['reason'].item()}.")
     return round_
+
+
+_NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})

@@ -5,9 +5,11 @@ Belongs here: keys and sanity. Does not belong here: any time, which depends on 
 
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 
+from benchmarks import quality
 from benchmarks.weights import LABELERS
 
 
@@ -63,3 +65,27 @@ def test_shapley_benchmark_compares_with_shap_and_shapiq_on_one_game(capsys: pyt
     assert found["error_ratio_vs_shapiq"] > 1
     best = context["most_accurate_of_shapiq"]
     assert medians[best]["rmse"] == min(row["rmse"] for name, row in medians.items() if name.startswith("shapiq."))
+
+
+def test_quality_benchmark_finds_the_same_rows_in_three_ways(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def here(way: str, number: int, seed: int) -> dict[str, object]:
+        folder = tmp_path / f"{way}-{number}"
+        quality.write_files(folder / "inbox", number, seed)
+        return {"seconds": 1.0, "peak_gib": 1.0, **quality.WAYS[way](folder)}
+
+    monkeypatch.setattr(quality, "measured", here)  # each in a process of its own takes seconds to start
+    found = figures("quality", capsys)
+    compared = {
+        "seconds",
+        "peak_gib",
+        "growth_gib",
+        "seconds_great_expectations_alone",
+        "seconds_polars_alone",
+        "events",
+    }
+    assert compared <= found.keys()
+    counts = {way: [found["context"][way][name] for name in ("events", "valid", "rejected")] for way in quality.WAYS}
+    assert counts["ours"] == counts["polars_alone"] == counts["great_expectations_alone"]
+    assert 0.02 < counts["ours"][2] / counts["ours"][0] < 0.06

@@ -1,7 +1,9 @@
 """Every line of a file is an event or a rejection with its reason, whatever it holds."""
 
+import hashlib
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from resources.feedback import InvalidEventError, Limits, ParsedFile, parse_event, read_file
+from resources.feedback import InvalidEventError, Limits, ParsedFile, parse_event, read_file, read_parts
 
 LIMITS = Limits(line_bytes=10_000, text_characters=1_000)
 DEMONSTRATION = {
@@ -49,6 +51,63 @@ def test_the_id_is_a_hash_of_the_content_alone() -> None:
     assert parse_event(dict(reversed(DEMONSTRATION.items())), LIMITS)["event_id"] == first
     assert parse_event(DEMONSTRATION | {"response": "Much."}, LIMITS)["event_id"] != first
     assert parse_event(DEMONSTRATION | {"event_id": "mine-1"}, LIMITS)["event_id"] == "mine-1"
+
+
+PREFERENCE = {
+    "kind": "preference",
+    "contributor_id": "s1",
+    "comparison_id": "k",
+    "prompt": "p",
+    "response_a": "é\u2028",
+    "response_b": "b",
+    "probability_a": 0.1,
+    "submitted_at": "2026-01-02T03:04:05Z",
+}
+OUTCOME = {
+    "kind": "outcome",
+    "comparison_id": "k",
+    "preferred_a": 1e-9,
+    "submitted_at": "2026-01-01T00:00:00Z",
+    "extra": {"b": [1, "ü"], "a": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "kept_since_the_first_version"),
+    [
+        (DEMONSTRATION | {"prompt": "What?", "response": "Not"}, "02f14075c88f926b4e3b649a7d5f5b9f"),
+        (BID | {"submitted_at": "2026-01-02T03:04:05.12Z"}, "d7c1050ef90ea4aa6cf7d55d5db0daad"),
+        (PREFERENCE, "283dab01f16a7ac5e7484abe56dd1726"),
+        (OUTCOME, "4b42b1d508db785870fb5fbe13b2a717"),
+    ],
+)
+def test_the_id_of_an_event_never_changes(record: dict[str, object], kept_since_the_first_version: str) -> None:
+    assert parse_event(record, LIMITS)["event_id"] == kept_since_the_first_version
+
+
+@given(text=st.text(min_size=1), share=st.floats(0, 1), instant=st.datetimes(timezones=st.just(UTC)))
+def test_the_canonical_content_is_that_of_the_json_module(text: str, share: float, instant: datetime) -> None:
+    change = {"prompt": f".{text}", "probability_a": share, "submitted_at": instant.isoformat(), "unknown": text}
+    event = parse_event(PREFERENCE | change, Limits(line_bytes=10_000, text_characters=10_000))
+    content = {name: value for name, value in event.items() if value is not None and name != "event_id"}
+    content["submitted_at"] = event["submitted_at"].isoformat()
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert event["event_id"] == hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def test_a_file_in_parts_is_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.jsonl"
+    path.write_text("".join(json.dumps(DEMONSTRATION | {"response": f"{n}"}) + "\nbroken\n\n" for n in range(7)))
+    frame = tmp_path / "feedback.parquet"
+    pl.DataFrame([DEMONSTRATION | {"response": f"{n % 6}"[: n % 5]} for n in range(7)]).write_parquet(frame)
+    for each in (path, frame):
+        whole = read_file(UPath(each), LIMITS)
+        assert len(whole.events) + len(whole.rejections) == (14 if each is path else 7)
+        parts = list(read_parts(UPath(each), LIMITS, rows=3))
+        assert len(parts) > 2
+        assert [row for part in parts for row in part.events] == whole.events
+        assert [row for part in parts for row in part.rejections] == whole.rejections
+        assert (parts[-1].digest, parts[-1].bytes) == (whole.digest, whole.bytes)
 
 
 def test_unknown_fields_are_kept() -> None:
@@ -102,9 +161,10 @@ def test_one_bad_line_never_costs_the_others(tmp_path: Path) -> None:
         6: (b"[" * 9_000, "nested too deeply|broken JSON"),
         7: (b'{"kind": "outcome", "comparison_id": "a", "preferred_a": 1e999}', "not a finite number"),
         8: (b"[1, 2]", "must be a JSON object"),
+        9: (b"\xef\xbb\xbf\xef\xbb\xbf" + good, "broken JSON: Unexpected UTF-8 BOM"),
     }
-    parsed = read(tmp_path, b"\n".join([good, *(line for line, _ in bad.values()), b"", good]))
-    assert [event["line"] for event in parsed.events] == [1, 10]
+    parsed = read(tmp_path, b"\n".join([good, *(line for line, _ in bad.values()), b"", b"\xef\xbb\xbf" + good]))
+    assert [event["line"] for event in parsed.events] == [1, 11]
     assert [row["line"] for row in parsed.rejections] == list(bad)
     for row in parsed.rejections:
         pattern = bad[row["line"]][1]

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from crowd_assets.definitions import build_resources
@@ -60,6 +62,32 @@ def test_an_event_counts_once_wherever_it_lies(inbox: InboxResource) -> None:
     assert events["seq"].to_list() == [1, 2, 3]
     assert events["response"].to_list() == ["response 1", "response 2", "response 3"]
     assert inbox.events(2, 2)["response"].to_list() == ["response 2"]
+
+
+def test_a_large_file_is_taken_in_by_parts_and_still_whole_or_not_at_all(
+    inbox: InboxResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.inbox.CHUNK_ROWS", 3)
+    monkeypatch.setattr("resources.inbox.SPOOLED_BYTES", 10)
+    drop(inbox, "a.jsonl", lines(1, 2, 1, 3, 2, 4) + "broken\n" + lines(5, 1))
+    with monkeypatch.context() as patch:
+        store = InboxResource._store_events
+
+        def killed_in_the_second_part(self: InboxResource, connection: Any, events: Any, first: int, *more: Any) -> int:
+            if first > 1:
+                raise KeyboardInterrupt
+            return store(self, connection, events, first, *more)
+
+        patch.setattr(InboxResource, "_store_events", killed_in_the_second_part)
+        with pytest.raises(KeyboardInterrupt):
+            inbox.ingest()
+    assert inbox.events(1, 10).is_empty()
+    assert [(file.accepted, file.duplicates, file.rejected) for file in inbox.ingest()] == [(5, 3, 1)]
+    events = inbox.events(1, 10)
+    assert events["seq"].to_list() == [1, 2, 3, 4, 5]
+    assert events["line"].to_list() == [1, 2, 4, 6, 8]
+    assert [chunk.height for chunk in inbox.chunks(2, 5)] == [1, 2, 1]
+    assert pl.concat(inbox.chunks(2, 5)).equals(events.slice(1))
 
 
 def test_ingested_files_leave_for_the_archive(inbox: InboxResource) -> None:

@@ -1,5 +1,6 @@
 """Inbox, outbox and frames are addressed by URI: what holds for a folder holds for object storage."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -38,6 +39,27 @@ def test_a_frame_of_a_settled_round_is_not_replaced_by_another(frames: FramesRes
     with pytest.raises(SettledFrameError, match="r000001 is settled"):
         frames.write("stage", "r000001", frame.reverse(), settled=True)
     assert frames.read("stage", "r000001").equals(frame)
+
+
+def test_a_frame_is_written_in_chunks_whole_or_not_at_all(frames: FramesResource) -> None:
+    schema = {"a": pl.Int64(), "at": pl.Datetime("us", "UTC"), "b": pl.String()}
+    frame = pl.DataFrame({"a": [1, 2, 3], "at": [0, 1, None], "b": ["x", None, "ü"]}, schema=schema)
+    frames.write_chunks("stage", "r000001", frame.iter_slices(2), schema)
+    assert frames.read("stage", "r000001").equals(frame)
+    frames.write_chunks("stage", "r000001", frame.iter_slices(1), schema, settled=True)
+    with pytest.raises(SettledFrameError, match="r000001 is settled"):
+        frames.write_chunks("stage", "r000001", [frame.head(2)], schema, settled=True)
+
+    def fails_half_way() -> Iterator[pl.DataFrame]:
+        yield frame
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        frames.write_chunks("stage", "r000001", fails_half_way(), schema)
+    assert frames.read("stage", "r000001").equals(frame)
+    assert len(list(frames.path("stage", "r000001").parent.iterdir())) == 1
+    frames.write_chunks("stage", "r000002", [], schema)
+    assert frames.read("stage", "r000002").schema == schema
 
 
 def test_feedback_is_ingested_from_object_storage(tmp_path: Path) -> None:

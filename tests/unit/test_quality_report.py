@@ -1,0 +1,103 @@
+"""The quality page: trends and reasons on one page that needs no other file, and a server that shows nothing else."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import polars as pl
+import pytest
+
+from crowd_assets.definitions import build_resources
+from crowd_assets.quality.gate import FINDINGS
+from crowd_assets.quality.report import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
+from resources.feedback import rejection
+from resources.settings import CrowdSettings
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> CrowdSettings:
+    return CrowdSettings(home=str(tmp_path))
+
+
+@pytest.fixture
+def page(settings: CrowdSettings) -> str:
+    """The page after two rounds, the second with rejected rows."""
+    resources = build_resources(settings)
+    warehouse = resources["warehouse"]
+    with warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO rounds (round_no, round_id, to_seq) VALUES (1, 'r000001', 1), (2, 'r000002', 2)"
+        )
+        rows = [
+            rejection(
+                stage="gate", source=f"{HOSTILE}.jsonl", line=1, reason="not met: x", excerpt=HOSTILE, round_no=2
+            ),
+            rejection(stage="ingestion", source="f.jsonl", line=2, reason=f"unknown kind {HOSTILE}"),
+        ]
+        warehouse.append(connection, "rejected_feedback", pl.DataFrame(rows, schema_overrides={"round_no": pl.Int32}))
+    for number, failing in ((1, 0), (2, 7)):
+        found = [
+            ("demonstration", "event_id_unique", "critical", 40, 0, None, None, None),
+            ("demonstration", "answered_once", "critical", 40, failing, None, None, None),
+            ("round", "demonstration_length_drift", "warning", 1, failing // 7, 0.1 * number, None, 0.15),
+        ]
+        warehouse.replace_round("quality_findings", number, pl.DataFrame(found, schema=FINDINGS, orient="row"))
+        verdict = {"passed": [not failing], "reason": [HOSTILE], "accepted": [40 - failing], "rejected": [failing]}
+        warehouse.replace_round("quality_verdicts", number, pl.DataFrame(verdict))
+    write_quality_page(settings, warehouse, resources["data_quality"])
+    return quality_page(settings).read_text(encoding="utf-8")
+
+
+def test_the_page_is_one_file_and_shows_what_failed_first(page: str) -> None:
+    assert HOSTILE not in page
+    assert page.count("&lt;script&gt;") == 4
+    for outside in ('src="http', 'href="http', "<link", "<script", "url(", "@import"):
+        assert outside not in page, outside
+    assert page.count("data:image/png;base64,") == 4
+    assert page.index("same response to the same prompt once") < page.index("demonstrations are as long")
+    assert page.index("demonstrations are as long") < page.index("1 met") < page.index("event_id is unique")
+    assert "17.50 %" in page
+
+
+@pytest.fixture
+def server(settings: CrowdSettings, page: str) -> Iterator[QualityServer]:
+    with QualityServer(settings, build_resources(settings)["data_quality"], 0) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def test_only_the_reports_and_the_data_docs_are_served_and_only_here(
+    server: QualityServer, settings: CrowdSettings
+) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    assert b"Feedback quality" in urlopen(server.page_url).read()
+    docs = Path(settings.home, *server.data_docs_url.split("/")[3:])
+    docs.parent.mkdir(parents=True)
+    docs.write_text("pages a round")
+    assert urlopen(server.data_docs_url).read() == b"pages a round"
+    root = server.page_url.removesuffix("/reports/quality.html")
+    for path in (
+        "/warehouse.duckdb",
+        "/reports/../warehouse.duckdb",
+        "/reports/%2e%2e/warehouse.duckdb",
+        "/",
+        "/quality/",
+    ):
+        with pytest.raises(HTTPError) as refused:
+            urlopen(root + path)
+        assert refused.value.code == 404
+
+
+def test_what_cannot_be_served_says_why(server: QualityServer, settings: CrowdSettings, tmp_path: Path) -> None:
+    data_quality = build_resources(settings)["data_quality"]
+    with pytest.raises(PortTakenError, match="PORT="):
+        QualityServer(settings, data_quality, server.server_port)
+    with pytest.raises(NoReportError, match="make round"):
+        QualityServer(CrowdSettings(home=str(tmp_path / "new")), data_quality, 0)

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Label Studio asks for other versions of what we use: it lives in an environment of its own.
+LABEL_STUDIO ?= .venv-label-studio/bin/label-studio
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
@@ -18,10 +20,10 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export reproduce ui test check format clean
+.PHONY: help setup round seed export reproduce ui test test-integration exports check format clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Install everything into .venv
 
@@ -48,8 +50,20 @@ reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFEREN
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run all tests but those of test-integration
 	@$(RUN) -m pytest
+
+$(LABEL_STUDIO): tests/label-studio.txt
+	@$(PYTHON) -m venv .venv-label-studio
+	@echo "installing Label Studio into .venv-label-studio (1 GB, a few minutes, once)"
+	@.venv-label-studio/bin/pip install --quiet --disable-pip-version-check -r tests/label-studio.txt
+	@touch $@
+
+test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on loopback
+	@LABEL_STUDIO=$(LABEL_STUDIO) $(RUN) -m pytest -m integration
+
+exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
+	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)
 
 check: $(STAMP) ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .
@@ -60,5 +74,5 @@ format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-clean: ## Remove .venv and caches; rounds and models in .crowd stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+clean: ## Remove both virtual environments and caches; rounds and models in .crowd stay
+	@rm -rf $(VENV) .venv-label-studio .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

@@ -19,6 +19,8 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from resources.pseudonyms import Pseudonyms
+
 KINDS = ("demonstration", "preference", "outcome", "bid")
 FIELDS: dict[str, tuple[str, ...]] = {
     "demonstration": ("contributor_id", "prompt", "response"),
@@ -66,6 +68,7 @@ REJECTION_SCHEMA: dict[str, pl.DataType] = {
     "excerpt": pl.String(),
 }
 EXCERPT_CHARACTERS = 200
+NAMES_AS_THEY_ARE = Pseudonyms()
 
 
 class InvalidEventError(ValueError):
@@ -109,8 +112,9 @@ def rejection(
     }
 
 
-def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
-    """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``.
+def parse_event(record: Any, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE) -> dict[str, Any]:
+    """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``, the contributor by
+    pseudonym.
 
     Raises:
         InvalidEventError: it is none; the message is the reason.
@@ -127,6 +131,7 @@ def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
         if name not in record or record[name] is None:
             raise InvalidEventError(f"{name} is missing")
         event[name] = _checked(name, record[name], limits)
+    event["contributor_id"] = pseudonyms.of(event["contributor_id"])
     event["submitted_at"] = _instant(record.get("submitted_at"))
     unknown = {name: value for name, value in record.items() if name not in event}
     try:
@@ -142,16 +147,16 @@ def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
     return event
 
 
-def read_file(path: UPath, limits: Limits) -> ParsedFile:
+def read_file(path: UPath, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE) -> ParsedFile:
     """All lines of a feedback file. A bad line is a rejection; it never costs the lines around it.
 
     Raises:
         OSError: the file cannot be read.
     """
-    return _read_parquet(path, limits) if path.suffix == ".parquet" else _read_lines(path, limits)
+    return (_read_parquet if path.suffix == ".parquet" else _read_lines)(path, limits, pseudonyms)
 
 
-def _read_lines(path: UPath, limits: Limits) -> ParsedFile:
+def _read_lines(path: UPath, limits: Limits, pseudonyms: Pseudonyms) -> ParsedFile:
     digest = hashlib.blake2b(digest_size=16)
     parsed = ParsedFile(digest="", bytes=0)
     with path.open("rb") as file:
@@ -161,15 +166,16 @@ def _read_lines(path: UPath, limits: Limits) -> ParsedFile:
             try:
                 if length > limits.line_bytes:
                     raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
-                parsed.events.append(parse_event(_decode(line), limits) | {"source": path.name, "line": number})
+                event = parse_event(_decode(line), limits, pseudonyms)
+                parsed.events.append(event | {"source": path.name, "line": number})
             except InvalidEventError as problem:
                 parsed.rejections.append(
                     rejection(
                         stage="ingestion",
                         source=path.name,
                         line=number,
-                        reason=str(problem),
-                        excerpt=line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace"),
+                        reason=pseudonyms.hidden(str(problem)),
+                        excerpt=pseudonyms.hidden(line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace")),
                     )
                 )
         parsed.bytes = file.tell()
@@ -191,7 +197,7 @@ def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
         yield kept, length
 
 
-def _read_parquet(path: UPath, limits: Limits) -> ParsedFile:
+def _read_parquet(path: UPath, limits: Limits, pseudonyms: Pseudonyms) -> ParsedFile:
     data = path.read_bytes()
     parsed = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
     try:
@@ -207,11 +213,15 @@ def _read_parquet(path: UPath, limits: Limits) -> ParsedFile:
         record = {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
         record = {name: value for name, value in record.items() if value is not None}
         try:
-            parsed.events.append(parse_event(record, limits) | {"source": path.name, "line": number})
+            parsed.events.append(parse_event(record, limits, pseudonyms) | {"source": path.name, "line": number})
         except (InvalidEventError, TypeError) as problem:
             parsed.rejections.append(
                 rejection(
-                    stage="ingestion", source=path.name, line=number, reason=str(problem), excerpt=str(record)[:1000]
+                    stage="ingestion",
+                    source=path.name,
+                    line=number,
+                    reason=pseudonyms.hidden(str(problem)),
+                    excerpt=pseudonyms.hidden(str(record)[:1000]),
                 )
             )
     return parsed

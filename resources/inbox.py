@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import polars as pl
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field
@@ -18,8 +19,12 @@ from upath import UPath
 
 from resources import feedback
 from resources.frames import read_parquet, write_parquet
+from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
+
+COMPARISON_TASKS = "comparison_tasks"
+"""Topic of the outbox: what labelers are asked next."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,26 @@ class InboxResource(ConfigurableResource):
     def ingest(self, progress: Callable[[str], None] = lambda line: None) -> list[IngestedFile]:
         """Take every complete file in, one transaction a file; then move it to the archive.
 
-        Killed at any point, the next call finishes: a file whose digest is known is only moved.
+        With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
+        removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
+        moved.
+
+        Raises:
+            PseudonymKeyError: the home was begun with another key, or without one.
         """
+        pseudonyms = Pseudonyms.from_environment()
         limits = feedback.Limits(line_bytes=self.max_line_bytes, text_characters=self.max_text_characters)
         ingested = []
         for path in self.complete_files():
             try:
-                parsed = feedback.read_file(path, limits)
+                parsed = feedback.read_file(path, limits, pseudonyms)
             except FileNotFoundError:
                 continue  # another ingesting process was faster and has archived it
-            ingested.append(self._store(path, parsed))
-            self._archive(path, parsed.digest)
+            ingested.append(self._store(path, parsed, pseudonyms))
+            if pseudonyms.keyed:
+                path.unlink(missing_ok=True)
+            else:
+                self._archive(path, parsed.digest)
             last = ingested[-1]
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         return ingested
@@ -88,9 +102,33 @@ class InboxResource(ConfigurableResource):
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
 
-    def _store(self, path: UPath, parsed: feedback.ParsedFile) -> IngestedFile:
+    def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
+        """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.
+
+        Args:
+            name: of the file, without its suffix.
+        """
+        pseudonyms = Pseudonyms.from_environment()
+        named = [
+            event | {"contributor_id": pseudonyms.of(event["contributor_id"])} if "contributor_id" in event else event
+            for event in events
+        ]
+        path = UPath(self.root, f"{name}.jsonl")
+        write_text_atomically(path, _json_lines(named))
+        return path
+
+    def not_ingested(self, event_ids: list[str]) -> list[str]:
+        """Those of ``event_ids``, in their order, that no ingested event has."""
+        wanted = pl.DataFrame({"event_id": event_ids}, schema={"event_id": pl.String})
+        with self.warehouse.connect() as connection:
+            connection.register("wanted", wanted.to_arrow())
+            known = connection.sql("SELECT event_id FROM event_index SEMI JOIN wanted USING (event_id)").pl()
+        return wanted.join(known, on="event_id", how="anti", maintain_order="left")["event_id"].to_list()
+
+    def _store(self, path: UPath, parsed: feedback.ParsedFile, pseudonyms: Pseudonyms) -> IngestedFile:
         now = as_stored(datetime.now(UTC))
         with self.warehouse.transaction() as connection:
+            check_key(connection, pseudonyms, now)
             known = fetch_row(
                 connection,
                 "SELECT accepted, duplicates, rejected FROM ingested_files WHERE digest = $d",
@@ -178,8 +216,51 @@ class OutboxResource(ConfigurableResource):
                 f"{topic!r}/{round_id!r}: a topic is lower-case letters, a round r and six digits or more."
             )
         path = UPath(self.root, topic, f"{round_id}.jsonl")
-        write_text_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text_atomically(path, _json_lines(rows))
         return path
+
+    def files(self, topic: str) -> list[UPath]:
+        """The files of a topic, oldest round first."""
+        folder = UPath(self.root, topic)
+        return sorted(folder.glob("r*.jsonl"), key=lambda path: path.name) if folder.exists() else []
+
+    def published(self, topic: str) -> list[dict[str, Any]]:
+        """The rows of a topic, oldest round first."""
+        return [
+            json.loads(line)
+            for path in self.files(topic)
+            for line in path.read_text(encoding="utf-8").split("\n")
+            if line
+        ]
+
+
+def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now: datetime) -> None:
+    """Note the key that a home is begun with; refuse another, and names beside pseudonyms.
+
+    Raises:
+        PseudonymKeyError: the home was begun with another key, or without one.
+    """
+    (events,) = fetch_row(connection, "SELECT count(*) FROM event_index")
+    known = fetch_row(connection, "SELECT fingerprint FROM pseudonym_key")
+    if not known and not events and pseudonyms.keyed:
+        connection.execute(
+            "INSERT INTO pseudonym_key VALUES ($fingerprint, $now)", {"fingerprint": pseudonyms.fingerprint, "now": now}
+        )
+    elif known and known[0] != pseudonyms.fingerprint:
+        which = "is another one" if pseudonyms.keyed else "is not set"
+        raise PseudonymKeyError(
+            f"this home keeps contributors by pseudonym, and {KEY_VARIABLE} {which} (fingerprint "
+            f"{pseudonyms.fingerprint or 'none'}, begun with {known[0]}): set the key that the home was begun with."
+        )
+    elif not known and events and pseudonyms.keyed:
+        raise PseudonymKeyError(
+            f"this home holds contributors by name since before {KEY_VARIABLE} was set, and would know each twice: unset "
+            "the key, or begin another home (CROWD_HOME) with it."
+        )
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _is_link(path: UPath) -> bool:

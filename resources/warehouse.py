@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS feedback_segments (
     first_seq BIGINT PRIMARY KEY, last_seq BIGINT UNIQUE, uri VARCHAR, digest VARCHAR);
 CREATE TABLE IF NOT EXISTS event_index (
     event_id VARCHAR PRIMARY KEY, seq BIGINT, kind VARCHAR, contributor_id VARCHAR, ingested_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS pseudonym_key (fingerprint VARCHAR PRIMARY KEY, since TIMESTAMP);
 CREATE TABLE IF NOT EXISTS rejected_feedback (
     rejection_id VARCHAR PRIMARY KEY, round_no INTEGER, stage VARCHAR, source VARCHAR, line BIGINT, kind VARCHAR,
     contributor_id VARCHAR, event_id VARCHAR, reason VARCHAR, excerpt VARCHAR);
@@ -253,7 +254,9 @@ def fetch_row(
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger'")[0])
+    """Whether every table is there: a home of an earlier version lacks those that came later."""
+    (tables,) = fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE NOT temporary")
+    return bool(tables >= SCHEMA.count("CREATE TABLE"))
 
 
 def _checked(table: str) -> str:

@@ -21,7 +21,7 @@ from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
-from resources.inbox import OutboxResource
+from resources.inbox import COMPARISON_TASKS, OutboxResource
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
@@ -42,7 +42,6 @@ TASKS_SCHEMA = {
     "event_id_a": pl.String(),
     "event_id_b": pl.String(),
 }
-TOPIC = "comparison_tasks"
 
 
 @asset(
@@ -153,7 +152,7 @@ def comparison_tasks(
             }
         )
     warehouse.replace_round("comparison_tasks", round_.round_no, pl.DataFrame(rows, schema=TASKS_SCHEMA))
-    path = outbox.publish(TOPIC, round_.round_id, published)
+    path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
     return MaterializeResult(
         metadata={
             "tasks": len(published),

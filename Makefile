@@ -11,6 +11,8 @@ QUICK ?=
 ROUND ?=
 TO ?=
 FORCE ?=
+CONTRIBUTOR ?=
+REASON ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -20,7 +22,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export reproduce ui test test-integration exports check format clean
+.PHONY: help setup round seed export erase reproduce ui test test-integration exports check format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -43,6 +45,9 @@ seed: $(STAMP) ## Build the embedded language model and classifier
 
 export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r000003, to a folder that transformers loads; TO=, FORCE=1
 	@$(RUN) -m crowd_assets export $(if $(ROUND),--round "$(ROUND)") $(if $(TO),--to "$(TO)") $(if $(FORCE),--force)
+
+erase: $(STAMP) ## Erase the texts of CONTRIBUTOR= on request, REASON=; ids, points and payments stay
+	@$(RUN) -m crowd_assets erase "$(CONTRIBUTOR)" --reason "$(REASON)"
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)

@@ -80,6 +80,44 @@ def export_model(
     typer.echo(f"card   {folder / 'README.md'}")
 
 
+@app.command("pseudonym")
+def show_pseudonyms(
+    names: Annotated[list[str], typer.Argument(help="Names of contributors, as their tools send them.")],
+) -> None:
+    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY: who it is that a payment goes to."""
+    from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+
+    pseudonyms = Pseudonyms.from_environment()
+    if not pseudonyms.keyed:
+        raise PseudonymKeyError(f"{KEY_VARIABLE} is not set: without a key contributors keep their names.")
+    for name in names:
+        typer.echo(f"{pseudonyms.of(name)}  {name}")
+
+
+@app.command("erase")
+def erase_contributor(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+    reason: Annotated[str, typer.Option(help="Who asked for it, and why; kept in the record as it is.")],
+) -> None:
+    """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.erasure import erase
+
+    found = erase(contributor, reason, settings, build_resources(settings))
+    if not found.erasure_id:
+        typer.echo(f"{found.contributor_id}: the texts were erased before, and nothing came since")
+        return
+    typer.echo(f"{found.erasure_id}: {found.events} events of {found.contributor_id}, {found.files} files rewritten")
+    for what, names in (
+        ("no judgement is taken any more of", found.withdrawn),
+        ("trained on the texts", found.trained_on),
+        ("made from a model that was", found.descended),
+    ):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[

@@ -69,6 +69,8 @@ REJECTION_SCHEMA: dict[str, pl.DataType] = {
 }
 EXCERPT_CHARACTERS = 200
 NAMES_AS_THEY_ARE = Pseudonyms()
+ERASED = "[erased on request]"
+"""What stands where a contributor's text stood; an event that holds it is in no round."""
 
 
 class InvalidEventError(ValueError):

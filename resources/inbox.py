@@ -92,7 +92,7 @@ class InboxResource(ConfigurableResource):
         return ingested
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
-        """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``."""
+        """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
         segments = self.warehouse.query(
             "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
             {"from": from_seq, "to": to_seq},
@@ -100,7 +100,8 @@ class InboxResource(ConfigurableResource):
         frames = [read_parquet(UPath(self.segments, uri)) for uri in segments["uri"]]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
-        return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
+        texts = pl.any_horizontal(pl.col(feedback.TEXTS).eq_missing(feedback.ERASED))
+        return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq), ~texts).sort("seq")
 
     def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
         """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.
@@ -117,6 +118,12 @@ class InboxResource(ConfigurableResource):
         write_text_atomically(path, _json_lines(named))
         return path
 
+    def withdrawn_comparisons(self) -> list[str]:
+        """Comparisons that are asked no more, as a contributor's texts in them were erased."""
+        return (
+            self.warehouse.query("SELECT comparison_id FROM withdrawn_comparisons ORDER BY ALL").to_series().to_list()
+        )
+
     def not_ingested(self, event_ids: list[str]) -> list[str]:
         """Those of ``event_ids``, in their order, that no ingested event has."""
         wanted = pl.DataFrame({"event_id": event_ids}, schema={"event_id": pl.String})
@@ -129,6 +136,7 @@ class InboxResource(ConfigurableResource):
         now = as_stored(datetime.now(UTC))
         with self.warehouse.transaction() as connection:
             check_key(connection, pseudonyms, now)
+            refuse_withdrawn(connection, parsed)
             known = fetch_row(
                 connection,
                 "SELECT accepted, duplicates, rejected FROM ingested_files WHERE digest = $d",
@@ -257,6 +265,23 @@ def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now
             f"this home holds contributors by name since before {KEY_VARIABLE} was set, and would know each twice: unset "
             "the key, or begin another home (CROWD_HOME) with it."
         )
+
+
+def refuse_withdrawn(connection: duckdb.DuckDBPyConnection, parsed: feedback.ParsedFile) -> None:
+    """Move judgements of withdrawn comparisons to the rejections: they would bring back the texts that were erased."""
+    withdrawn = {name for (name,) in connection.execute("SELECT comparison_id FROM withdrawn_comparisons").fetchall()}
+    refused = [event for event in parsed.events if event["comparison_id"] in withdrawn] if withdrawn else []
+    if not refused:
+        return
+    parsed.events = [event for event in parsed.events if event["comparison_id"] not in withdrawn]
+    parsed.rejections += [
+        feedback.rejection(
+            stage="ingestion",
+            reason="the comparison is withdrawn: a contributor's texts were erased",
+            **{name: event[name] for name in ("source", "line", "kind", "contributor_id", "event_id")},
+        )
+        for event in refused
+    ]
 
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ from resources.errors import OperatorError
 
 TOKEN_VARIABLE = "CROWD_LABEL_STUDIO_TOKEN"
 PAGE = 500  # tasks a request
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only way in which its filters read one
 LATE = timedelta(minutes=2)
 """How long after its time stamp a change may become visible: a transaction that began earlier may end later."""
 
@@ -109,7 +110,7 @@ class LabelStudioResource(ConfigurableResource):
                 "filter": "filter:tasks:updated_at",
                 "operator": "greater_or_equal",
                 "type": "Datetime",
-                "value": (datetime.fromisoformat(since) - LATE).astimezone(UTC).isoformat(),
+                "value": (datetime.fromisoformat(since) - LATE).astimezone(UTC).strftime(TIME),
             }
             query["query"] = json.dumps({"filters": {"conjunction": "and", "items": [rule]}})
         changed = list(_pages(server, project, query))

@@ -20,6 +20,7 @@ from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
 from resources.embedder import EmbedderResource
+from resources.feedback import ERASED
 from resources.frames import FramesResource
 from resources.inbox import COMPARISON_TASKS, OutboxResource
 from resources.settings import CrowdSettings
@@ -151,13 +152,16 @@ def comparison_tasks(
                 "response_b": second["response"],
             }
         )
+    published = [task for task in published if ERASED not in task.values()]
     warehouse.replace_round("comparison_tasks", round_.round_no, pl.DataFrame(rows, schema=TASKS_SCHEMA))
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
     return MaterializeResult(
         metadata={
             "tasks": len(published),
             "path": str(path),
-            "sample": display.table(pl.DataFrame(published[:5])) if published else "none",
+            "comparisons": display.table(
+                pl.DataFrame(rows, schema=TASKS_SCHEMA).head(5)
+            ),  # no text: events are for ever
         }
     )
 

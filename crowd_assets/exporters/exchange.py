@@ -32,13 +32,14 @@ class Pulled:
     until: str | None
 
 
-def send_tasks(label_studio: LabelStudioResource, outbox: OutboxResource) -> Filled:
-    """Send every comparison of the outbox that the project does not have yet.
+def send_tasks(label_studio: LabelStudioResource, outbox: OutboxResource, inbox: InboxResource) -> Filled:
+    """Send every comparison of the outbox that the project does not have yet; delete those that are withdrawn.
 
     Raises:
         LabelStudioError: the server cannot be reached, or refuses.
     """
-    return label_studio.fill(tasks(outbox.published(COMPARISON_TASKS)), CONFIGURATION, COMPARISON_FIELD)
+    published = tasks(outbox.published(COMPARISON_TASKS))
+    return label_studio.fill(published, CONFIGURATION, COMPARISON_FIELD, inbox.withdrawn_comparisons())
 
 
 def pull_judgements(label_studio: LabelStudioResource, inbox: InboxResource, since: str | None) -> Pulled:
@@ -89,8 +90,9 @@ def exchange(
     sizes = [(path.name, path.stat().st_size) for path in outbox.files(COMPARISON_TASKS)]
     said = []
     if sizes and before.get("sent") != [list(each) for each in sizes]:
-        filled = send_tasks(label_studio, outbox)
+        filled = send_tasks(label_studio, outbox, inbox)
         said.append(f"{filled.sent} tasks sent, {filled.present} were there")
+        said += [f"{filled.withdrawn} withdrawn tasks deleted"] if filled.withdrawn else []
     pulled = pull_judgements(label_studio, inbox, before.get("until"))
     said.append(f"{pulled.events} judgements pulled")
     said += [f"{number} × {reason}" for reason, number in pulled.skipped.items()]

@@ -26,8 +26,7 @@ CONFIGURATION = f"""<View>
   <Number name="{CERTAINTY}" toName="prompt" min="50" max="100" step="5" slider="true" defaultValue="100"/>
   <Header value="Why? (optional)" size="5"/>
   <TextArea name="comment" toName="prompt" rows="2" maxSubmissions="1"/>
-</View>
-"""
+</View>"""
 
 
 def tasks(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

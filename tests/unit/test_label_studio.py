@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class FakeServer:
             return 201, {"task_count": len(body)}
         if (method, path) == ("GET", "/api/tasks/"):
             since = json.loads(query["query"][0])["filters"]["items"][0]["value"] if "query" in query else ""
+            if since:
+                datetime.strptime(since, "%Y-%m-%dT%H:%M:%S.%fZ")  # 500 in the real one, too
             found = [task for task in self.tasks if task["updated_at"] >= since]
             size, page = int(query["page_size"][0]), int(query["page"][0])
             chosen = found[(page - 1) * size : page * size]
@@ -132,10 +135,10 @@ def test_no_comparison_is_sent_twice(
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 2)
     publish(resources, "r000001", 1, 2, 3)
-    first = send_tasks(resources["label_studio"], resources["outbox"])
+    first = send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
     assert (first.sent, first.present) == (3, 0)
     publish(resources, "r000002", 1)
-    second = send_tasks(resources["label_studio"], resources["outbox"])
+    second = send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
     assert (second.sent, second.present) == (1, 3)
     names = [task["data"]["comparison_id"] for task in server.tasks]
     assert names == ["r000001-1", "r000001-2", "r000001-3", "r000002-1"]
@@ -156,7 +159,7 @@ def test_a_withdrawn_task_is_deleted_and_not_sent_again(resources: dict[str, Any
 
 def test_an_annotation_is_pulled_once(resources: dict[str, Any], server: FakeServer) -> None:
     publish(resources, "r000001", 1, 2)
-    send_tasks(resources["label_studio"], resources["outbox"])
+    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
     assert pull_judgements(resources["label_studio"], resources["inbox"], None).events == 0
     server.annotate(1, "u1", "2026-11-21T12:10:00Z")
     pulled = pull_judgements(resources["label_studio"], resources["inbox"], None)
@@ -176,13 +179,13 @@ def test_an_annotation_is_pulled_once(resources: dict[str, Any], server: FakeSer
 
 def test_what_becomes_visible_late_is_not_missed(resources: dict[str, Any], server: FakeServer) -> None:
     publish(resources, "r000001", 1, 2)
-    send_tasks(resources["label_studio"], resources["outbox"])
-    server.annotate(1, "u1", "2026-11-21T12:10:00+00:00")
+    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    server.annotate(1, "u1", "2026-11-21T12:10:00Z")
     until = pull_judgements(resources["label_studio"], resources["inbox"], None).until
     resources["inbox"].ingest()
-    server.annotate(2, "late", "2026-11-21T12:09:00+00:00")
+    server.annotate(2, "late", "2026-11-21T12:09:00Z")
     assert pull_judgements(resources["label_studio"], resources["inbox"], until).events == 1
-    server.annotate(2, "too late", "2026-11-21T11:00:00+00:00")
+    server.annotate(2, "too late", "2026-11-21T11:00:00Z")
     resources["inbox"].ingest()
     assert pull_judgements(resources["label_studio"], resources["inbox"], until).events == 0
 
@@ -192,7 +195,7 @@ def test_the_file_in_the_inbox_names_nobody_where_there_is_a_key(
 ) -> None:
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key of a test that is long")
     publish(resources, "r000001", 1)
-    send_tasks(resources["label_studio"], resources["outbox"])
+    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
     server.annotate(1, "u1", FIRST)
     pull_judgements(resources["label_studio"], resources["inbox"], None)
     (event,) = inbox_events(resources)
@@ -238,7 +241,7 @@ def test_the_sensor_runs_by_itself_only_where_there_is_a_server(tmp_path: Path) 
 def test_access_that_ends_is_asked_for_again(resources: dict[str, Any], server: FakeServer) -> None:
     server.access_lasts = 2
     publish(resources, "r000001", 1)
-    assert send_tasks(resources["label_studio"], resources["outbox"]).sent == 1
+    assert send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"]).sent == 1
     assert server.access > 1
 
 

@@ -69,6 +69,9 @@ test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on l
 
 exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
 	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)
+	@test -d .venv-argilla || { $(PYTHON) -m venv .venv-argilla && .venv-argilla/bin/pip install --quiet argilla==2.8.0 requests; }
+	@$(RUN) -m crowd_assets.exporters argilla tests/exports/comparison_tasks.jsonl --out build/argilla
+	@.venv-argilla/bin/python tests/exports/make_argilla.py build/argilla
 
 check: $(STAMP) ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .
@@ -79,5 +82,5 @@ format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-clean: ## Remove both virtual environments and caches; rounds and models in .crowd stay
-	@rm -rf $(VENV) .venv-label-studio .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+clean: ## Remove virtual environments and caches; rounds and models in .crowd stay
+	@rm -rf $(VENV) .venv-label-studio .venv-argilla .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

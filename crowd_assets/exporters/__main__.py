@@ -1,5 +1,5 @@
 """``python -m crowd_assets.exporters``: see ``cli``."""
 
-from crowd_assets.exporters.cli import app
+from crowd_assets.exporters.cli import main
 
-app(prog_name="python -m crowd_assets.exporters")
+main()

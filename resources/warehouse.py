@@ -235,6 +235,7 @@ class WarehouseResource(ConfigurableResource):
         """Write the file anew with what is in its tables: DuckDB keeps deleted values in blocks that it uses again."""
         fresh = f"{self.path}.{os.getpid()}.tmp"
         with self._locked():
+            Path(fresh).unlink(missing_ok=True)
             try:
                 with duckdb.connect() as connection:
                     connection.execute(f"ATTACH {_quoted(self.path)} AS old")

@@ -3,15 +3,13 @@
 Belongs here: commands and their help. Does not belong here: what they do.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from upath import UPath
 
-from resources.errors import OperatorError
+from crowd_assets.command_line import run
 from resources.settings import CrowdSettings
 
 app = typer.Typer(
@@ -132,20 +130,5 @@ def reproduce(
         here.reproduce(quick)
 
 
-def main() -> None:
-    """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
-    try:
-        app()
-        status = 0
-    except SystemExit as leaving:
-        status = leaving.code if isinstance(leaving.code, int) else 0
-    except OperatorError as problem:
-        typer.secho(f"error: {problem}", err=True, fg="red")
-        status = 2
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # an ordinary exit lets DuckDB's binding print a page about objects of its own that it still holds
-
-
 if __name__ == "__main__":
-    main()
+    run(app, "python -m crowd_assets")

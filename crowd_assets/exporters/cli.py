@@ -16,7 +16,6 @@ from upath import UPath
 from crowd_assets.exporters import argilla, label_studio, tables, trl
 from crowd_assets.exporters.outbox import read_comparisons
 from crowd_assets.importers.records import SourceError
-from resources.errors import OperatorError
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.storage import write_bytes_atomically
@@ -156,12 +155,3 @@ def _table(rows: pl.DataFrame, suffix: Suffix) -> bytes:
 def _write(path: Path, content: str | bytes) -> None:
     write_bytes_atomically(UPath(path), content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
     typer.echo(f"wrote {path}")
-
-
-def main() -> None:
-    """Run the command line; a wrong setting or a server that refuses is one line, not a traceback."""
-    try:
-        app(prog_name="python -m crowd_assets.exporters")
-    except OperatorError as problem:
-        typer.echo(f"error: {problem}", err=True)
-        raise SystemExit(2) from None

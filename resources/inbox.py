@@ -270,10 +270,13 @@ def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now
 def refuse_withdrawn(connection: duckdb.DuckDBPyConnection, parsed: feedback.ParsedFile) -> None:
     """Move judgements of withdrawn comparisons to the rejections: they would bring back the texts that were erased."""
     withdrawn = {name for (name,) in connection.execute("SELECT comparison_id FROM withdrawn_comparisons").fetchall()}
-    refused = [event for event in parsed.events if event["comparison_id"] in withdrawn] if withdrawn else []
+    refused = [
+        event for event in parsed.events if event["kind"] == "preference" and event["comparison_id"] in withdrawn
+    ]
     if not refused:
         return
-    parsed.events = [event for event in parsed.events if event["comparison_id"] not in withdrawn]
+    gone = {id(event) for event in refused}
+    parsed.events = [event for event in parsed.events if id(event) not in gone]
     parsed.rejections += [
         feedback.rejection(
             stage="ingestion",

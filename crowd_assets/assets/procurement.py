@@ -159,9 +159,8 @@ def comparison_tasks(
         metadata={
             "tasks": len(published),
             "path": str(path),
-            "comparisons": display.table(
-                pl.DataFrame(rows, schema=TASKS_SCHEMA).head(5)
-            ),  # no text: events are for ever
+            # No text of contributors: what is in Dagster's event log cannot be erased.
+            "comparisons": display.table(pl.DataFrame(rows, schema=TASKS_SCHEMA).head(5)),
         }
     )
 

@@ -11,7 +11,6 @@ annotated and when.
 Belongs here: that layout. Does not belong here: talking to a Label Studio server (see ``resources.label_studio``).
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -184,9 +183,11 @@ def _event_id(task: dict[str, Any], annotation: dict[str, Any]) -> str | None:
 
 
 def _lead_time(annotation: dict[str, Any]) -> float | None:
-    """Seconds that the annotator took."""
-    seconds = annotation.get("lead_time")
-    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else None
+    """Seconds that the annotator took, as far as the tool knows."""
+    try:
+        return number_of(annotation.get("lead_time"), "lead_time")
+    except RowError:
+        return None
 
 
 def _contributor(completed_by: object) -> str:

@@ -252,7 +252,14 @@ def test_what_is_erased_is_in_no_later_round_and_does_not_come_back(home: Home) 
     home.send("three.jsonl", demonstration("ann", "Zebulon again."), demonstration("bo", "Bo, too."))
     home.erase()
     assert home.inbox.events(1, 99).filter(pl.col("contributor_id") == "ann")["kind"].to_list() == ["preference"]
-    home.send("four.jsonl", judgement("dee"), judgement("dee", "r000001-2"))
+    outcome = {
+        "kind": "outcome",
+        "comparison_id": "r000001-1",
+        "preferred_a": 1,
+        "submitted_at": "2026-01-02T00:00:00Z",
+    }
+    home.send("four.jsonl", judgement("dee"), judgement("dee", "r000001-2"), outcome)
+    assert home.inbox.events(1, 99).filter(pl.col("kind") == "outcome").height == 1
     late = home.inbox.events(1, 99).filter(pl.col("contributor_id") == "dee")
     assert late["comparison_id"].to_list() == ["r000001-2"]
     refused = home.warehouse.query("SELECT reason, excerpt FROM rejected_feedback WHERE contributor_id = 'dee'").rows()

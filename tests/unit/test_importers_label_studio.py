@@ -159,6 +159,12 @@ def test_an_annotation_keeps_its_id_when_it_is_changed(tmp_path: Path) -> None:
     assert other["event_id"] != before["event_id"]
 
 
+def test_a_time_that_is_none_is_left_out(tmp_path: Path) -> None:
+    for lead_time in (None, "soon", 10**400, [4]):
+        (event,) = read(tmp_path, [task(annotation(pairwise("left"), lead_time=lead_time))])
+        assert "lead_time" not in event
+
+
 def test_a_task_of_the_platform_keeps_its_comparison(tmp_path: Path) -> None:
     (event,) = read(tmp_path, [task(annotation(pairwise("left")), data=DATA | {"comparison_id": "r000003-1f"})])
     assert event["comparison_id"] == "r000003-1f"

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Label Studio asks for other versions of what we use: it lives in an environment of its own.
+LABEL_STUDIO ?= .venv-label-studio/bin/label-studio
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
@@ -10,6 +12,8 @@ ROUND ?=
 TO ?=
 FORCE ?=
 PORT ?=
+CONTRIBUTOR ?=
+REASON ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -19,10 +23,10 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export reproduce docs-quality ui test check format clean
+.PHONY: help setup round seed export erase reproduce docs-quality ui test test-integration exports check format clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Install everything into .venv
 
@@ -43,6 +47,9 @@ seed: $(STAMP) ## Build the embedded language model and classifier
 export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r000003, to a folder that transformers loads; TO=, FORCE=1
 	@$(RUN) -m crowd_assets export $(if $(ROUND),--round "$(ROUND)") $(if $(TO),--to "$(TO)") $(if $(FORCE),--force)
 
+erase: $(STAMP) ## Erase the texts of CONTRIBUTOR= on request, REASON=; ids, points and payments stay
+	@$(RUN) -m crowd_assets erase "$(CONTRIBUTOR)" --reason "$(REASON)"
+
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)
 
@@ -52,8 +59,23 @@ docs-quality: $(STAMP) ## Serve the quality report and the Great Expectations Da
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run all tests but those of test-integration
 	@$(RUN) -m pytest
+
+$(LABEL_STUDIO): tests/label-studio.txt
+	@$(PYTHON) -m venv .venv-label-studio
+	@echo "installing Label Studio into .venv-label-studio (1 GB, a few minutes, once)"
+	@.venv-label-studio/bin/pip install --quiet --disable-pip-version-check -r tests/label-studio.txt
+	@touch $@
+
+test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on loopback
+	@LABEL_STUDIO=$(LABEL_STUDIO) $(RUN) -m pytest -m integration
+
+exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
+	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)
+	@test -d .venv-argilla || { $(PYTHON) -m venv .venv-argilla && .venv-argilla/bin/pip install --quiet argilla==2.8.0 requests; }
+	@$(RUN) -m crowd_assets.exporters argilla tests/exports/comparison_tasks.jsonl --out build/argilla
+	@.venv-argilla/bin/python tests/exports/make_argilla.py build/argilla
 
 check: $(STAMP) ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .
@@ -64,5 +86,5 @@ format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-clean: ## Remove .venv and caches; rounds and models in .crowd stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+clean: ## Remove virtual environments and caches; rounds and models in .crowd stay
+	@rm -rf $(VENV) .venv-label-studio .venv-argilla .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

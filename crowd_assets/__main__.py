@@ -3,8 +3,6 @@
 Belongs here: commands and their help. Does not belong here: what they do.
 """
 
-import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from resources.errors import OperatorError
+from crowd_assets.command_line import run
 from resources.settings import CrowdSettings
 
 app = typer.Typer(
@@ -81,6 +79,44 @@ def export_model(
     typer.echo(f"card   {folder / 'README.md'}")
 
 
+@app.command("pseudonym")
+def show_pseudonyms(
+    names: Annotated[list[str], typer.Argument(help="Names of contributors, as their tools send them.")],
+) -> None:
+    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY: who it is that a payment goes to."""
+    from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+
+    pseudonyms = Pseudonyms.from_environment()
+    if not pseudonyms.keyed:
+        raise PseudonymKeyError(f"{KEY_VARIABLE} is not set: without a key contributors keep their names.")
+    for name in names:
+        typer.echo(f"{pseudonyms.of(name)}  {name}")
+
+
+@app.command("erase")
+def erase_contributor(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+    reason: Annotated[str, typer.Option(help="Who asked for it, and why; kept in the record as it is.")],
+) -> None:
+    """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.erasure import erase
+
+    found = erase(contributor, reason, settings, build_resources(settings))
+    if not found.erasure_id:
+        typer.echo(f"{found.contributor_id}: the texts were erased before, and nothing came since")
+        return
+    typer.echo(f"{found.erasure_id}: {found.events} events of {found.contributor_id}, {found.files} files rewritten")
+    for what, names in (
+        ("no judgement is taken any more of", found.withdrawn),
+        ("trained on the texts", found.trained_on),
+        ("made from a model that was", found.descended),
+    ):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[
@@ -111,20 +147,5 @@ def serve_quality(
             server.serve_forever()
 
 
-def main() -> None:
-    """Run the command line; a wrong setting or a failed round is one line, not a traceback."""
-    try:
-        app()
-        status = 0
-    except SystemExit as leaving:
-        status = leaving.code if isinstance(leaving.code, int) else 0
-    except OperatorError as problem:
-        typer.secho(f"error: {problem}", err=True, fg="red")
-        status = 2
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # an ordinary exit lets DuckDB's binding print a page about objects of its own that it still holds
-
-
 if __name__ == "__main__":
-    main()
+    run(app, "python -m crowd_assets")

@@ -24,6 +24,7 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.tournament import standings
 from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
+from resources.pseudonyms import Pseudonyms
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
 from resources.storage import write_bytes_atomically
@@ -169,8 +170,12 @@ class Campaign:
     def _kinds(self) -> pl.DataFrame:
         truth = Path(self.settings.home, TRUTH)
         people = json.loads(truth.read_text()) if truth.exists() else {}
+        pseudonyms = Pseudonyms.from_environment()
         return pl.DataFrame(
-            {"contributor_id": list(people), "true_kind": [person["kind"] for person in people.values()]},
+            {
+                "contributor_id": [pseudonyms.of(name) for name in people],
+                "true_kind": [person["kind"] for person in people.values()],
+            },
             schema={"contributor_id": pl.String, "true_kind": pl.String},
         )
 

@@ -12,6 +12,10 @@ HEADER = """# Configuration
 Every setting is an environment variable. A value it cannot have is an error that names it, and so is a `CROWD_`
 variable that names no setting. In the Dagster launchpad the same settings stand under `resources: settings: config`.
 
+Two secrets are no settings, so that no page, table or log holds them; they are read when they are needed:
+`CROWD_PSEUDONYM_KEY`, by which contributors' names become pseudonyms ([operations](operations.md#pseudonyms)), and
+`CROWD_LABEL_STUDIO_TOKEN`, a personal access token of Label Studio ([importers](importers.md#with-a-server)).
+
 `DAGSTER_HOME` names the folder with `dagster.yaml`; make sets it to the project's folder.
 
 This page is written by `python -m crowd_assets.configuration > docs/configuration.md`.

@@ -21,10 +21,12 @@ from crowd_assets.assets import (
 )
 from crowd_assets.console import plain_lines
 from crowd_assets.experiments.reproduction import experiment_assets
+from crowd_assets.exporters.exchange import exchange
 from resources.data_quality import DataQualityResource
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
 from resources.inbox import InboxResource, OutboxResource
+from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
 from resources.settings import CrowdSettings
 from resources.step_outputs import JsonStepOutputs
@@ -32,6 +34,7 @@ from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
+from sensors.label_studio import label_studio_sensor
 from sensors.rounds import nightly_schedule, round_sensor
 
 STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
@@ -54,6 +57,12 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             max_text_characters=settings.max_text_characters,
         ),
         "outbox": OutboxResource(root=str(settings.outbox_path)),
+        "label_studio": LabelStudioResource(
+            url=settings.label_studio_url,
+            project=settings.label_studio_project,
+            judgements=settings.label_studio_judgements,
+            lock=str(settings.path("label_studio.lock")),
+        ),
         "data_quality": DataQualityResource(root=str(settings.path("quality")), lock_timeout_s=settings.lock_timeout_s),
         "model_store": model_store,
         "trainer": TrainerResource(
@@ -86,7 +95,12 @@ def build_definitions(
     return Definitions(
         assets=[*load_assets_from_modules(STAGES), *experiment_assets()],
         jobs=rounds.jobs(settings.executor),
-        sensors=[inbox_sensor(), round_sensor(), failure_sensor()],
+        sensors=[
+            inbox_sensor(),
+            round_sensor(),
+            failure_sensor(),
+            label_studio_sensor(exchange, running=bool(settings.label_studio_url)),
+        ],
         schedules=[nightly_schedule()],
         loggers={"console": plain_lines},
         resources={**build_resources(settings), **(resource_overrides or {})},

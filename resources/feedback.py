@@ -21,6 +21,8 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from resources.pseudonyms import Pseudonyms
+
 KINDS = ("demonstration", "preference", "outcome", "bid")
 FIELDS: dict[str, tuple[str, ...]] = {
     "demonstration": ("contributor_id", "prompt", "response"),
@@ -69,6 +71,9 @@ REJECTION_SCHEMA: dict[str, pl.DataType] = {
 }
 EXCERPT_CHARACTERS = 200
 PART_ROWS = 50_000
+NAMES_AS_THEY_ARE = Pseudonyms()
+ERASED = "[erased on request]"
+"""What stands where a contributor's text stood; an event that holds it is in no round."""
 
 
 class InvalidEventError(ValueError):
@@ -115,8 +120,9 @@ def rejection(
     }
 
 
-def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
-    """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``.
+def parse_event(record: Any, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE) -> dict[str, Any]:
+    """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``, the contributor by
+    pseudonym.
 
     Raises:
         InvalidEventError: it is none; the message is the reason.
@@ -134,6 +140,7 @@ def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
         if value is None:
             raise InvalidEventError(f"{name} is missing")
         event[name] = checked(name, value, limits)
+    event["contributor_id"] = pseudonyms.of(event["contributor_id"])
     event["submitted_at"] = _instant(record.get("submitted_at"))
     event["payload"] = "" if record.keys() <= _KNOWN else _payload(record, limits)
     given = record.get("event_id")
@@ -141,29 +148,31 @@ def parse_event(record: Any, limits: Limits) -> dict[str, Any]:
     return event
 
 
-def read_file(path: UPath, limits: Limits) -> ParsedFile:
+def read_file(path: UPath, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE) -> ParsedFile:
     """All lines of a feedback file. A bad line is a rejection; it never costs the lines around it.
 
     Raises:
         OSError: the file cannot be read.
     """
-    *parts, whole = read_parts(path, limits)
+    *parts, whole = read_parts(path, limits, pseudonyms)
     for part in reversed(parts):
         whole.events[:0] = part.events
         whole.rejections[:0] = part.rejections
     return whole
 
 
-def read_parts(path: UPath, limits: Limits, rows: int = PART_ROWS) -> Iterator[ParsedFile]:
+def read_parts(
+    path: UPath, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE, rows: int = PART_ROWS
+) -> Iterator[ParsedFile]:
     """:func:`read_file`, ``rows`` lines at a time.
 
     Raises:
         OSError: the file cannot be read.
     """
-    return _read_parquet(path, limits, rows) if path.suffix == ".parquet" else _read_lines(path, limits, rows)
+    return (_read_parquet if path.suffix == ".parquet" else _read_lines)(path, limits, pseudonyms, rows)
 
 
-def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
+def _read_lines(path: UPath, limits: Limits, pseudonyms: Pseudonyms, rows: int) -> Iterator[ParsedFile]:
     digest = hashlib.blake2b(digest_size=16)
     part, empty, source = ParsedFile(), True, path.name
     with path.open("rb") as file:
@@ -174,7 +183,7 @@ def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
             try:
                 if length > limits.line_bytes:
                     raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
-                event = parse_event(_decode(line), limits)
+                event = parse_event(_decode(line), limits, pseudonyms)
                 event["source"], event["line"] = source, number
                 part.events.append(event)
             except InvalidEventError as problem:
@@ -183,8 +192,8 @@ def _read_lines(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
                         stage="ingestion",
                         source=path.name,
                         line=number,
-                        reason=str(problem),
-                        excerpt=line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace"),
+                        reason=pseudonyms.hidden(str(problem)),
+                        excerpt=pseudonyms.hidden(line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace")),
                     )
                 )
             if len(part.events) + len(part.rejections) >= rows:
@@ -209,7 +218,7 @@ def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
         yield kept, length
 
 
-def _read_parquet(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile]:
+def _read_parquet(path: UPath, limits: Limits, pseudonyms: Pseudonyms, rows: int) -> Iterator[ParsedFile]:
     data = path.read_bytes()
     last = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
     try:
@@ -227,11 +236,15 @@ def _read_parquet(path: UPath, limits: Limits, rows: int) -> Iterator[ParsedFile
         record = {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
         record = {name: value for name, value in record.items() if value is not None}
         try:
-            part.events.append(parse_event(record, limits) | {"source": path.name, "line": number})
+            part.events.append(parse_event(record, limits, pseudonyms) | {"source": path.name, "line": number})
         except (InvalidEventError, TypeError) as problem:
             part.rejections.append(
                 rejection(
-                    stage="ingestion", source=path.name, line=number, reason=str(problem), excerpt=str(record)[:1000]
+                    stage="ingestion",
+                    source=path.name,
+                    line=number,
+                    reason=pseudonyms.hidden(str(problem)),
+                    excerpt=pseudonyms.hidden(str(record)[:1000]),
                 )
             )
         if len(part.events) + len(part.rejections) >= rows:

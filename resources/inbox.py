@@ -21,11 +21,14 @@ from upath import UPath
 
 from resources import feedback
 from resources.frames import read_parquet, write_parquet
+from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
+COMPARISON_TASKS = "comparison_tasks"
+"""Topic of the outbox: what labelers are asked next."""
 
 
 @dataclass(frozen=True)
@@ -98,36 +101,44 @@ class InboxResource(ConfigurableResource):
     def ingest(self, progress: Callable[[str], None] = lambda line: None) -> list[IngestedFile]:
         """Take every complete file in, one transaction a file; then move it to the archive.
 
-        Killed at any point, the next call finishes: a file whose digest is known is only moved.
+        With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
+        removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
+        moved.
+
+        Raises:
+            PseudonymKeyError: the home was begun with another key, or without one.
         """
+        pseudonyms = Pseudonyms.from_environment()
         limits = feedback.Limits(line_bytes=self.max_line_bytes, text_characters=self.max_text_characters)
         ingested = []
         for path in self.complete_files():
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
-                    for part in feedback.read_parts(path, limits, CHUNK_ROWS):
+                    for part in feedback.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
                         parts.add(part)
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
-                last = self._store(path, parts)
-                self._archive(path, parts.digest)
+                last = self._store(path, parts, pseudonyms)
+                if pseudonyms.keyed:
+                    path.unlink(missing_ok=True)
+                else:
+                    self._archive(path, parts.digest)
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         return ingested
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
-        """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``."""
+        """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
         frames = [read_parquet(UPath(self.segments, uri)) for uri in self._segments(from_seq, to_seq)]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
-        return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
+        return _within(pl.concat(frames), from_seq, to_seq).sort("seq")
 
     def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
         """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
         for uri in self._segments(from_seq, to_seq):
-            segment = read_parquet(UPath(self.segments, uri))
-            yield from segment.filter(pl.col("seq").is_between(from_seq, to_seq)).iter_slices(CHUNK_ROWS)
+            yield from _within(read_parquet(UPath(self.segments, uri)), from_seq, to_seq).iter_slices(CHUNK_ROWS)
 
     def _segments(self, from_seq: int, to_seq: int) -> list[str]:
         found = self.warehouse.query(
@@ -136,9 +147,39 @@ class InboxResource(ConfigurableResource):
         )
         return found["uri"].to_list()
 
-    def _store(self, path: UPath, parts: "_Parts") -> IngestedFile:
+    def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
+        """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.
+
+        Args:
+            name: of the file, without its suffix.
+        """
+        pseudonyms = Pseudonyms.from_environment()
+        named = [
+            event | {"contributor_id": pseudonyms.of(event["contributor_id"])} if "contributor_id" in event else event
+            for event in events
+        ]
+        path = UPath(self.root, f"{name}.jsonl")
+        write_text_atomically(path, _json_lines(named))
+        return path
+
+    def withdrawn_comparisons(self) -> list[str]:
+        """Comparisons that are asked no more, as a contributor's texts in them were erased."""
+        return (
+            self.warehouse.query("SELECT comparison_id FROM withdrawn_comparisons ORDER BY ALL").to_series().to_list()
+        )
+
+    def not_ingested(self, event_ids: list[str]) -> list[str]:
+        """Those of ``event_ids``, in their order, that no ingested event has."""
+        wanted = pl.DataFrame({"event_id": event_ids}, schema={"event_id": pl.String})
+        with self.warehouse.connect() as connection:
+            connection.register("wanted", wanted.to_arrow())
+            known = connection.sql("SELECT event_id FROM event_index SEMI JOIN wanted USING (event_id)").pl()
+        return wanted.join(known, on="event_id", how="anti", maintain_order="left")["event_id"].to_list()
+
+    def _store(self, path: UPath, parts: "_Parts", pseudonyms: Pseudonyms) -> IngestedFile:
         now = as_stored(datetime.now(UTC))
         with self.warehouse.transaction() as connection:
+            check_key(connection, pseudonyms, now)
             known = fetch_row(
                 connection,
                 "SELECT accepted, duplicates, rejected FROM ingested_files WHERE digest = $d",
@@ -147,16 +188,19 @@ class InboxResource(ConfigurableResource):
             if known:
                 return IngestedFile(path.name, *known)
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
-            accepted = 0
-            for events, rejections in parts:
+            accepted = refused = 0
+            for read, rejections in parts:
+                events, withdrawn = refuse_withdrawn(connection, read)
+                refused += withdrawn.height
+                rejections = pl.concat([rejections, withdrawn])
                 accepted += self._store_events(connection, events, first + accepted, parts.digest, now)
                 if rejections.height:
                     self.warehouse.append(connection, "rejected_feedback", rejections)
             done = IngestedFile(
                 name=path.name,
                 accepted=accepted,
-                duplicates=parts.events - accepted,
-                rejected=parts.rejections,
+                duplicates=parts.events - refused - accepted,
+                rejected=parts.rejections + refused,
             )
             self.warehouse.append(
                 connection,
@@ -224,8 +268,72 @@ class OutboxResource(ConfigurableResource):
                 f"{topic!r}/{round_id!r}: a topic is lower-case letters, a round r and six digits or more."
             )
         path = UPath(self.root, topic, f"{round_id}.jsonl")
-        write_text_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text_atomically(path, _json_lines(rows))
         return path
+
+    def files(self, topic: str) -> list[UPath]:
+        """The files of a topic, oldest round first."""
+        folder = UPath(self.root, topic)
+        return sorted(folder.glob("r*.jsonl"), key=lambda path: path.name) if folder.exists() else []
+
+    def published(self, topic: str) -> list[dict[str, Any]]:
+        """The rows of a topic, oldest round first."""
+        return [
+            json.loads(line)
+            for path in self.files(topic)
+            for line in path.read_text(encoding="utf-8").split("\n")
+            if line
+        ]
+
+
+def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now: datetime) -> None:
+    """Note the key that a home is begun with; refuse another, and names beside pseudonyms.
+
+    Raises:
+        PseudonymKeyError: the home was begun with another key, or without one.
+    """
+    (events,) = fetch_row(connection, "SELECT count(*) FROM event_index")
+    known = fetch_row(connection, "SELECT fingerprint FROM pseudonym_key")
+    if not known and not events and pseudonyms.keyed:
+        connection.execute(
+            "INSERT INTO pseudonym_key VALUES ($fingerprint, $now)", {"fingerprint": pseudonyms.fingerprint, "now": now}
+        )
+    elif known and known[0] != pseudonyms.fingerprint:
+        which = "is another one" if pseudonyms.keyed else "is not set"
+        raise PseudonymKeyError(
+            f"this home keeps contributors by pseudonym, and {KEY_VARIABLE} {which} (fingerprint "
+            f"{pseudonyms.fingerprint or 'none'}, begun with {known[0]}): set the key that the home was begun with."
+        )
+    elif not known and events and pseudonyms.keyed:
+        raise PseudonymKeyError(
+            f"this home holds contributors by name since before {KEY_VARIABLE} was set, and would know each twice: unset "
+            "the key, or begin another home (CROWD_HOME) with it."
+        )
+
+
+def refuse_withdrawn(connection: duckdb.DuckDBPyConnection, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Events, and as rejections the judgements of withdrawn comparisons: they would bring back the texts that were erased."""
+    withdrawn = [name for (name,) in connection.execute("SELECT comparison_id FROM withdrawn_comparisons").fetchall()]
+    refused = (pl.col("kind") == "preference") & pl.col("comparison_id").is_in(withdrawn)
+    rejections = [
+        feedback.rejection(
+            stage="ingestion", reason="the comparison is withdrawn: a contributor's texts were erased", **event
+        )
+        for event in events.filter(refused)
+        .select("source", "line", "kind", "contributor_id", "event_id")
+        .iter_rows(named=True)
+    ]
+    kept = events.filter(refused.not_().fill_null(True))
+    return kept, pl.DataFrame(rejections, schema=feedback.REJECTION_SCHEMA)
+
+
+def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
+    erased = pl.any_horizontal(pl.col(feedback.TEXTS).eq_missing(feedback.ERASED))
+    return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~erased)
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _is_link(path: UPath) -> bool:

@@ -92,6 +92,10 @@ class SkippedRoundError(OperatorError, RuntimeError):
     """A skipped round was started again after its events went to a later one."""
 
 
+class ErasedRoundError(OperatorError, RuntimeError):
+    """A settled round cannot be run again, as texts that it was made from are gone."""
+
+
 def round_id_of(round_no: int) -> str:
     """The partition key of a round: ``r000001`` for 1."""
     return f"r{round_no:06d}"
@@ -143,6 +147,9 @@ class RoundBook:
             unfinished = _open_round(connection)
             if unfinished is not None:
                 return None, f"{unfinished.round_id} is {unfinished.status}"
+            erasing = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
+            if erasing:
+                return None, f"the texts of {erasing[0]} are being erased: repeat the command if it was interrupted"
             pending = _pending(connection)
             missing = quorum.missing(pending, now)
             if missing is not None:
@@ -189,8 +196,11 @@ class RoundBook:
         Raises:
             UnknownRoundError: no claim made it.
             SkippedRoundError: a later round took its events.
+            ErasedRoundError: it is settled, and texts that it was made from were erased since.
         """
         found = self.get(round_id)
+        if found.settled:
+            self._check_not_erased(round_id)
         if found.status != SKIPPED:
             return found
         with self._warehouse.transaction() as connection:
@@ -202,6 +212,19 @@ class RoundBook:
                 "UPDATE rounds SET status = 'claimed', reason = NULL WHERE round_no = $n", {"n": found.round_no}
             )
             return _rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
+
+    def _check_not_erased(self, round_id: str) -> None:
+        with self._warehouse.connect() as connection:
+            row = fetch_row(
+                connection,
+                "SELECT erasure_id FROM erased_files WHERE ends_with(uri, $frame)",
+                {"frame": f"validated_feedback/{round_id}.parquet"},
+            )
+        if row:
+            raise ErasedRoundError(
+                f"{round_id} is settled, and texts that it was made from were erased on request ({row[0]} in the table "
+                "erasures): it cannot be made again. What it settled stands."
+            )
 
     def settle(self, found: Round, entries: pl.DataFrame, *, base_model: str, next_model: str, now: datetime) -> int:
         """Post a round's ledger entries and name the next base model, in one transaction: the point of no return.

@@ -16,7 +16,11 @@ from upath import UPath
 from resources.errors import OperatorError
 
 ENVIRONMENT_PREFIX = "CROWD_"
-NOT_SETTINGS = {"CROWD_REFERENCE_DATA"}  # where tests and benchmarks find real data
+NOT_SETTINGS = {
+    "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
+    "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
+    "CROWD_LABEL_STUDIO_TOKEN",
+}
 
 
 class SettingError(OperatorError, ValueError):
@@ -35,6 +39,18 @@ class CrowdSettings(ConfigurableResource):
     )
     frames: str = Field(default="", description="Folder or URI of the Parquet frames. Empty: <home>/frames.")
     models: str = Field(default="", description="Folder or URI of the model store. Empty: <home>/models.")
+
+    label_studio_url: str = Field(
+        default="",
+        description="Where a Label Studio answers (http or https) that comparison tasks are sent to and judgements are "
+        "pulled from, with the personal access token in CROWD_LABEL_STUDIO_TOKEN. Empty: none.",
+    )
+    label_studio_project: str = Field(
+        default="Comparison tasks", min_length=1, description="Title of the project there; made where there is none."
+    )
+    label_studio_judgements: int = Field(
+        default=3, ge=1, description="Judgements that a comparison should get in a project that is made."
+    )
 
     base_model: str = Field(
         default="",

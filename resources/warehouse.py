@@ -29,6 +29,14 @@ CREATE TABLE IF NOT EXISTS feedback_segments (
     first_seq BIGINT PRIMARY KEY, last_seq BIGINT UNIQUE, uri VARCHAR, digest VARCHAR);
 CREATE TABLE IF NOT EXISTS event_index (
     event_id VARCHAR PRIMARY KEY, seq BIGINT, kind VARCHAR, contributor_id VARCHAR, ingested_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS pseudonym_key (fingerprint VARCHAR PRIMARY KEY, since TIMESTAMP);
+CREATE TABLE IF NOT EXISTS erasures (
+    erasure_id VARCHAR PRIMARY KEY, contributor_id VARCHAR, reason VARCHAR, status VARCHAR, begun_at TIMESTAMP,
+    done_at TIMESTAMP, events BIGINT, rejections BIGINT, trained_on VARCHAR[], descended VARCHAR[]);
+CREATE TABLE IF NOT EXISTS erased_files (
+    erasure_id VARCHAR, uri VARCHAR, places BIGINT, digest_before VARCHAR, digest_after VARCHAR,
+    PRIMARY KEY (erasure_id, uri));
+CREATE TABLE IF NOT EXISTS withdrawn_comparisons (comparison_id VARCHAR PRIMARY KEY, erasure_id VARCHAR);
 CREATE TABLE IF NOT EXISTS rejected_feedback (
     rejection_id VARCHAR PRIMARY KEY, round_no INTEGER, stage VARCHAR, source VARCHAR, line BIGINT, kind VARCHAR,
     contributor_id VARCHAR, event_id VARCHAR, reason VARCHAR, excerpt VARCHAR);
@@ -227,6 +235,21 @@ class WarehouseResource(ConfigurableResource):
         connection.unregister("incoming_frame")
         return name
 
+    def compact(self) -> None:
+        """Write the file anew with what is in its tables: DuckDB keeps deleted values in blocks that it uses again."""
+        fresh = f"{self.path}.{os.getpid()}.tmp"
+        with self._locked():
+            Path(fresh).unlink(missing_ok=True)
+            try:
+                with duckdb.connect() as connection:
+                    connection.execute(f"ATTACH {_quoted(self.path)} AS old")
+                    connection.execute(f"ATTACH {_quoted(fresh)} AS fresh")
+                    connection.execute("COPY FROM DATABASE old TO fresh")
+                    connection.execute("CHECKPOINT old")
+                os.replace(fresh, self.path)
+            finally:
+                Path(fresh).unlink(missing_ok=True)
+
     def publish_snapshot(self) -> Path:
         """Copy the warehouse for readers; they see the old copy or the new one, never a part.
 
@@ -257,8 +280,14 @@ def fetch_row(
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether every table is there: a home that an earlier version made lacks the newer ones."""
-    return fetch_row(connection, "SELECT count(*) FROM duckdb_tables()")[0] >= SCHEMA.count("CREATE TABLE")
+    """Whether every table is there: a home of an earlier version lacks those that came later."""
+    (tables,) = fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE NOT temporary")
+    return bool(tables >= SCHEMA.count("CREATE TABLE"))
+
+
+def _quoted(path: str) -> str:
+    """A path as SQL text: ATTACH takes no parameter."""
+    return "'" + path.replace("'", "''") + "'"
 
 
 def _checked(table: str) -> str:

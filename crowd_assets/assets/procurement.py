@@ -20,8 +20,9 @@ from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
 from resources.embedder import EmbedderResource
+from resources.feedback import ERASED
 from resources.frames import FramesResource
-from resources.inbox import OutboxResource
+from resources.inbox import COMPARISON_TASKS, OutboxResource
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
@@ -42,7 +43,6 @@ TASKS_SCHEMA = {
     "event_id_a": pl.String(),
     "event_id_b": pl.String(),
 }
-TOPIC = "comparison_tasks"
 
 
 @asset(
@@ -152,13 +152,15 @@ def comparison_tasks(
                 "response_b": second["response"],
             }
         )
+    published = [task for task in published if ERASED not in task.values()]
     warehouse.replace_round("comparison_tasks", round_.round_no, pl.DataFrame(rows, schema=TASKS_SCHEMA))
-    path = outbox.publish(TOPIC, round_.round_id, published)
+    path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
     return MaterializeResult(
         metadata={
             "tasks": len(published),
             "path": str(path),
-            "sample": display.table(pl.DataFrame(published[:5])) if published else "none",
+            # No text of contributors: what is in Dagster's event log cannot be erased.
+            "comparisons": display.table(pl.DataFrame(rows, schema=TASKS_SCHEMA).head(5)),
         }
     )
 

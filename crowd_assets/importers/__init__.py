@@ -1,8 +1,9 @@
 """Other tools' exports, converted to feedback files: ``python -m crowd_assets.importers FORMAT SOURCE --out FOLDER``.
 
-Belongs here: one module a format (``goemotions``, ``convincing_arguments``, ``trl_preference``, ``ultrafeedback``,
-``label_studio``, ``argilla``), each with one ``read(source, …)`` that yields events, skipped rows and notes in the
-types of ``records``; ``rows`` opens the files they come in, ``writer`` puts the result where the inbox finds it.
+Belongs here: one module a format (``goemotions``, ``convincing_arguments``, ``trl_preference``,
+``trl_prompt_completion``, ``ultrafeedback``, ``label_studio``, ``argilla``, ``table``), each with one
+``read(source, …)`` that yields events, skipped rows and notes in the types of ``records``; ``rows`` opens the files
+they come in, ``writer`` puts the result where the inbox finds it.
 Does not belong here: validation of feedback (see ``resources.feedback`` and ``crowd_assets.quality``), which every
 event passes however it arrived.
 """

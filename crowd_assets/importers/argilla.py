@@ -14,6 +14,7 @@ somebody says so, or if its order is not everywhere the same.
 Belongs here: those layouts. Does not belong here: talking to an Argilla server.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -30,7 +31,9 @@ from crowd_assets.importers.records import (
     Record,
     RowError,
     Skipped,
+    SourceError,
     demonstration,
+    excerpt,
     find_answers,
     find_field,
     identifier_of,
@@ -54,6 +57,9 @@ TEXT_QUESTIONS = (
     "text",
 )
 """Names of questions whose text answers are taken for demonstrations without being told."""
+
+COMPARISON_PROPERTY = "comparison_id"
+"""Metadata property of a record that names the comparison, where the platform made the record."""
 
 ANSWER_WORDS = ("response", "answer", "completion", "generation", "option", "text")
 
@@ -86,6 +92,35 @@ class Questions:
     labels: Collection[str] = ()
     texts: Collection[str] = TEXT_QUESTIONS
     bare_rankings: BareRankings = BareRankings.AUTO
+
+
+def read_settings(path: Path) -> tuple[list[str], list[str]]:
+    """Names of the questions that compare two answers by a label, and of those whose texts are demonstrations.
+
+    Layout: what ``Settings.to_json(path)`` writes. A text beside a comparison is a remark, and no demonstration.
+
+    Raises:
+        SourceError: the file is none of that kind.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        questions = {each["name"]: each["settings"] for each in settings["questions"]}
+        fields = {normalised(each["name"]) for each in settings["fields"]}
+        options = {
+            name: [str(option["value"]) for option in each["options"]]
+            for name, each in questions.items()
+            if each["type"] == "label_selection"
+        }
+        texts = [name for name, each in questions.items() if each["type"] == "text"]
+        ranked = any(each["type"] == "ranking" for each in questions.values())
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path}: not what Settings.to_json writes ({excerpt(repr(error))})") from None
+    labels = [
+        name
+        for name, values in options.items()
+        if all(normalised(value) in fields or probability_of_choice(value, known=True) is not None for value in values)
+    ]
+    return labels, [] if labels or ranked else texts
 
 
 @dataclass(frozen=True)
@@ -230,11 +265,13 @@ def _events(
     prompt = text_of(fields[find_field(fields, questions.prompt, prompts, "the prompt")], "prompt")
     # The server's own id is "id" to the server and "_server_id" to the SDK; both know the user's one.
     record_id = identifier_of(record.get("external_id") or record.get("id"), "record id")
+    metadata = record.get("metadata")
+    ours = metadata.get(COMPARISON_PROPERTY) if isinstance(metadata, dict) and len(compared) == 2 else None
     for name_a, name_b in combinations(compared, 2):
         better = ranks[name_b] - ranks[name_a]
         yield preference(
             response.user_id,
-            f"argilla-{record_id}-{name_a}-{name_b}",
+            f"argilla-{record_id}-{name_a}-{name_b}" if ours is None else identifier_of(ours, COMPARISON_PROPERTY),
             prompt,
             text_of(fields[name_a], name_a),
             text_of(fields[name_b], name_b),

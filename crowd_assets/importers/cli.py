@@ -4,7 +4,7 @@ Belongs here: options, their help and the report. Does not belong here: what the
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +15,14 @@ from crowd_assets.importers import (
     convincing_arguments,
     goemotions,
     label_studio,
+    table,
     trl_preference,
+    trl_prompt_completion,
     ultrafeedback,
 )
 from crowd_assets.importers.records import DEFAULT_START, Record, SourceError, start_of
 from crowd_assets.importers.writer import LINES_PER_FILE, write_feedback
+from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
 app = typer.Typer(
     help="Convert other tools' exports to feedback files. Point --out at the inbox, or at a folder to look first.",
@@ -58,18 +61,51 @@ FieldA = Annotated[str | None, typer.Option(help="Field with answer A, the left 
 FieldB = Annotated[str | None, typer.Option(help="Field with answer B, the right one. Give --field-a too.")]
 
 
-def run(format_name: str, records: Iterable[Record], source: Path, out: Path, name: str | None, lines: int) -> None:
+Hashed = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonyms",
+        help=f"Write contributors by pseudonym, by the key in {KEY_VARIABLE}. The inbox does it in any case.",
+    ),
+]
+Contributor = Annotated[str, typer.Option(help="Contributor id of every row.")]
+ContributorColumn = Annotated[
+    str | None, typer.Option(help="Column with the contributor id, instead of --contributor.")
+]
+
+
+def run(
+    format_name: str,
+    records: Iterable[Record],
+    source: Path,
+    out: Path,
+    name: str | None,
+    lines: int,
+    pseudonyms: bool,
+) -> None:
     """Write what an importer yields, and say what became of it. Exits with 1 where nothing did, 2 on a bad source."""
     name = name or re.sub(r"[^\w.-]+", "-", f"{format_name}-{source.stem}")
     try:
-        report = write_feedback(records, out, name, lines)
-    except SourceError as error:
+        report = write_feedback(by_pseudonym(records) if pseudonyms else records, out, name, lines)
+    except (SourceError, PseudonymKeyError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     for line in report.lines():
         typer.echo(line)
     if not report.events:
         raise typer.Exit(1)
+
+
+def by_pseudonym(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records with contributors by pseudonym."""
+    pseudonyms = Pseudonyms.from_environment()
+    if not pseudonyms.keyed:
+        raise PseudonymKeyError(f"--pseudonyms: {KEY_VARIABLE} is not set")
+    for record in records:
+        if isinstance(record, dict) and "contributor_id" in record:
+            yield record | {"contributor_id": pseudonyms.of(record["contributor_id"])}
+        else:
+            yield record
 
 
 def both(field_a: str | None, field_b: str | None) -> tuple[str | None, str | None]:
@@ -95,6 +131,7 @@ def import_goemotions(
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """GoEmotions comments (train.tsv, with emotions.txt beside it) as demonstrations of made-up contributors."""
     records = goemotions.read(
@@ -107,7 +144,7 @@ def import_goemotions(
         prompt=prompt,
         seed=seed,
     )
-    run("goemotions", records, source, out, name, lines_per_file)
+    run("goemotions", records, source, out, name, lines_per_file, pseudonyms)
 
 
 @app.command("convincing-arguments")
@@ -130,22 +167,21 @@ def import_convincing_arguments(
     seed: Seed = 0,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """UKPConvArg judgements (labels.parquet) as preferences, and their gold as outcomes, at their real times."""
     records = convincing_arguments.read(
         source, arguments=arguments, limit_pairs=limit_pairs, topics=topics or (), seed=seed
     )
-    run("convincing-arguments", records, source, out, name, lines_per_file)
+    run("convincing-arguments", records, source, out, name, lines_per_file, pseudonyms)
 
 
 @app.command("trl-preference")
 def import_trl_preference(
     source: Source,
     out: Out,
-    contributor: Annotated[str, typer.Option(help="Contributor id of every row.")] = trl_preference.DEFAULT_CONTRIBUTOR,
-    contributor_column: Annotated[
-        str | None, typer.Option(help="Column with the contributor id, instead of --contributor.")
-    ] = None,
+    contributor: Contributor = trl_preference.DEFAULT_CONTRIBUTOR,
+    contributor_column: ContributorColumn = None,
     id_column: Annotated[
         str, typer.Option(help="Column that identifies a comparison; where it is missing, the content does.")
     ] = "id",
@@ -153,6 +189,7 @@ def import_trl_preference(
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """TRL's prompt/chosen/rejected tables (.jsonl, .json, .parquet; texts or chat messages) as preferences."""
     records = trl_preference.read(
@@ -163,7 +200,46 @@ def import_trl_preference(
         id_column=id_column,
         seed=seed,
     )
-    run("trl-preference", records, source, out, name, lines_per_file)
+    run("trl-preference", records, source, out, name, lines_per_file, pseudonyms)
+
+
+@app.command("trl-prompt-completion")
+def import_trl_prompt_completion(
+    source: Source,
+    out: Out,
+    contributor: Contributor = trl_preference.DEFAULT_CONTRIBUTOR,
+    contributor_column: ContributorColumn = None,
+    start: Start = DEFAULT_START,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+) -> None:
+    """TRL's prompt/completion or messages tables (.jsonl, .json, .parquet) as demonstrations."""
+    records = trl_prompt_completion.read(
+        source, start=start_of(start), contributor=contributor, contributor_column=contributor_column
+    )
+    run("trl-prompt-completion", records, source, out, name, lines_per_file, pseudonyms)
+
+
+@app.command("csv")
+def import_csv(
+    source: Source,
+    out: Out,
+    mapping: Annotated[
+        Path, typer.Option(help="TOML or JSON file that says which column is what.", exists=True, dir_okay=False)
+    ],
+    start: Start = DEFAULT_START,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+) -> None:
+    """A table of any columns (CSV, TSV and the like), with a mapping file."""
+    try:
+        found = table.read_mapping(mapping)
+    except SourceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    run("csv", table.read(source, mapping=found, start=start_of(start)), source, out, name, lines_per_file, pseudonyms)
 
 
 @app.command("ultrafeedback")
@@ -178,12 +254,13 @@ def import_ultrafeedback(
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """UltraFeedback's scored completions (.jsonl, .json, .parquet): every two of an instruction as a preference."""
     records = ultrafeedback.read(
         source, start=start_of(start), annotator=annotator, points_per_logit=points_per_logit, seed=seed
     )
-    run("ultrafeedback", records, source, out, name, lines_per_file)
+    run("ultrafeedback", records, source, out, name, lines_per_file, pseudonyms)
 
 
 @app.command("label-studio")
@@ -198,16 +275,21 @@ def import_label_studio(
     ] = None,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """Label Studio's JSON export: comparisons as preferences, ground truth as outcomes, texts as demonstrations."""
     fields = label_studio.Fields(prompt_field, *both(field_a, field_b), choices)
-    run("label-studio", label_studio.read(source, fields=fields), source, out, name, lines_per_file)
+    run("label-studio", label_studio.read(source, fields=fields), source, out, name, lines_per_file, pseudonyms)
 
 
 @app.command("argilla")
 def import_argilla(
     source: Source,
     out: Out,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="What Settings.to_json wrote: says which question is what.", exists=True, dir_okay=False),
+    ] = None,
     prompt_field: PromptField = None,
     field_a: FieldA = None,
     field_b: FieldB = None,
@@ -228,13 +310,30 @@ def import_argilla(
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
 ) -> None:
     """Argilla 2 records (.json, .jsonl): rankings and labels as preferences, texts as demonstrations."""
+    labels: list[str] = []
+    texts = list(argilla.TEXT_QUESTIONS)
+    if settings is not None:
+        try:
+            labels, texts = argilla.read_settings(settings)
+        except SourceError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
     questions = argilla.Questions(
         prompt_field,
         *both(field_a, field_b),
-        labels=label_question or (),
-        texts=text_question or argilla.TEXT_QUESTIONS,
+        labels=label_question or labels,
+        texts=text_question or texts,
         bare_rankings=bare_rankings,
     )
-    run("argilla", argilla.read(source, start=start_of(start), questions=questions), source, out, name, lines_per_file)
+    run(
+        "argilla",
+        argilla.read(source, start=start_of(start), questions=questions),
+        source,
+        out,
+        name,
+        lines_per_file,
+        pseudonyms,
+    )

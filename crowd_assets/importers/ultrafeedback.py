@@ -139,13 +139,18 @@ def _scores(one: dict[str, Any], other: dict[str, Any]) -> tuple[float, float]:
 
 
 def _overall_score(completion: dict[str, Any]) -> float | None:
-    score = completion.get("overall_score")
-    return None if score is None else number_of(score, "overall_score")
+    return _score(completion, "overall_score")
 
 
 def _fine_grained_score(completion: dict[str, Any]) -> float | None:
-    score = completion.get("fine-grained_score")
-    return None if score is None else _from_five_points(number_of(score, "fine-grained_score"))
+    score = _score(completion, "fine-grained_score")
+    return None if score is None else _from_five_points(score)
+
+
+def _score(completion: dict[str, Any], name: str) -> float | None:
+    """A score; None where there is none, which the data set writes as null or NaN."""
+    score = completion.get(name)
+    return None if score is None or score != score else number_of(score, name)
 
 
 def _mean_rating(completion: dict[str, Any]) -> float | None:

@@ -1,6 +1,7 @@
 """A whole round on an ephemeral instance: what it writes, what it refuses, and that it does so again the same way."""
 
 import json
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from upath import UPath
 from crowd_assets.assets.contributions import rank_entries
 from crowd_assets.assets.report import report_path
 from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.erasure import erase
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.export import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
@@ -366,3 +368,46 @@ def test_a_partition_without_a_claim_says_so(settings: CrowdSettings) -> None:
 
 def _key(name: str) -> AssetKey:
     return AssetKey(name)
+
+
+def test_a_contributor_is_erased_from_all_that_two_rounds_left(two_rounds: Platform, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(two_rounds.settings.home, tmp_path / "home", symlinks=True))
+    settings = two_rounds.settings.changed(home=str(home))
+    resources = build_resources(settings)
+    warehouse, inbox = resources["warehouse"], resources["inbox"]
+    (seller,) = warehouse.query(
+        "SELECT contributor_id FROM awards WHERE awarded AND round_no = 1 ORDER BY ALL LIMIT 1"
+    )["contributor_id"]
+    demonstrator = warehouse.read_round("contributor_groups", 1)["contributor_id"][0]
+    before = Platform(settings).contents()
+    events = inbox.events(1, 10_000)
+    written = events.filter(pl.col("kind").is_in(["demonstration", "bid"]))
+    for who in (seller, demonstrator):
+        mine = set(written.filter(pl.col("contributor_id") == who)["response"])
+        mine -= set(written.filter(pl.col("contributor_id") != who)["response"])
+        texts = [text.encode() for text in mine if len(text) > 20]
+        assert _holding(home, texts) >= {"archive", "frames"}
+        found = erase(who, "a request", settings, resources)
+        assert _holding(home, texts) == set()
+        assert found.withdrawn if who == seller else found.trained_on
+    assert Platform(settings).contents() == before
+    assert inbox.events(1, 10_000).height < events.height
+    again = Platform(settings)
+    again.instance.add_dynamic_partitions(ROUNDS_PARTITION, ["r000002"])
+    rerun = again.run(ROUND_JOB, "r000002")
+    (failure,) = [event for event in rerun.all_events if event.is_step_failure]
+    assert failure.step_key == "validated_feedback"
+    assert again.contents() == before
+
+
+def _holding(home: Path, texts: list[bytes]) -> set[str]:
+    """Folders and files of a home with one of the texts, Parquet unpacked."""
+    found = set()
+    for path in (each for each in home.rglob("*") if each.is_file() and "seed" not in each.parts):
+        data = path.read_bytes()
+        if path.suffix == ".parquet":
+            strings = pl.read_parquet(path).select(pl.selectors.string())
+            data += "\n".join(value for column in strings for value in column if value).encode()
+        if any(text in data for text in texts):
+            found.add(path.relative_to(home).parts[0])
+    return found

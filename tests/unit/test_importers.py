@@ -20,7 +20,16 @@ from crowd_assets.importers.writer import write_feedback
 from resources.feedback import IDENTIFIER, SUFFIXES, Limits, read_file
 
 START = start_of(records.DEFAULT_START)
-FORMATS = ["goemotions", "convincing-arguments", "trl-preference", "ultrafeedback", "label-studio", "argilla"]
+FORMATS = [
+    "goemotions",
+    "convincing-arguments",
+    "trl-preference",
+    "trl-prompt-completion",
+    "csv",
+    "ultrafeedback",
+    "label-studio",
+    "argilla",
+]
 
 
 def event(number: int, **payload: object) -> dict[str, object]:

@@ -9,6 +9,7 @@ from crowd_assets.importers import label_studio
 from crowd_assets.importers.label_studio import Fields
 from crowd_assets.importers.records import Note, Record, Skipped
 
+EXPORTS = Path(__file__).parents[1] / "exports"
 DATA = {"prompt": "Why?", "answer1": "Because.", "answer2": "Why not?"}
 
 
@@ -20,6 +21,10 @@ def pairwise(selected: object) -> dict[str, object]:
 def choices(*labels: object, name: str = "tie") -> dict[str, object]:
     value = {"choices": list(labels)}
     return {"id": "y", "from_name": name, "to_name": "answer1", "type": "choices", "value": value}
+
+
+def number(value: object, name: str = "certainty") -> dict[str, object]:
+    return {"id": "n", "from_name": name, "to_name": "prompt", "type": "number", "value": {"number": value}}
 
 
 def textarea(*texts: object) -> dict[str, object]:
@@ -59,6 +64,10 @@ def read(folder: Path, tasks: object, **options) -> list[Record]:
         ([pairwise("right")], 0.0),
         ([choices("equal")], 0.5),
         ([choices("Tie")], 0.5),
+        ([pairwise("left"), number(85)], 0.85),
+        ([number(85), pairwise("right")], 0.15),
+        ([choices("equal"), number(85)], 0.5),
+        ([pairwise("left"), number(1, name="rating")], 1.0),
         ([choices("Left")], 1.0),
         ([pairwise("left"), choices("helpful")], 1.0),
     ],
@@ -74,6 +83,8 @@ def test_a_comparison_becomes_a_preference(tmp_path: Path, results: list[object]
             "response_b": "Why not?",
             "probability_a": probability_a,
             "submitted_at": "2026-03-09T22:16:08.728378+00:00",
+            "event_id": "label-studio-83-1-1001",
+            "lead_time": 4.288,
         }
     ]
 
@@ -98,6 +109,7 @@ def test_ground_truth_becomes_an_outcome_after_all_judgements(tmp_path: Path) ->
         "comparison_id": "label-studio-83-1",
         "preferred_a": 0.0,
         "submitted_at": "2026-03-09T22:16:09.728378+00:00",
+        "event_id": "label-studio-83-1-1001-outcome",
     }
 
 
@@ -107,6 +119,55 @@ def test_texts_without_a_comparison_become_demonstrations(tmp_path: Path) -> Non
         ("demonstration", "Say it.", "One answer."),
         ("demonstration", "Say it.", "Another."),
     ]
+
+
+def test_an_export_of_the_real_tool_with_the_exported_configuration() -> None:
+    records = list(label_studio.read(EXPORTS / "label_studio_pairwise.json"))
+    events = [record for record in records if isinstance(record, dict)]
+    judged = {(event["contributor_id"], event["comparison_id"][-1]): event["probability_a"] for event in events}
+    assert judged == {
+        ("label-studio-1", "1"): 0.85,
+        ("label-studio-2", "1"): 0.0,
+        ("label-studio-1", "2"): 0.0,
+        ("label-studio-1", "3"): 0.5,
+    }
+    assert {event["comparison_id"][:-1] for event in events} == {"r000001-000000000000000"}
+    assert {event["response_b"] for event in events} == {"It <b>rained</b> & rained."}
+    assert [event["comment"] for event in events if "comment" in event] == ["It says what the weather was."]
+    assert len({event["event_id"] for event in events}) == 4
+    reasons = [record.reason for record in records if isinstance(record, Skipped)]
+    assert sorted(reasons) == ["annotation was skipped by its annotator", "task is not annotated"]
+
+
+def test_a_text_export_of_the_real_tool() -> None:
+    events = [event for event in label_studio.read(EXPORTS / "label_studio_text.json") if isinstance(event, dict)]
+    said = {(event["kind"], event["contributor_id"], event["response"]) for event in events}
+    assert said == {
+        ("demonstration", "label-studio-1", "It was lovely."),
+        ("demonstration", "label-studio-1", "Thank you for asking!"),
+        ("demonstration", "label-studio-2", "It was lovely."),
+    }
+    assert len({event["event_id"] for event in events}) == 3
+
+
+def test_an_annotation_keeps_its_id_when_it_is_changed(tmp_path: Path) -> None:
+    unique = {"unique_id": "7a1d"}
+    (before,) = read(tmp_path, [task(annotation(pairwise("left"), **unique))])
+    (after,) = read(tmp_path, [task(annotation(pairwise("right"), **unique, updated_at="2026-03-10T00:00:00Z"))])
+    assert before["event_id"] == after["event_id"] == "label-studio-7a1d"
+    (other,) = read(tmp_path, [task(annotation(pairwise("left"), unique_id="7a1e"))])
+    assert other["event_id"] != before["event_id"]
+
+
+def test_a_time_that_is_none_is_left_out(tmp_path: Path) -> None:
+    for lead_time in (None, "soon", 10**400, [4]):
+        (event,) = read(tmp_path, [task(annotation(pairwise("left"), lead_time=lead_time))])
+        assert "lead_time" not in event
+
+
+def test_a_task_of_the_platform_keeps_its_comparison(tmp_path: Path) -> None:
+    (event,) = read(tmp_path, [task(annotation(pairwise("left")), data=DATA | {"comparison_id": "r000003-1f"})])
+    assert event["comparison_id"] == "r000003-1f"
 
 
 def test_fields_can_be_named(tmp_path: Path) -> None:
@@ -138,6 +199,8 @@ def test_a_choice_of_another_question_is_not_a_tie(tmp_path: Path) -> None:
             task(annotation(pairwise("left"), choices("equal"))),
             "annotation contradicts itself on which answer is better",
         ),
+        (task(annotation(pairwise("left"), number(40))), "certainty is not from 50 to 100"),
+        (task(annotation(pairwise("left"), number("NaN"))), "certainty is not finite"),
         (task(annotation(pairwise("left"), completed_by=None)), "no completed_by"),
         (task(annotation(pairwise("left"), updated_at="soon")), "updated_at is not an ISO 8601 time"),
         (task(annotation(pairwise("left"), updated_at="2026-03-09T22:16:08")), "updated_at has no time zone"),

@@ -65,6 +65,28 @@ def test_every_two_completions_with_different_scores_become_a_preference(tmp_pat
     assert len({event["submitted_at"] for event in events}) == 5
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_the_whole_layout_written_by_datasets(tmp_path: Path, suffix: str) -> None:
+    """The hub cannot be reached from tests: the columns are those of its data set, the values are made up."""
+    from datasets import Dataset
+
+    whole = row(
+        completion("w", 7.0, 4.25, "5434"), completion("x", 3.0, 2.5, "2233"), completion("y", None, math.nan, "33-3")
+    )
+    for each in whole["completions"]:
+        each["critique"] = "Good."
+        for aspect in ("truthfulness", "helpfulness"):
+            each["annotations"][aspect] |= {"Type": ["1"], "Rationale For Rating": "so"}
+    rows = Dataset.from_list([whole | {"correct_answers": ["None"], "incorrect_answers": ["None"]}])
+    path = tmp_path / f"rows.{suffix}"
+    (rows.to_json if suffix == "jsonl" else rows.to_parquet)(path)
+    records = list(ultrafeedback.read(path, start=START))
+    assert [record for record in records if isinstance(record, Skipped)] == []
+    scores = {event["response_a"] + event["response_b"]: event["score_a"] - event["score_b"] for event in records}
+    by_pair = {"".join(sorted(pair)): abs(difference) for pair, difference in scores.items()}
+    assert by_pair == {"wx": 4.0, "wy": pytest.approx(2.25), "xy": pytest.approx(1.125)}
+
+
 def test_scores_of_different_scales_are_not_compared(tmp_path: Path) -> None:
     (event,) = events_of(tmp_path, [row(completion("x", 9, fine=2.0), completion("y", fine=4.0))])
     by_text = {event["response_a"]: event["score_a"], event["response_b"]: event["score_b"]}
@@ -113,7 +135,7 @@ def test_broken_rows_and_completions_are_skipped_and_the_rest_is_read(tmp_path: 
             {"completions": []},
             row(completion("x", 1)),
             row(completion("x", 1), completion("x", 2)),
-            row(completion("x", 1), completion("", 2), 5, completion("y", math.nan), completion("z", 3)),
+            row(completion("x", 1), completion("", 2), 5, completion("y", math.inf), completion("z", 3)),
             row(completion("x"), completion("y", 2)),
         ],
     )

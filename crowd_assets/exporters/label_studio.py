@@ -1,0 +1,35 @@
+"""Comparison tasks as a Label Studio project: a labelling configuration and tasks.
+
+Layouts: https://labelstud.io/tags and https://labelstud.io/guide/tasks#Basic-Label-Studio-JSON-format; tried with 1.23.2.
+
+Belongs here: those two. Does not belong here: talking to a server (see ``resources.label_studio``).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from crowd_assets.importers.label_studio import CERTAINTY, COMPARISON_FIELD
+
+# Text tags show what people wrote as it is; HyperText would run it. A slider that starts at 100 and is left alone gives
+# no number, which the importer takes for certain too.
+CONFIGURATION = f"""<View>
+  <Header value="Which answer is better?"/>
+  <View style="padding: 0.5em 0"><Text name="prompt" value="$prompt"/></View>
+  <Header value="Click the better one" size="5"/>
+  <Pairwise name="preferred" toName="response_a,response_b"/>
+  <View style="display: flex; gap: 1em">
+    <View style="flex: 1; border: 1px solid #999; border-radius: 4px; padding: 1em"><Text name="response_a" value="$response_a"/></View>
+    <View style="flex: 1; border: 1px solid #999; border-radius: 4px; padding: 1em"><Text name="response_b" value="$response_b"/></View>
+  </View>
+  <Choices name="tie" toName="prompt" choice="single"><Choice value="equal"/></Choices>
+  <Header value="How sure are you, in percent? 50 is a coin, 100 is certain" size="5"/>
+  <Number name="{CERTAINTY}" toName="prompt" min="50" max="100" step="5" slider="true" defaultValue="100"/>
+  <Header value="Why? (optional)" size="5"/>
+  <TextArea name="comment" toName="prompt" rows="2" maxSubmissions="1"/>
+</View>"""
+
+
+def tasks(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One task a comparison; A stands left."""
+    names = (COMPARISON_FIELD, "prompt", "response_a", "response_b")
+    return [{"data": {name: comparison[name] for name in names}} for comparison in comparisons]

@@ -1,0 +1,49 @@
+"""Comparison tasks as a CSV table to fill in, with the mapping file that reads it back.
+
+Belongs here: both. Does not belong here: reading them (see ``crowd_assets.importers.table``).
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ASKED = ("comparison_id", "prompt", "response_a", "response_b")
+ANSWERED = ("contributor_id", "preferred", "submitted_at")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What a spreadsheet would take for a formula at the beginning of a cell, and what it hides."""
+
+MAPPING = """# Reads the table back: python -m crowd_assets.importers csv TABLE --mapping THIS_FILE --out INBOX
+kind = "preference"
+delimiter = ","
+apostrophe = true
+
+[columns]
+comparison_id = "comparison_id"
+prompt = "prompt"
+response_a = "response_a"
+response_b = "response_b"
+contributor_id = "contributor_id"
+probability_a = "preferred"
+submitted_at = "submitted_at"
+
+[values.probability_a]
+A = 1
+B = 0
+equal = 0.5
+"""
+
+
+def table(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal) and when."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([*ASKED, *ANSWERED])
+    for comparison in comparisons:
+        writer.writerow([*(_harmless(comparison[name]) for name in ASKED), *[""] * len(ANSWERED)])
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Text that a spreadsheet shows and does not run: people sell answers, and one could begin with ``=``."""
+    return f"'{text}" if text.startswith(FORMULA) else text

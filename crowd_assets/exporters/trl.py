@@ -1,0 +1,51 @@
+"""A round's preferences and demonstrations as the data sets that TRL trains on.
+
+Layout: https://huggingface.co/docs/trl/dataset_formats, "Preference" (explicit prompt) and "Prompt-completion", standard
+or conversational. Belongs here: both as frames. Does not belong here: which round, and files.
+"""
+
+import polars as pl
+
+from resources.feedback import ERASED
+
+
+def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:
+    """One row a decided comparison: prompt, chosen, rejected, comparison_id, and the probability of the chosen one.
+
+    Args:
+        aggregated: the frame ``aggregated_preferences``; an undecided pair (½) and an erased one are left out.
+    """
+    first = pl.col("probability_a") > 0.5
+    decided = aggregated.filter(
+        pl.col("probability_a") != 0.5,
+        ~pl.any_horizontal(pl.col("prompt", "response_a", "response_b").eq_missing(ERASED)),
+    )
+    rows = decided.select(
+        "prompt",
+        chosen=pl.when(first).then("response_a").otherwise("response_b"),
+        rejected=pl.when(first).then("response_b").otherwise("response_a"),
+        id="comparison_id",
+        probability_chosen=pl.max_horizontal("probability_a", 1 - pl.col("probability_a")),
+    )
+    return _spoken(rows, ("chosen", "rejected")) if conversational else rows
+
+
+def demonstrations(validated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:
+    """One row a demonstration: prompt, completion and contributor_id.
+
+    Args:
+        validated: the frame ``validated_feedback``; erased demonstrations are left out.
+    """
+    rows = validated.filter(pl.col("kind") == "demonstration", pl.col("response") != ERASED).select(
+        "prompt", completion="response", contributor_id="contributor_id"
+    )
+    return _spoken(rows, ("completion",)) if conversational else rows
+
+
+def _spoken(rows: pl.DataFrame, answers: tuple[str, ...]) -> pl.DataFrame:
+    """Texts as lists of one chat message each."""
+
+    def message(column: str, role: str) -> pl.Expr:
+        return pl.concat_list(pl.struct(role=pl.lit(role), content=pl.col(column))).alias(column)
+
+    return rows.with_columns(message("prompt", "user"), *(message(name, "assistant") for name in answers))

@@ -1,0 +1,163 @@
+"""The whole way with a real Label Studio: outbox, project, people who judge, sensor, inbox, and a round that follows.
+
+Run by ``make test-integration``, which installs the server; other tests talk to one that only answers like it
+(``tests/unit/test_label_studio.py``).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, SkipReason, build_sensor_context
+from upath import UPath
+
+from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.exporters.exchange import exchange
+from crowd_assets.exporters.label_studio import CONFIGURATION
+from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.pseudonyms import Pseudonyms
+from resources.settings import CrowdSettings
+from sensors import INGESTION_JOB, ROUND_JOB
+from sensors.label_studio import label_studio_sensor
+from sensors.rounds import next_run, nightly_quorum
+from tests.conftest import QUICK
+from tests.e2e.label_studio import LabelStudio, User, personal_access_token
+
+pytestmark = pytest.mark.integration
+
+KEY = "a key that only this test knows"
+PICKED = {"type": "pairwise", "from_name": "preferred", "to_name": "preferred", "origin": "manual"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    command = Path(os.environ.get("LABEL_STUDIO", "")).absolute()
+    if not command.is_file():
+        pytest.fail(f"LABEL_STUDIO={command} is no program: run make test-integration")
+    with LabelStudio(command, tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
+
+
+class Platform:
+    """One home and its jobs, with a Label Studio beside it."""
+
+    def __init__(self, settings: CrowdSettings) -> None:
+        self.settings = settings
+        self.instance = DagsterInstance.ephemeral()
+        self.definitions = build_definitions(settings)
+        self.resources = build_resources(settings)
+        self.cursor: str | None = None
+
+    def tick(self) -> str:
+        """One look of the sensor."""
+        needed = {name: self.resources[name] for name in ("label_studio", "outbox", "inbox", "warehouse")}
+        with build_sensor_context(instance=self.instance, cursor=self.cursor, resources=needed) as context:
+            result = label_studio_sensor(exchange, running=True)(context)
+            assert isinstance(result, SkipReason)
+            self.cursor = context.cursor
+        return str(result.skip_message)
+
+    def round(self) -> str:
+        """Ingest what lies in the inbox and run the round that follows."""
+        self._run(INGESTION_JOB)
+        request, reason = next_run(
+            self.instance, self.resources["warehouse"], self.settings, nightly_quorum(self.settings)
+        )
+        assert request is not None, reason
+        self._run(ROUND_JOB, request.partition_key)
+        assert request.partition_key is not None
+        return request.partition_key
+
+    def crowd_sends(self, round_no: int) -> None:
+        SimulatedCrowd("gratitude", self.settings.seed).write_feedback(round_no, UPath(self.settings.inbox_path), [])
+
+    def _run(self, job: str, round_id: str | None = None) -> None:
+        config = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            run_config=config, instance=self.instance, partition_key=round_id
+        )
+        assert result.success
+
+
+def _picks(side: str, certainty: int | None = None) -> list[dict[str, object]]:
+    results: list[dict[str, object]] = [{**PICKED, "id": "a", "value": {"selected": side}}]
+    if certainty is not None:
+        about = {"type": "number", "from_name": "certainty", "to_name": "prompt", "origin": "manual", "id": "b"}
+        results.append(about | {"value": {"number": certainty}})
+    return results
+
+
+def test_tasks_go_out_judgements_come_back_and_a_round_follows(
+    server: LabelStudio, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = server.administrator()
+    monkeypatch.setenv("CROWD_LABEL_STUDIO_TOKEN", personal_access_token(owner))
+    monkeypatch.setenv("CROWD_PSEUDONYM_KEY", KEY)
+    quick = {**QUICK, "label_studio_url": server.url, "label_studio_judgements": 2, "quorum_contributors": 2}
+    platform = Platform(CrowdSettings(home=str(home), **quick))  # type: ignore[arg-type]
+    platform.crowd_sends(1)
+    assert platform.round() == "r000001"
+    published = {task["comparison_id"]: task for task in platform.resources["outbox"].published("comparison_tasks")}
+    assert len(published) >= 2
+
+    # The outbox becomes tasks, once.
+    assert platform.tick() == f"{len(published)} tasks sent, 0 were there; 0 judgements pulled"
+    platform.cursor = None  # as if the daemon's storage was lost
+    assert platform.tick() == f"0 tasks sent, {len(published)} were there; 0 judgements pulled"
+    (project,) = owner.get("/api/projects/", title="Comparison tasks")["results"]
+    assert project["label_config"] == CONFIGURATION
+    assert project["maximum_annotations"] == 2
+    shown = owner.get("/api/tasks/", project=project["id"])["tasks"]
+    assert {task["data"]["comparison_id"]: task["data"] for task in shown} == published
+
+    # People judge.
+    first, second = (server.sign_up(f"{name}@example.org") for name in ("bo", "cy"))
+    numbers = {task["data"]["comparison_id"]: task["id"] for task in shown}
+    expected: dict[tuple[str, str], float] = {}
+
+    def judge(user: User, comparison_id: str, side: str, certainty: int | None, probability_a: float) -> None:
+        user.annotate(numbers[comparison_id], *_picks(side, certainty))
+        name = Pseudonyms(KEY).of(f"label-studio-{user.number}")
+        expected[(comparison_id, name)] = probability_a
+
+    one, other = list(published)[:2]
+    judge(first, one, "left", 90, 0.9)
+    assert platform.tick() == "1 judgements pulled"
+    judge(second, one, "right", None, 0.0)
+    judge(first, other, "right", 80, 0.2)
+    second.post(f"/api/tasks/{numbers[other]}/annotations/", {"result": [], "was_cancelled": True})
+    said = platform.tick()
+    assert "annotation was skipped by its annotator" in said
+    inbox = platform.resources["inbox"]
+    texts = "".join(path.read_text() for path in inbox.complete_files())
+    assert "label-studio-1@" not in texts
+    assert f'"label-studio-{first.number}"' not in texts
+
+    # A round follows from them.
+    platform.crowd_sends(2)
+    round_id = platform.round()
+    assert round_id == "r000002"
+    valid = platform.resources["frames"].read("validated_feedback", round_id)
+    judgements = valid.filter(valid["comparison_id"].is_in([one, other]))
+    got = {
+        (row["comparison_id"], row["contributor_id"]): row["probability_a"] for row in judgements.iter_rows(named=True)
+    }
+    assert got == expected
+    assert set(judgements["source"].str.slice(0, 12)) == {"label-studio"}
+    aggregated = platform.resources["frames"].read("aggregated_preferences", round_id)
+    mine = {row["comparison_id"]: row for row in aggregated.iter_rows(named=True) if row["comparison_id"] in numbers}
+    assert {name: row["reports"] for name, row in mine.items()} == {one: 2, other: 1}
+    assert mine[one]["mean_report"] == pytest.approx(0.45)
+    for name, row in mine.items():
+        assert {field: row[field] for field in ("prompt", "response_a", "response_b")} == {
+            field: published[name][field] for field in ("prompt", "response_a", "response_b")
+        }
+    weights = platform.resources["warehouse"].read_round("labeler_weights", 2)
+    assert {name for _, name in expected} <= set(weights["labeler_id"])
+
+    # Round 2 published more tasks; what was pulled and ingested does not come again.
+    said = platform.tick()
+    assert "tasks sent" in said
+    assert "0 judgements pulled" in said
+    assert not inbox.complete_files()

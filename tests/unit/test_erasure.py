@@ -1,0 +1,300 @@
+"""A contributor's texts are erased wherever they lie, whatever interrupts it; everything that is not text stays."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from crowd_assets import erasure
+from crowd_assets.__main__ import app
+from crowd_assets.definitions import build_resources
+from crowd_assets.erasure import Erasure, ErasureError, erase
+from resources.feedback import ERASED
+from resources.inbox import InboxResource
+from resources.pseudonyms import Pseudonyms
+from resources.rounds import ErasedRoundError, Quorum, RoundBook
+from resources.settings import CrowdSettings
+from resources.warehouse import WarehouseResource
+from sensors.rounds import nightly_quorum
+
+SECRET, SOLD, SHARED = "My cat is called Zebulon.", 'A "secret" of Zebulon & me.', "Thank you very much."
+OTHER_TEXTS = {"prompt": "Why?", "response_a": "x", "response_b": "y"}
+REASON = "letter of 3 May"
+
+
+def demonstration(who: str, response: str, **other: object) -> dict[str, Any]:
+    return _event("demonstration", who, prompt="How are you?", response=response, **other)
+
+
+def _event(kind: str, who: str, **fields: object) -> dict[str, Any]:
+    return {"kind": kind, "contributor_id": who, "submitted_at": "2026-01-01T00:00:00Z", **fields}
+
+
+def judgement(who: str, comparison_id: str = "r000001-1") -> dict[str, Any]:
+    sold = comparison_id == "r000001-1"
+    texts = {"prompt": "How?", "response_a": SOLD, "response_b": "Fine."} if sold else OTHER_TEXTS
+    return _event("preference", who, comparison_id=comparison_id, **texts, probability_a=0.7, comment=f"said {who}")
+
+
+class Home:
+    """Two settled rounds, made by hand: ann and bo wrote, ann sold an answer that cy judged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = CrowdSettings(home=str(folder), min_demonstrations=1, quorum_contributors=1)
+        self.resources = build_resources(self.settings)
+        self.warehouse: WarehouseResource = self.resources["warehouse"]
+        self.inbox: InboxResource = self.resources["inbox"]
+        self.book = RoundBook(self.warehouse)
+
+    @classmethod
+    def made(cls, folder: Path) -> "Home":
+        self = cls(folder)
+        Path(self.inbox.root).mkdir()
+        bid = _event("bid", "ann", lot_id="l1", prompt="How?", response=SOLD, asked_price="0.1", claimed_quality=1)
+        broken = json.dumps(demonstration("ann", SECRET))[:-2]
+        first = [
+            demonstration("ann", SECRET, note="my diary"),
+            demonstration("ann", SHARED),
+            demonstration("bo", SHARED),
+        ]
+        self.send("one.jsonl", *first, demonstration("bo", "I am Bo."), bid, broken)
+        self.settle(1, {"candidates": ["m1", "m2"]})
+        events = {row["response"]: row["event_id"] for row in self.inbox.events(1, 9).iter_rows(named=True)}
+        tasks = [{"comparison_id": "r000001-1", "prompt": "How?", "response_a": SOLD, "response_b": "Fine."}]
+        others = [{"comparison_id": "r000001-2", "prompt": "Why?", "response_a": "x", "response_b": "y"}]
+        rows = pl.DataFrame(
+            {
+                "comparison_id": ["r000001-1", "r000001-2"],
+                "lot_id": ["l1", "l2"],
+                "event_id_a": [events[SOLD], "e9"],
+                "event_id_b": ["e7", "e8"],
+            }
+        )
+        with self.warehouse.transaction() as connection:
+            self.warehouse.append(connection, "comparison_tasks", rows.with_columns(round_no=pl.lit(1)))
+        self.resources["outbox"].publish("comparison_tasks", "r000001", tasks + others)
+        self.send("two.jsonl", judgement("cy"), judgement("ann", "other"), demonstration("bo", "Bo again."))
+        self.settle(2, {"candidates": ["m3", "m4"]})
+        aggregated = pl.DataFrame([task | {"probability_a": 0.7} for task in tasks])
+        self.resources["frames"].write("aggregated_preferences", "r000002", aggregated)
+        self.resources["frames"].write("generations", "r000002", pl.DataFrame({"prompt": ["How?"], "base": [SECRET]}))
+        page = folder / "reports" / "r000001.html"
+        page.parent.mkdir()
+        page.write_text("<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>I am Bo.</td>")
+        docs = folder / "quality" / "gx"
+        docs.mkdir(parents=True)
+        (docs / "run.json").write_text(json.dumps({"unexpected": [SOLD, "I am Bo."]}))
+        return self
+
+    def send(self, name: str, *lines: object) -> None:
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        Path(self.inbox.root, name).write_text(text)
+        self.inbox.ingest()
+
+    def settle(self, number: int, models: dict[str, list[str]]) -> None:
+        round_, reason = self.book.claim(nightly_quorum(self.settings), self.settings, datetime.now(UTC))
+        assert round_ is not None, reason
+        self.resources["frames"].write(
+            "validated_feedback", round_.round_id, self.inbox.events(round_.from_seq, round_.to_seq)
+        )
+        groups = pl.DataFrame({"contributor_id": ["ann", "bo"], "group_index": [0, 1], "demonstrations": [2, 2]})
+        if number == 2:
+            groups = groups.filter(pl.col("contributor_id") == "bo")
+        self.warehouse.replace_round("contributor_groups", number, groups)
+        candidates = pl.DataFrame({"group_index": [0, 1], "model": models["candidates"]})
+        self.warehouse.replace_round("candidates", number, candidates)
+        alignments = pl.DataFrame({"model": [f"aligned{number}"]})
+        self.warehouse.replace_round("alignments", number, alignments)
+        paid = {"contributor:ann": Decimal("0.1"), "treasury": Decimal("-0.1")}
+        entries = pl.DataFrame(
+            [
+                {
+                    "entry_id": f"{number}-{account}",
+                    "round_id": round_.round_id,
+                    "account": account,
+                    "unit": "credit",
+                    "amount": amount,
+                    "reason": "payment",
+                    "reference": "l1",
+                }
+                for account, amount in paid.items()
+            ]
+        )
+        self.book.settle(round_, entries, base_model="root", next_model="m1", now=datetime.now(UTC))
+        self.book.complete(number)
+
+    def erase(self, who: str = "ann") -> Erasure:
+        return erase(who, REASON, self.settings, self.resources)
+
+    def holding(self, *texts: str) -> set[str]:
+        """Files and tables with one of the texts, however they are packed."""
+        found = set()
+        for path in (each for each in self.folder.rglob("*") if each.is_file()):
+            data = path.read_bytes()
+            if path.suffix == ".parquet":
+                data += json.dumps(pl.read_parquet(path).rows(), default=str, ensure_ascii=False).encode()
+            if any(text.encode() in data or json.dumps(text)[1:-1].encode() in data for text in texts):
+                found.add(path.relative_to(self.folder).parts[0])
+        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+            for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                if any(text in str(connection.execute(f"FROM {table}").fetchall()) for text in texts):
+                    found.add(table)
+        return found
+
+    def figures(self) -> list[Any]:
+        tables = ("ledger", "rounds", "contributor_groups", "candidates", "comparison_tasks", "event_index")
+        return [self.warehouse.query(f"FROM {table} ORDER BY ALL").rows() for table in tables]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Home.made(tmp_path_factory.mktemp("made")).folder
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Home:
+    return Home(Path(shutil.copytree(made, tmp_path / "home")))
+
+
+def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home) -> None:
+    before = home.figures()
+    assert home.holding("Zebulon") >= {"archive", "frames", "outbox", "quality", "reports", "rejected_feedback"}
+    assert home.holding("my diary", "said ann") == {"archive", "frames"}
+    found = home.erase()
+    assert home.holding("Zebulon", "my diary", "said ann") == set()
+    assert home.figures() == before
+    assert home.holding("I am Bo.") == {"archive", "frames", "quality", "reports"}
+    assert home.holding("said cy") == {"archive", "frames"}
+    rows = home.resources["frames"].read("validated_feedback", "r000001")
+    shared = rows.filter(pl.col("response") == SHARED)
+    assert shared["contributor_id"].to_list() == ["bo"]
+    assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 3
+    judged = home.resources["frames"].read("validated_feedback", "r000002").filter(pl.col("kind") == "preference")
+    assert judged.filter(pl.col("contributor_id") == "cy").select(
+        "response_a", "response_b", "probability_a"
+    ).rows() == [(ERASED, "Fine.", 0.7)]
+    assert [task["comparison_id"] for task in home.resources["outbox"].published("comparison_tasks")] == ["r000001-2"]
+    assert found.withdrawn == ("r000001-1",)
+    assert found.trained_on == ("aligned2", "m1")
+    assert home.warehouse.query("SELECT sum(amount) FROM ledger GROUP BY unit").item() == 0
+    with pytest.raises(ErasedRoundError, match="e000001"):
+        home.book.reopen("r000001")
+
+
+def test_the_record_says_what_was_done(home: Home) -> None:
+    found = home.erase()
+    record = home.warehouse.query("FROM erasures").row(0, named=True)
+    assert (record["erasure_id"], record["contributor_id"], record["reason"]) == ("e000001", "ann", REASON)
+    assert (record["status"], record["events"], record["rejections"]) == ("done", 4, 1)
+    assert record["trained_on"] == list(found.trained_on)
+    assert record["begun_at"] <= record["done_at"]
+    files = home.warehouse.query("FROM erased_files")
+    assert files.height == found.files > 0
+    for row in files.iter_rows(named=True):
+        assert erasure.hashlib.blake2b(Path(row["uri"]).read_bytes(), digest_size=16).hexdigest() == row["digest_after"]
+        assert row["digest_before"] != row["digest_after"]
+    reader = duckdb.connect(str(home.warehouse.snapshot_path), read_only=True)
+    assert reader.execute("SELECT status FROM erasures").fetchall() == [("done",)]
+    reader.close()
+
+
+def test_a_second_time_there_is_nothing_to_do(home: Home) -> None:
+    home.erase()
+    before = {path: path.read_bytes() for path in home.folder.rglob("*.parquet")}
+    assert home.erase().erasure_id == ""
+    assert {path: path.read_bytes() for path in home.folder.rglob("*.parquet")} == before
+    assert home.warehouse.query("FROM erasures").height == 1
+    home.send("three.jsonl", demonstration("ann", "Zebulon is well."))
+    assert home.erase().erasure_id == "e000002"
+    assert home.holding("Zebulon") == set()
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_interrupted_anywhere_the_same_command_finishes(
+    home: Home, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    calls = 0
+    write = erasure.write_bytes_atomically
+
+    def dying(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > number:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "write_bytes_atomically", dying)
+        patch.setattr(WarehouseResource, "compact", lambda self: dying())
+        with pytest.raises((KeyboardInterrupt, TypeError)):
+            home.erase()
+    claimed, reason = home.book.claim(
+        Quorum(1, 1, nightly_quorum(home.settings).longest_wait), home.settings, datetime.now(UTC)
+    )
+    assert claimed is None
+    assert "being erased" in reason
+    with pytest.raises(ErasureError, match="repeat it first"):
+        home.erase("bo")
+    assert home.erase().erasure_id == "e000001"
+    assert home.holding("Zebulon", "my diary", "said ann") == set()
+    assert home.warehouse.query("SELECT status FROM erasures")["status"].to_list() == ["done"]
+
+
+def test_what_is_erased_is_in_no_later_round_and_does_not_come_back(home: Home) -> None:
+    home.send("three.jsonl", demonstration("ann", "Zebulon again."), demonstration("bo", "Bo, too."))
+    home.erase()
+    assert home.inbox.events(1, 99).filter(pl.col("contributor_id") == "ann")["kind"].to_list() == ["preference"]
+    outcome = {
+        "kind": "outcome",
+        "comparison_id": "r000001-1",
+        "preferred_a": 1,
+        "submitted_at": "2026-01-02T00:00:00Z",
+    }
+    home.send("four.jsonl", judgement("dee"), judgement("dee", "r000001-2"), outcome)
+    assert home.inbox.events(1, 99).filter(pl.col("kind") == "outcome").height == 1
+    late = home.inbox.events(1, 99).filter(pl.col("contributor_id") == "dee")
+    assert late["comparison_id"].to_list() == ["r000001-2"]
+    refused = home.warehouse.query("SELECT reason, excerpt FROM rejected_feedback WHERE contributor_id = 'dee'").rows()
+    assert refused == [("the comparison is withdrawn: a contributor's texts were erased", "")]
+
+
+def test_an_open_round_comes_first(home: Home) -> None:
+    home.send("three.jsonl", demonstration("bo", "Once more."))
+    claimed, _ = home.book.claim(nightly_quorum(home.settings), home.settings, datetime.now(UTC))
+    assert claimed is not None
+    with pytest.raises(ErasureError, match="let it finish"):
+        home.erase()
+    assert "frames" in home.holding("Zebulon")
+    assert home.warehouse.query("FROM erasures").is_empty()
+
+
+def test_nobody_of_that_name(home: Home) -> None:
+    with pytest.raises(ErasureError, match="zoe is no contributor"):
+        home.erase("zoe")
+
+
+def test_with_a_key_name_and_pseudonym_are_the_same_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key that is long enough")
+    monkeypatch.setenv("CROWD_HOME", str(tmp_path))
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    Path(inbox.root).mkdir()
+    for number, text in enumerate(("Zebulon one.", "Zebulon two.")):
+        Path(inbox.root, f"{number}.jsonl").write_text(json.dumps(demonstration("ann", text)))
+    inbox.ingest()
+    pseudonym = Pseudonyms.from_environment().of("ann")
+    shown = CliRunner().invoke(app, ["pseudonym", "ann"])
+    assert shown.output == f"{pseudonym}  ann\n"
+    done = CliRunner().invoke(app, ["erase", "ann", "--reason", REASON])
+    assert done.output.startswith(f"e000001: 2 events of {pseudonym}, 2 files rewritten")
+    again = CliRunner().invoke(app, ["erase", pseudonym, "--reason", REASON])
+    assert again.output == f"{pseudonym}: the texts were erased before, and nothing came since\n"
+    monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "")
+    assert isinstance(CliRunner().invoke(app, ["pseudonym", "ann"]).exception, ValueError)

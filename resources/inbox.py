@@ -83,10 +83,14 @@ class InboxResource(ConfigurableResource):
             "SELECT uri FROM feedback_segments WHERE last_seq >= $from AND first_seq <= $to ORDER BY first_seq",
             {"from": from_seq, "to": to_seq},
         )
-        frames = [read_parquet(UPath(self.segments, uri)) for uri in segments["uri"]]
+        frames = [self.segment(uri) for uri in segments["uri"]]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return pl.concat(frames).filter(pl.col("seq").is_between(from_seq, to_seq)).sort("seq")
+
+    def segment(self, uri: str) -> pl.DataFrame:
+        """One segment of raw feedback, by its name in ``feedback_segments``."""
+        return read_parquet(UPath(self.segments, uri))
 
     def _store(self, path: UPath, parsed: feedback.ParsedFile) -> IngestedFile:
         now = as_stored(datetime.now(UTC))

@@ -75,7 +75,7 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
             .then("why")
             .otherwise(
                 pl.format(
-                    "{}; group of {}: {}", pl.col("why").fill_null("responses like another's"), "size", "members"
+                    "{}, in a group of {}: {}", pl.col("why").fill_null("responses like another's"), "size", "members"
                 )
             ),
         )

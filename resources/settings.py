@@ -142,7 +142,9 @@ class CrowdSettings(ConfigurableResource):
 
     detectors_reject: str = Field(
         default="copies,gibberish,instructions",
-        description="Detectors, separated by commas, whose events go into quarantine: " + ", ".join(DETECTORS) + ". Of one that "
+        description="Detectors, separated by commas, whose events go into quarantine: "
+        + ", ".join(DETECTORS)
+        + ". Of one that "
         "flags labelers these are all their judgements of the round. What a detector finds is shown in any case. Empty: none.",
     )
     personal_data: Literal["mask", "reject", "keep"] = Field(
@@ -159,10 +161,10 @@ class CrowdSettings(ConfigurableResource):
         description="Languages of responses (ISO 639-1, separated by commas) outside which the detector language flags. Empty: any.",
     )
     near_duplicate: float = Field(
-        default=0.7,
+        default=0.6,
         gt=0,
         le=1,
-        description="Similarity (Jaccard, of runs of 5 bytes) from which two responses are near duplicates.",
+        description="Similarity (Jaccard, of runs of 4 bytes) from which two responses are near duplicates.",
     )
     fastest_reading: float = Field(
         default=1000.0, gt=0, description="Words a minute above which a judgement was made too fast to be read."

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from crowd_assets.quality.detectors.base import Detection, authored, detection_of_events
 
-SHINGLE_BYTES = 5
-PERMUTATIONS = 64
-BAND_ROWS = 4
+SHINGLE_BYTES = 4
+PERMUTATIONS = 63
+BAND_ROWS = 3
 SEED = 1
 TEXTS_PER_CHUNK = 50_000
 FEWEST_CHARACTERS = 40
 FEWEST_WORDS = 5
 ESTIMATE_MARGIN = 0.15
-"""About 2.6 standard errors of a similarity that is estimated from the permutations."""
+"""About 2.4 standard errors of a similarity that is estimated from the permutations."""
 COMPARED = 2
 """Candidates, the likeliest, with which each text is compared exactly: bounds the time where very many are alike."""
 PROMPT_OVERLAP = 0.8
@@ -31,9 +31,7 @@ Hashes = NDArray[np.uint64]
 
 def normalised(text: pl.Expr) -> pl.Expr:
     """Letters and digits in lower case, everything else one space: what survives a change of case and punctuation."""
-    return (
-        text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars(" ")
-    )
+    return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars(" ")
 
 
 def responses(events: pl.DataFrame, earlier: pl.DataFrame | None) -> pl.DataFrame:
@@ -46,10 +44,10 @@ def responses(events: pl.DataFrame, earlier: pl.DataFrame | None) -> pl.DataFram
 def near_duplicates(events: pl.DataFrame, rows: pl.DataFrame, threshold: float) -> Detection:
     """Responses nearly like one that came before, of the same contributor or of another.
 
-    Unit: Jaccard similarity of the sets of 5-byte shingles of the normalised texts, 0 to 1; flagged from ``threshold``
+    Unit: Jaccard similarity of the sets of 4-byte shingles of the normalised texts, 0 to 1; flagged from ``threshold``
     (``CROWD_NEAR_DUPLICATE``). Of a pair the later in order of arrival is flagged. A response that another contributor gave
     word for word is no matter of this detector but of ``copies``. Texts under 40 characters are left out. Candidates are found by MinHash
-    (64 permutations) and LSH (16 bands of 4): a pair at 0.7 is a candidate with probability 0.99, at 0.8 with 0.9998;
+    (63 permutations) and LSH (21 bands of 3): a pair at 0.6 is a candidate with probability 0.994, at 0.7 with 0.9998;
     candidates are then compared exactly. Of many texts that are all alike each is compared with two: the
     likeliest of the first and the one before it in each band.
 
@@ -113,7 +111,12 @@ def copies(events: pl.DataFrame, rows: pl.DataFrame, earlier: pl.DataFrame | Non
         long.join(origin, on="text", maintain_order="left")
         .join(own, on=["text", "contributor_id"], maintain_order="left")
         .filter(pl.col("contributor_id") != pl.col("author"), pl.col("first") < pl.col("own"))
-        .select("event_id", score=pl.lit(1.0), detail=pl.format("word for word {}, which came before", "source"), source="source")
+        .select(
+            "event_id",
+            score=pl.lit(1.0),
+            detail=pl.format("word for word {}, which came before", "source"),
+            source="source",
+        )
     )
     prompts_words = rows.select("prompt").unique().with_columns(asked=normalised(pl.col("prompt")).str.split(" "))
     words = pl.col("text").str.split(" ")
@@ -158,7 +161,7 @@ class _Shingles:
 
 
 def _shingles(texts: pl.Series) -> _Shingles:
-    """Every run of 5 bytes of each text as a 64-bit hash; a text that is shorter has none."""
+    """Every run of 4 bytes of each text as a 64-bit hash; a text that is shorter has none."""
     encoded = texts.cast(pl.Binary)
     lengths = encoded.bin.size().to_numpy().astype(np.int64)
     data = np.frombuffer(b"".join(encoded.to_list()), dtype=np.uint8)

@@ -44,9 +44,7 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
     group = _components(pl.concat([linked, written]))
     both = pl.concat([pairs, pairs.rename({"one": "other", "other": "one"})], how="diagonal")
     strongest = (
-        both.sort(
-            ["linked", "p_value", "agreement", "one", "other"], descending=[True, False, True, False, False]
-        )
+        both.sort(["linked", "p_value", "agreement", "one", "other"], descending=[True, False, True, False, False])
         .unique("one", keep="first", maintain_order=True)
         .select(
             contributor_id="one",

@@ -86,7 +86,12 @@ def straight_lining(events: pl.DataFrame) -> Detection:
     total = rows.group_by("side").agg(of_side=pl.len())
     alike = pl.len().over("comparison_id", "side") - 1
     there = pl.len().over("comparison_id") - 1
-    run = (pl.col("side") != pl.col("side").shift().over("contributor_id")).fill_null(True).cum_sum().over("contributor_id")
+    run = (
+        (pl.col("side") != pl.col("side").shift().over("contributor_id"))
+        .fill_null(True)
+        .cum_sum()
+        .over("contributor_id")
+    )
     share = pl.col("of_side") / rows.height
     runs = (
         rows.join(total, on="side", maintain_order="left")
@@ -141,7 +146,10 @@ def position_bias(events: pl.DataFrame) -> Detection:
         p_value=pl.Series(p_value, dtype=pl.Float64),
         eligible=(share - pl.col("expected")).abs() >= SMALLEST_BIAS,
         detail=pl.format(
-            "A in {} of {} decided judgements, {}% expected", "k", "n", (100 * pl.col("expected")).round(0).cast(pl.Int64)
+            "A in {} of {} decided judgements, {}% expected",
+            "k",
+            "n",
+            (100 * pl.col("expected")).round(0).cast(pl.Int64),
         ),
     )
     return detection_of_contributors("position_bias", rows, contributors)
@@ -199,7 +207,7 @@ def intransitivity(events: pl.DataFrame) -> Detection:
     """Labelers whose preferences go round in circles: a over b, b over c, c over a. And the same of each prompt's.
 
     Unit: share of cyclic among a labeler's triads (three answers to one prompt, each two compared and decided); coin flips
-    give 0.25. Tested: the upper binomial tail, against the other labelers' share, on as many triads as could be without a common comparison (a
+    give 0.25. Tested: the upper binomial tail, against the other labelers' share (each counted as 0.125 at most), on as many triads as could be without a common comparison (a
     third of the comparisons), as triads that overlap say the same twice; flagged from 0.125.
 
     ``topics``: for each prompt the share of cyclic triads of the pooled preferences and HodgeRank's share of curl, the latter for the
@@ -223,8 +231,9 @@ def intransitivity(events: pl.DataFrame) -> Detection:
     with_triads = triads.total > 0
     disjoint = np.minimum(triads.total, triads.comparisons // 3)[with_triads]
     cyclic, total = triads.cyclic[with_triads], triads.total[with_triads]
-    others = (cyclic.sum() - cyclic + 0.5) / (total.sum() - total + 2.0)
     share = cyclic / total
+    usual = np.minimum(share, MANY_CYCLIC) * disjoint  # capped, so that who turns in circles does not excuse the next
+    others = (usual.sum() - usual + 0.5) / (disjoint.sum() - disjoint + 10.0)
     contributors = pl.DataFrame(
         {
             "contributor_id": names.gather(triads.judges[with_triads]),

@@ -51,7 +51,9 @@ def personal_data(events: pl.DataFrame, region: str) -> Detection:
         .with_columns(kinds=kinds)
         .filter(pl.col("kinds").list.len() > 0)
         .select(
-            "event_id", score=pl.col("kinds").list.len(), detail=pl.col("kinds").list.unique().list.sort().list.join(", ")
+            "event_id",
+            score=pl.col("kinds").list.len(),
+            detail=pl.col("kinds").list.unique().list.sort().list.join(", "),
         )
     )
     return detection_of_events("personal_data", rows, flagged)

@@ -22,7 +22,7 @@ TEXTS_LEARNT_FROM = 20_000
 TEXTS_PER_CHUNK = 50_000
 USES_PER_AUTHOR = 3
 PRIOR = 5.0
-GIBBERISH_BITS = 5.0
+GIBBERISH_BITS = 5.5
 LANGUAGE_CONFIDENCE = 0.7
 LANGUAGE_CHARACTERS = 300
 TOKEN = r"https?://\S+|www\.\S+|\[[A-Z]+\]|/?\b[ru]/\w+"
@@ -61,7 +61,9 @@ def instructions(events: pl.DataFrame) -> Detection:
     flagged = (
         rows.with_columns(found=pl.concat_list(kinds).list.drop_nulls())
         .filter(pl.col("found").list.len() > 0)
-        .select("event_id", score=pl.col("found").list.len() / len(INSTRUCTIONS), detail=pl.col("found").list.join(", "))
+        .select(
+            "event_id", score=pl.col("found").list.len() / len(INSTRUCTIONS), detail=pl.col("found").list.join(", ")
+        )
     )
     return detection_of_events("instructions", rows, flagged)
 
@@ -70,7 +72,7 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
     """Responses whose letters do not follow one another as in what the others wrote.
 
     Unit: bits a letter, the mean surprise of each letter after the two before it; prose scores about 3, keys hit at
-    random 7 to 10; flagged from 5, unless the text is in a language that can be told (see ``language``): that is no gibberish. The
+    random 7 to 10; flagged from 5.5, unless the text is in a language that can be told (see ``language``): that is no gibberish. The
     model is learnt from this round's and earlier responses, at most 20,000; what only one contributor writes counts for
     nothing, and nobody's use of three letters more than three times, so that a typist of gibberish does not make it usual. Only Latin
     letters count, without accents, links and masks; texts under 20 letters are left out, and with fewer than 50 texts or
@@ -145,9 +147,7 @@ def _surprises(known: pl.DataFrame) -> NDArray[np.float64]:
     triples, counts = _triples(learnt["letters"])
     author = np.repeat(learnt["contributor_id"].rank("dense").to_numpy().astype(np.int64), counts)
     uses = pl.DataFrame({"author": author, "triple": triples}).group_by("author", "triple").len()
-    usual = uses.group_by("triple").agg(
-        uses=pl.col("len").clip(upper_bound=USES_PER_AUTHOR).sum(), authors=pl.len()
-    )
+    usual = uses.group_by("triple").agg(uses=pl.col("len").clip(upper_bound=USES_PER_AUTHOR).sum(), authors=pl.len())
     usual = usual.filter(pl.col("authors") > 1)
     three = np.zeros(LETTERS**3)
     three[usual["triple"].to_numpy()] = usual["uses"].to_numpy()

@@ -21,8 +21,12 @@ FEWEST_TEXTS = 50
 TEXTS_LEARNT_FROM = 20_000
 TEXTS_PER_CHUNK = 50_000
 USES_PER_AUTHOR = 3
+AUTHORS_SHARE = 0.02
 PRIOR = 5.0
-GIBBERISH_BITS = 5.5
+GIBBERISH_BITS = 6.0
+FOREIGN_BITS = 8.0
+"""Above, letters follow one another in no language in Latin script; Polish and Turkish come to 7.5 beside English."""
+FOREIGN_CONFIDENCE = 0.5
 LANGUAGE_CONFIDENCE = 0.7
 LANGUAGE_CHARACTERS = 300
 TOKEN = r"https?://\S+|www\.\S+|\[[A-Z]+\]|/?\b[ru]/\w+"
@@ -72,9 +76,9 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
     """Responses whose letters do not follow one another as in what the others wrote.
 
     Unit: bits a letter, the mean surprise of each letter after the two before it; prose scores about 3, keys hit at
-    random 7 to 10; flagged from 5.5, unless the text is in a language that can be told (see ``language``): that is no gibberish. The
-    model is learnt from this round's and earlier responses, at most 20,000; what only one contributor writes counts for
-    nothing, and nobody's use of three letters more than three times, so that a typist of gibberish does not make it usual. Only Latin
+    random 7 to 10; flagged from 6, up to 8 only if its language cannot be told (see ``language``), as another language is no gibberish. The
+    model is learnt from this round's and earlier responses, at most 20,000; three letters that only one contributor, or one in
+    fifty, writes count for nothing, and nobody's more than three times, so that typists of gibberish do not make it usual. Only Latin
     letters count, without accents, links and masks; texts under 20 letters are left out, and with fewer than 50 texts or
     5 contributors to learn from nothing is said.
 
@@ -93,7 +97,7 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
         rows.with_columns(score=pl.Series(surprise))
         .filter(pl.Series(counted >= FEWEST_LETTERS) & (pl.col("score") >= GIBBERISH_BITS))
         .with_columns(_languages_of("response"))
-        .filter(pl.col("confidence") < LANGUAGE_CONFIDENCE)
+        .filter((pl.col("confidence") < FOREIGN_CONFIDENCE) | (pl.col("score") >= FOREIGN_BITS))
     )
     flagged = strange.select(
         "event_id", "score", detail=pl.format("{} bits a letter; prose has about 3", pl.col("score").round(1))
@@ -148,7 +152,7 @@ def _surprises(known: pl.DataFrame) -> NDArray[np.float64]:
     author = np.repeat(learnt["contributor_id"].rank("dense").to_numpy().astype(np.int64), counts)
     uses = pl.DataFrame({"author": author, "triple": triples}).group_by("author", "triple").len()
     usual = uses.group_by("triple").agg(uses=pl.col("len").clip(upper_bound=USES_PER_AUTHOR).sum(), authors=pl.len())
-    usual = usual.filter(pl.col("authors") > 1)
+    usual = usual.filter(pl.col("authors") > max(1.0, AUTHORS_SHARE * learnt["contributor_id"].n_unique()))
     three = np.zeros(LETTERS**3)
     three[usual["triple"].to_numpy()] = usual["uses"].to_numpy()
     three = three.reshape(LETTERS, LETTERS, LETTERS)

@@ -17,7 +17,7 @@ from resources.feedback import TEXTS
 STREETS = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Terrace"
 
 # A superset of all that is found, for Polars, which has neither look-around nor checksums.
-SUSPECT = rf"(?i:@|\bat\b.{{0,40}}\bdot\b)|\d(?:[\s().\-/]{{0,3}}\d){{6,}}|\b[A-Z]{{2}}\d{{2}}\s?[A-Z0-9]{{4}}|\d\s+(?:[A-Z][a-z]+\s+){{1,3}}(?:{STREETS})\b"
+SUSPECT = rf"(?i:@|\bat\b.{{0,40}}\bdot\b)|\d(?:[\s().\-/]{{0,3}}\d){{6,}}|\d(?:\.\d{{1,3}}){{3}}|\b[A-Z]{{2}}\d{{2}}\s?[A-Z0-9]{{4}}|\d\s+(?:[A-Z][a-z]+\s+){{1,3}}(?:{STREETS})\b"
 
 EMAIL = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}(?:@|\s?[\[(]\s?at\s?[\])]\s?)[a-z0-9-]+(?:(?:\.|\s?[\[(]\s?dot\s?[\])]\s?)[a-z0-9-]+)*"
@@ -25,7 +25,7 @@ EMAIL = re.compile(
     re.IGNORECASE,
 )
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,4})?\b")
-CARD = re.compile(r"(?<![\d.])[3-6](?:[ -]?\d){12,18}(?![\d.]\d|\d)")
+CARD = re.compile(r"(?<![\w.])(?<!\d[ -])[3-6](?:[ -]?\d){12,18}(?![\d.]\d|\d)")
 SOCIAL_SECURITY = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 IP_ADDRESS = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)")
 ADDRESS = re.compile(rf"\b\d{{1,5}}\s+(?:[A-Z][a-z]+\s+){{1,3}}(?:{STREETS})\b\.?")

@@ -42,9 +42,10 @@ INSTRUCTIONS = {
     "asks for a verdict": r"\b(?:rate|score|grade|mark|rank)\s+(?:this|my|the above|the following)\s+(?:response|answer|comment|text|reply|output|completion|submission)\b"
     r"|\b(?:choose|select|prefer|pick|vote for)\s+(?:this|my)\s+(?:response|answer|comment|text|reply|output|completion|submission)\b"
     r"|\b(?:choose|select|prefer|pick|output|answer|respond with|reply with|return)\s+(?:only\s+)?(?:response|answer|option|assistant)?\s*[\"'\[]+[AB][\"'\]]+"
-    r"|\b(?:give|award|assign)\s+(?:it|this|me|this response|this answer|this text|this comment)\s+(?:an?\s+|the\s+)?(?:full|maximum|highest|top|perfect|best)\s+(?:possible\s+)?(?:score|rating|marks?|grade|points)\b"
+    r"|\b(?:give|award|assign)\s+(?:me|this response|this answer|this text|this comment)\s+(?:an?\s+|the\s+)?(?:full|maximum|highest|top|perfect|best)\s+(?:possible\s+)?(?:score|rating|marks?|grade|points)\b"
     r"|\b(?:this|my)\s+(?:response|answer)\s+(?:is|must be|should be)\s+(?:rated|scored|ranked|preferred|chosen|judged)\b",
-    "assigns a role": r"\byou are (?:now )?(?:an?|the)\s+(?:\w+\s+){0,3}(?:judge|grader|evaluator|language model|ai assistant|assistant)\b",
+    "assigns a role": r"\byou are (?:now )?(?:an?|the)\s+(?:\w+\s+){0,3}(?:(?:impartial|fair|strict|unbiased|neutral) judge|grader|evaluator|language model"
+    r"|(?:ai|helpful|virtual) assistant)\b|\byou are now (?:an?|the)\s+judge\b",
 }
 
 

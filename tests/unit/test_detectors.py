@@ -162,7 +162,10 @@ def test_of_two_alike_the_one_that_arrived_later_is_the_copy() -> None:
 
 
 def test_texts_of_earlier_rounds_count_as_written_before_and_are_not_flagged_again() -> None:
-    earlier, now = written(("a", LONG), ("c", LONG)), written(("b", LONG.replace(".", "!"))).with_columns(seq=pl.lit(9, pl.Int64))
+    earlier, now = (
+        written(("a", LONG), ("c", LONG)),
+        written(("b", LONG.replace(".", "!"))).with_columns(seq=pl.lit(9, pl.Int64)),
+    )
     found = duplicates.copies(now, duplicates.responses(now, earlier), earlier)
     assert found.events["event_id"].to_list() == now["event_id"].to_list()
     own = written(("a", LONG + " ")).with_columns(seq=pl.lit(9, pl.Int64))

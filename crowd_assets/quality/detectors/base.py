@@ -12,22 +12,26 @@ from numpy.typing import NDArray
 FALSE_DISCOVERIES = 0.01
 """Share of the contributors a detector flags that may be chance (Benjamini & Hochberg, 1995)."""
 
-FLAGGED_EVENTS = {"event_id": pl.String, "score": pl.Float64, "detail": pl.String, "source": pl.String}
-CONTRIBUTORS = {
-    "contributor_id": pl.String,
-    "value": pl.Float64,
-    "n": pl.Int64,
-    "p_value": pl.Float64,
-    "flagged": pl.Boolean,
-    "detail": pl.String,
-}
-TOPICS = {
-    "prompt": pl.String,
-    "comparisons": pl.Int64,
-    "triads": pl.Int64,
-    "cyclic_share": pl.Float64,
-    "curl_share": pl.Float64,
-}
+FLAGGED_EVENTS = pl.Schema({"event_id": pl.String, "score": pl.Float64, "detail": pl.String, "source": pl.String})
+CONTRIBUTORS = pl.Schema(
+    {
+        "contributor_id": pl.String,
+        "value": pl.Float64,
+        "n": pl.Int64,
+        "p_value": pl.Float64,
+        "flagged": pl.Boolean,
+        "detail": pl.String,
+    }
+)
+TOPICS = pl.Schema(
+    {
+        "prompt": pl.String,
+        "comparisons": pl.Int64,
+        "triads": pl.Int64,
+        "cyclic_share": pl.Float64,
+        "curl_share": pl.Float64,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ MOST_PAIRS = 20_000_000
 SMALLEST_EXCESS = 0.5
 """Part of the way from the agreement expected to full agreement, from which two are too much alike."""
 OWN_WEIGHT = 5.0
+PARTNERS = 0.01
 FEWEST_TEXTS = 3
 
 
@@ -135,16 +136,21 @@ def _likeness(
     enough: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """p-value, agreement and expected agreement of the pairs in ``enough``: expected is the higher of the two labelers' agreement
-    with all others."""
-    met = np.bincount(one, shared, labelers) + np.bincount(other, shared, labelers)
-    agreed = np.bincount(one, same, labelers) + np.bincount(other, same, labelers)
+    with all others but those who look like partners in a first pass, so that a ring is not its own excuse."""
+    agreement = same[enough] / np.maximum(shared[enough], 1)
     pooled = same.sum() / max(shared.sum(), 1)
-    one, other, n, k = one[enough], other[enough], shared[enough], same[enough]
-    with_others = [
-        (agreed[labeler] - k + OWN_WEIGHT * pooled) / (met[labeler] - n + OWN_WEIGHT) for labeler in (one, other)
-    ]
-    expected = np.maximum(*with_others)
-    return binomial_tail(k, n, expected), k / np.maximum(n, 1), expected
+    alike = np.zeros(one.size, dtype=bool)
+    for _ in range(2):
+        n, k = np.where(alike, 0, shared), np.where(alike, 0, same)
+        met = np.bincount(one, n, labelers) + np.bincount(other, n, labelers)
+        agreed = np.bincount(one, k, labelers) + np.bincount(other, k, labelers)
+        with_others = [
+            (agreed[labeler] - k + OWN_WEIGHT * pooled) / (met[labeler] - n + OWN_WEIGHT) for labeler in (one, other)
+        ]
+        expected = np.maximum(*with_others)[enough]
+        p_value = binomial_tail(same[enough], shared[enough], expected)
+        alike[enough] = (p_value < PARTNERS) & (agreement - expected >= SMALLEST_EXCESS * (1 - expected))
+    return p_value, agreement, expected
 
 
 def _affordable(answers: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ Belongs here: commands and their help. Does not belong here: what they do.
 """
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +116,25 @@ def erase_contributor(
     ):
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
+
+
+@app.command("release")
+def release_rejected(
+    reference: Annotated[str, typer.Argument(help="rejection_id or event_id in the table rejected_feedback.")],
+    by: Annotated[str, typer.Option(help="Who releases it.")],
+    reason: Annotated[str, typer.Option(help="Why it was rejected wrongly.")],
+) -> None:
+    """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from resources.releases import ReleaseBook
+
+    release = ReleaseBook(build_resources(settings)["inbox"]).release(
+        reference, by=by, why=reason, now=datetime.now(UTC)
+    )
+    typer.echo(f"event    {release.event_id}")
+    typer.echo(f"rejected in round {release.round_no}: {release.rejected_for}")
+    typer.echo(f"released {release.released_at:%Y-%m-%d %H:%M} by {release.released_by}: {release.released_why}")
 
 
 @app.command("reproduce")

@@ -130,7 +130,7 @@ class InboxResource(ConfigurableResource):
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
-        frames = [read_parquet(UPath(self.segments, uri)) for uri in self._segments(from_seq, to_seq)]
+        frames = [self.segment(uri) for uri in self._segments(from_seq, to_seq)]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return _within(pl.concat(frames), from_seq, to_seq).sort("seq")
@@ -138,7 +138,7 @@ class InboxResource(ConfigurableResource):
     def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
         """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
         for uri in self._segments(from_seq, to_seq):
-            yield from _within(read_parquet(UPath(self.segments, uri)), from_seq, to_seq).iter_slices(CHUNK_ROWS)
+            yield from _within(self.segment(uri), from_seq, to_seq).iter_slices(CHUNK_ROWS)
 
     def _segments(self, from_seq: int, to_seq: int) -> list[str]:
         found = self.warehouse.query(
@@ -146,6 +146,10 @@ class InboxResource(ConfigurableResource):
             {"from": from_seq, "to": to_seq},
         )
         return found["uri"].to_list()
+
+    def segment(self, uri: str) -> pl.DataFrame:
+        """One segment of raw feedback, by its name in ``feedback_segments``."""
+        return read_parquet(UPath(self.segments, uri))
 
     def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
         """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.

@@ -4,6 +4,7 @@ Belongs here: the fields and how they are read. Does not belong here: what a set
 """
 
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,6 +17,20 @@ from upath import UPath
 from resources.errors import OperatorError
 
 ENVIRONMENT_PREFIX = "CROWD_"
+DETECTORS = (
+    "near_duplicates",
+    "copies",
+    "gibberish",
+    "language",
+    "personal_data",
+    "instructions",
+    "too_fast",
+    "straight_lining",
+    "position_bias",
+    "gold_agreement",
+    "intransitivity",
+    "collusion",
+)
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
@@ -160,6 +175,36 @@ class CrowdSettings(ConfigurableResource):
         default=16, ge=1, description="Valid demonstrations below which a round is skipped."
     )
 
+    detectors_reject: str = Field(
+        default="copies,gibberish,instructions",
+        description="Detectors, separated by commas, whose events go into quarantine: "
+        + ", ".join(DETECTORS)
+        + ". Of one that "
+        "flags labelers these are all their judgements of the round. What a detector finds is shown in any case. Empty: none.",
+    )
+    personal_data: Literal["mask", "reject", "keep"] = Field(
+        default="mask",
+        description="What becomes of e-mail addresses, telephone and card numbers and the like in texts: replaced by their kind, "
+        "the response rejected (and what others' texts hold of it replaced), or nothing.",
+    )
+    phone_region: str = Field(
+        default="US",
+        description="Region (ISO 3166) whose telephone numbers are found without their country code.",
+    )
+    languages: str = Field(
+        default="",
+        description="Languages of responses (ISO 639-1, separated by commas) outside which the detector language flags. Empty: any.",
+    )
+    near_duplicate: float = Field(
+        default=0.6,
+        gt=0,
+        le=1,
+        description="Similarity (Jaccard, of runs of 4 bytes) from which two responses are near duplicates.",
+    )
+    fastest_reading: float = Field(
+        default=1000.0, gt=0, description="Words a minute above which a judgement was made too fast to be read."
+    )
+
     learning_rate: float = Field(default=5e-3, gt=0, description="Peak learning rate of a candidate's LoRA adapter.")
     epochs: int = Field(default=4, ge=1, description="Passes of a candidate over its group's demonstrations.")
     batch_size: int = Field(default=16, ge=1, description="Demonstrations or pairs in a training step.")
@@ -281,6 +326,28 @@ class CrowdSettings(ConfigurableResource):
             raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
         return value
 
+    @field_validator("detectors_reject")
+    @classmethod
+    def _known_detectors(cls, value: str) -> str:
+        unknown = [name for name in _parts(value) if name not in DETECTORS]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such detector; there are {', '.join(DETECTORS)}")
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def _language_codes(cls, value: str) -> str:
+        if not all(re.fullmatch("[a-z]{2,3}", code) for code in _parts(value)):
+            raise ValueError(f"{value!r} must be codes such as en,de")
+        return value
+
+    @field_validator("phone_region")
+    @classmethod
+    def _region_code(cls, value: str) -> str:
+        if not re.fullmatch("[A-Z]{2}", value):
+            raise ValueError(f"{value!r} must be two capital letters such as US or DE")
+        return value
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Self:
         """Settings from ``CROWD_*`` variables, with ``overrides`` (field names) on top.
@@ -340,6 +407,16 @@ class CrowdSettings(ConfigurableResource):
         return UPath(value) if value else self.path(default)
 
     @property
+    def rejecting_detectors(self) -> tuple[str, ...]:
+        """Names in ``detectors_reject``."""
+        return _parts(self.detectors_reject)
+
+    @property
+    def spoken_languages(self) -> tuple[str, ...]:
+        """Codes in ``languages``."""
+        return _parts(self.languages)
+
+    @property
     def inbox_path(self) -> UPath:
         return self._place(self.inbox, "inbox")
 
@@ -364,3 +441,8 @@ class CrowdSettings(ConfigurableResource):
     def seed_classifier_path(self) -> Path:
         """Where the embedded classifier lies."""
         return Path(self.home, "seed", "classifier")
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    """What stands between commas, without spaces; nothing is no part."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -40,6 +40,9 @@ CREATE TABLE IF NOT EXISTS withdrawn_comparisons (comparison_id VARCHAR PRIMARY 
 CREATE TABLE IF NOT EXISTS rejected_feedback (
     rejection_id VARCHAR PRIMARY KEY, round_no INTEGER, stage VARCHAR, source VARCHAR, line BIGINT, kind VARCHAR,
     contributor_id VARCHAR, event_id VARCHAR, reason VARCHAR, excerpt VARCHAR);
+CREATE TABLE IF NOT EXISTS releases (
+    rejection_id VARCHAR PRIMARY KEY, event_id VARCHAR, round_no INTEGER, seq BIGINT, rejected_for VARCHAR,
+    released_by VARCHAR, released_why VARCHAR, released_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS rounds (
     round_no INTEGER PRIMARY KEY, round_id VARCHAR UNIQUE, from_seq BIGINT, to_seq BIGINT UNIQUE, status VARCHAR,
     attempt INTEGER, reason VARCHAR, seed BIGINT, settings VARCHAR, claimed_at TIMESTAMP, settled_at TIMESTAMP,

@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from dagster import materialize
+from filelock import FileLock
 
 from crowd_assets.assets import seed
 from crowd_assets.definitions import build_resources
@@ -58,9 +59,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home's folder of seed models: small ones, as good as a test needs, made by the assets that make the real ones."""
-    home = tmp_path_factory.mktemp("seeds")
-    with pytest.MonkeyPatch.context() as patch:
+    """A home's folder of seed models: small ones, as good as a test needs, made by the assets that make the real ones, once
+    for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "seeds"
+    home.mkdir(exist_ok=True)
+    with FileLock(home / "lock"), pytest.MonkeyPatch.context() as patch:
+        if (home / "built").exists():
+            return home / "seed"
         patch.setattr(seed, "COMMENTS", 2_500)
         patch.setattr(seed, "LABELLED_COMMENTS", 2_500)
         patch.setattr(seed, "UNLABELLED_COMMENTS", 400)
@@ -69,6 +75,7 @@ def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert materialize(
             [seed.seed_language_model, seed.seed_classifier], resources=build_resources(settings), raise_on_error=True
         ).success
+        (home / "built").touch()
     return home / "seed"
 
 

@@ -28,7 +28,7 @@ from resources.frames import FramesResource
 from resources.inbox import InboxResource, OutboxResource
 from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
-from resources.settings import CrowdSettings
+from resources.settings import BASE_MODEL, CrowdSettings
 from resources.step_outputs import JsonStepOutputs
 from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
@@ -67,19 +67,29 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
         "model_store": model_store,
         "trainer": TrainerResource(
             store=model_store,
-            base_model=settings.base_model or str(settings.seed_language_model_path),
+            base_model=settings.root_source,
             revision=settings.base_model_revision,
             threads=settings.torch_threads,
             dtype=settings.dtype,
             fused=settings.fused_candidates,
         ),
-        "embedder": EmbedderResource(
-            source=settings.embedder or str(settings.seed_classifier_path),
-            revision=settings.embedder_revision,
-            threads=settings.torch_threads,
-        ),
+        "embedder": _embedder(settings),
         "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
     }
+
+
+def _embedder(settings: CrowdSettings) -> EmbedderResource:
+    kept = bool(settings.embedder and settings.embedding_cache_mib)
+    own_states = settings.embedder == BASE_MODEL
+    return EmbedderResource(
+        source=settings.root_source if own_states else settings.embedder or str(settings.seed_classifier_path),
+        revision=settings.base_model_revision if own_states else settings.embedder_revision,
+        dtype=settings.dtype if own_states else "auto",
+        setting="CROWD_BASE_MODEL" if own_states else "CROWD_EMBEDDER",
+        threads=settings.torch_threads,
+        cache=str(settings.path("embeddings.sqlite")) if kept else "",
+        cache_mib=settings.embedding_cache_mib,
+    )
 
 
 def build_definitions(

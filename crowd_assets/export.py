@@ -31,7 +31,7 @@ TAG = "crowd-rounds"
 NAME_LENGTH = 12
 PLACES = {"home", "inbox", "outbox", "frames", "models", "label_studio_url", "label_studio_project"}
 SOURCES = {"base_model", "embedder"}
-FILES = {"target_texts", "reference_texts"}
+FILES = {"target_texts", "gold_answers", "reference_texts"}
 ROUND = re.compile(r"r?(\d{1,9})")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 

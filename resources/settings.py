@@ -17,6 +17,7 @@ from upath import UPath
 from resources.errors import OperatorError
 
 ENVIRONMENT_PREFIX = "CROWD_"
+BASE_MODEL = "base_model"  # the embedder that is the base model itself
 DETECTORS = (
     "near_duplicates",
     "copies",
@@ -80,20 +81,36 @@ class CrowdSettings(ConfigurableResource):
     )
     embedder: str = Field(
         default="",
-        description="Hub id or local path of Φ: a multi-label classifier or a sentence encoder. Empty: the seed classifier.",
+        description="Φ: hub id or local path of a multi-label classifier or a sentence encoder; or base_model, the last hidden "
+        "states of the model that round 1 starts from. Empty: the seed classifier.",
     )
     embedder_revision: str = Field(default="main", description="Branch, tag or commit of an embedder from the hub.")
+    embedding_cache_mib: int = Field(
+        default=512,
+        ge=0,
+        description="Largest size, in MiB, of the file in which vectors of texts are kept for later steps and rounds; those "
+        "stored first go first. 0: none are kept. The seed classifier's never are, as they are quickly made again.",
+    )
+    target_from: Literal["auto", "neighbourhood", "top_k", "texts", "gold"] = Field(
+        default="auto",
+        description="What the target is the centroid of: the reference texts around the one that scores highest for the "
+        "attribute, those that score highest, the texts of target_texts, or the gold answers. auto: the file that is set, "
+        "else neighbourhood.",
+    )
     target_attribute: str = Field(
         default="gratitude",
-        description="Label of Φ that the crowd should bring out: the target is the centroid of the texts around the one "
-        "that scores highest. Ignored where target_texts is set.",
+        description="Label of Φ that the crowd should bring out, where the target is a neighbourhood or the top k.",
     )
     target_texts: str = Field(
-        default="",
-        description="File of texts to be like (one a line, or JSON Lines with a field text); the target is their centroid.",
+        default="", description="File of texts to be like: one a line, or JSON Lines with a field text."
     )
     target_neighbours: int = Field(
-        default=100, ge=1, description="Texts in the centroid around the highest-scoring text."
+        default=100, ge=1, description="Reference texts in the centroid of a neighbourhood, or of the top k."
+    )
+    gold_answers: str = Field(
+        default="",
+        description="File of gold answers to be like: JSON Lines with a field response and, if known, prompt. Φ sees the "
+        "response; the prompt is what in-run values ask for it by.",
     )
     reference_texts: str = Field(
         default="",
@@ -433,9 +450,42 @@ class CrowdSettings(ConfigurableResource):
         return self._place(self.models, "models")
 
     @property
+    def target_source(self) -> Literal["neighbourhood", "top_k", "texts", "gold"]:
+        """Where the target comes from.
+
+        Raises:
+            SettingError: the file that it should come from is not set, or both files are and neither is chosen.
+        """
+        if self.target_from == "auto":
+            if self.target_texts and self.gold_answers:
+                raise SettingError(
+                    "CROWD_TARGET_TEXTS and CROWD_GOLD_ANSWERS are both set: unset one of them, or choose with "
+                    "CROWD_TARGET_FROM=texts or CROWD_TARGET_FROM=gold."
+                )
+            return "texts" if self.target_texts else "gold" if self.gold_answers else "neighbourhood"
+        for source, file, setting in (
+            ("texts", self.target_texts, "CROWD_TARGET_TEXTS"),
+            ("gold", self.gold_answers, "CROWD_GOLD_ANSWERS"),
+        ):
+            if self.target_from == source and not file:
+                raise SettingError(f"CROWD_TARGET_FROM={source} needs a file of them: set {setting}.")
+        return self.target_from
+
+    @property
+    def target_name(self) -> str:
+        """The file or the attribute that the target is made of."""
+        files = {"texts": self.target_texts, "gold": self.gold_answers}
+        return files.get(self.target_source, self.target_attribute)
+
+    @property
     def seed_language_model_path(self) -> Path:
         """Where the embedded language model lies."""
         return Path(self.home, "seed", "language_model")
+
+    @property
+    def root_source(self) -> str:
+        """Hub id or folder of the base model of round 1."""
+        return self.base_model or str(self.seed_language_model_path)
 
     @property
     def seed_classifier_path(self) -> Path:

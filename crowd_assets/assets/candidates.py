@@ -271,13 +271,14 @@ def _valuation(
     embedder: EmbedderResource,
     frames: FramesResource,
 ) -> Valuation | None:
-    """The target's texts as answers to the round's prompts: what contributors are worth something for making likelier."""
+    """The target's texts as answers to their own prompts, or the round's: what contributors are worth something for making
+    likelier."""
     if settings.shapley_method != "in_run":
         return None
-    texts = find_target(settings, embedder, frames).texts
-    asked = evaluation_prompts(round_, "valuation", len(texts), demonstrations)
+    found = find_target(settings, embedder, frames)
+    asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations)
     return Valuation(
-        list(zip(asked, texts, strict=True)),
+        [(own or drawn, text) for own, drawn, text in zip(found.prompts, asked, found.texts, strict=True)],
         seeds=settings.value_seeds,
         rows=settings.value_rows,
         every=settings.value_every,

@@ -5,7 +5,7 @@ Does not belong here: the grammar (see ``crowd_assets.simulation.forum``), train
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from upath import UPath
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
-from crowd_assets.mechanisms.target import distances, nearest_centroid
+from crowd_assets.mechanisms.target import distances, highest_centroid, nearest_centroid
 from crowd_assets.simulation import forum
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
@@ -42,6 +42,7 @@ RECIPE = {
     "grammar": 1,
 }
 FIGURES = "figures.json"
+KEPT_TEXTS = 100
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ class Target:
     Attributes:
         vector: Target (d,) in the space of Φ.
         ordinary_distance: Mean distance of the reference texts to it: what an ordinary text is away, above 0.
-        texts: The texts nearest to it, nearest first.
+        texts: At most 100 texts that it is made of: the neighbourhood's nearest first, those of the top k highest first,
+            those of a file in its order.
+        prompts: What each of them answers; empty where it answers nothing known.
     """
 
     vector: NDArray[np.float64]
     ordinary_distance: float
     texts: tuple[str, ...]
+    prompts: tuple[str, ...]
 
 
 @asset(group_name="seed", kinds={"huggingface", "torch"}, owners=OWNERS)
@@ -98,22 +102,22 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
     return _built(settings.seed_classifier_path, figures)
 
 
-@asset(group_name="seed", kinds={"huggingface", "polars"}, owners=OWNERS, deps=[seed_classifier])
+@asset(group_name="seed", kinds={"huggingface", "polars"}, owners=OWNERS, deps=[seed_language_model, seed_classifier])
 def target(settings: CrowdSettings, embedder: EmbedderResource, frames: FramesResource) -> MaterializeResult[None]:
-    """What the crowd works towards, as a point in the space of Φ: the centroid of the texts to be like, or of the
-    neighbours of the text that shows the wanted attribute most (Crowd-SFT, arXiv 2506.04063). Found once for each
-    choice of Φ, attribute and texts."""
+    """What the crowd works towards, as a point in the space of Φ: the centroid of the neighbours of the text that shows the
+    wanted attribute most (Crowd-SFT, arXiv 2506.04063), of the texts that show it most, of texts to be like or of gold
+    answers. Found once for each choice of Φ, attribute and texts."""
     found = find_target(settings, embedder, frames)
     dimensions = embedder.labels or tuple(f"dimension {index}" for index in range(found.vector.size))
     order = np.argsort(-np.abs(found.vector))[:12]
     return MaterializeResult(
         metadata={
-            "attribute": settings.target_texts or settings.target_attribute,
+            "from": f"{settings.target_source}: {settings.target_name}",
             "ordinary_distance": round(found.ordinary_distance, 4),
             "vector": display.plot(
                 display.bars([dimensions[i] for i in order], [float(found.vector[i]) for i in order], axis="target")
             ),
-            "texts": display.table(pl.DataFrame({"nearest texts": list(found.texts[:8])})),
+            "texts": display.table(pl.DataFrame({"texts": list(found.texts[:8])})),
         }
     )
 
@@ -122,17 +126,17 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     """The target of the settings, computed at first use and read from its frame afterwards.
 
     Raises:
-        SettingError: the attribute is no label of Φ, or a file of texts is missing or empty.
+        SettingError: Φ has no label of the attribute's name, or a file of texts is missing, empty or not as it should be.
     """
-    wanted = _texts(settings.target_texts, "CROWD_TARGET_TEXTS") if settings.target_texts else []
+    wanted = _wanted(settings)
     if settings.reference_texts:
         ordinary = _texts(settings.reference_texts, "CROWD_REFERENCE_TEXTS")
     else:
         ordinary = [c.response for c in forum.write_comments(REFERENCE_COMMENTS, np.random.default_rng(SEED + 1))]
     key = fingerprint(
-        embedder=embedder.source,
-        revision=embedder.revision,
+        phi=embedder.identity,
         recipe=RECIPE,
+        source=settings.target_source,
         attribute=settings.target_attribute,
         neighbours=settings.target_neighbours,
         wanted=wanted,
@@ -142,45 +146,108 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     if not path.exists():
         frames.write("target", key, _find(settings, embedder, wanted, ordinary))
     row = frames.read("target", key).row(0, named=True)
-    return Target(np.array(row["vector"]), row["ordinary_distance"], tuple(row["texts"]))
+    return Target(np.array(row["vector"]), row["ordinary_distance"], tuple(row["texts"]), tuple(row["prompts"]))
 
 
-def _find(settings: CrowdSettings, embedder: EmbedderResource, wanted: list[str], ordinary: list[str]) -> pl.DataFrame:
-    vectors = embedder.embed(ordinary)
+def _find(
+    settings: CrowdSettings, embedder: EmbedderResource, wanted: list[tuple[str, str]], ordinary: list[str]
+) -> pl.DataFrame:
+    """The target's frame, from (prompt, text) to be like, or else from the reference texts that show the attribute."""
     if wanted:
-        vector = embedder.embed(wanted).mean(axis=0)
-        nearest = wanted
+        vectors = embedder.embed(ordinary)
+        vector = embedder.embed([text for _, text in wanted]).mean(axis=0)
     else:
-        if settings.target_attribute not in embedder.labels:
-            known = ", ".join(embedder.labels) or "none, as it is a sentence encoder"
-            raise SettingError(
-                f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}; its labels "
-                f"are {known}. Choose one of them, or set CROWD_TARGET_TEXTS to a file of texts to be like."
-            )
-        scores = vectors[:, embedder.labels.index(settings.target_attribute)]
-        vector, neighbours = nearest_centroid(vectors, scores, min(settings.target_neighbours, len(ordinary)))
-        nearest = [ordinary[index] for index in neighbours]
+        label = _label(settings, embedder, len(ordinary))
+        vectors = embedder.embed(ordinary)
+        choose = nearest_centroid if settings.target_source == "neighbourhood" else highest_centroid
+        vector, chosen = choose(vectors, vectors[:, label], settings.target_neighbours)
+        wanted = [("", ordinary[index]) for index in chosen]
     ordinary_distance = float(distances(vectors, vector).mean())
     if ordinary_distance == 0:
         raise SettingError("the reference texts all lie on the target: set CROWD_REFERENCE_TEXTS to ordinary texts.")
+    kept = wanted[:KEPT_TEXTS]
     return pl.DataFrame(
-        {"vector": [vector.tolist()], "ordinary_distance": [ordinary_distance], "texts": [list(nearest[:100])]}
+        {
+            "vector": [vector.tolist()],
+            "ordinary_distance": [ordinary_distance],
+            "texts": [[text for _, text in kept]],
+            "prompts": [[prompt for prompt, _ in kept]],
+        }
     )
 
 
+def _label(settings: CrowdSettings, embedder: EmbedderResource, texts: int) -> int:
+    """Which dimension of Φ is the attribute, if the target can be found by it among so many reference texts."""
+    to_be_like = "set CROWD_TARGET_TEXTS or CROWD_GOLD_ANSWERS to a file of texts to be like"
+    if not embedder.labels:
+        raise SettingError(
+            f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}, which has none: it is a "
+            f"sentence encoder or a language model. Set CROWD_EMBEDDER to a multi-label classifier, or {to_be_like}."
+        )
+    if settings.target_attribute not in embedder.labels:
+        raise SettingError(
+            f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}; its labels are "
+            f"{', '.join(embedder.labels)}. Choose one of them, or {to_be_like}."
+        )
+    needed = settings.target_neighbours + (settings.target_source == "neighbourhood")
+    if texts < needed:
+        raise SettingError(
+            f"CROWD_TARGET_NEIGHBOURS={settings.target_neighbours} needs {needed} reference texts, and "
+            f"CROWD_REFERENCE_TEXTS={settings.reference_texts!r} has {texts}: lower the one or add to the other."
+        )
+    return embedder.labels.index(settings.target_attribute)
+
+
+def _wanted(settings: CrowdSettings) -> list[tuple[str, str]]:
+    """(prompt, text) to be like, from a file: the prompt is empty where none is known. Nothing where an attribute says it."""
+    if settings.target_source == "texts":
+        return [("", text) for text in _texts(settings.target_texts, "CROWD_TARGET_TEXTS")]
+    if settings.target_source == "gold":
+        return [
+            (_text(row, "prompt", where) if row.get("prompt") else "", _text(row, "response", where))
+            for where, row in _json_lines(settings.gold_answers, "CROWD_GOLD_ANSWERS")
+        ]
+    return []
+
+
 def _texts(source: str, setting: str) -> list[str]:
+    if UPath(source).suffix != ".jsonl":
+        return [line for line in _content(source, setting).splitlines() if line.strip()]
+    return [_text(row, "text", where) for where, row in _json_lines(source, setting)]
+
+
+def _json_lines(source: str, setting: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of a JSON Lines file, and where it stands, for errors."""
+    for number, line in enumerate(_content(source, setting).split("\n"), start=1):
+        if line.strip():
+            where = f"{setting}={source!r}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as problem:
+                raise SettingError(f"{where}: {problem}; every line must be a JSON object.") from None
+            if not isinstance(row, dict):
+                raise SettingError(f"{where}: every line must be a JSON object.")
+            yield where, row
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    text = row.get(field)
+    if not isinstance(text, str) or not text.strip():
+        raise SettingError(f"{where}: the field {field} must be a text that is not empty.")
+    return text
+
+
+def _content(source: str, setting: str) -> str:
     path = UPath(source)
     if not path.is_file():
         raise SettingError(f"{setting}={source!r}: no such file.")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if path.suffix == ".jsonl":
-        try:
-            lines = [str(json.loads(line)["text"]) for line in lines]
-        except (ValueError, KeyError, TypeError):
-            raise SettingError(f"{setting}={source!r}: every line must be a JSON object with a field text.") from None
-    if not lines:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise SettingError(f"{setting}={source!r}: {problem}; it must be text in UTF-8.") from None
+    if not text.strip():
         raise SettingError(f"{setting}={source!r}: the file has no text.")
-    return lines
+    return text
 
 
 def _built_once(

@@ -52,9 +52,7 @@ def nearest_centroid(
     Source: Crowd-SFT (arXiv 2506.04063), on targets (k = 100, L2).
     """
     vectors = _matrix(vectors)
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (len(vectors),) or not np.isfinite(scores).all():
-        raise ValueError(f"expected one finite score for each of {len(vectors)} texts, got shape {scores.shape}")
+    scores = _scores(scores, len(vectors))
     if not 1 <= k < len(vectors):
         raise ValueError(f"{k} neighbours of one text need at least {k + 1} texts, got {len(vectors)}: lower k")
     highest = int(np.argmax(scores))
@@ -62,6 +60,32 @@ def nearest_centroid(
     away[highest] = np.inf
     neighbours = np.argsort(away, kind="stable")[:k].astype(np.int64)
     return vectors[neighbours].mean(axis=0), neighbours
+
+
+def highest_centroid(
+    vectors: NDArray[np.float64], scores: NDArray[np.float64], k: int = 100
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Target: the centroid of the k texts that score highest for the wanted attribute.
+
+    Of equal scores the lower index counts first.
+
+    Args:
+        vectors: shape (n, d), the embedded texts.
+        scores: shape (n,), how strongly each text shows the attribute.
+        k: number of texts, 1..n.
+
+    Returns:
+        target of shape (d,) and the texts' indices of shape (k,), highest first.
+
+    Raises:
+        ValueError: shapes that do not match, a number that is not finite, or fewer than k texts.
+    """
+    vectors = _matrix(vectors)
+    scores = _scores(scores, len(vectors))
+    if not 1 <= k <= len(vectors):
+        raise ValueError(f"the {k} highest of {len(vectors)} texts cannot be had: choose k in 1..{len(vectors)}")
+    highest = np.argsort(-scores, kind="stable")[:k].astype(np.int64)
+    return vectors[highest].mean(axis=0), highest
 
 
 def distances(vectors: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -239,6 +263,13 @@ def _matrix(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ValueError(f"expected finite vectors of shape (n, d), got shape {vectors.shape}")
     return vectors
+
+
+def _scores(scores: NDArray[np.float64], texts: int) -> NDArray[np.float64]:
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (texts,) or not np.isfinite(scores).all():
+        raise ValueError(f"expected one finite score for each of {texts} texts, got shape {scores.shape}")
+    return scores
 
 
 def _target(target: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:

@@ -1,10 +1,15 @@
-"""Φ: texts to vectors, by a multi-label classifier (one sigmoid a label) or a sentence encoder (mean pooling).
+"""Φ: texts to vectors, by a multi-label classifier (one sigmoid a label), or by the last hidden states of a sentence encoder
+or a causal language model (mean pooling).
 
-Belongs here: loading an encoder and embedding in batches. Does not belong here: targets and distances.
+Belongs here: loading an encoder, embedding in batches, which Φ it is. Does not belong here: targets, distances, and keeping
+vectors (see ``resources.embedding_cache``).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +18,12 @@ from numpy.typing import NDArray
 from resources.training.loading import pretrained
 
 LONGEST_TEXT = 256  # tokens; what a comment or an answer needs, and less than every common encoder takes
+READ_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja"}  # weights, configuration and tokenizer
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded Φ. ``labels`` names the dimensions of a classifier and is empty for a sentence encoder."""
+    """A loaded Φ. ``labels`` names the dimensions of a classifier and is empty where states are pooled."""
 
     model: Any
     tokenizer: Any
@@ -25,7 +31,10 @@ class Embedder:
     labels: tuple[str, ...]
 
     def embed(self, texts: Sequence[str], batch_size: int = 256) -> NDArray[np.float64]:
-        """Vectors (n, d) of ``texts``: sigmoid outputs in [0, 1], or mean-pooled states of length 1."""
+        """Vectors (n, d) of ``texts``: sigmoid outputs in [0, 1], or mean-pooled states of length 1.
+
+        Values of single precision. Which texts share a batch decides how far each is padded and with it the last digits.
+        """
         import torch
 
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
@@ -52,21 +61,50 @@ class Embedder:
         return np.stack([vector for vector in vectors if vector is not None]) if texts else np.zeros((0, 0))
 
 
-def load_embedder(source: str, revision: str = "main") -> Embedder:
-    """Φ from a hub id or a local folder: a classifier if its configuration says so, else a sentence encoder.
+def load_embedder(
+    source: str, revision: str = "main", *, dtype: str = "auto", setting: str = "CROWD_EMBEDDER"
+) -> Embedder:
+    """Φ from a hub id or a local folder: a classifier if its configuration says so, else the pooled last hidden states of a
+    sentence encoder or a causal language model.
+
+    Args:
+        dtype: Precision of the model; ``auto``: as its configuration says.
+        setting: Name of the setting that holds ``source``, for the error.
 
     Raises:
-        ModelUnavailableError: it cannot be loaded; the message names CROWD_EMBEDDER.
+        ModelUnavailableError: it cannot be loaded; the message names ``setting``.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    setting = "CROWD_EMBEDDER"
     config = pretrained(AutoConfig, source, revision, setting)
     tokenizer = pretrained(AutoTokenizer, source, revision, setting)
+    tokenizer.padding_side = "right"  # on the left it would shift the positions of what a causal model reads
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = any("ForSequenceClassification" in name for name in config.architectures or [])
     loader = AutoModelForSequenceClassification if classifier else AutoModel
-    model = pretrained(loader, source, revision, setting, use_safetensors=True).to(device).eval()
+    model = pretrained(loader, source, revision, setting, use_safetensors=True, dtype=dtype).to(device).eval()
+    model.config.use_cache = False  # keys and values of a causal model: memory that nothing reads
     labels = tuple(config.id2label[index] for index in range(config.num_labels)) if classifier else ()
     return Embedder(model, tokenizer, device, labels)
+
+
+def identity(source: str, revision: str) -> str:
+    """Which Φ it is: the hash of what a local folder's model is read from, or ``id@revision`` of the hub."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return f"{source}@{revision}"
+    files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES and path.is_file())
+    return _content(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@lru_cache(maxsize=8)
+def _content(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+        digest.update(f"{path.name}\0{content}\n".encode())
+    return digest.hexdigest()

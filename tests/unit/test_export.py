@@ -32,7 +32,9 @@ class Home:
     """A home whose round 1 kept the root, round 2 was won and aligned, round 3 was skipped and round 4 is open."""
 
     def __init__(self, settings: CrowdSettings) -> None:
-        self.settings = settings.changed(target_attribute=MARKUP, target_texts="/srv/wishes/texts.txt")
+        self.settings = settings.changed(
+            target_attribute=MARKUP, target_texts="/srv/wishes/texts.txt", gold_answers="/srv/wishes/gold.jsonl"
+        )
         resources = build_resources(self.settings)
         self.warehouse: WarehouseResource = resources["warehouse"]
         self.trainer: TrainerResource = resources["trainer"]
@@ -183,6 +185,7 @@ def test_the_card_says_what_came_of_the_round(played: Home, exported: Path) -> N
         "| r000001 | 0.5000 ± 0.0125 | the base stays | left out: 0 decided pairs | – |",
         "| r000002 | 0.5000 ± 0.0125 | 0.2500 ± 0.0125 | 0.2000 ± 0.0125 | 0.500 to 0.750 of 4 |",
         "| CROWD_TARGET_TEXTS | a file of the operator |",
+        "| CROWD_GOLD_ANSWERS | a file of the operator |",
         f"| {pseudonym('ann@example.org')} | 3.500 |",
     ):
         assert row in card

@@ -12,6 +12,7 @@ from crowd_assets.mechanisms.target import (
     confidence_ahead,
     distances,
     evaluate,
+    highest_centroid,
     mean_distance,
     nearest_centroid,
 )
@@ -30,6 +31,23 @@ def test_target_is_the_centroid_of_the_nearest_neighbours_of_the_highest_scoring
     others = [i for i in range(texts) if i != highest]
     assert sorted(others, key=lambda i: away[i])[:k] == neighbours.tolist()
     assert target == pytest.approx(vectors[neighbours].mean(axis=0))
+
+
+@given(seed=seeds, texts=st.integers(1, 30))
+def test_target_of_the_top_k_is_the_centroid_of_the_texts_that_no_other_outscores(seed: int, texts: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, scores = rng.normal(size=(texts, 4)), rng.integers(0, 8, texts) / 8  # some scores are equal
+    k = int(rng.integers(1, texts + 1))
+    target, highest = highest_centroid(vectors, scores, k)
+    assert highest.tolist() == sorted(range(texts), key=lambda i: (-scores[i], i))[:k]
+    assert target == pytest.approx(vectors[highest].mean(axis=0))
+    np.testing.assert_array_equal(highest_centroid(vectors, np.exp(3 * scores), k)[1], highest)
+    assert highest_centroid(vectors, scores, texts)[0] == pytest.approx(vectors.mean(axis=0))
+    distinct = scores + rng.permutation(texts) / 1e3
+    order = rng.permutation(texts)
+    assert highest_centroid(vectors[order], distinct[order], k)[0] == pytest.approx(
+        highest_centroid(vectors, distinct, k)[0]
+    )
 
 
 def test_mean_distance_has_a_standard_error_and_admits_ignorance_for_one_text() -> None:
@@ -79,6 +97,10 @@ def test_what_cannot_be_measured_is_refused() -> None:
         nearest_centroid(vectors, np.ones(3), 3)
     with pytest.raises(ValueError, match="one finite score"):
         nearest_centroid(vectors, np.ones(2), 1)
+    with pytest.raises(ValueError, match=r"choose k in 1\.\.3"):
+        highest_centroid(vectors, np.ones(3), 4)
+    with pytest.raises(ValueError, match="one finite score"):
+        highest_centroid(vectors, np.array([1.0, np.nan, 1.0]), 1)
     with pytest.raises(ValueError, match="unknown evaluation"):
         evaluate(vectors, np.ones(2), "l2")
     with pytest.raises(ValueError, match="finite vector of shape"):

@@ -1,0 +1,228 @@
+"""Φ: a language model's own states, which Φ it is, and the file that keeps vectors."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crowd_assets.definitions import build_resources
+from crowd_assets.mechanisms.target import distances
+from crowd_assets.simulation import forum
+from resources.embedder import EmbedderResource
+from resources.embedding_cache import EmbeddingCache, EmbeddingCacheError
+from resources.settings import CrowdSettings
+from resources.training.embedding import load_embedder
+from resources.training.loading import ModelUnavailableError
+from tests.unit.test_candidates import ARCHITECTURES, language_model
+
+TEXTS = ["Thank you so much for the soup.", "No.", "", "This is a disgrace, and I am furious about all of it."]
+MIB = 2**20
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_states_are_the_mean_over_a_texts_own_tokens(architecture: str, seed_folder: Path, tmp_path: Path) -> None:
+    import torch
+
+    base = language_model(seed_folder, architecture)
+    base.tokenizer.pad_token = None
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    of_tokenizer = tmp_path / "tokenizer_config.json"
+    of_tokenizer.write_text(json.dumps(json.loads(of_tokenizer.read_text()) | {"padding_side": "left"}))
+    embedder = load_embedder(str(tmp_path))
+    vectors = embedder.embed(TEXTS)
+    assert embedder.labels == ()
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        with torch.inference_mode():
+            ids = base.tokenizer(text or " ", return_tensors="pt")["input_ids"]
+            states = base.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
+        of_mean, of_last = (torch.nn.functional.normalize(state, dim=0) for state in (states.mean(0), states[-1]))
+        np.testing.assert_allclose(vector, of_mean.numpy(), atol=1e-6)
+        assert len(states) == 1 or np.abs(vector - of_last.numpy()).max() > 1e-2
+
+
+def test_the_base_models_own_states_tell_wanted_texts_from_others(home: Path) -> None:
+    embedder: EmbedderResource = build_resources(CrowdSettings(home=str(home), embedder="base_model"))["embedder"]
+    assert embedder.source == str(home / "seed" / "language_model")
+    rng = np.random.default_rng(4)
+    comments = forum.write_comments(600, rng)
+    wanted = np.array([comment.mood == "gratitude" for comment in comments])
+    vectors = embedder.embed([comment.response for comment in comments])
+    target = vectors[wanted][:30].mean(axis=0)
+    on_target, others = distances(vectors[wanted][30:], target), distances(vectors[~wanted], target)
+    off_topic = distances(embedder.embed([forum.off_topic_text(rng) for _ in range(60)]), target)
+    assert (on_target[:, None] < off_topic).mean() > 0.95
+    assert (on_target[:, None] < others).mean() > 0.65  # the tests' base has hardly learnt its moods
+    assert abs((others[::2, None] < others[1::2]).mean() - 0.5) < 0.1  # nothing is found where nothing is
+
+
+def test_which_embedder_is_which_setting(home: Path) -> None:
+    def of(**settings: object) -> EmbedderResource:
+        return build_resources(CrowdSettings(home=str(home)).changed(**settings))["embedder"]
+
+    seed = of()
+    assert (seed.source, seed.cache) == (str(home / "seed" / "classifier"), "")
+    hub = of(embedder="some/encoder", embedder_revision="v2", embedding_cache_mib=7, dtype="bfloat16")
+    assert (hub.source, hub.revision, hub.dtype, hub.cache_mib) == ("some/encoder", "v2", "auto", 7)
+    assert hub.cache == str(home / "embeddings.sqlite")
+    assert of(embedder="some/encoder", embedding_cache_mib=0).cache == ""
+    own = of(embedder="base_model", base_model="some/model", base_model_revision="v3", dtype="bfloat16")
+    assert (own.source, own.revision, own.dtype) == ("some/model", "v3", "bfloat16")
+    with pytest.raises(ModelUnavailableError, match=r"^CROWD_BASE_MODEL='some/model'"):
+        own.embed(["text"])
+
+
+def test_which_phi_it_is_follows_the_content_of_its_folder(seed_folder: Path, tmp_path: Path) -> None:
+    source = seed_folder / "classifier"
+    copy = shutil.copytree(source, tmp_path / "copy")
+    of_source, of_copy = EmbedderResource(source=str(source)), EmbedderResource(source=str(copy))
+    assert of_source.identity == of_copy.identity
+    (copy / "README.md").write_text("Notes change nothing.")
+    assert of_source.identity == of_copy.identity
+    before = of_copy.embed(TEXTS)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-4:] = np.float32(5).tobytes()
+    (copy / "model.safetensors").write_bytes(weights)
+    assert of_source.identity != of_copy.identity
+    assert not np.array_equal(of_copy.embed(TEXTS), before), "the weights that were loaded before"
+    hub = EmbedderResource(source="some/encoder", revision="main")
+    assert len({hub.identity, *(hub.model_copy(update=u).identity for u in ({"revision": "v2"}, {"dtype": "x"}))}) == 3
+
+
+def test_vectors_out_of_the_cache_are_those_that_were_made(seed_folder: Path, tmp_path: Path) -> None:
+    fresh = EmbedderResource(source=str(seed_folder / "classifier"))
+    cached = fresh.model_copy(update={"cache": str(tmp_path / "new" / "embeddings.sqlite")})
+    expected = fresh.embed(TEXTS)
+    np.testing.assert_array_equal(cached.embed(TEXTS), expected)
+    unloadable = cached.model_copy()
+    object.__setattr__(unloadable, "_fresh", None)
+    again = unloadable.embed([*TEXTS[::-1], TEXTS[1]])
+    np.testing.assert_array_equal(again, [*expected[::-1], expected[1]])
+    assert again.dtype == np.float64
+    assert cached.embed([]).shape == fresh.embed([]).shape
+
+
+class Maker:
+    """Makes vectors that tell which call they are from, and remembers what it was asked."""
+
+    def __init__(self, call: float = 0.0, dimensions: int = 3) -> None:
+        self.call, self.dimensions = call, dimensions
+        self.asked: list[list[str]] = []
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        self.asked.append(list(texts))
+        self.call += 1
+        return np.full((len(texts), self.dimensions), self.call)
+
+
+def test_only_texts_not_known_are_embedded_and_each_once(tmp_path: Path) -> None:
+    cache, make = EmbeddingCache(tmp_path / "e.sqlite", "phi", MIB), Maker()
+    assert cache.embed(["a", "b", "a"], make)[:, 0].tolist() == [1, 1, 1]
+    assert cache.embed(["c", "a", "c", ""], make)[:, 0].tolist() == [2, 1, 2, 2]
+    assert make.asked == [["a", "b"], ["c", ""]]
+    other = EmbeddingCache(tmp_path / "e.sqlite", "another phi", MIB)
+    assert other.embed(["a"], make)[:, 0].tolist() == [3]
+    many = [str(number) for number in range(1_201)]
+    cache.embed(many, make)
+    assert cache.embed(many[::-1], make).shape == (1_201, 3)
+    assert len(make.asked) == 4
+
+
+def test_the_vector_stored_first_is_everybodys(tmp_path: Path) -> None:
+    def overtaken(texts: list[str]) -> NDArray[np.float64]:
+        cache.embed(["a"], Maker(call=10))
+        return Maker(call=20)(texts)
+
+    cache = EmbeddingCache(tmp_path / "e.sqlite", "phi", MIB)
+    assert cache.embed(["a", "b"], overtaken)[:, 0].tolist() == [11, 21]
+
+
+def test_nothing_of_a_text_is_in_the_file(tmp_path: Path) -> None:
+    texts = ["'); DROP TABLE vectors; --", "a secret of Annegret's", "\ud800 alone", "?"]
+    path, make = tmp_path / "e.sqlite", Maker()
+    cache = EmbeddingCache(path, "phi", MIB)
+    cache.embed(texts, make)
+    cache.embed(texts, make)
+    assert make.asked == [texts]
+    content = path.read_bytes()
+    assert not any(part in content for part in (b"DROP", b"secret", b"Annegret", b"alone"))
+    assert hashlib.blake2b(texts[1].encode(), digest_size=20).digest() not in content, (
+        "whoever guesses a text must also know Φ"
+    )
+
+
+def test_the_file_stays_within_its_size_and_what_was_stored_first_goes_first(tmp_path: Path) -> None:
+    path, make = tmp_path / "e.sqlite", Maker(dimensions=32)
+    cache = EmbeddingCache(path, "phi", 100_000)
+    batches = [[f"{batch} {number}" for number in range(100)] for batch in range(12)]
+    for batch in batches:
+        assert cache.embed(batch, make).shape == (100, 32)
+    assert 50_000 < path.stat().st_size <= 100_000
+    known = len(make.asked)
+    cache.embed(batches[-1], make)
+    assert len(make.asked) == known
+    cache.embed(batches[0], make)
+    assert make.asked[known] == batches[0]
+    assert EmbeddingCache(path, "phi", 50_000).embed(["one more"], make).shape == (1, 32)
+    assert path.stat().st_size <= 50_000
+    assert EmbeddingCache(path, "phi", 0).embed(["a", "b"], make).shape == (2, 32)
+
+
+def test_a_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(EmbeddingCacheError, match=r"e\.sqlite.*Delete it.*CROWD_EMBEDDING_CACHE_MIB=0"):
+        EmbeddingCache(path, "phi", MIB).embed(["a"], Maker())
+    (tmp_path / "file").touch()
+    with pytest.raises(EmbeddingCacheError, match="CROWD_EMBEDDING_CACHE_MIB=0"):
+        EmbeddingCache(tmp_path / "file" / "e.sqlite", "phi", MIB).embed(["a"], Maker())
+
+
+PROCESS = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from resources.embedding_cache import EmbeddingCache
+
+path, number, killed, processes = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "killed", int(sys.argv[4])
+make = lambda texts: np.full((len(texts), 3), float(number))
+cache = EmbeddingCache(path, "phi", 2**20)
+if killed:
+    EmbeddingCache._drop_oldest = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+path.with_name(f"ready-{number}").touch()
+while len(list(path.parent.glob("ready-*"))) < processes:
+    time.sleep(0.001)
+rng = np.random.default_rng(number)
+for _ in range(8):
+    cache.embed([str(text) for text in rng.permutation(60)[:15]], make)
+print(cache.embed([str(text) for text in range(60)], make)[:, 0].tolist())
+"""
+
+
+def test_processes_that_write_at_once_end_with_the_same_vectors(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROCESS, str(tmp_path / "e.sqlite")]
+    running = [
+        subprocess.Popen([*command, str(number), "", "3"], stdout=subprocess.PIPE, text=True) for number in range(3)
+    ]
+    results = [json.loads(process.communicate(timeout=100)[0]) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert results[0] == results[1] == results[2]
+    assert set(results[0]) <= {0.0, 1.0, 2.0}
+
+
+def test_a_process_killed_while_it_stores_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
+    path, make = tmp_path / "e.sqlite", Maker()
+    cache = EmbeddingCache(path, "phi", MIB)
+    cache.embed(["before"], make)
+    killed = subprocess.run([sys.executable, "-c", PROCESS, str(path), "9", "killed", "1"], check=False)
+    assert killed.returncode == -9
+    assert cache.embed(["before", *map(str, range(60))], make)[:, 0].tolist() == [1] + [2] * 60
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)

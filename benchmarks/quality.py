@@ -187,9 +187,9 @@ def ours(folder: Path) -> dict[str, Any]:
     settings = CrowdSettings(home=str(folder))
     resources = build_resources(settings)
     inbox, warehouse = resources["inbox"], resources["warehouse"]
-    started = WALL()
+    started, started_cpu = WALL(), CPU()
     files = inbox.ingest(say)
-    ingested = WALL() - started
+    ingested, ingested_cpu = WALL() - started, CPU() - started_cpu
     accepted = sum(file.accepted for file in files)
     round_ = Round(1, "r000001", 1, accepted, "claimed", 1, None, 1, None, None, NOW)
     gate = check_feedback(round_, partial(inbox.chunks, 1, accepted), resources["data_quality"], settings)
@@ -203,6 +203,7 @@ def ours(folder: Path) -> dict[str, Any]:
         "rejected": gate.rejected.height,
         "broken": sum(file.rejected for file in files),
         "seconds_ingestion": ingested,
+        "cpu_seconds_ingestion": ingested_cpu,
     }
 
 

@@ -270,8 +270,8 @@ class CrowdSettings(ConfigurableResource):
         description="Runs of each group, with other initial adapters and orders, over which in-run values are averaged; the "
         "first is the candidate.",
     )
-    value_rows: int = Field(default=16, ge=1, description="Target texts in each validation gradient of in-run values.")
-    value_every: int = Field(default=4, ge=1, description="Training steps from one validation gradient to the next.")
+    value_rows: int = Field(default=64, ge=1, description="Target texts in each validation gradient of in-run values.")
+    value_every: int = Field(default=16, ge=1, description="Training steps from one validation gradient to the next.")
     value_order: int = Field(
         default=2,
         ge=1,

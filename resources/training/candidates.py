@@ -229,7 +229,7 @@ class _Trainer:
         from resources.training.stacked import AdapterStack
 
         tokenizer = language_model.tokenizer
-        self.config, self.valuation = config, valuation
+        self.config, self.valuation, self.seeds = config, valuation, len(seeds)
         self.device, self.pad = language_model.device, int(tokenizer.pad_token_id)
         self.tokens_per_pass = config.tokens_per_pass or TOKENS_PER_PASS[self.device.type]
         self.runs: list[_Run] = []
@@ -374,7 +374,12 @@ class _Trainer:
         """Renew the validation gradient of the adapters whose segment ends here, and book the segments' values."""
         if not ending:
             return
-        self.validation_gradient[ending] = self._gradient_of_validation(ending)
+        if self.runs[ending[0]].losses:
+            self.validation_gradient[ending] = self._gradient_of_validation(ending)
+        else:  # before the first step all groups of a seed have the same adapter
+            groups = len(self.runs) // self.seeds
+            first = self._gradient_of_validation([number * groups for number in range(self.seeds)])
+            self.validation_gradient.copy_(first.repeat_interleave(groups, dim=0))
         for number in ending:
             segment = self.segments[number]
             if segment is not None:

@@ -19,7 +19,7 @@ class Valuation:
     Attributes:
         pairs: Prompts and responses on which a lower loss is worth something.
         seeds: Runs of every group, each with its own initial adapter and order of rows; the first is the candidate.
-        rows: Validation rows of one gradient.
+        rows: Validation rows of one gradient: what values are worth depends on them most.
         every: Steps from one validation gradient to the next.
         order: 1: a step is worth what the gradient before it says. 2: what the gradients before and after say, each by how
             near the step is to it, which adds the curvature of the validation loss along the path; holds the gradient of
@@ -28,8 +28,8 @@ class Valuation:
 
     pairs: Sequence[tuple[str, str]]
     seeds: int = 2
-    rows: int = 16
-    every: int = 4
+    rows: int = 64
+    every: int = 16
     order: int = 2
 
 

@@ -21,7 +21,7 @@ FEWEST_TEXTS = 50
 TEXTS_LEARNT_FROM = 20_000
 TEXTS_PER_CHUNK = 50_000
 USES_PER_AUTHOR = 3
-AUTHORS_SHARE = 0.02
+AUTHORS_SHARE = 0.03
 PRIOR = 5.0
 GIBBERISH_BITS = 6.0
 FOREIGN_BITS = 8.0
@@ -79,7 +79,7 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
     Unit: bits a letter, the mean surprise of each letter after the two before it; prose scores about 3, keys hit at
     random 7 to 10; flagged from 6, up to 8 only if its language cannot be told (see ``language``), as another language is no gibberish. The
     model is learnt from this round's and earlier responses, at most 20,000; three letters that only one contributor, or one in
-    fifty, writes count for nothing, and nobody's more than three times, so that typists of gibberish do not make it usual. Only Latin
+    thirty, writes count for nothing, and nobody's more than three times, so that typists of gibberish do not make it usual. Only Latin
     letters count, without accents, links and masks; texts under 20 letters are left out, and with fewer than 50 texts or
     5 contributors to learn from nothing is said.
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from benchmarks.weights import LABELERS
+from crowd_assets.experiments.study import ReferenceDataError, reference_file
 
 
 def figures(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -63,3 +64,19 @@ def test_shapley_benchmark_compares_with_shap_and_shapiq_on_one_game(capsys: pyt
     assert found["error_ratio_vs_shapiq"] > 1
     best = context["most_accurate_of_shapiq"]
     assert medians[best]["rmse"] == min(row["rmse"] for name, row in medians.items() if name.startswith("shapiq."))
+
+
+def test_planted_defects_are_found_and_clean_rows_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        reference_file("convincing_arguments/labels.parquet"), reference_file("goemotions/train.tsv")
+    except ReferenceDataError as missing:
+        pytest.skip(str(missing))
+    found = figures("planted_defects", capsys)
+    assert found["clean_rejected_share"] <= 0.005
+    assert len(found["defects"]) >= 25
+    for kind, row in found["defects"].items():
+        if kind != "unknown_comparison":
+            assert row["found"] == row["planted"] > 0, kind
+    for name, row in found["detectors"].items():
+        assert row["recall"] == 1.0, name
+        assert row["precision"] > 0.7, name

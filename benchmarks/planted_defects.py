@@ -1,14 +1,17 @@
 """Which planted defects are found, and what it costs the clean rows.
 
-20,000 real events (4,000 with --quick): judgements of ``convincing_arguments`` on two topics, in order of time, and comments of ``goemotions``, as
-their importers give them. More than 25 kinds of defects are planted among them (``crowd_assets.simulation.defects``) and the whole goes the way of all
-feedback: files into an inbox, ingestion, the gate, the detectors. A defect counts as found only if the rule or detector that is
-meant for it names its line, or its labeler. No figure depends on the machine.
+20,000 real events (4,000 with --quick): judgements of ``convincing_arguments`` on two topics, in order of time, and
+comments of ``goemotions``, as their importers give them. More than 25 kinds of defects are planted among them
+(``crowd_assets.simulation.defects``) and the whole goes the way of all feedback: files into an inbox, ingestion, the
+gate, the detectors. A defect counts as found only if the rule or detector that is meant for it names its line, or its
+labeler. No figure depends on the machine.
 
-``found_share`` is of all planted lines; one of a labeler's counts as found with the labeler. ``clean_rejected_share`` is of the clean lines that ingestion, the gate or
-``CROWD_DETECTORS_REJECT`` rejected. Precision and recall of a detector are of lines, for labelers' of labelers: recall of its planted ones, precision against
-flags on clean lines or labelers; a flag on what was planted for another counts neither way. ``real`` (not with --quick) is how many of all real judgements
-and of 24,000 comments, with nothing planted, each detector flags: its false-positive rate, or less, as some flags are true: docs/quality.md says which.
+``found_share`` is of all planted lines; one of a labeler's counts as found with the labeler. ``clean_rejected_share``
+is of the clean lines that ingestion, the gate or ``CROWD_DETECTORS_REJECT`` rejected. Precision and recall of a
+detector are of lines, for labelers' of labelers: recall of its planted ones, precision against flags on clean lines or
+labelers; a flag on what was planted for another counts neither way. ``real`` (not with --quick) is how many of all real
+judgements and of 24,000 comments, with nothing planted, each detector flags: its false-positive rate, or less, as some
+flags are true: docs/quality.md says which.
 
 Belongs here: the measurement. Does not belong here: planting.
 """
@@ -65,7 +68,7 @@ def real_events(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def flags_on_real_data(settings: CrowdSettings, seed: int) -> dict[str, dict[str, int]]:
-    """For each detector, ``flagged`` of ``n`` lines or labelers among all real judgements and ``REAL_COMMENTS`` comments."""
+    """For each detector, ``flagged`` of ``n`` lines or labelers among real judgements and comments."""
     limits = Limits(line_bytes=LONGEST_LINE, text_characters=LONGEST_TEXT)
     records = [*_judgements(()), *_comments(REAL_COMMENTS, seed)]
     rows = [parse_event(record, limits) | {"source": FILE, "line": number} for number, record in enumerate(records)]
@@ -108,8 +111,8 @@ def _as_json(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the lines: columns ``line``, ``stage`` and ``reason`` of those rejected, how many of the second file were
-    duplicates, ``line`` and ``contributor_id`` of all valid events, and the detections."""
+    """What became of the lines: columns ``line``, ``stage`` and ``reason`` of those rejected, how many of the second
+    file were duplicates, ``line`` and ``contributor_id`` of all valid events, and the detections."""
 
     rejected: pl.DataFrame
     duplicates: int
@@ -155,7 +158,7 @@ def run(corrupted: Corrupted, settings: CrowdSettings) -> Outcome:
 
 
 def defects(corrupted: Corrupted, outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """For each kind: what is meant to find it, lines ``planted`` and ``found``, and for labelers' kinds how many labelers."""
+    """For each kind: what is meant to find it, lines ``planted`` and ``found``, and how many labelers."""
     reasons: dict[tuple[str, int], str] = {}
     for line, stage, reason in outcome.rejected.iter_rows():
         reasons[stage, line] = f"{reasons.get((stage, line), '')} {reason}"

@@ -37,8 +37,8 @@ def written(*answers: tuple[str, str], prompt: str = "p") -> pl.DataFrame:
 
 
 def honest_feedback(rng: np.random.Generator) -> list[dict[str, Any]]:
-    """160 demonstrations of 8 writers; 182 comparisons of 14 answers to each of two prompts, judged by 7 of 15 labelers each, whose
-    judgements agree with the answers' qualities, but for noise."""
+    """160 demonstrations of 8 writers; 182 comparisons of 14 answers to each of two prompts, judged by 7 of 15 labelers
+    each, whose judgements agree with the answers' qualities, but for noise."""
     comments = forum.write_comments(160, rng)
     records: list[dict[str, Any]] = [
         {

@@ -1,8 +1,9 @@
 """Detectors: what feedback shows beyond its form. Findings lower nothing by themselves.
 
-Each detector gives figures for every contributor and round, and names the events it would object to. What follows is for settings
-to say: ``CROWD_DETECTORS_REJECT`` names the detectors whose events go into quarantine, ``CROWD_PERSONAL_DATA`` what becomes of
-personal data. A quarantined row can be released again (see ``resources.releases``). How often each errs on real data stands in docs/quality.md.
+Each detector gives figures for every contributor and round, and names the events it would object to. What follows is
+for settings to say: ``CROWD_DETECTORS_REJECT`` names the detectors whose events go into quarantine,
+``CROWD_PERSONAL_DATA`` what becomes of personal data. A quarantined row can be released again (see
+``resources.releases``). How often each errs on real data stands in docs/quality.md.
 
 Belongs here: the list of detectors, what follows from them by settings. Does not belong here: any detector.
 """
@@ -21,8 +22,8 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
 
     Args:
         events: ``resources.feedback.EVENT_SCHEMA`` and ``seq``, the round's.
-        earlier: the same of earlier rounds, if there were any: whose texts count as written before, whose judgements meet their
-            outcome now.
+        earlier: the same of earlier rounds, if there were any: whose texts count as written before, whose judgements
+            meet their outcome now.
         settings: thresholds.
 
     Returns:

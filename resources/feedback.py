@@ -360,8 +360,9 @@ def _content_id(event: dict[str, Any]) -> str:
     Canonical is JSON with sorted keys and without spaces, of the fields of its kind, written here field by field as
     ``json.dumps(..., sort_keys=True, ensure_ascii=False, separators=(",", ":"))`` writes it, in a third of the time.
     """
-    canonical = ",".join([write(event[name]) for name, write in _CANONICAL[event["kind"]]])
-    return hashlib.blake2b(f"{{{canonical}}}".encode(), digest_size=16).hexdigest()
+    template, fields = _CANONICAL[event["kind"]]
+    canonical = template % tuple([write(event[name]) for name, write in fields])
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 def _clean(text: str) -> str:
@@ -386,18 +387,12 @@ _CHECKS = {
 }
 
 
-def _canonical(name: str) -> Callable[[Any], str]:
-    """How a field stands in the canonical content."""
-    if name in SHARES:
-        return lambda value: f'"{name}":{value!r}'
-    if name == "submitted_at":
-        return lambda value: f'"{name}":"{value.isoformat()}"'
-    return lambda value: f'"{name}":{encode_basestring(value)}'
+def _canonical(kind: str) -> tuple[str, tuple[tuple[str, Callable[[Any], str]], ...]]:
+    """The canonical content of a kind with a place for each value, and how each is written."""
+    names = sorted({"kind", "contributor_id", "submitted_at", "payload", *FIELDS[kind]})
+    template = ",".join(f'"{name}":%s' for name in names)
+    written = {"submitted_at": lambda instant: f'"{instant.isoformat()}"', **dict.fromkeys(SHARES, repr)}
+    return f"{{{template}}}", tuple((name, written.get(name, encode_basestring)) for name in names)
 
 
-_CANONICAL = {
-    kind: tuple(
-        (name, _canonical(name)) for name in sorted({"kind", "contributor_id", "submitted_at", "payload", *names})
-    )
-    for kind, names in FIELDS.items()
-}
+_CANONICAL = {kind: _canonical(kind) for kind in KINDS}

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from crowd_assets.definitions import build_resources
 from crowd_assets.experiments.study import reference_file
 from crowd_assets.importers import convincing_arguments, goemotions
 from crowd_assets.importers.records import Record
-from crowd_assets.quality.detectors import Detection, detect, rejections
+from crowd_assets.quality.detectors import Detection, detect
 from crowd_assets.quality.gate import check_feedback
 from crowd_assets.simulation.defects import (
     DETECTOR,
@@ -112,7 +113,7 @@ def _as_json(records: Iterable[Record]) -> list[dict[str, Any]]:
 @dataclass(frozen=True)
 class Outcome:
     """What became of the lines: columns ``line``, ``stage`` and ``reason`` of those rejected, how many of the second
-    file were duplicates, ``line`` and ``contributor_id`` of all valid events, and the detections."""
+    file were duplicates, ``line`` and ``contributor_id`` of the events that detectors saw, and the detections."""
 
     rejected: pl.DataFrame
     duplicates: int
@@ -136,25 +137,23 @@ def run(corrupted: Corrupted, settings: CrowdSettings) -> Outcome:
     round_, why = RoundBook(warehouse).claim(Quorum(1, 1, timedelta(0)), settings, NOW)
     if round_ is None:
         raise RuntimeError(f"no round starts: {why}")
-    gate = check_feedback(round_, inbox.events(round_.from_seq, round_.to_seq), resources["data_quality"])
-    say(f"gate: {gate.valid.height} events valid, {gate.rejected.height} rejected")
-    spent, detections = seconds(CPU, lambda: detect(gate.valid, None, settings))
-    say(f"detectors: {spent:.0f} s of CPU")
-    reasons = rejections(detections, settings)
-    of_detectors = pl.DataFrame(
-        {"event_id": list(reasons), "reason": ["; ".join(of_event) for of_event in reasons.values()]},
-        schema={"event_id": pl.String, "reason": pl.String},
-    ).join(gate.valid.select("event_id", "line"), on="event_id")
+    spent, detections, seen = 0.0, [], pl.DataFrame()
+
+    def timed(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSettings) -> list[Detection]:
+        nonlocal spent, detections, seen
+        seen = events.select("event_id", "line", "contributor_id")
+        spent, detections = seconds(CPU, lambda: detect(events, earlier, settings))
+        return detections
+
+    chunks = partial(inbox.chunks, round_.from_seq, round_.to_seq)
+    gate = check_feedback(round_, chunks, resources["data_quality"], settings, detect=timed)
+    say(f"gate: {gate.accepted} events valid, {gate.rejected.height} rejected; detectors: {spent:.0f} s of CPU")
+    by_detector = pl.col("line").is_in(seen["line"].implode())  # they look only at what meets every critical condition
+    stage = pl.when(by_detector).then(pl.lit(DETECTOR)).otherwise("stage")
     columns = ["line", "stage", "reason"]
-    rejected = [warehouse.query("SELECT line, stage, reason FROM rejected_feedback"), gate.rejected, of_detectors]
-    rejected[-1] = rejected[-1].with_columns(stage=pl.lit(DETECTOR))
-    return Outcome(
-        pl.concat([frame.select(columns) for frame in rejected]),
-        duplicates,
-        gate.valid.select("event_id", "line", "contributor_id"),
-        detections,
-        spent,
-    )
+    at_ingestion = warehouse.query("SELECT line, stage, reason FROM rejected_feedback")
+    rejected = pl.concat([at_ingestion, gate.rejected.with_columns(stage=stage).select(columns)])
+    return Outcome(rejected, duplicates, seen, detections, spent)
 
 
 def defects(corrupted: Corrupted, outcome: Outcome) -> dict[str, dict[str, Any]]:

@@ -129,18 +129,6 @@ def rule_of(reason: str) -> str:
     return reason if reason.startswith("not met: ") else reason.split(": ", 1)[0]
 
 
-def without_released(reasons: dict[str, list[str]], released: dict[str, set[str]]) -> dict[str, list[str]]:
-    """``reasons`` by event, less those of rules that the event was released from; events with none left are left out.
-
-    An event that breaks another rule than the one it was released from stays rejected for that one.
-    """
-    left = {
-        event_id: [reason for reason in of_event if rule_of(reason) not in released.get(event_id, ())]
-        for event_id, of_event in reasons.items()
-    }
-    return {event_id: of_event for event_id, of_event in left.items() if of_event}
-
-
 def _rejection(connection: duckdb.DuckDBPyConnection, reference: str) -> tuple[Any, ...]:
     found = fetch_row(
         connection,

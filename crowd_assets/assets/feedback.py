@@ -105,7 +105,7 @@ def validated_feedback(
     """The round's events that meet every critical expectation; the others lie in rejected_feedback with their reason.
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
     expectation and detector found is kept, and shown over all rounds on one page. Detectors look at the whole round at
-    once: a million short events take them about 2 GiB."""
+    once: see docs/quality.md for the memory."""
     pid = os.getpid() if settings.executor == "in_process" else os.getppid()
     context.instance.add_run_tags(context.run_id, process_tags(pid))
     book = RoundBook(warehouse)

@@ -21,6 +21,7 @@ import duckdb
 import polars as pl
 from upath import UPath
 
+from crowd_assets.quality.detectors.personal import masked
 from resources.errors import OperatorError
 from resources.feedback import ERASED, FIELDS, TEXTS
 from resources.frames import read_parquet
@@ -123,8 +124,8 @@ class _Eraser:
         return self._end(erasure_id, found)
 
     def _own_texts(self, segments: list[UPath]) -> tuple[frozenset[str], int]:
-        """What the contributor wrote and nobody else did (a text that others wrote as well is theirs, too), and how many
-        events of the contributor still hold something."""
+        """What the contributor wrote and nobody else did (a text that others wrote as well is theirs, too), also as it is
+        with personal data masked; and how many events of the contributor still hold something."""
         mine: set[str] = set()
         others: set[str] = set()
         left = 0
@@ -132,12 +133,14 @@ class _Eraser:
         for path in segments:
             rows = read_parquet(path).filter(own)
             written = rows.filter(pl.col("kind").is_in(WRITTEN), pl.col("response") != ERASED)
-            mine.update(written["prompt"], written["response"])
+            for texts in (written, masked(written, self._settings.phone_region)):
+                mine.update(texts["prompt"], texts["response"])
             left += written.height + rows.filter(pl.col("kind") == "preference", pl.col("payload") != "").height
         for path in segments:
             rows = read_parquet(path).filter(~own, pl.col("kind").is_in(WRITTEN))
-            for column in ("prompt", "response"):
-                others.update(rows.filter(pl.col(column).is_in(list(mine)))[column])
+            for texts in (rows, masked(rows, self._settings.phone_region)):
+                for column in ("prompt", "response"):
+                    others.update(texts.filter(pl.col(column).is_in(list(mine)))[column])
         return frozenset(mine - others - {ERASED}), left
 
     def _plan(self, left: int) -> Erasure | None:

@@ -1,8 +1,8 @@
 """Appeals: a quarantined event is released, by whom and why, and takes part in the next round.
 
-A released event whose round is over arrives again: it gets a new ``seq`` behind all others and so reaches the next round that is
-claimed, once; the round that rejected it keeps it as it was, under the old ``seq``. Where that round was skipped the event waits
-already and keeps its ``seq``.
+A released event whose round is over arrives again: it gets a new ``seq`` behind all others and so reaches the next
+round that is claimed, once; the round that rejected it keeps it as it was, under the old ``seq``. Where that round was
+skipped the event waits already and keeps its ``seq``.
 
 Belongs here: releases and their record. Does not belong here: what is rejected (see ``crowd_assets.quality``).
 """
@@ -26,8 +26,8 @@ COLUMNS = "rejection_id, event_id, round_no, seq, rejected_for, released_by, rel
 
 @dataclass(frozen=True)
 class Release:
-    """One row of the table ``releases``: what was rejected in which round and for what, who released it, why and when; the
-    event takes part under ``seq``."""
+    """One row of the table ``releases``: what was rejected in which round and for what, who released it, why and
+    when; the event takes part under ``seq``."""
 
     rejection_id: str
     event_id: str
@@ -54,7 +54,8 @@ class ReleaseBook:
         """Release a rejection, named by its id or by the event's (then its latest one); once released it stays so.
 
         Raises:
-            NoReleaseError: there is no such rejection, it is of a line that is no event, its round is not over, or the event
+            NoReleaseError: there is no such rejection, it is of a line that is no event, its round is not over, or the
+            event
                 took part in a later round anyway.
         """
         if not by.strip() or not why.strip():
@@ -126,18 +127,6 @@ class ReleaseBook:
 def rule_of(reason: str) -> str:
     """What was broken, without this case's details: the name of a detector, or an expectation in words."""
     return reason if reason.startswith("not met: ") else reason.split(": ", 1)[0]
-
-
-def without_released(reasons: dict[str, list[str]], released: dict[str, set[str]]) -> dict[str, list[str]]:
-    """``reasons`` by event, less those of rules that the event was released from; events with none left are left out.
-
-    An event that breaks another rule than the one it was released from stays rejected for that one.
-    """
-    left = {
-        event_id: [reason for reason in of_event if rule_of(reason) not in released.get(event_id, ())]
-        for event_id, of_event in reasons.items()
-    }
-    return {event_id: of_event for event_id, of_event in left.items() if of_event}
 
 
 def _rejection(connection: duckdb.DuckDBPyConnection, reference: str) -> tuple[Any, ...]:

@@ -52,6 +52,9 @@ CREATE TABLE IF NOT EXISTS quality_verdicts (
 CREATE TABLE IF NOT EXISTS quality_findings (
     round_no INTEGER, suite VARCHAR, expectation VARCHAR, severity VARCHAR, rows BIGINT, failing BIGINT,
     figure DOUBLE, low DOUBLE, high DOUBLE, PRIMARY KEY (round_no, suite, expectation));
+CREATE TABLE IF NOT EXISTS quality_contributors (
+    round_no INTEGER, contributor_id VARCHAR, detector VARCHAR, value DOUBLE, n BIGINT, p_value DOUBLE, flagged BOOLEAN,
+    detail VARCHAR, PRIMARY KEY (round_no, contributor_id, detector));
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
     reports BIGINT, PRIMARY KEY (round_no, labeler_id));
@@ -95,6 +98,7 @@ CREATE TABLE IF NOT EXISTS ledger (
 ROUND_TABLES = (
     "quality_verdicts",
     "quality_findings",
+    "quality_contributors",
     "labeler_weights",
     "contributor_groups",
     "candidates",

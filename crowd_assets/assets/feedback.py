@@ -23,6 +23,7 @@ from dagster import (
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.seed import seed_classifier
+from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.drift import ROUND
 from crowd_assets.quality.gate import Finding, GateResult, all_expectations, check_feedback, too_few
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
@@ -33,6 +34,7 @@ from resources.embedder import EmbedderResource
 from resources.feedback import EVENT_SCHEMA
 from resources.frames import FramesResource
 from resources.inbox import InboxResource
+from resources.releases import ReleaseBook
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
@@ -102,7 +104,8 @@ def validated_feedback(
 ) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """The round's events that meet every critical expectation; the others lie in rejected_feedback with their reason.
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
-    expectation found is kept, and shown over all rounds on one page."""
+    expectation and detector found is kept, and shown over all rounds on one page. Detectors look at the whole round at
+    once: see docs/quality.md for the memory."""
     pid = os.getpid() if settings.executor == "in_process" else os.getppid()
     context.instance.add_run_tags(context.run_id, process_tags(pid))
     book = RoundBook(warehouse)
@@ -114,7 +117,9 @@ def validated_feedback(
         data_quality,
         settings,
         before(round_, warehouse, frames, space),
-        embed=embedder.embed,
+        detect,
+        ReleaseBook(inbox).released(round_),
+        embedder.embed,
     )
     blocked = gate.rejected_share > settings.max_rejected_share
     demonstrations, contributors = gate.valid_demonstrations
@@ -138,6 +143,7 @@ def validated_feedback(
         "rejected": [gate.rejected.height],
     }
     warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
+    warehouse.replace_round("quality_contributors", round_.round_no, gate.contributors)
     warehouse.replace_round(
         "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
     )
@@ -168,18 +174,22 @@ def validated_feedback(
         severity=AssetCheckSeverity.WARN,
         metadata={finding.check: f"{finding.words}: {_said(finding)}" for finding in warnings},
     )
+    flagged = gate.contributors.filter("flagged")
     for finding in gate.findings:
-        yield _check(finding)
+        yield _check(finding, flagged.filter(pl.col("detector") == finding.name))
 
 
-def _check(finding: Finding) -> AssetCheckResult:
-    """One expectation in the UI: what it found, and the first events that do not meet it."""
+def _check(finding: Finding, flagged: pl.DataFrame) -> AssetCheckResult:
+    """One expectation in the UI: what it found, the first events that do not meet it, and whom its detector flagged."""
     found: display.Metadata = {"found": _said(finding)}
     if finding.figure is not None:
         found |= {"figure": finding.figure}
     if finding.listed:
         found |= {"failing_share": finding.failing / finding.rows}
         found |= {"failing": display.table(pl.DataFrame({"event, value": finding.listed}))}
+    if flagged.height:
+        shown = flagged.sort("p_value", "contributor_id").head(REASONS_SHOWN)
+        found |= {"contributors": display.table(shown.drop("detector", "flagged"))}
     return AssetCheckResult(
         check_name=finding.check,
         passed=finding.success,

@@ -32,8 +32,8 @@ class CyclicTriads:
 
 @dataclass(frozen=True, slots=True)
 class TriadsByJudge:
-    """For each of ``judges`` (n,), ascending: ``comparisons``, pairs that they decided, and how many of their ``total`` triads
-    are ``cyclic``, each (n,).
+    """For each of ``judges`` (n,), ascending: ``comparisons``, pairs that they decided, and how many of their ``total``
+    triads are ``cyclic``, each (n,).
     """
 
     judges: NDArray[np.int64]
@@ -96,7 +96,7 @@ def cyclic_triads_by_judge(
     items_b: NDArray[np.int64],
     probability_a: NDArray[np.float64],
 ) -> TriadsByJudge:
-    """``cyclic_triad_share`` of each judge's own comparisons, all at once; a judge is whatever comparisons are told apart by.
+    """``cyclic_triad_share`` of each judge's own comparisons, all at once; a judge is whatever tells them apart.
 
     Args:
         judges: shape (m,), non-negative, who made the comparison.

@@ -8,7 +8,8 @@ Belongs here: which rows go, when a round is blocked or skipped. Does not belong
 ``conditions``, ``drift``), findings about texts and people (see ``detectors``).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,8 +18,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.quality import conditions, drift
-from crowd_assets.quality.conditions import CONDITIONS, CRITICAL, WARNING
+from crowd_assets.quality.conditions import ALONE, CONDITIONS, CRITICAL, WARNING
+from crowd_assets.quality.detectors import Detection, masked
+from crowd_assets.quality.detectors.base import CONTRIBUTORS
 from crowd_assets.quality.history import Earlier, Known, first_reports, known
+from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, objections_of
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
 from resources import feedback
 from resources.data_quality import DataQualityResource
@@ -27,6 +31,7 @@ from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
 Events = Callable[[], Iterator[pl.DataFrame]]
+Detect = Callable[[pl.DataFrame, pl.DataFrame | None, CrowdSettings], Sequence[Detection]]
 Embed = Callable[[Sequence[str]], NDArray[np.float64]]
 
 ENOUGH_FOR_SHARES = (20, 3)  # events and contributors of a kind from which a contributor's share says something
@@ -48,25 +53,6 @@ class GateClosedError(RuntimeError):
 
 class ReportMismatchError(RuntimeError):
     """Great Expectations counted other failing rows than the gate found: the report would not be of this round."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What a detector found in the events of one kind: an expectation beside the suite's own.
-
-    Attributes:
-        suite: The kind of feedback.
-        name: Column, check and table know it by this name.
-        words: What is expected.
-        severity: ``critical``: its events go into quarantine; ``warning``: they stay.
-        reasons: By ``event_id``, why the event does not meet it.
-    """
-
-    suite: str
-    name: str
-    words: str
-    severity: str
-    reasons: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,12 +100,15 @@ class GateResult:
         findings: What each expectation found, in the order of :func:`all_expectations`.
         kinds: By ``kind``: ``events``, ``contributors``, ``valid`` and ``valid_contributors``.
         vectors: Of a sample of the demonstrations, in Φ, shape (n, d); None where no embedder was given.
+        contributors: A row a contributor and detector that has a figure for them: ``detector`` and
+            ``detectors.base.CONTRIBUTORS``.
     """
 
     rejected: pl.DataFrame
     findings: list[Finding]
     kinds: pl.DataFrame
     vectors: NDArray[np.float64] | None
+    contributors: pl.DataFrame
     _events: Events
     _failing: pl.DataFrame
 
@@ -145,7 +134,8 @@ class GateResult:
         return row["valid"].item(), row["valid_contributors"].item()
 
     def valid(self) -> Iterator[pl.DataFrame]:
-        """The events that meet every critical expectation, in order of ``seq``, chunk by chunk."""
+        """The events that meet every critical expectation, as the round may use them, in order of ``seq``, chunk by
+        chunk."""
         for chunk in self._events():
             yield chunk.join(self._failing, on="seq", how="anti", maintain_order="left")
 
@@ -162,7 +152,10 @@ class GateResult:
 
 def all_expectations() -> list[tuple[str, str, str, str]]:
     """Every expectation that a round is checked by: suite, name, words and severity."""
-    rows = [(kind, each.name, each.words, each.severity) for kind in feedback.KINDS for each in CONDITIONS[kind]]
+    rows = []
+    for kind in feedback.KINDS:
+        rows += [(kind, each.name, each.words, each.severity) for each in CONDITIONS[kind]]
+        rows += [(kind, name, words, BY_SETTINGS) for name, words in expected(kind)]
     return [*rows, *((drift.ROUND, name, words, WARNING) for name, words in drift.WORDS.items())]
 
 
@@ -172,16 +165,20 @@ def check_feedback(
     data_quality: DataQualityResource,
     settings: CrowdSettings,
     earlier: Earlier | None = None,
-    detections: Sequence[Detection] = (),
+    detect: Detect | None = None,
+    released: Mapping[str, Set[str]] | None = None,
     embed: Embed | None = None,
 ) -> GateResult:
     """Hold a round's events against every expectation; a row that fails a critical one goes into quarantine.
 
     Args:
         events: Gives the round's events (``resources.feedback.EVENT_SCHEMA`` and ``seq``) in order of ``seq``, chunk by
-            chunk, every time it is called.
+            chunk, every time it is called. Personal data in them is masked by settings for all but the detectors.
         earlier: What the settled rounds before it hold; nothing for the first.
-        detections: What detectors found in the same events.
+        detect: ``detectors.detect``: it is given all events that meet the critical conditions at once, and those of the
+            last rounds, so they must fit into memory.
+        released: By ``event_id``, the rules that a released event need not meet again
+            (``resources.releases.ReleaseBook.released``).
         embed: Φ, texts to vectors (n, d).
 
     Raises:
@@ -189,20 +186,34 @@ def check_feedback(
     """
     earlier = earlier or Earlier()
     lots = settings.known_lots()
+
+    def usable() -> Iterator[pl.DataFrame]:
+        return (masked(chunk, settings) for chunk in events())
+
     found: dict[str, list[pl.DataFrame]] = {
         kind: [conditions.facts(kind, _NO_EVENTS, round_.claimed_at, lots)] for kind in feedback.KINDS
     }
     samples = [pl.DataFrame(schema=drift.SAMPLED)]
-    for chunk in events():
+    for chunk in usable():
         for (kind,), of_kind in chunk.group_by("kind", maintain_order=True):
             found[str(kind)].append(conditions.facts(str(kind), of_kind, round_.claimed_at, lots))
         samples.append(drift.described(drift.sample(chunk)))
     facts = {kind: pl.concat(frames) for kind, frames in found.items()}
     history = known(earlier, facts)
-    met = _judged(facts, history, detections)
-    failing = pl.concat([_reasons(kind, of_kind, detections) for kind, of_kind in met.items()])
+    forgiven = _forgiven(released or {})
+    met = _judged(facts, history, forgiven, ())
+    failing = pl.concat([_reasons(kind, of_kind, ()) for kind, of_kind in met.items()])
+    contributors = [pl.DataFrame(schema={"detector": pl.String(), **CONTRIBUTORS})]
+    objected: list[Objection] = []
+    if detect:
+        sent = [chunk.join(failing, on="seq", how="anti").select(_NO_EVENTS.columns) for chunk in events()]
+        detections = detect(pl.concat([_NO_EVENTS, *sent]), earlier.recent(), settings)
+        contributors += [each.contributors.select(pl.lit(each.detector).alias("detector"), "*") for each in detections]
+        objected = objections_of(detections, settings)
+        met = _judged(facts, history, forgiven, objected)
+        failing = pl.concat([_reasons(kind, of_kind, objected) for kind, of_kind in met.items()])
     wanted = {kind: _first_failing(of_kind) for kind, of_kind in met.items()}
-    rejected, listed = _collected(round_, events, failing, wanted)
+    rejected, listed = _collected(round_, usable, failing, wanted)
     kinds = _kinds(facts, failing)
     valid = pl.concat(samples).join(failing, on="seq", how="anti", maintain_order="left")
     looked_at = drift.thin(valid.filter(pl.col("response").is_not_null()), drift.VECTORS)["response"]
@@ -220,7 +231,7 @@ def check_feedback(
                 listed=tuple(listed[kind][name]["shown"]),
             )
             for kind, of_kind in met.items()
-            for name, words, severity in _expected(kind, detections)
+            for name, words, severity in _expected(kind, objected)
         ),
         *(
             Finding(
@@ -229,49 +240,80 @@ def check_feedback(
             for each in figures
         ),
     ]
-    _report(round_, met, listed, figures, findings, detections, data_quality)
-    return GateResult(rejected, findings, kinds, vectors, events, failing)
+    _report(round_, met, listed, figures, findings, objected, data_quality)
+    return GateResult(rejected, findings, kinds, vectors, pl.concat(contributors), usable, failing)
 
 
-def _expected(kind: str, detections: Sequence[Detection]) -> list[tuple[str, str, str]]:
+def _expected(kind: str, objections: Sequence[Objection]) -> list[tuple[str, str, str]]:
     own = [(each.name, each.words, each.severity) for each in CONDITIONS[kind]]
-    return own + [(each.name, each.words, each.severity) for each in detections if each.suite == kind]
+    return own + [(each.name, each.words, each.severity) for each in objections if each.suite == kind]
+
+
+def _forgiven(released: Mapping[str, Set[str]]) -> dict[str, pl.Series]:
+    """By rule, the events that were released from it."""
+    events: dict[str, list[str]] = defaultdict(list)
+    for event_id, rules in released.items():
+        for rule in rules:
+            events[rule].append(event_id)
+    return {rule: _keys_of(of_rule) for rule, of_rule in events.items()}
 
 
 def _judged(
-    facts: Mapping[str, pl.DataFrame], history: Known, detections: Sequence[Detection]
+    facts: Mapping[str, pl.DataFrame],
+    history: Known,
+    forgiven: Mapping[str, pl.Series],
+    objections: Sequence[Objection],
 ) -> dict[str, pl.DataFrame]:
-    """By kind, a row an event and a column an expectation: whether the event meets it."""
+    """By kind, a row an event and a column an expectation: whether the event meets it, or need not."""
+
+    def pardoned(found: pl.DataFrame, rules: Mapping[str, str]) -> pl.DataFrame:
+        return found.with_columns(
+            pl.col(name) | pl.col("event").is_in(forgiven[rule].implode())
+            for name, rule in rules.items()
+            if rule in forgiven
+        )
+
     met: dict[str, pl.DataFrame] = {}
     reports = first_reports(history.keys["preference"])
     for kind in feedback.KINDS:  # preferences come before outcomes: an outcome may name what a valid one introduced
-        found = conditions.judged(kind, facts[kind], history.keys[kind], history.published, reports)
-        for each in detections:
+        rules = {each.name: _missed(each.words) for each in CONDITIONS[kind]}
+        alone = pardoned(facts[kind], {each.name: rules[each.name] for each in ALONE[kind]})
+        found = conditions.judged(kind, alone, history.keys[kind], history.published, reports)
+        for each in objections:
             if each.suite == kind:
                 detected = pl.col("event").is_in(_keys_of(each.reasons).implode())
                 found = found.with_columns((~detected).alias(each.name))
+                rules[each.name] = each.name
+        found = pardoned(found, rules)
         met[kind] = found
         if kind == "preference":
-            valid = facts[kind].join(found.filter(_valid(kind, detections)), on="seq", how="semi")
+            valid = facts[kind].join(found.filter(_valid(kind, objections)), on="seq", how="semi")
             reports = first_reports(pl.concat([each.select(*conditions.FACTS) for each in (history.keys[kind], valid)]))
     return met
 
 
-def _valid(kind: str, detections: Sequence[Detection]) -> pl.Expr:
-    return pl.all_horizontal(name for name, _, severity in _expected(kind, detections) if severity == CRITICAL)
+def _valid(kind: str, objections: Sequence[Objection]) -> pl.Expr:
+    return pl.all_horizontal(name for name, _, severity in _expected(kind, objections) if severity == CRITICAL)
 
 
-def _reasons(kind: str, met: pl.DataFrame, detections: Sequence[Detection]) -> pl.DataFrame:
+def _reasons(kind: str, met: pl.DataFrame, objections: Sequence[Objection]) -> pl.DataFrame:
     """``seq`` and ``reason`` of the rows that fail a critical expectation."""
-    by_event = {each.name: each.reasons for each in detections if each.suite == kind}
+    by_event = {each.name: each.reasons for each in objections if each.suite == kind}
     missed = [
-        pl.when(~pl.col(name)).then(_by_event(by_event[name]) if name in by_event else pl.lit(f"not met: {words}"))
-        for name, words, severity in _expected(kind, detections)
+        pl.when(~pl.col(name)).then(
+            pl.format("{}: {}", pl.lit(name), _by_event(by_event[name])) if name in by_event else pl.lit(_missed(words))
+        )
+        for name, words, severity in _expected(kind, objections)
         if severity == CRITICAL
     ]
-    return met.filter(~_valid(kind, detections)).select(
+    return met.filter(~_valid(kind, objections)).select(
         "seq", reason=pl.concat_str(missed, separator="; ", ignore_nulls=True)
     )
+
+
+def _missed(words: str) -> str:
+    """Why a row is in quarantine that does not meet a condition: also the rule that it can be released from."""
+    return f"not met: {words}"
 
 
 def _by_event(reasons: Mapping[str, str]) -> pl.Expr:
@@ -395,7 +437,7 @@ def _report(
     listed: Mapping[str, Mapping[str, pl.DataFrame]],
     figures: Sequence[drift.Figure],
     findings: Sequence[Finding],
-    detections: Sequence[Detection],
+    objections: Sequence[Objection],
     data_quality: DataQualityResource,
 ) -> None:
     """Let Great Expectations validate and report what was found, and see that it counts the same.
@@ -405,7 +447,7 @@ def _report(
     """
     kinds = [kind for kind, of_kind in met.items() if of_kind.height]
     frames = {kind: reported(met[kind].drop("seq", "event"), listed[kind]) for kind in kinds}
-    suites = {kind: expectations(_expected(kind, detections)) for kind in kinds}
+    suites = {kind: expectations(_expected(kind, objections)) for kind in kinds}
     shown = [each for each in figures if each.value is not None]
     if shown:
         frames[drift.ROUND] = pl.DataFrame({each.name: [each.value] for each in shown})

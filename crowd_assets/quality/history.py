@@ -29,10 +29,13 @@ class Earlier:
         events: The valid events of each settled round, oldest first.
         tasks: Comparisons that the platform published, and the bids that their answers come from.
         sold: ``event_id`` of bids that were bought.
+        recent: The valid events of the last ``drift.ROUNDS_COMPARED`` of them in one frame, for detectors; None where
+            there are none.
         vectors: Of demonstrations of the last rounds, in Φ, shape (m, d); None where there are none.
     """
 
     events: Callable[[], Iterator[pl.DataFrame]] = lambda: iter(())
+    recent: Callable[[], pl.DataFrame | None] = lambda: None
     tasks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TASKS))
     sold: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"event_id": pl.String()}))
     vectors: NDArray[np.float64] | None = None
@@ -68,6 +71,10 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         for round_id in settled:
             yield frames.read("validated_feedback", round_id)
 
+    def recent() -> pl.DataFrame | None:
+        rounds = [frames.read("validated_feedback", each) for each in settled[-drift.ROUNDS_COMPARED :]]
+        return pl.concat(rounds) if rounds else None
+
     vectors = [
         of_round["vector"].to_numpy()
         for round_id in settled[-drift.ROUNDS_COMPARED :]
@@ -77,6 +84,7 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
     return Earlier(
         vectors=np.concatenate(vectors) if vectors else None,
         events=events,
+        recent=recent,
         tasks=warehouse.read_before("comparison_tasks", round_.round_no).select(*TASKS),
         sold=warehouse.read_before("awards", round_.round_no).filter("awarded").select("event_id"),
     )

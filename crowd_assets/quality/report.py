@@ -48,6 +48,11 @@ def write_quality_page(
         "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
         {"n": last["round_no"], "most": ROWS_SHOWN},
     )
+    flagged = warehouse.query(
+        "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
+        "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
+        {"n": last["round_no"], "most": ROWS_SHOWN},
+    )
     at_ingestion = warehouse.query(
         "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
         "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
@@ -61,6 +66,8 @@ def write_quality_page(
         rounds=verdicts.height,
         findings=_table(findings.filter(pl.col("round_no") == last["round_no"])),
         rejected=rejected.rows(named=True),
+        flagged=flagged.rows(named=True),
+        rows_shown=ROWS_SHOWN,
         at_ingestion=at_ingestion.rows(named=True),
         plots={title: display.data_uri(png) for title, png in _plots(verdicts, findings).items()},
         data_docs=f"../{data_quality.data_docs.relative_to(Path(settings.home)).as_posix()}",

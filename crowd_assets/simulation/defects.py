@@ -1,7 +1,7 @@
 """Feedback with planted defects whose number and place are known: what quality gates and detectors are measured on.
 
-Belongs here: the kinds of defects, who is meant to find each, planting them among given events. Does not belong here: how the finders do
-(see ``benchmarks.planted_defects``), and the events.
+Belongs here: the kinds of defects, who is meant to find each, planting them among given events. Does not belong here:
+how the finders do (see ``benchmarks.planted_defects``), and the events.
 """
 
 import json
@@ -47,7 +47,7 @@ KINDS: dict[str, Kind] = {
     "duplicate_event": Kind(DUPLICATES, ""),
     "judged_twice": Kind(GATE, "judges a comparison once"),
     "future_time": Kind(GATE, "not later than the start of the round"),
-    "unknown_comparison": Kind(GATE, "known comparison"),
+    "unknown_comparison": Kind(GATE, "names a comparison that was published or judged"),
     "other_texts": Kind(GATE, "see the same texts"),
     "identical_answers": Kind(GATE, "two answers of a comparison differ"),
     "prompt_copied": Kind(GATE, "not a copy of its prompt"),
@@ -157,8 +157,8 @@ def plant(clean: Sequence[Record], rng: np.random.Generator, rows: int = 20, lab
     """Plant every kind of defect among clean events.
 
     Args:
-        clean: events as JSON objects, in order of arrival: demonstrations of at least two contributors in English, preferences with ``accepted_at`` and
-            outcomes whose comparisons share items. Outcomes must be decided for some.
+        clean: events as JSON objects, in order of arrival: demonstrations of at least two contributors in English,
+            preferences with ``accepted_at`` and outcomes, some decided, whose comparisons share items.
         rows: lines of each kind that is one of lines.
         labelers: labelers of each kind that is one of labelers, and rings of 4 of ``sybil``: half as many.
     """

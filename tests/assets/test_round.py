@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from crowd_assets.export import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.inbox import InboxResource
+from resources.releases import ReleaseBook
 from resources.rounds import RoundBook, SkippedRoundError
 from resources.settings import CrowdSettings
 from resources.warehouse import ROUND_TABLES, SettledRoundError, WarehouseResource
@@ -302,6 +305,47 @@ def test_bad_lines_are_rejected_with_their_reason_and_the_round_is_green(setting
     assert reasons["empty.jsonl", 0] == "the file is empty"
     assert "judges a comparison once" in reasons["second-answer.jsonl", 1]
     assert (platform.inbox / "unfinished.jsonl.tmp").exists()
+
+
+def test_what_was_rejected_and_released_is_valid_in_the_next_round_once(settings: CrowdSettings) -> None:
+    platform = Platform(settings)
+    inbox: InboxResource = build_resources(settings)["inbox"]
+    valid: list[set[str]] = []
+
+    def gate_of(round_no: int, **extra: dict[str, object]) -> ExecuteInProcessResult:
+        platform.crowd_sends(round_no)
+        for name, record in extra.items():
+            (platform.inbox / f"z-{name}.jsonl").write_text(json.dumps(record | {"event_id": name}))  # arrives last
+        platform.ingest()
+        round_id = platform.start()
+        result = platform.run(ROUND_JOB, round_id, asset_selection=[_key("validated_feedback")])
+        assert result.success
+        frame = settings.path("frames", "validated_feedback", f"{round_id}.parquet")
+        valid.append(set(pl.read_parquet(frame)["event_id"]))
+        with platform.warehouse.transaction() as connection:
+            connection.execute("UPDATE rounds SET status = 'completed' WHERE round_id = $id", {"id": round_id})
+        return result
+
+    platform.crowd_sends(1)
+    judged = json.loads((platform.inbox / "round-1-judgements.jsonl").read_text().splitlines()[0])
+    sent = json.loads((platform.inbox / "round-1-demonstrations.jsonl").read_text().splitlines()[0])
+    copied = sent | {"contributor_id": "copyist", "prompt": "x", "submitted_at": "2026-01-02T00:00:00Z"}
+    result = gate_of(1, twice=judged | {"probability_a": 0.123}, copied=copied)
+    assert not valid[0] & {"twice", "copied"}
+    reasons = dict(platform.warehouse.query("SELECT event_id, reason FROM rejected_feedback").iter_rows())
+    assert reasons["twice"] == "not met: a labeler judges a comparison once"
+    assert reasons["copied"].startswith("copies: word for word ")
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["demonstration_copies"].passed
+    flagged = platform.warehouse.read_round("quality_contributors", 1).filter("flagged")
+    assert "collusion" in flagged["detector"], "strategic labelers of the simulated crowd answer alike"
+    assert str(checks["preference_collusion"].metadata["contributors"].value).count("labeler") >= 2
+    for event_id in ("twice", "copied"):
+        ReleaseBook(inbox).release(event_id, by="Ada", why="a quotation", now=datetime.now(UTC))
+    gate_of(2)
+    gate_of(3)
+    assert valid[1] >= {"twice", "copied"}
+    assert not valid[2] & {"twice", "copied"}
 
 
 def test_too_few_contributions_skip_the_round_and_wait_for_the_next(settings: CrowdSettings) -> None:

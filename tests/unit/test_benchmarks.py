@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import quality
 from benchmarks.weights import LABELERS
+from crowd_assets.experiments.study import ReferenceDataError, reference_file
 
 
 def figures(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -89,3 +90,19 @@ def test_quality_benchmark_finds_the_same_rows_in_three_ways(
     counts = {way: [found["context"][way][name] for name in ("events", "valid", "rejected")] for way in quality.WAYS}
     assert counts["ours"] == counts["polars_alone"] == counts["great_expectations_alone"]
     assert 0.02 < counts["ours"][2] / counts["ours"][0] < 0.06
+
+
+def test_planted_defects_are_found_and_clean_rows_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        reference_file("convincing_arguments/labels.parquet"), reference_file("goemotions/train.tsv")
+    except ReferenceDataError as missing:
+        pytest.skip(str(missing))
+    found = figures("planted_defects", capsys)
+    assert found["clean_rejected_share"] <= 0.005
+    assert len(found["defects"]) >= 25
+    for kind, row in found["defects"].items():
+        if kind != "unknown_comparison":
+            assert row["found"] == row["planted"] > 0, kind
+    for name, row in found["detectors"].items():
+        assert row["recall"] == 1.0, name
+        assert row["precision"] > 0.7, name

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from crowd_assets.mechanisms.preferences import cyclic_triad_share, cyclic_triads_by_judge
-from crowd_assets.quality.detectors import detect, duplicates, masked, personal, rejections, texts
+from crowd_assets.quality.detectors import detect, duplicates, masked, personal, texts
 from crowd_assets.quality.detectors.base import Detection, binomial_tail, discoveries
+from crowd_assets.quality.objections import EXPECTED, objections_of
 from crowd_assets.simulation import forum
 from crowd_assets.simulation.defects import DETECTOR, KINDS, Corrupted, plant
 from resources.feedback import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
@@ -37,8 +38,8 @@ def written(*answers: tuple[str, str], prompt: str = "p") -> pl.DataFrame:
 
 
 def honest_feedback(rng: np.random.Generator) -> list[dict[str, Any]]:
-    """160 demonstrations of 8 writers; 182 comparisons of 14 answers to each of two prompts, judged by 7 of 15 labelers each, whose
-    judgements agree with the answers' qualities, but for noise."""
+    """160 demonstrations of 8 writers; 182 comparisons of 14 answers to each of two prompts, judged by 7 of 15 labelers
+    each, whose judgements agree with the answers' qualities, but for noise."""
     comments = forum.write_comments(160, rng)
     records: list[dict[str, Any]] = [
         {
@@ -268,16 +269,17 @@ def test_without_languages_set_nothing_is_foreign() -> None:
 
 
 def test_settings_say_what_is_rejected(detections: dict[str, Detection]) -> None:
-    found = list(detections.values())
-    by_default = rejections(found, CrowdSettings())
-    assert set(by_default) == {
-        event for name in ("copies", "gibberish", "instructions") for event in detections[name].events["event_id"]
-    }
-    assert all(reason.split(":")[0] in DETECTORS for reasons in by_default.values() for reason in reasons)
-    assert rejections(found, CrowdSettings(detectors_reject="")) == {}
+    def rejecting(settings: CrowdSettings) -> set[str]:
+        found = objections_of(list(detections.values()), settings)
+        assert {each.name for each in found} == set(EXPECTED) == set(DETECTORS)
+        for each in found:
+            assert set(each.reasons) == set(detections[each.name].events["event_id"])
+        return {each.name for each in found if each.severity == "critical"}
+
+    assert rejecting(CrowdSettings()) == {"copies", "gibberish", "instructions"}
+    assert rejecting(CrowdSettings(detectors_reject="")) == set()
     strict = CrowdSettings(detectors_reject="straight_lining", personal_data="reject")
-    named = {reason.split(":")[0] for reasons in rejections(found, strict).values() for reason in reasons}
-    assert named == {"straight_lining", "personal_data"}
+    assert rejecting(strict) == {"straight_lining", "personal_data"}
     with pytest.raises(SettingError, match="no such detector"):
         CrowdSettings.from_environment({"CROWD_DETECTORS_REJECT": "copies,vibes"})
 

@@ -189,6 +189,16 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
         home.book.reopen("r000001")
 
 
+def test_a_text_whose_personal_data_was_masked_goes_as_well(home: Home) -> None:
+    written, kept = "Write to zebulon.cat@gmail.com about it.", "Write to [e-mail] about it."
+    home.send("three.jsonl", demonstration("ann", written), demonstration("bo", "Nothing new."))
+    home.settle(3, {"candidates": ["m5", "m6"]})
+    home.resources["frames"].write("generations", "r000003", pl.DataFrame({"prompt": ["How?"], "base": [kept]}))
+    home.erase()
+    assert home.holding(written, kept) == set()
+    assert "frames" in home.holding("Nothing new.")
+
+
 def test_the_record_says_what_was_done(home: Home) -> None:
     found = home.erase()
     record = home.warehouse.query("FROM erasures").row(0, named=True)

@@ -11,7 +11,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from crowd_assets.quality import drift, suites
-from crowd_assets.quality.gate import Detection, GateResult, ReportMismatchError, check_feedback, too_few
+from crowd_assets.quality.conditions import CONDITIONS
+from crowd_assets.quality.detectors import Detection, detect
+from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS
+from crowd_assets.quality.gate import GateResult, ReportMismatchError, check_feedback, too_few
 from crowd_assets.quality.history import Earlier
 from crowd_assets.quality.suites import LISTED
 from resources.data_quality import DataQualityResource
@@ -190,15 +193,77 @@ def test_a_row_that_fails_takes_nobodys_place(data_quality: DataQualityResource)
     assert set(reasons(result)) == {1}
 
 
+def found_by(detector: str, **details: str) -> Detection:
+    """A detection of the events that are named, each with its detail."""
+    events = [(event_id, 1.0, detail, None) for event_id, detail in details.items()]
+    return Detection(
+        detector, pl.DataFrame(events, schema=FLAGGED_EVENTS, orient="row"), pl.DataFrame(schema=CONTRIBUTORS)
+    )
+
+
 def test_what_detectors_find_goes_the_same_way(data_quality: DataQualityResource) -> None:
-    copied = Detection("demonstration", "own_words", "in their own words", "critical", {"a": "copied from f.jsonl:9"})
-    fast = Detection("demonstration", "time_to_read", "slow enough", "warning", {"b": "2 s", "not-here": "1 s"})
-    rows = [DEMONSTRATION | {"event_id": name, "response": name} for name in ("a", "b", "c")]
-    result = gate(data_quality, *rows, detections=[copied, fast])
-    assert reasons(result) == {1: "copied from f.jsonl:9"}
-    found = {each.name: (each.severity, each.failing) for each in result.findings if each.suite == "demonstration"}
-    assert found["own_words"] == ("critical", 1)
-    assert found["time_to_read"] == ("warning", 1)
+    looked_at = []
+
+    def detected(events: pl.DataFrame, earlier: pl.DataFrame | None, _: CrowdSettings) -> list[Detection]:
+        looked_at.extend(events["event_id"])
+        assert earlier is None
+        return [found_by("copies", a="word for word z"), found_by("language", b="in de", other="in fr")]
+
+    rows = [DEMONSTRATION | {"event_id": name, "response": name} for name in ("a", "b", "c", "p")]
+    bid = BID | {"event_id": "bid"}
+    result = gate(data_quality, *rows, bid, detect=detected)
+    assert looked_at == ["a", "b", "c", "bid"], "p is a copy of its prompt"
+    assert reasons(result) == {1: "copies: word for word z", 4: "not met: a response is not a copy of its prompt"}
+    found = {each.check: (each.severity, each.failing) for each in result.findings}
+    assert found["demonstration_copies"] == ("critical", 1)
+    assert found["demonstration_language"] == ("warning", 1)
+    assert found["bid_copies"] == ("critical", 0)
+    assert "preference_copies" not in found
+    lenient = gate(data_quality, *rows, detect=detected, settings={"detectors_reject": "language"})
+    assert reasons(lenient)[2] == "language: in de"
+    assert 1 not in reasons(lenient)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_a_released_row_need_not_meet_that_rule_again_but_every_other(data_quality: DataQualityResource) -> None:
+    early = "not met: submitted_at is not before 2000"
+    assert not [words for each in CONDITIONS.values() for words in [c.words for c in each] if "; " in words]
+    old = {"submitted_at": "1999-12-31T23:59:59Z"}
+    rows = [
+        PREFERENCE | {"event_id": "a", **old},
+        PREFERENCE | {"event_id": "b", "contributor_id": "c2", **old},
+        OUTCOME | {"event_id": "o"},
+        DEMONSTRATION | {"event_id": "copied", "response": "p"},
+        DEMONSTRATION | {"event_id": "twice", "response": "x"},
+    ]
+    strict = gate(data_quality, *rows, detect=lambda *_: [found_by("copies", twice="z", copied="z")])
+    assert set(reasons(strict)) == {1, 2, 3, 4, 5}
+    released = {"a": {early}, "copied": {"copies"}, "twice": {"copies"}}
+    result = gate(data_quality, *rows, detect=lambda *_: [found_by("copies", twice="z", copied="z")], released=released)
+    assert reasons(result) == {2: early, 4: "not met: a response is not a copy of its prompt"}
+
+
+@pytest.mark.usefixtures("unreported")
+def test_personal_data_is_found_in_what_was_sent_and_masked_in_what_is_kept(
+    data_quality: DataQualityResource,
+) -> None:
+    mail = DEMONSTRATION | {"event_id": "mail", "response": "Write to ada.lovelace@gmail.com about it, please."}
+    kept = events_of(mail).with_columns(pl.col("response").str.replace("ada.*com", "[e-mail]"))
+    found = {}
+    for choice in ("mask", "reject", "keep"):
+        result = gate(data_quality, mail, detect=detect, settings={"personal_data": choice})
+        (finding,) = [each for each in result.findings if each.check == "demonstration_personal_data"]
+        assert finding.failing == 1
+        valid = pl.concat(result.valid())["response"].to_list()
+        found[choice] = (finding.severity, valid, result.rejected["reason"].to_list())
+        assert "gmail" not in "".join(result.rejected["excerpt"])
+    assert found["mask"] == ("warning", kept["response"].to_list(), [])
+    assert found["reject"] == ("critical", [], ["personal_data: e-mail"])
+    assert found["keep"] == ("warning", [mail["response"]], [])
+    # What an earlier round kept is what this one would keep of the same text.
+    again = mail | {"event_id": "again"}
+    result = gate(data_quality, again, earlier=Earlier(events=lambda: iter([kept])))
+    assert "same response to the same prompt once" in reasons(result)[1]
 
 
 def test_great_expectations_counts_what_polars_found(

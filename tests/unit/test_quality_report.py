@@ -47,6 +47,13 @@ def page(settings: CrowdSettings) -> str:
         ]
         warehouse.replace_round("quality_findings", number, pl.DataFrame(found, schema=FINDINGS, orient="row"))
         verdict = {"passed": [not failing], "reason": [HOSTILE], "accepted": [40 - failing], "rejected": [failing]}
+        people = {
+            "contributor_id": [HOSTILE, "c2"],
+            "detector": ["collusion", "copies"],
+            "flagged": [number == 2, False],
+        }
+        people |= {"value": [1.0, 0.0], "n": [9, 9], "p_value": [None, 0.5], "detail": [HOSTILE, "0 of 9: copies"]}
+        warehouse.replace_round("quality_contributors", number, pl.DataFrame(people))
         warehouse.replace_round("quality_verdicts", number, pl.DataFrame(verdict))
     write_quality_page(settings, warehouse, resources["data_quality"])
     return quality_page(settings).read_text(encoding="utf-8")
@@ -54,7 +61,8 @@ def page(settings: CrowdSettings) -> str:
 
 def test_the_page_is_one_file_and_shows_what_failed_first(page: str) -> None:
     assert HOSTILE not in page
-    assert page.count("&lt;script&gt;") == 4
+    assert page.count("&lt;script&gt;") == 6
+    assert "0 of 9: copies" not in page
     for outside in ('src="http', 'href="http', "<link", "<script", "url(", "@import"):
         assert outside not in page, outside
     assert page.count("data:image/png;base64,") == 4

@@ -12,7 +12,7 @@ from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
 from resources import feedback
 from resources.inbox import InboxResource
-from resources.releases import NoReleaseError, ReleaseBook, without_released
+from resources.releases import NoReleaseError, ReleaseBook
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings
 
@@ -120,12 +120,6 @@ def test_what_cannot_be_released_is_said(inbox: InboxResource) -> None:
     settle(inbox, claim(inbox))  # took the event along, and did not reject it
     with pytest.raises(NoReleaseError, match="is in r000002"):
         book.release(rejection_id, by="Ada", why="fine", now=NOW)
-
-
-def test_a_released_row_need_not_meet_that_rule_again_but_every_other() -> None:
-    reasons = {"a": ["gibberish: 7.2 bits a letter"], "b": ["gibberish: 7 bits a letter", WRONG], "c": [WRONG]}
-    released = {"a": {"gibberish"}, "b": {"gibberish"}}
-    assert without_released(reasons, released) == {"b": [WRONG], "c": [WRONG]}
 
 
 def test_the_command_records_who_and_why(inbox: InboxResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Detectors: what feedback shows beyond its form. Findings lower nothing by themselves.
 
-Each detector gives figures for every contributor and round, and names the events it would object to. What follows is for settings
-to say: ``CROWD_DETECTORS_REJECT`` names the detectors whose events go into quarantine, ``CROWD_PERSONAL_DATA`` what becomes of
-personal data. A quarantined row can be released again (see ``resources.releases``). How often each errs on real data stands in docs/quality.md.
+Each detector gives figures for every contributor and round, and names the events it would object to. What follows is
+for settings to say: ``CROWD_DETECTORS_REJECT`` names the detectors whose events go into quarantine,
+``CROWD_PERSONAL_DATA`` what becomes of personal data. A quarantined row can be released again (see
+``resources.releases``). How often each errs on real data stands in docs/quality.md.
 
 Belongs here: the list of detectors, what follows from them by settings. Does not belong here: any detector.
 """
@@ -13,7 +14,7 @@ from crowd_assets.quality.detectors import duplicates, groups, labelers, persona
 from crowd_assets.quality.detectors.base import Detection
 from resources.settings import CrowdSettings
 
-__all__ = ["Detection", "detect", "masked", "rejections"]
+__all__ = ["Detection", "detect", "masked"]
 
 
 def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSettings) -> list[Detection]:
@@ -21,13 +22,16 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
 
     Args:
         events: ``resources.feedback.EVENT_SCHEMA`` and ``seq``, the round's.
-        earlier: the same of earlier rounds, if there were any: whose texts count as written before, whose judgements meet their
-            outcome now.
-        settings: thresholds.
+        earlier: the same of earlier rounds, if there were any: whose texts count as written before, whose judgements
+            meet their outcome now.
+        settings: thresholds. Personal data is looked for in the events as they are, everything else in what the round
+            may use of them (:func:`masked`), as that is what earlier rounds kept.
 
     Returns:
         One detection a detector, always the same ones; the same for the same events in whatever order.
     """
+    found = personal.personal_data(events, settings.phone_region)
+    events = masked(events, settings)
     written = duplicates.responses(events, earlier)
     near = duplicates.near_duplicates(events, written, settings.near_duplicate)
     copies = duplicates.copies(events, written, earlier)
@@ -36,7 +40,7 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
         copies,
         texts.gibberish(events, earlier),
         texts.language(events, settings.spoken_languages),
-        personal.personal_data(events, settings.phone_region),
+        found,
         texts.instructions(events),
         labelers.too_fast(events, settings.fastest_reading),
         labelers.straight_lining(events),
@@ -45,19 +49,6 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
         labelers.intransitivity(events),
         groups.collusion(events, near, copies),
     ]
-
-
-def rejections(detections: list[Detection], settings: CrowdSettings) -> dict[str, list[str]]:
-    """Why events go into quarantine by settings: reasons by ``event_id``, each ``detector: why``."""
-    named = set(settings.rejecting_detectors)
-    if settings.personal_data == "reject":
-        named.add("personal_data")
-    reasons: dict[str, list[str]] = {}
-    for detection in detections:
-        if detection.detector in named:
-            for event_id, detail in detection.events.select("event_id", "detail").iter_rows():
-                reasons.setdefault(event_id, []).append(f"{detection.detector}: {detail}")
-    return reasons
 
 
 def masked(events: pl.DataFrame, settings: CrowdSettings) -> pl.DataFrame:

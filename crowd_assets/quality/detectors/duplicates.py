@@ -45,11 +45,11 @@ def near_duplicates(events: pl.DataFrame, rows: pl.DataFrame, threshold: float) 
     """Responses nearly like one that came before, of the same contributor or of another.
 
     Unit: Jaccard similarity of the sets of 4-byte shingles of the normalised texts, 0 to 1; flagged from ``threshold``
-    (``CROWD_NEAR_DUPLICATE``). Of a pair the later in order of arrival is flagged. A response that another contributor gave
-    word for word is no matter of this detector but of ``copies``. Texts under 40 characters are left out. Candidates are found by MinHash
-    (63 permutations) and LSH (21 bands of 3): a pair at 0.6 is a candidate with probability 0.994, at 0.7 with 0.9998;
-    candidates are then compared exactly. Of many texts that are all alike each is compared with two: the
-    likeliest of the first and the one before it in each band.
+    (``CROWD_NEAR_DUPLICATE``). Of a pair the later in order of arrival is flagged. A response that another contributor
+    gave word for word is no matter of this detector but of ``copies``. Texts under 40 characters are left out.
+    Candidates are found by MinHash (63 permutations) and LSH (21 bands of 3): a pair at 0.6 is a candidate with
+    probability 0.994, at 0.7 with 0.9998; candidates are then compared exactly. Of many texts that are all alike each
+    is compared with two: the likeliest of the first and the one before it in each band.
 
     An honest person trips it by answering several prompts in one form of words, or by quoting.
     """
@@ -92,8 +92,9 @@ def copies(events: pl.DataFrame, rows: pl.DataFrame, earlier: pl.DataFrame | Non
     """Responses that are the prompt, or word for word an answer that another contributor gave before.
 
     Unit: 1 for another's answer (also one shown in a comparison that arrived before), for the prompt the Jaccard
-    similarity of the two sets of words, flagged from 0.8. Case, punctuation and spaces do not count. Texts under 40 characters
-    are not compared with other answers, as set phrases are given by many, and texts under 5 words not with the prompt. Of two alike the one that arrived first is the original, whatever times they carry: a copyist cannot
+    similarity of the two sets of words, flagged from 0.8. Case, punctuation and spaces do not count. Texts under 40
+    characters are not compared with other answers, as set phrases are given by many, and texts under 5 words not with
+    the prompt. Of two alike the one that arrived first is the original, whatever times they carry: a copyist cannot
     backdate. A contributor's own earlier answer is no copy.
 
     An honest person trips it with a quotation that somebody else gave before.

@@ -1,7 +1,7 @@
 """Groups of contributors whose feedback is suspiciously alike: one person behind several names, or several who agreed.
 
-Belongs here: likeness of pairs of contributors, and the groups they form. Does not belong here: the likeness of two texts
-(see ``duplicates``).
+Belongs here: likeness of pairs of contributors, and the groups they form. Does not belong here: the likeness of two
+texts (see ``duplicates``).
 """
 
 import numpy as np
@@ -28,13 +28,14 @@ FEWEST_TEXTS = 3
 def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detection) -> Detection:
     """Groups of labelers who judge alike beyond what the crowd's agreement explains, or write alike.
 
-    Unit: the highest agreement of the contributor with another one on comparisons that both judged, 0 to 1. Two labelers with at
-    least 8 such comparisons are linked if they agree far more than either does with everybody else: on the side (A, B, tie) or to
-    the hundredth of the probability, by the binomial tail over all pairs, and at least halfway from there to full agreement. Two contributors are linked, too, where one has three or more responses that are
-    near duplicates or copies of the other's. Linked contributors form a group, which the detail names.
+    Unit: the highest agreement of the contributor with another one on comparisons that both judged, 0 to 1. Two
+    labelers with at least 8 such comparisons are linked if they agree far more than either does with everybody else: on
+    the side (A, B, tie) or to the hundredth of the probability, by the binomial tail over all pairs, and at least
+    halfway from there to full agreement. Two contributors are linked, too, where one has three or more responses that
+    are near duplicates or copies of the other's. Linked contributors form a group, which the detail names.
 
-    A ring whose members are most of those who judged their comparisons agrees with the crowd, as it is the crowd, and passes.
-    Where comparisons have so many labelers that pairs exceed 20 million, comparisons are drawn until that many.
+    A ring whose members are most of those who judged their comparisons agrees with the crowd, as it is the crowd, and
+    passes. Where comparisons have so many labelers that pairs exceed 20 million, comparisons are drawn until that many.
 
     An honest person trips it by working with somebody else on the same tasks, or with two accounts of one person.
     """
@@ -85,8 +86,8 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
 
 
 def _agreements(rows: pl.DataFrame) -> pl.DataFrame:
-    """Each two labelers who judged enough comparisons together: ``one``, ``other``, ``shared``, ``agreement``, ``expected``,
-    ``p_value`` and whether that links them."""
+    """Each two labelers who judged enough comparisons together: ``one``, ``other``, ``shared``, ``agreement``,
+    ``expected``, ``p_value`` and whether that links them."""
     answers = rows.unique(["contributor_id", "comparison_id"], keep="first", maintain_order=True).select(
         labeler=pl.col("contributor_id").rank("dense").cast(pl.Int64) - 1,
         comparison=pl.col("comparison_id"),
@@ -135,8 +136,8 @@ def _likeness(
     labelers: int,
     enough: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """p-value, agreement and expected agreement of the pairs in ``enough``: expected is the higher of the two labelers' agreement
-    with all others but those who look like partners in a first pass, so that a ring is not its own excuse."""
+    """p-value, agreement and expected agreement of the pairs in ``enough``: expected is the higher of the two
+    labelers' agreement with all others but those who look like partners in a first pass, so that a ring is not its own excuse."""
     agreement = same[enough] / np.maximum(shared[enough], 1)
     pooled = same.sum() / max(shared.sum(), 1)
     alike = np.zeros(one.size, dtype=bool)

@@ -1,10 +1,10 @@
 """How labelers judge: too fast, always the same, by position, against gold, in circles.
 
-Each figure is tested against what the other labelers of the round do on the same comparisons, with the labeler's own number
-of judgements, and over all labelers at once: who judged little is not flagged for it.
+Each figure is tested against what the other labelers of the round do on the same comparisons, with the labeler's own
+number of judgements, and over all labelers at once: who judged little is not flagged for it.
 
-Belongs here: figures of one labeler at a time. Does not belong here: labelers that are like one another (see ``groups``)
-and labelers' weights (see ``mechanisms.aggregation``).
+Belongs here: figures of one labeler at a time. Does not belong here: labelers that are like one another (see
+``groups``) and labelers' weights (see ``mechanisms.aggregation``).
 """
 
 import numpy as np
@@ -37,10 +37,11 @@ MOST_TOPICS = 100
 def too_fast(events: pl.DataFrame, fastest: float) -> Detection:
     """Judgements made faster than their texts can be read.
 
-    Unit: words a minute, of prompt and both answers, over the time from the field ``accepted_at`` of the payload to ``submitted_at``;
-    flagged above ``fastest`` (``CROWD_FASTEST_READING``; people read English at 175 to 300 [Brysbaert 2019] and skim at 700). Judgements
-    of one labeler with the same two times are one sitting, whose words add up; a prompt counts once in it. Without ``accepted_at`` nothing is said. Contributors: their
-    share of sittings that were too fast; flagged from a fifth.
+    Unit: words a minute, of prompt and both answers, over the time from the field ``accepted_at`` of the payload to
+    ``submitted_at``; flagged above ``fastest`` (``CROWD_FASTEST_READING``; people read English at 175 to 300 [Brysbaert
+    2019] and skim at 700). Judgements of one labeler with the same two times are one sitting, whose words add up; a
+    prompt counts once in it. Without ``accepted_at`` nothing is said. Contributors: their share of sittings that were
+    too fast; flagged from a fifth.
 
     An honest person trips it by knowing the texts already, or where a tool starts its clock late.
     """
@@ -73,12 +74,12 @@ def too_fast(events: pl.DataFrame, fastest: float) -> Detection:
 def straight_lining(events: pl.DataFrame) -> Detection:
     """Labelers who give the same side (A, B or tie) on and on.
 
-    Unit: share of a labeler's judgements in their longest run of one side. Tested: the chance of that run, each side with the
-    share it has among the other judgements of that comparison and, with the weight of one, of the round, times the places where it could begin; flagged from
-    12 in a row.
+    Unit: share of a labeler's judgements in their longest run of one side. Tested: the chance of that run, each side
+    with the share it has among the other judgements of that comparison and, with the weight of one, of the round, times
+    the places where it could begin; flagged from 12 in a row.
 
-    An honest person trips it only where comparisons are sorted so that the better answer stands on one side and nobody else judged
-    them.
+    An honest person trips it only where comparisons are sorted so that the better answer stands on one side and nobody
+    else judged them.
     """
     rows = judgements(events)
     if rows.is_empty():
@@ -121,14 +122,14 @@ def straight_lining(events: pl.DataFrame) -> Detection:
 def position_bias(events: pl.DataFrame) -> Detection:
     """Labelers who prefer a place, left or right, rather than an answer.
 
-    Unit: share of A among a labeler's decided judgements, less the share expected from the others' on the same comparisons, -1
-    to 1. Tested by the binomial tail of both sides; flagged from a bias of 0.2.
+    Unit: share of A among a labeler's decided judgements, less the share expected from the others' on the same
+    comparisons, -1 to 1. Tested by the binomial tail of both sides; flagged from a bias of 0.2.
 
     An honest person trips it where a tool shows the longer or the newer answer on one side, and only this person minds.
     """
     rows = judgements(events).filter(pl.col("side") != 0)
     first = (pl.col("side") == 1).cast(pl.Int64)
-    everywhere = float((rows["side"] == 1).mean() or 0.5)  # type: ignore[arg-type]  # a boolean column's mean is a float
+    everywhere = _share(rows["side"] == 1)
     others = first.sum().over("comparison_id") - first
     expected = (others + OWN_WEIGHT * everywhere) / (pl.len().over("comparison_id") - 1 + OWN_WEIGHT)
     counts = (
@@ -158,11 +159,13 @@ def position_bias(events: pl.DataFrame) -> Detection:
 def gold_agreement(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
     """Labelers who are nearer to a coin than to the crowd where the truth became known.
 
-    Unit: share of a labeler's decided judgements that agree with a decided outcome (gold item, expert, end users). Judgement or
-    outcome must be of this round, the other may be earlier. Tested: the lower binomial tail, against halfway between one half and the
-    other labelers' agreement on the same comparisons. Every labeler gets the figure; few with it are flagged.
+    Unit: share of a labeler's decided judgements that agree with a decided outcome (gold item, expert, end users).
+    Judgement or outcome must be of this round, the other may be earlier. Tested: the lower binomial tail, against
+    halfway between one half and the other labelers' agreement on the same comparisons. Every labeler gets the figure;
+    few with it are flagged.
 
-    An honest person trips it by lasting dissent from what is taken for gold, which is the majority's view in many data sets.
+    An honest person trips it by lasting dissent from what is taken for gold, which is the majority's view in many data
+    sets.
     """
     parts = [events] if earlier is None else [earlier, events]
     given = pl.concat([judgements(part).with_columns(now=pl.lit(part is events)) for part in parts])
@@ -181,7 +184,7 @@ def gold_agreement(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detect
         .filter(pl.col("side") != 0, pl.col("truth") != 0, pl.col("now") | pl.col("settled_now"))
         .with_columns(right=(pl.col("side") == pl.col("truth")).cast(pl.Int64))
     )
-    everywhere = float(rows["right"].mean() or 0.5)  # type: ignore[arg-type]  # an integer column's mean is a float
+    everywhere = _share(rows["right"])
     others = pl.col("right").sum().over("comparison_id") - pl.col("right")
     expected = (others + OWN_WEIGHT * everywhere) / (pl.len().over("comparison_id") - 1 + OWN_WEIGHT)
     counts = (
@@ -206,13 +209,14 @@ def gold_agreement(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detect
 def intransitivity(events: pl.DataFrame) -> Detection:
     """Labelers whose preferences go round in circles: a over b, b over c, c over a. And the same of each prompt's.
 
-    Unit: share of cyclic among a labeler's triads (three answers to one prompt, each two compared and decided); coin flips
-    give 0.25. Tested: the upper binomial tail, against the other labelers' share (each counted as 0.125 at most), on as many triads as could be without a common comparison (a
-    third of the comparisons), as triads that overlap say the same twice; flagged from 0.125.
+    Unit: share of cyclic among a labeler's triads (three answers to one prompt, each two compared and decided); coin
+    flips give 0.25. Tested: the upper binomial tail, against the other labelers' share (each counted as 0.125 at most),
+    on as many triads as could be without a common comparison (a third of the comparisons), as triads that overlap say
+    the same twice; flagged from 0.125.
 
-    ``topics``: for each prompt the share of cyclic triads of the pooled preferences and HodgeRank's share of curl, the latter for the
-    100 prompts with most comparisons. They flag nobody: on a topic where several things matter the crowd's majorities may turn in circles
-    though nobody's do.
+    ``topics``: for each prompt the share of cyclic triads of the pooled preferences and HodgeRank's share of curl, the
+    latter for the 100 prompts with most comparisons. They flag nobody: on a topic where several things matter the
+    crowd's majorities may turn in circles though nobody's do.
 
     An honest person trips it by weighing different things in different comparisons, over many of them.
     """
@@ -279,6 +283,11 @@ def _topics(
         curls.append(hodge_rank(a[of_topic], b[of_topic], preferred[of_topic]).curl)
     curls += [None] * (found.height - len(curls))
     return found.with_columns(curl_share=pl.Series(curls, dtype=pl.Float64)).select(TOPICS.keys())
+
+
+def _share(column: pl.Series) -> float:
+    """Share of ones, 1/2 where there is nothing."""
+    return float(column.sum()) / len(column) if len(column) else 0.5
 
 
 def _side_in_words() -> pl.Expr:

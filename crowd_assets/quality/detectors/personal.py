@@ -37,12 +37,13 @@ def personal_data(events: pl.DataFrame, region: str) -> Detection:
     """Responses that hold an e-mail address, a telephone or payment card number, an IBAN, a US social security number, a public
     IPv4 address, or a street address in the English form.
 
-    Unit: how many are in the text. Checked beyond their form: telephone numbers by the numbering plans (phonenumbers; in
-    national form those of ``region``, ``CROWD_PHONE_REGION``), cards by Luhn, IBAN by its check digits and social security numbers by their
-    ranges (python-stdnum). Names are not looked for. The reason says which kinds, and quotes none.
+    Unit: how many are in the text. Checked beyond their form: telephone numbers by the numbering plans (phonenumbers;
+    in national form those of ``region``, ``CROWD_PHONE_REGION``), cards by Luhn, IBAN by its check digits and social
+    security numbers by their ranges (python-stdnum). Names are not looked for. The reason says which kinds, and quotes
+    none.
 
-    An honest person trips it with the address or hotline of an office, which is no person's, and with numbers that happen to be
-    valid.
+    An honest person trips it with the address or hotline of an office, which is no person's, and with numbers that
+    happen to be valid.
     """
     rows = authored(events)
     kinds = _kinds("response", region)

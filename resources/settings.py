@@ -274,6 +274,11 @@ class CrowdSettings(ConfigurableResource):
         default=False,
         description="Compute activations again in the backward pass of candidates: less memory, more time.",
     )
+    compile: bool = Field(
+        default=False,
+        description="Compile the base model's blocks while candidates train (torch.compile). It takes a C++ compiler and, the "
+        "first time, about a minute; with the embedded model on a CPU it gains nothing.",
+    )
     shapley_method: Literal["in_run", "centroid"] = Field(
         default="in_run",
         description="What a round's Shapley values are of: by how much a contributor's demonstrations lowered the loss on the "

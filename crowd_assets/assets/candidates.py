@@ -262,6 +262,7 @@ def _candidate_config(settings: CrowdSettings) -> CandidateConfig:
         patience=settings.patience,
         tokens_per_pass=settings.tokens_per_pass,
         gradient_checkpointing=settings.gradient_checkpointing,
+        compile=settings.compile,
     )
 
 

@@ -10,6 +10,7 @@ Belongs here: the plan of batches, the loop, early stopping, contributor values.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +51,7 @@ class CandidateConfig(AdapterConfig):
             rows, and accumulates gradients. 0: what was fastest on the device, on a CPU what its cache holds.
         optimizer: ``adamw``, or ``sgd`` without momentum, of which contributor values are exact to their order.
         gradient_checkpointing: Activations are computed again in the backward pass: less memory, about a third more time.
+        compile: torch.compile each block of the base; see :mod:`training.compiled`.
     """
 
     held_out: float = 0.0
@@ -57,6 +59,7 @@ class CandidateConfig(AdapterConfig):
     tokens_per_pass: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     gradient_checkpointing: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ def train_candidates(
     Raises:
         ValueError: a group has no demonstration.
         UnstackableModelError: the model's rows cannot be shared by several adapters.
+        CompilationError: the model cannot be compiled here, and the configuration asks for it.
     """
     for number, group in enumerate(groups):
         if not group.pairs:
@@ -245,6 +249,12 @@ class _Trainer:
         self.stack: AdapterStack = AdapterStack(
             language_model, rank=config.rank, alpha=config.alpha, seeds=adapter_seeds
         )
+        self.named_errors: Callable[[], AbstractContextManager[None]] = nullcontext
+        if config.compile:
+            from resources.training import compiled
+
+            compiled.compile_blocks(self.stack)
+            self.named_errors = compiled.named_errors
         # One parameter an adapter, in the rows of the stack's matrix: each has its own steps and learning rate.
         self.parameters = [torch.nn.Parameter(row) for row in self.stack.parameters]
         rules = {
@@ -269,7 +279,8 @@ class _Trainer:
             active = [number for number, run in enumerate(self.runs) if run.active(step)]
             if not active:
                 break
-            tokens += self._step(step, active)
+            with self.named_errors():
+                tokens += self._step(step, active)
             due = [number for number in active if step % self.runs[number].steps_an_epoch == 0]
             self._evaluate([number for number in due if self.runs[number].held_out])
             loss = float(np.mean([self.runs[number].losses[-1] for number in active]))

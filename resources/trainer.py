@@ -4,11 +4,10 @@ Belongs here: which model a call is about, storing what was trained, not trainin
 Does not belong here: tensors (see ``training``), groups and gates (see ``crowd_assets``).
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from resources.errors import OperatorError
 from resources.model_store import ModelStoreResource, fingerprint
-from resources.training import alignment, candidates, generation, loading
+from resources.training import alignment, candidates, embedding, generation, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig, TrainingResult
@@ -222,11 +221,7 @@ class TrainerResource(ConfigurableResource):
         return commit
 
     def _root_identity(self) -> str:
-        """A root's files in a folder, or its commit on the hub."""
-        folder = Path(self.base_model)
-        if not folder.is_dir():
-            return f"{self.base_model}@{self._commit()}"
-        return _content(tuple((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))))
+        return embedding.identity(self.base_model, self._commit())
 
     def _trained(
         self,
@@ -246,15 +241,6 @@ class TrainerResource(ConfigurableResource):
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
         root = {"root": self.base_model, "root_identity": self._root_identity()}
         return self.store.put(directory, {"parent": parent, **root, "training": figures, **card})
-
-
-@lru_cache
-def _content(files: tuple[tuple[Path, int], ...]) -> str:
-    """Hash of the content of files, which are told apart by the time they were last written."""
-    digest = hashlib.blake2b(digest_size=20)
-    for path, _ in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _further(progress: generation.Progress, before: int, total: int, done: int, _: int) -> None:

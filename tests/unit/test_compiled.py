@@ -23,7 +23,9 @@ def trained(seed_folder: Path, config: CandidateConfig = CONFIG, backend: Any = 
     """Of each candidate: every loss and every value."""
     from resources.training import compiled
 
-    trainer = _Trainer(language_model(seed_folder), GROUPS[:2], config, [3], Valuation(VALIDATION, seeds=1, rows=3))
+    trainer = _Trainer(
+        language_model(seed_folder, "gpt2"), GROUPS[:2], config, [3], Valuation(VALIDATION, seeds=1, rows=3)
+    )
     if backend:
         compiled.compile_blocks(trainer.stack, backend)
     with compiled.named_errors():

@@ -15,6 +15,10 @@ over the rate of a product of 512 x 512 matrices measured in this run. ``max_los
 loss of fused and of sequential, in nats a token. On a GPU there is also a base of 0.5B parameters, built from its
 configuration, in bfloat16.
 
+With J = 4 the same passes also run compiled (``CROWD_COMPILE``): ``compiled_vs_fused`` is the time without over the time with
+(on a CPU that of the processor), ``compile_seconds`` by how much longer the first pass took, ``compiled_loss_difference`` the
+largest of a step's loss.
+
 Goals: never slower than sequential; 2.5 times faster for small batches on a CPU; 1.7 times on a GPU at J = 8; 3 times against
 SFTTrainer. Needs the packages of the extra ``test``.
 
@@ -29,12 +33,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import WALL, finish, options, say, seconds
+from benchmarks import CPU, WALL, finish, options, say, seconds
 from crowd_assets.simulation import forum
 from resources.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, _Trainer, length_bucketed
@@ -45,6 +51,7 @@ from resources.training.supervised import new_adapter
 BATCHES = {"small": 1, "medium": 4, "large": 16}
 STEPS = {"small": 16, "medium": 12, "large": 6}
 ADAPTERS = (2, 4, 8)
+COMPILED_ADAPTERS = 4
 REPETITIONS = 3
 SEED = 5
 HALF_A_BILLION = {
@@ -78,6 +85,28 @@ def fused(base: LanguageModel, groups: Sequence[Demonstrations], config: Candida
     trainer = _Trainer(base, groups, config, [SEED], None)
     trainer.run(lambda *_: None)
     return [run.losses for run in trainer.runs]
+
+
+def compiled(base: LanguageModel, groups: Sequence[Demonstrations], config: CandidateConfig) -> dict[str, float | None]:
+    """The same passes as they are and compiled, in turn, after one that compiles."""
+    clock = CPU if base.device.type == "cpu" else WALL  # one thread computes; others on the machine do not count
+
+    def losses_of(compile: bool) -> list[list[float]]:
+        found = fused(_fresh(base), groups, replace(config, compile=compile))
+        _synchronise(base.device)
+        return found
+
+    (first, _), (second, _) = (seconds(WALL, partial(losses_of, True)) for _ in range(2))
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(REPETITIONS):
+        spent, found = zip(*(seconds(clock, partial(losses_of, compile)) for compile in times), strict=True)
+        for of_one, compile in zip(spent, times, strict=True):
+            times[compile].append(of_one)
+    return {
+        "compiled_vs_fused": round(statistics.median(times[False]) / statistics.median(times[True]), 2),
+        "compile_seconds": round(first - second, 1),
+        "compiled_loss_difference": float(np.abs(np.diff(np.array(found), axis=0)).max()),
+    }
 
 
 def rows_of(
@@ -260,6 +289,7 @@ def measure(base: LanguageModel, quick: bool) -> dict[str, dict[str, dict[str, f
                 "tokens_per_second": round(tokens / ours),
                 "share_of_matmul_rate": round(operations / ours / peak, 3),
                 "max_loss_difference": difference,
+                **({} if quick or adapters != COMPILED_ADAPTERS else compiled(base, groups, config)),
             }
             say(f"{size}, J={adapters}: {figures[size][f'J={adapters}']}")
     return figures

@@ -71,6 +71,8 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             revision=settings.base_model_revision,
             threads=settings.torch_threads,
             dtype=settings.dtype,
+            device_map=settings.device_map,
+            quantization=settings.quantization,
             fused=settings.fused_candidates,
         ),
         "embedder": _embedder(settings),

@@ -22,7 +22,7 @@ from resources.errors import OperatorError
 from resources.model_store import ModelStoreResource, markdown_cell
 from resources.rounds import SKIPPED, Round, RoundBook, round_id_of
 from resources.settings import ENVIRONMENT_PREFIX, CrowdSettings
-from resources.trainer import TrainerResource
+from resources.trainer import OtherRootError, TrainerResource
 from resources.warehouse import WarehouseResource
 
 ADAPTERS = "adapter"
@@ -38,10 +38,6 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 class NoSuchRoundError(OperatorError, LookupError):
     """There is no settled round of that name, or none at all."""
-
-
-class OtherRootError(OperatorError, ValueError):
-    """The settings name another base model than the round's lineage starts from."""
 
 
 class ExportExistsError(OperatorError, FileExistsError):

@@ -151,6 +151,19 @@ class ModelStoreResource(ConfigurableResource):
         write_text_atomically(path, json.dumps({"models": models, "found": found}))
         return models, found, False
 
+    def pinned(self, key: str, find: Callable[[], str]) -> tuple[str, bool]:
+        """The value that was found when ``key`` was first asked for, whatever would be found today.
+
+        Returns:
+            The value, and whether it was found just now.
+        """
+        path = UPath(self.root, "pinned", key)
+        if path.exists():
+            return path.read_text(encoding="utf-8"), False
+        value = find()
+        write_text_atomically(path, value)
+        return value, True
+
 
 def fingerprint(**parts: Any) -> str:
     """Hash of JSON values by name, for keys of what was computed from them."""

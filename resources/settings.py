@@ -73,11 +73,26 @@ class CrowdSettings(ConfigurableResource):
         description="Hub id or local path of the causal language model that round 1 starts from. Empty: the seed model "
         "that the asset seed_language_model builds.",
     )
-    base_model_revision: str = Field(default="main", description="Branch, tag or commit of a base model from the hub.")
+    base_model_revision: str = Field(
+        default="main",
+        description="Branch, tag or commit of a base model from the hub. A home keeps to the commit where a branch or tag stood "
+        "when it was first used.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Precision of the base model; adapters are trained and kept in single precision. auto: as its "
         "configuration says.",
+    )
+    device_map: str = Field(
+        default="",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)?$",
+        description="Where the base model lies: cpu, cuda, cuda:1 and so on, or auto, as transformers' device_map. It must fit on "
+        "one device. Empty: the first GPU, or the CPU where there is none.",
+    )
+    quantization: Literal["none", "int8", "nf4"] = Field(
+        default="none",
+        description="Linear layers of the base model in 8 or 4 bits by bitsandbytes, which the extra quantization installs; "
+        "adapters of earlier rounds are merged before.",
     )
     embedder: str = Field(
         default="",
@@ -258,6 +273,11 @@ class CrowdSettings(ConfigurableResource):
     gradient_checkpointing: bool = Field(
         default=False,
         description="Compute activations again in the backward pass of candidates: less memory, more time.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the base model's blocks while candidates train (torch.compile). It takes a C++ compiler and, the "
+        "first time, about a minute; with the embedded model on a CPU it gains nothing.",
     )
     shapley_method: Literal["in_run", "centroid"] = Field(
         default="in_run",

@@ -4,7 +4,6 @@ Belongs here: which model a call is about, storing what was trained, not trainin
 Does not belong here: tensors (see ``training``), groups and gates (see ``crowd_assets``).
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,17 +12,22 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
 from pydantic import Field
 
+from resources.errors import OperatorError
 from resources.model_store import ModelStoreResource, fingerprint
-from resources.training import alignment, candidates, generation, loading, supervised
+from resources.training import alignment, candidates, embedding, generation, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig, TrainingResult
 from resources.training.valuation import Valuation
 
 ROOT_CARD_NAME = "root"
+
+
+class OtherRootError(OperatorError, ValueError):
+    """The settings name another base model than the one that a lineage starts from."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class TrainerResource(ConfigurableResource):
     revision: str = Field(default="main", description="Revision of a root from the hub.")
     threads: int = Field(default=1, description="Threads of torch on the CPU.")
     dtype: str = Field(default="auto", description="Precision of the base.")
+    device_map: str = Field(default="", description="Device of the base, as transformers' device_map.")
+    quantization: str = Field(default="none", description="none, int8 or nf4: how bitsandbytes keeps the base.")
     fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
@@ -53,17 +59,25 @@ class TrainerResource(ConfigurableResource):
         Raises:
             ModelUnavailableError: the root cannot be loaded.
             DamagedModelError: an adapter's files are not those that were stored.
+            OtherRootError: an adapter was trained over another root.
         """
+        return self._load(model, self.quantization)
+
+    def _load(self, model: str | None, quantization: str) -> loading.LanguageModel:
         loading.use_threads(self.threads)
-        chain = self.store.lineage(model)
-        for adapter in chain:
-            self.store.verify(adapter)
-        paths = [self.store.path(adapter) for adapter in chain]
-        return loading.load(self.base_model, paths, revision=self.revision, dtype=self.dtype)
+        return loading.load(
+            self.base_model,
+            self._adapters(self.store.lineage(model)),
+            revision=self._commit(),
+            dtype=self.dtype,
+            device_map=self.device_map,
+            quantization=quantization,
+        )
 
     def export(self, model: str | None, directory: Path) -> None:
-        """Write a stored model, or the root, to ``directory``: its lineage merged into one model, with its tokenizer."""
-        loading.save(self.load(model), directory)
+        """Write a stored model, or the root, to ``directory``: its lineage merged into one model, not quantised, with its
+        tokenizer."""
+        loading.save(self._load(model, quantization="none"), directory)
 
     def train_candidates(
         self,
@@ -120,7 +134,7 @@ class TrainerResource(ConfigurableResource):
         beta: float,
         seed: int,
         card: dict[str, Any],
-        progress: supervised.Progress,
+        progress: alignment.Progress,
     ) -> TrainedModel:
         """A LoRA adapter on ``parent``, trained by QA-DPO, in the store."""
 
@@ -158,13 +172,10 @@ class TrainerResource(ConfigurableResource):
         for first in range(0, len(models), self.fused):
             chains = [self.store.lineage(model) for model in models[first : first + self.fused]]
             common = [same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False))]
-            for chain in chains:
-                for adapter in chain[len(common) :]:
-                    self.store.verify(adapter)
             responses += generation.generate(
                 self.load(common[-1] if common else None),
                 prompts,
-                lineages=[[self.store.path(adapter) for adapter in chain[len(common) :]] for chain in chains],
+                lineages=[self._adapters(chain[len(common) :]) for chain in chains],
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,
@@ -177,16 +188,40 @@ class TrainerResource(ConfigurableResource):
         return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
 
     def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
-        return fingerprint(purpose=purpose, root=self._root_identity(), dtype=self.dtype, parent=parent, **inputs)
+        base = {"root": self._root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
+        return fingerprint(purpose=purpose, **base, **inputs)
+
+    def _adapters(self, models: Sequence[str]) -> list[Path]:
+        """Directories of stored models that are what was stored, and were trained over this root."""
+        for model in models:
+            self.store.verify(model)
+            trained_over = self.store.card(model).get("root_identity")
+            if trained_over not in (None, self._root_identity()):
+                raise OtherRootError(
+                    f"model {model} was trained over {trained_over}, and CROWD_BASE_MODEL={self.base_model!r} "
+                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self._root_identity()}: set both as they were, or begin "
+                    "with a new CROWD_HOME."
+                )
+        return [self.store.path(model) for model in models]
+
+    def _commit(self) -> str:
+        """What is loaded of a root from the hub: the commit at which the revision stood when this store first used it, so
+        that the adapters of all rounds fit one base."""
+        if Path(self.base_model).is_dir():
+            return self.revision
+        commit, new = self.store.pinned(
+            fingerprint(root=self.base_model, revision=self.revision),
+            lambda: loading.hub_folder(self.base_model, self.revision, loading.ROOT_SETTING).name,
+        )
+        if new and commit != self.revision:
+            get_dagster_logger().warning(
+                f"CROWD_BASE_MODEL_REVISION={self.revision} may move. All rounds of this home use {self.base_model} as it is now, "
+                f"commit {commit}; set CROWD_BASE_MODEL_REVISION={commit} to repeat them in another."
+            )
+        return commit
 
     def _root_identity(self) -> str:
-        folder = Path(self.base_model)
-        if not folder.is_dir():
-            return f"{self.base_model}@{self.revision}"
-        digest = hashlib.blake2b(digest_size=20)
-        for path in sorted(folder.glob("*.safetensors")):
-            digest.update(path.read_bytes())
-        return digest.hexdigest()
+        return embedding.identity(self.base_model, self._commit())
 
     def _trained(
         self,
@@ -204,7 +239,8 @@ class TrainerResource(ConfigurableResource):
         return TrainedModel(model, reused, self.store.card(model)["training"])
 
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
-        return self.store.put(directory, {"parent": parent, "root": self.base_model, "training": figures, **card})
+        root = {"root": self.base_model, "root_identity": self._root_identity()}
+        return self.store.put(directory, {"parent": parent, **root, "training": figures, **card})
 
 
 def _further(progress: generation.Progress, before: int, total: int, done: int, _: int) -> None:

@@ -221,6 +221,7 @@ def collect_candidates(
             "mean_last_loss": float(np.mean(frame["last_loss"].to_numpy())),
             "response_tokens": int(frame["tokens"].sum()),
             "response_tokens_per_second": round(frame["tokens"].sum() / seconds, 1),
+            "peak_memory_mib": round(max(of_pass[0]["peak_memory_mib"] for of_pass in passes), 1),
             "training": display.table(frame),
         }
     )
@@ -261,6 +262,7 @@ def _candidate_config(settings: CrowdSettings) -> CandidateConfig:
         patience=settings.patience,
         tokens_per_pass=settings.tokens_per_pass,
         gradient_checkpointing=settings.gradient_checkpointing,
+        compile=settings.compile,
     )
 
 

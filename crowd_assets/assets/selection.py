@@ -188,6 +188,7 @@ def aligned_model(
     selection = warehouse.read_round("selections", round_.round_no)
     parent = selection.filter("selected")["model"].item()
     training, held_out = _pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
+    training_figures: display.Metadata = {}
     row: display.Metadata = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
     if len(training) < settings.alignment_min_pairs or not held_out:
         row["reason"] = (
@@ -205,6 +206,10 @@ def aligned_model(
             card={"role": "aligned", "round_id": round_.round_id, "pairs": len(training)},
             progress=throttled("alignment", context.log.info),
         )
+        training_figures = {
+            "training_tokens_per_second": aligned.figures["tokens"] / aligned.figures["seconds"],
+            **{name: aligned.figures[name] for name in ("first_loss", "last_loss", "peak_memory_mib")},
+        }
         measure = _measure(context, round_, settings, frames, trainer, embedder)
         measured = measure([parent, aligned.model], "alignment", settings.selection_samples)
         before, after = (found.distance for found in measured)
@@ -237,7 +242,7 @@ def aligned_model(
     frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
     warehouse.replace_round("alignments", round_.round_no, frame)
     return MaterializeResult(
-        metadata=display.rounded({name: value for name, value in row.items() if value is not None})
+        metadata=display.rounded({name: value for name, value in (row | training_figures).items() if value is not None})
         | {"next_model": next_model or "root"}
     )
 

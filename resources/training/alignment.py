@@ -9,24 +9,25 @@ with noisy preferences & relationship to IPO"]
 Belongs here: pairs, the loss, accuracy on held-out pairs. Does not belong here: where pairs come from.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from resources.training.loading import LanguageModel, seeded
+from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
 from resources.training.supervised import (
     AdapterConfig,
-    Progress,
     TrainingResult,
     new_adapter,
     optimise,
     save_adapter,
     shuffled_batches,
-    training_result,
 )
 
+Progress = Callable[[int, int, str], None]
 SCORING_BATCH = 64
 
 
@@ -122,11 +123,14 @@ def align(
     config: AdapterConfig,
     beta: float,
     seed: int,
-    progress: Progress = lambda step, steps, loss: None,
+    progress: Progress = lambda step, steps, note: None,
 ) -> TrainingResult:
     """Train a LoRA adapter by QA-DPO and write it to ``directory`` as a PEFT checkpoint.
 
     The reference model is the base itself, with the adapter switched off; its log-probabilities are computed once.
+
+    Args:
+        progress: Called with step, steps and a note (loss, tokens a second, memory) after each step.
 
     Raises:
         ValueError: there is no pair.
@@ -141,6 +145,7 @@ def align(
     rejected = [tokenise(tokenizer, pair.prompt, pair.rejected, config.max_tokens) for pair in pairs]
     weights = torch.tensor([pair.weight for pair in pairs], device=device)
     probabilities = torch.tensor([pair.probability for pair in pairs], device=device)
+    forget_peak_memory(device)
     with seeded(seed):
         model = new_adapter(language_model, config)
 
@@ -160,6 +165,16 @@ def align(
         def loss_of(chosen: list[int]) -> Any:
             return qa_dpo_loss(margins(chosen), reference[chosen], weights[chosen], probabilities[chosen], beta).mean()
 
-        losses = optimise(model, steps, loss_of, config, progress)
+        lengths = [len(first.ids) + len(second.ids) for first, second in zip(accepted, rejected, strict=True)]
+        seen = list(accumulate(sum(lengths[index] for index in chosen) for chosen in steps))
+        started = time.perf_counter()
+
+        def note(step: int, of: int, loss: float) -> None:
+            rate = seen[step - 1] / (time.perf_counter() - started)
+            progress(step, of, f"loss {loss:.3f}, {rate:,.0f} tokens a second, {peak_memory(device):,.0f} MiB")
+
+        losses = optimise(model, steps, loss_of, config, note)
+        spent, memory = time.perf_counter() - started, peak_memory(device)
         save_adapter(model, directory, parent)
-    return training_result(losses, accepted + rejected, config.epochs)
+    tokens = sum(len(row.ids) - row.prompt_length for row in accepted + rejected)
+    return TrainingResult(losses, config.epochs, config.epochs * tokens, spent, memory)

@@ -10,13 +10,14 @@ Belongs here: the plan of batches, the loop, early stopping, contributor values.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from resources.training.loading import LanguageModel, seeded
+from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
 from resources.training.prompting import Tokens, tokenise
 from resources.training.supervised import LARGEST_GRADIENT_NORM, WARM_UP_SHARE, AdapterConfig, save_adapter
 from resources.training.valuation import Segment, Valuation
@@ -50,6 +51,7 @@ class CandidateConfig(AdapterConfig):
             rows, and accumulates gradients. 0: what was fastest on the device, on a CPU what its cache holds.
         optimizer: ``adamw``, or ``sgd`` without momentum, of which contributor values are exact to their order.
         gradient_checkpointing: Activations are computed again in the backward pass: less memory, about a third more time.
+        compile: torch.compile each block of the base; see :mod:`training.compiled`.
     """
 
     held_out: float = 0.0
@@ -57,6 +59,7 @@ class CandidateConfig(AdapterConfig):
     tokens_per_pass: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     gradient_checkpointing: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class CandidateResult:
         first_loss, last_loss: Mean over the tokens of the first and of the last pass, nats.
         held_out_loss: Lowest loss on the held-out rows, nats a token; NaN where none were held out.
         steps, tokens: Steps taken and response tokens trained on.
-        seconds: Of the whole pass, which all its candidates share.
+        seconds, peak_memory: Of the whole pass, which all its candidates share; MiB, see :func:`loading.peak_memory`.
         values: For each seed, by how much each contributor lowered the validation loss, nats a token.
     """
 
@@ -77,6 +80,7 @@ class CandidateResult:
     steps: int
     tokens: int
     seconds: float
+    peak_memory: float
     values: tuple[dict[str, float], ...] = field(default=(), repr=False)
 
     def figures(self) -> dict[str, Any]:
@@ -89,6 +93,7 @@ class CandidateResult:
             "steps": self.steps,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "peak_memory_mib": self.peak_memory,
         }
 
 
@@ -157,21 +162,23 @@ def train_candidates(
     Raises:
         ValueError: a group has no demonstration.
         UnstackableModelError: the model's rows cannot be shared by several adapters.
+        CompilationError: the model cannot be compiled here, and the configuration asks for it.
     """
     for number, group in enumerate(groups):
         if not group.pairs:
             raise ValueError(f"group {number} has no demonstration; a candidate needs at least one.")
     replicas = valuation.seeds if valuation else 1
-    started = time.perf_counter()
+    device, started = language_model.device, time.perf_counter()
+    forget_peak_memory(device)
     with seeded(seed):
         trainer = _Trainer(language_model, groups, config, [seed + replica for replica in range(replicas)], valuation)
         trainer.run(progress)
-        spent = time.perf_counter() - started
+        spent, memory = time.perf_counter() - started, peak_memory(device)
         results = []
         for number, directory in enumerate(directories):
             save_adapter(trainer.stack.as_peft(number), directory, parent)
             runs = trainer.runs[number :: len(groups)]
-            results.append(_result(runs, spent, valued=valuation is not None))
+            results.append(_result(runs, spent, memory, valued=valuation is not None))
     return results
 
 
@@ -242,6 +249,12 @@ class _Trainer:
         self.stack: AdapterStack = AdapterStack(
             language_model, rank=config.rank, alpha=config.alpha, seeds=adapter_seeds
         )
+        self.named_errors: Callable[[], AbstractContextManager[None]] = nullcontext
+        if config.compile:
+            from resources.training import compiled
+
+            compiled.compile_blocks(self.stack)
+            self.named_errors = compiled.named_errors
         # One parameter an adapter, in the rows of the stack's matrix: each has its own steps and learning rate.
         self.parameters = [torch.nn.Parameter(row) for row in self.stack.parameters]
         rules = {
@@ -266,12 +279,13 @@ class _Trainer:
             active = [number for number, run in enumerate(self.runs) if run.active(step)]
             if not active:
                 break
-            tokens += self._step(step, active)
+            with self.named_errors():
+                tokens += self._step(step, active)
             due = [number for number in active if step % self.runs[number].steps_an_epoch == 0]
             self._evaluate([number for number in due if self.runs[number].held_out])
             loss = float(np.mean([self.runs[number].losses[-1] for number in active]))
             rate = tokens / (time.perf_counter() - started)
-            progress(step, steps, f"loss {loss:.3f}, {rate:,.0f} tokens a second")
+            progress(step, steps, f"loss {loss:.3f}, {rate:,.0f} tokens a second, {peak_memory(self.device):,.0f} MiB")
         if self.best is not None:
             for number, run in enumerate(self.runs):
                 if run.held_out:
@@ -518,7 +532,7 @@ def _labelled(row: Tokens) -> int:
     return len(row.ids) - max(row.prompt_length, 1)
 
 
-def _result(runs: Sequence[_Run], seconds: float, *, valued: bool) -> CandidateResult:
+def _result(runs: Sequence[_Run], seconds: float, memory: float, *, valued: bool) -> CandidateResult:
     """Of a candidate, from its group's runs under all seeds; values of epochs that early stopping undid do not count."""
     first = runs[0]
     values = []
@@ -537,6 +551,7 @@ def _result(runs: Sequence[_Run], seconds: float, *, valued: bool) -> CandidateR
         steps=len(first.losses),
         tokens=sum(_labelled(first.rows[row]) for rows in first.plan[: len(first.losses)] for row in rows),
         seconds=seconds,
+        peak_memory=memory,
         values=tuple(values),
     )
 

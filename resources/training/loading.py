@@ -4,11 +4,16 @@ Belongs here: where weights come from. Does not belong here: what is done with a
 Weights are read from safetensors only, and no code of a repository runs.
 """
 
+import logging
 import os
 import random
+import resource
+import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +25,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+ROOT_SETTING = "CROWD_BASE_MODEL"
+FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
+NO_FILES = ["*/*", "consolidated*"]  # what transformers does not read
+
+
 class ModelUnavailableError(OperatorError, RuntimeError):
     """A model could not be loaded; the message names the setting and the way out."""
+
+
+class PlacementError(OperatorError, RuntimeError):
+    """The base model cannot be kept here as CROWD_DEVICE_MAP and CROWD_QUANTIZATION ask."""
 
 
 @dataclass(frozen=True)
@@ -42,50 +56,170 @@ def pretrained(loader: Any, source: str, revision: str, setting: str, **options:
     Raises:
         ModelUnavailableError: the folder or the hub does not give it.
     """
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()  # a bar for every adapter of every candidate would drown the round's own progress
+    disable_progress_bar()  # a bar for every adapter of every candidate would drown the round's own progress
+    folder = source if os.path.isdir(source) else str(hub_folder(source, revision, setting))
+    with _named(source, setting):
+        return loader.from_pretrained(folder, trust_remote_code=False, **options)
+
+
+@lru_cache
+def hub_folder(source: str, revision: str, setting: str) -> Path:
+    """The folder of a hub's model in the hub's cache, named by the commit that the revision stands at; downloaded first where
+    it is not there. The hub is asked once a process, and not at all for a commit that is there. Where it cannot be reached, a
+    branch or tag stands where it stood when it was last asked.
+
+    Raises:
+        ModelUnavailableError: there is no such model or revision, or neither hub nor copy.
+    """
+    from huggingface_hub import snapshot_download
+
+    with _named(source, setting):
+        try:
+            return Path(snapshot_download(source, revision=revision, allow_patterns=FILES, ignore_patterns=NO_FILES))
+        except (OSError, ValueError):
+            raise
+        except Exception as problem:  # of the HTTP client
+            raise OSError(f"{type(problem).__name__}: {problem}") from problem
+
+
+@contextmanager
+def _named(source: str, setting: str) -> "Iterator[None]":
+    """Errors of loading ``source`` that name the setting and the way out."""
     try:
-        if not os.path.isdir(source):
-            options["revision"] = revision
-        return loader.from_pretrained(source, trust_remote_code=False, **options)
+        yield
     except (OSError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:300].rstrip(".")
         raise ModelUnavailableError(
-            f"{setting}={source!r} could not be loaded: {str(problem).splitlines()[0][:300]}. It takes the folder of a "
-            f"Hugging Face model or a hub id that can be reached from here; without {setting} the embedded default is used."
+            f"{setting}={source!r} could not be loaded: {reason}. It takes the folder of a Hugging Face model or a hub id "
+            f"that can be reached from here; without {setting} the embedded default is used."
         ) from problem
 
 
-def load(root: str, adapters: Sequence[Path], *, revision: str = "main", dtype: str = "auto") -> LanguageModel:
+def load(
+    root: str,
+    adapters: Sequence[Path],
+    *,
+    revision: str = "main",
+    dtype: str = "auto",
+    device_map: str = "",
+    quantization: str = "none",
+) -> LanguageModel:
     """The model of a lineage: the root with every adapter of the chain merged into its weights, in order.
 
     Args:
         root: Hub id or local folder of the base model of round 1.
         adapters: Directories of PEFT adapters, from the root's first child to the model wanted; may be empty.
         dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: as the root's configuration says.
+        device_map: transformers' ``device_map``; empty: the first GPU, or the CPU.
+        quantization: ``int8`` or ``nf4``: linear layers as bitsandbytes keeps them.
 
     Raises:
         ModelUnavailableError: the root cannot be loaded.
+        PlacementError: bitsandbytes is not installed, the map's device is not there, or the model does not fit on one.
     """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = pretrained(AutoTokenizer, root, revision, "CROWD_BASE_MODEL")
+    quantized = quantization != "none"
+    if quantized and find_spec("bitsandbytes") is None:
+        raise PlacementError(
+            f"CROWD_QUANTIZATION={quantization} needs bitsandbytes: pip install bitsandbytes, or set CROWD_QUANTIZATION=none."
+        )
+    tokenizer = pretrained(AutoTokenizer, root, revision, ROOT_SETTING)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = pretrained(AutoModelForCausalLM, root, revision, "CROWD_BASE_MODEL", use_safetensors=True, dtype=dtype)
+    model = pretrained(AutoModelForCausalLM, root, revision, ROOT_SETTING, use_safetensors=True, dtype=dtype)
     for directory in adapters:
         model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
-    return LanguageModel(model.to(device).eval(), tokenizer, device)
+    if device_map or quantized:
+        model = _placed(model, device_map or str(device), quantization)
+        device = model.device
+    else:
+        model.to(device)
+    return LanguageModel(model.eval(), tokenizer, device)
+
+
+def _placed(merged: "PreTrainedModel", device_map: str, quantization: str) -> "PreTrainedModel":
+    """A model on the devices of a map, quantised there: after its adapters were merged, which lose nothing by it."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    kind, _, number = device_map.partition(":")
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise PlacementError(f"CROWD_DEVICE_MAP={device_map}: torch sees {gpus} GPUs here, counted from cuda:0.")
+    try:
+        model: PreTrainedModel = type(merged).from_pretrained(
+            None,
+            config=merged.config,
+            state_dict=merged.state_dict(),
+            dtype=merged.dtype,
+            device_map=device_map,
+            quantization_config=_quantization_config(quantization, merged.dtype) if quantization != "none" else None,
+        )
+    except (ImportError, ValueError) as problem:  # an older bitsandbytes; a map that needs a disk
+        asked = f"CROWD_DEVICE_MAP={device_map}, CROWD_QUANTIZATION={quantization}"
+        raise PlacementError(f"{asked}: {' '.join(str(problem).split())[:300]}") from problem
+    model.generation_config = merged.generation_config
+    modules: Any = model.modules()
+    for module in modules:
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # At the first pass without gradients it would repack its weights for kernels that have no backward pass.
+            module.support_avx512bf16_for_cpu = False
+    check_on_one_device(model)
+    return model
+
+
+def check_on_one_device(model: Any) -> None:
+    """Check that a model lies on one device.
+
+    Raises:
+        PlacementError: its device map has several.
+    """
+    devices = sorted(map(str, set((getattr(model, "hf_device_map", None) or {}).values())))
+    if len(devices) > 1:
+        raise PlacementError(
+            f"CROWD_DEVICE_MAP spreads the model over {', '.join(devices)}, and training and generation keep it on one "
+            "device: name one that it fits on, or make it smaller by CROWD_QUANTIZATION=nf4 or CROWD_DTYPE=bfloat16."
+        )
+
+
+def _quantization_config(quantization: str, dtype: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a line for every product of int8
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def peak_memory(device: Any) -> float:
+    """The most memory that was in use, MiB: of a GPU, by tensors since :func:`forget_peak_memory`; on a CPU by the whole
+    process since it started."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def forget_peak_memory(device: Any) -> None:
+    """Let :func:`peak_memory` of a GPU count from now on."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def save(language_model: LanguageModel, directory: Path) -> None:
     """Write model and tokenizer to ``directory`` as ``from_pretrained`` reads them: weights as safetensors."""
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()
+    disable_progress_bar()
     language_model.model.save_pretrained(str(directory))
     language_model.tokenizer.save_pretrained(str(directory))
 

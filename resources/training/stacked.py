@@ -30,7 +30,7 @@ class UnstackableModelError(RuntimeError):
     """A layer reorders the rows of a batch, so that adapters cannot share one pass."""
 
 
-class _LowRankUpdate(torch.autograd.Function):
+class LowRankUpdate(torch.autograd.Function):
     """y + scale (x A) B for stacked A and B, which get their gradients in the layer's own buffers.
 
     Autograd would give every layer's slice of the one parameter matrix a gradient of the whole matrix's size.
@@ -90,6 +90,8 @@ class StackedLinear(nn.Module):
         object.__setattr__(self, "stack", stack)  # no submodule: the stack holds the layers, not they the stack
 
     stack: "AdapterStack"
+    opaque: Any = None  # the update as an operation that a compiled block does not look into, once there is one
+    number: Tensor  # by which it finds this layer
 
     @property
     def parameters_each(self) -> int:
@@ -126,8 +128,10 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor, *rest: Any, **options: Any) -> Tensor:
         y = self.base(x, *rest, **options)
+        if self.opaque is not None:
+            return self.opaque(y, x, self.stack.anchor, self.number, self.rank)[0]
         if torch.is_grad_enabled():
-            return _LowRankUpdate.apply(y, x, self.stack.anchor, self)
+            return LowRankUpdate.apply(y, x, self.stack.anchor, self)
         a, b = self.matrices(x.dtype)
         update = torch.bmm(torch.bmm(self.by_adapter(x), a), b).mul_(self.scale)
         return y + update.view_as(y)

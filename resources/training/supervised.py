@@ -5,12 +5,11 @@ candidates, which are trained together (see ``candidates``).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resources.training.loading import LanguageModel
-from resources.training.prompting import Tokens
 
 Progress = Callable[[int, int, float], None]
 WARM_UP_SHARE = 0.1
@@ -40,15 +39,32 @@ class AdapterConfig:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Loss of the first and the last pass (mean over tokens, nats), steps taken and response tokens seen."""
+    """What training came to.
 
-    first_loss: float
-    last_loss: float
-    steps: int
+    Attributes:
+        losses: Of every step of all ``epochs``.
+        tokens: Response tokens trained on.
+        seconds: From the beginning of the first step to the end of the last.
+        peak_memory: MiB, see :func:`loading.peak_memory`.
+    """
+
+    losses: Sequence[float]
+    epochs: int
     tokens: int
+    seconds: float
+    peak_memory: float
 
     def figures(self) -> dict[str, float]:
-        return asdict(self)
+        """As JSON values; losses are means over the first and over the last epoch."""
+        per_epoch = len(self.losses) // self.epochs
+        return {
+            "first_loss": sum(self.losses[:per_epoch]) / per_epoch,
+            "last_loss": sum(self.losses[-per_epoch:]) / per_epoch,
+            "steps": len(self.losses),
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "peak_memory_mib": self.peak_memory,
+        }
 
 
 def new_adapter(language_model: LanguageModel, config: AdapterConfig) -> Any:
@@ -73,7 +89,8 @@ def save_adapter(model: Any, directory: Path, parent: str) -> None:
         config.base_model_name_or_path = parent
         # A set's order differs from process to process, and a model's name is the hash of its files.
         config.target_modules = sorted(config.target_modules)
-    model.save_pretrained(str(directory), safe_serialization=True)
+    # Whether embeddings should be saved, too, PEFT would ask the hub about a model of the parent's name.
+    model.save_pretrained(str(directory), safe_serialization=True, save_embedding_layers=False)
     (directory / "README.md").unlink(missing_ok=True)
 
 
@@ -116,14 +133,3 @@ def optimise(
         progress(number, len(steps), losses[-1])
     model.eval()
     return losses
-
-
-def training_result(losses: Sequence[float], rows: Sequence[Tokens], epochs: int) -> TrainingResult:
-    """What training on ``rows`` came to, from the loss of each step of all ``epochs``."""
-    per_epoch = len(losses) // epochs
-    return TrainingResult(
-        first_loss=sum(losses[:per_epoch]) / per_epoch,
-        last_loss=sum(losses[-per_epoch:]) / per_epoch,
-        steps=len(losses),
-        tokens=epochs * sum(len(row.ids) - row.prompt_length for row in rows),
-    )

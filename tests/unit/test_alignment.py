@@ -100,8 +100,7 @@ def test_a_rounds_pairs_carry_the_probability_of_the_likelier_answer(tmp_path: P
 
 def losses_of_ours(folder: Path, seed_folder: Path, config: AdapterConfig, beta: float = BETA, **fields: float) -> Any:
     """Loss of every step of ``align`` on ``PAIRS`` with these fields of theirs."""
-    losses: list[float] = []
-    align(
+    return align(
         loading.load(str(seed_folder / "language_model"), []),
         [replace(pair, **fields) for pair in PAIRS],  # type: ignore[arg-type]
         folder / "adapter",
@@ -109,9 +108,7 @@ def losses_of_ours(folder: Path, seed_folder: Path, config: AdapterConfig, beta:
         config=config,
         beta=beta,
         seed=SEED,
-        progress=lambda step, steps, loss: losses.append(loss),
-    )
-    return losses
+    ).losses
 
 
 def test_pairs_of_even_odds_teach_nothing(tmp_path: Path, seed_folder: Path) -> None:

@@ -270,7 +270,10 @@ def test_an_adapter_ends_as_it_was_at_its_lowest_held_out_loss(seed_folder: Path
     assert len(run.rows) == 7
 
 
-def test_a_base_in_half_precision_gets_adapters_in_single_precision(seed_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_a_base_in_half_precision_gets_adapters_in_single_precision(
+    gradient_checkpointing: bool, seed_folder: Path, tmp_path: Path
+) -> None:
     import torch
 
     base = language_model(seed_folder)
@@ -279,7 +282,7 @@ def test_a_base_in_half_precision_gets_adapters_in_single_precision(seed_folder:
         base,
         GROUPS[:1],
         tmp_path,
-        replace(CONFIG, epochs=8, learning_rate=2e-2),
+        replace(CONFIG, epochs=8, learning_rate=2e-2, gradient_checkpointing=gradient_checkpointing),
         valuation=Valuation(VALIDATION, seeds=1),
     )
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}

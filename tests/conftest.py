@@ -50,6 +50,17 @@ QUICK = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, one runs all tests that talk to the one ``dagster dev``, first, as they take longest; a file's
+    other tests stay together."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: "dagster_dev" not in getattr(item, "fixturenames", ()))
+        for item in items:
+            with_dagster = "dagster_dev" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("dagster_dev" if with_dagster else item.path.name))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):

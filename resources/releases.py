@@ -110,7 +110,9 @@ class ReleaseBook:
         (uri,) = fetch_row(
             connection, "SELECT uri FROM feedback_segments WHERE $seq BETWEEN first_seq AND last_seq", {"seq": seq}
         )
-        event = self._inbox.segment(uri).filter(pl.col("event_id") == event_id).with_columns(seq=pl.lit(last + 1, pl.Int64))
+        event = (
+            self._inbox.segment(uri).filter(pl.col("event_id") == event_id).with_columns(seq=pl.lit(last + 1, pl.Int64))
+        )
         again = f"{last + 1:012d}-{rejection_id}.parquet"
         write_parquet(UPath(self._inbox.segments, again), event)
         connection.execute(

@@ -176,12 +176,13 @@ def validated_feedback(
     )
     flagged = gate.contributors.filter("flagged")
     for finding in gate.findings:
-        yield _check(finding, flagged.filter(pl.col("detector") == finding.name))
+        yield _check(finding, flagged.filter(pl.col("detector") == finding.name), blocked)
 
 
-def _check(finding: Finding, flagged: pl.DataFrame) -> AssetCheckResult:
-    """One expectation in the UI: what it found, the first events that do not meet it, and whom its detector flagged."""
-    found: display.Metadata = {"found": _said(finding)}
+def _check(finding: Finding, flagged: pl.DataFrame, blocked: bool) -> AssetCheckResult:
+    """One expectation in the UI: what it found, the first events that do not meet it, and whom its detector flagged. A miss
+    is an error where the round is blocked; elsewhere the events in quarantine are what the gate is for."""
+    found: display.Metadata = {"found": _said(finding), "severity": finding.severity}
     if finding.figure is not None:
         found |= {"figure": finding.figure}
     if finding.listed:
@@ -193,7 +194,7 @@ def _check(finding: Finding, flagged: pl.DataFrame) -> AssetCheckResult:
     return AssetCheckResult(
         check_name=finding.check,
         passed=finding.success,
-        severity=AssetCheckSeverity.ERROR if finding.severity == "critical" else AssetCheckSeverity.WARN,
+        severity=AssetCheckSeverity.ERROR if blocked and finding.severity == "critical" else AssetCheckSeverity.WARN,
         description=finding.words,
         metadata=found,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from dagster import AssetCheckSeverity, AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
 from upath import UPath
 
 from crowd_assets.assets.contributions import rank_entries
@@ -337,6 +337,7 @@ def test_what_was_rejected_and_released_is_valid_in_the_next_round_once(settings
     assert reasons["copied"].startswith("copies: word for word ")
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["demonstration_copies"].passed
+    assert checks["demonstration_copies"].severity == AssetCheckSeverity.WARN, "the gate let the round pass"
     flagged = platform.warehouse.read_round("quality_contributors", 1).filter("flagged")
     assert "collusion" in flagged["detector"], "strategic labelers of the simulated crowd answer alike"
     assert str(checks["preference_collusion"].metadata["contributors"].value).count("labeler") >= 2
@@ -390,8 +391,10 @@ def test_a_blocked_round_stays_blocked_in_a_run_without_the_gate(settings: Crowd
     round_id = platform.start()
     result = platform.run(ROUND_JOB, round_id)
     assert not result.success
-    (gate,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "feedback_gate"]
-    assert not gate.passed
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["feedback_gate"].passed
+    assert not checks["preference_answered_once"].passed
+    assert checks["preference_answered_once"].severity == AssetCheckSeverity.ERROR
     assert platform.instance.get_materialized_partitions(_key("contributor_groups")) == set()
     later = platform.run(ROUND_JOB, round_id, asset_selection=[_key("contributor_groups")])
     assert not later.success

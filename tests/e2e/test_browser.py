@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from crowd_assets.quality.gate import all_expectations
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
 
@@ -90,6 +91,18 @@ def test_lineage_leads_to_an_asset_and_its_plot(
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") > 300
     page.screenshot(path=screenshots / "selected-model.png", animations="disabled")
+
+
+def test_what_the_gate_found_is_a_check_each(
+    page: Page, dagster_dev: RunningDagster, round_by_daemon: str, screenshots: Path
+) -> None:
+    page.goto(f"{dagster_dev.url}/assets/validated_feedback?view=checks")
+    expect(page.get_by_text(f"Checks ({len(all_expectations()) + 2})")).to_be_visible()
+    for check, verdict in (("demonstration_few_copies", "Failed"), ("feedback_gate", "Passed")):
+        page.get_by_text(check, exact=True).first.click()
+        expect(page.get_by_text("Latest execution")).to_be_visible()
+        expect(page.get_by_text(verdict, exact=True).last).to_be_visible()
+        page.screenshot(path=screenshots / f"{check}.png", animations="disabled")
 
 
 def test_automation_shows_that_it_runs(page: Page, dagster_dev: RunningDagster, screenshots: Path) -> None:

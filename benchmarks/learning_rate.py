@@ -33,7 +33,7 @@ TEXTS, HELD_OUT = 128, 64
 
 def groups_of(crowd: SimulatedCrowd, count: int, rng: np.random.Generator) -> list[Demonstrations]:
     """A first round's demonstrations, their contributors dealt to groups at random."""
-    written = [(each["contributor_id"], each["prompt"], each["response"]) for each in crowd._demonstrations(rng)]
+    written = [(each["contributor_id"], each["prompt"], each["response"]) for each in crowd.demonstrations(rng)]
     people = sorted({contributor for contributor, _, _ in written})
     group_of = dict(zip(rng.permutation(people).tolist(), np.arange(len(people)) % count, strict=True))
     return [

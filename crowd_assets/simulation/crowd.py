@@ -75,7 +75,7 @@ class SimulatedCrowd:
         """
         rng = np.random.default_rng([self.seed, round_no])
         batches = {
-            "demonstrations": list(self._demonstrations(rng)),
+            "demonstrations": list(self.demonstrations(rng)),
             "judgements": list(self._judgements(round_no, rng, tasks)),
             "bids": [bid for bid, _ in self._bids(round_no)],
         }
@@ -94,10 +94,8 @@ class SimulatedCrowd:
             start += timedelta(hours=1)
         return files
 
-    def _of(self, role: str) -> list[Person]:
-        return [person for person in self.people if person.role == role]
-
-    def _demonstrations(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    def demonstrations(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """What demonstrators write in a round, without its time."""
         for person in self._of("demonstrator"):
             spam = forum.spam_text(rng)
             for _ in range(DEMONSTRATIONS):
@@ -108,6 +106,9 @@ class SimulatedCrowd:
                     "prompt": prompt,
                     "response": response,
                 }
+
+    def _of(self, role: str) -> list[Person]:
+        return [person for person in self.people if person.role == role]
 
     def _demonstration(self, kind: str, spam: str, rng: np.random.Generator) -> tuple[str, str]:
         if kind == "spammer":

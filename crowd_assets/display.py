@@ -130,7 +130,7 @@ def lines(
         if log_x:
             axes.set_xscale("log")
         elif all(float(value).is_integer() for xs, _ in series.values() for value in xs):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # 2 would put 0.98 beside a single 1
         if log_y:
             axes.set_yscale("log")
         if 1 < len(series) <= 16:

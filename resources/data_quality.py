@@ -53,12 +53,15 @@ class DataQualityResource(ConfigurableResource):
         from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
+        from resources.data_docs import SITE, is_ours
+
         Path(self.root).mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         try:
             with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
                 context = gx.get_context(mode="file", project_root_dir=self.root)
                 context.variables.progress_bars = ProgressBarsConfig(globally=False)
+                context.variables.data_docs_sites = {"local_site": SITE}
                 run = RunIdentifier(run_name=run_name)
                 found: dict[tuple[str, str], int] = {}
                 pages = []
@@ -66,7 +69,7 @@ class DataQualityResource(ConfigurableResource):
                     of_frame, result = _run(context, name, frame, suites[name], run)
                     pages += of_frame
                     found |= {(name, column): failing for column, failing in map(_counted, result.results)}
-                context.build_data_docs(resource_identifiers=pages)
+                context.build_data_docs(resource_identifiers=pages if is_ours(self.data_docs) else None)
                 return found
         except Timeout:
             raise QualityBusyError(

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import polars as pl
 import pytest
 
+from crowd_assets import display
 from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import FINDINGS
 from crowd_assets.quality.report import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
@@ -69,6 +71,17 @@ def test_the_page_is_one_file_and_shows_what_failed_first(page: str) -> None:
     assert page.index("same response to the same prompt once") < page.index("demonstrations are as long")
     assert page.index("demonstrations are as long") < page.index("1 met") < page.index("event_id is unique")
     assert "17.50 %" in page
+
+
+@pytest.mark.parametrize("rounds", [[1.0], [1.0, 2.0], [float(number) for number in range(3, 43)]])
+def test_an_axis_of_rounds_has_whole_numbers(rounds: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(display, "_png", lambda figure: drawn.append(figure) or b"")
+    display.lines({"rejected": (rounds, [0.1] * len(rounds))}, x="round", y="share")
+    (axes,) = drawn[0].axes
+    ticks = axes.get_xticks()
+    assert len(ticks) > 0
+    assert all(tick.is_integer() for tick in ticks)
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ Belongs here: timing. Does not belong here: whether a round is right (see the te
 import json
 import math
 import os
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +66,7 @@ def stage_seconds(contributors: int, seed_folder: Path) -> dict[str, float]:
         for path in feedback.glob("*demonstration*"):
             path.unlink()
         write_demonstrations(contributors, feedback, np.random.default_rng(contributors))
-        with campaign(settings) as here:
+        with redirect_stdout(sys.stderr), campaign(settings) as here:
             here.take_in(UPath(feedback))
             (run,) = here.instance.get_run_records(
                 RunsFilter(job_name=ROUND_JOB, statuses=[DagsterRunStatus.SUCCESS]), limit=1

@@ -3,7 +3,9 @@
 For each rate, and each of several crowds (``crowd_assets.simulation.crowd``), the demonstrations of a first round are dealt at
 random to the six groups of the default settings, their candidates are trained in one pass, and each writes 128 texts.
 ``distance`` is the target distance over the base's, of the mean candidate and of the best; ``loss`` the candidates' mean
-loss a token on comments of the wanted mood that nobody was given. ``best`` names the rate with the nearest best candidate.
+loss a token on comments of the wanted mood that nobody was given, ``base_loss`` the base's. ``best`` is the rate with the nearest
+best candidate of those whose loss is no higher than the base's: beyond it candidates say what the target likes to hear in worse
+and worse language.
 
 Belongs here: the sweep. Does not belong here: what a rate does over rounds (see ``crowd_assets.experiments``).
 """
@@ -45,11 +47,11 @@ def groups_of(crowd: SimulatedCrowd, count: int, rng: np.random.Generator) -> li
     ]
 
 
-def held_out_loss(root: str, adapter: Path, pairs: list[tuple[str, str]]) -> float:
-    """Mean loss a token of a candidate, nats."""
+def held_out_loss(root: str, adapters: list[Path], pairs: list[tuple[str, str]]) -> float:
+    """Mean loss a token of the model of a lineage, nats."""
     import torch
 
-    model = load(root, [adapter])
+    model = load(root, adapters)
     rows = [tokenise(model.tokenizer, *pair, 256) for pair in pairs]
     with torch.inference_mode():
         return float(model.model(**batch(rows, int(model.tokenizer.pad_token_id), model.device)).loss)
@@ -65,11 +67,13 @@ def main(argv: list[str] | None = None) -> None:
     target = find_target(settings, resources["embedder"], resources["frames"]).vector
     rates = RATES[2:5] if chosen.quick else RATES
     found: dict[float, list[tuple[float, float, float]]] = {rate: [] for rate in rates}
+    base_losses: list[float] = []
     for seed in range(chosen.seed, chosen.seed + (1 if chosen.quick else CROWDS)):
         rng = np.random.default_rng(seed)
         groups = groups_of(SimulatedCrowd(settings.target_attribute, seed), settings.groups, rng)
         fresh = forum.write_comments(HELD_OUT, rng, moods=(settings.target_attribute,))
         pairs = [(comment.prompt, comment.response) for comment in fresh]
+        base_losses.append(held_out_loss(root, [], pairs))
         prompts = [groups[0].pairs[row % len(groups[0].pairs)][0] for row in range(TEXTS)]
         for rate in rates:
             config = CandidateConfig(
@@ -91,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
                     temperature=settings.temperature,
                     seed=seed,
                 )
-                loss = float(np.mean([held_out_loss(root, directory, pairs) for directory in directories]))
+                loss = float(np.mean([held_out_loss(root, [directory], pairs) for directory in directories]))
             base, *candidates = [mean_distance(resources["embedder"].embed(each), target).mean for each in texts]
             found[rate].append((float(np.mean(candidates)) / base, min(candidates) / base, loss))
             say(f"crowd {seed}, rate {rate:g}: mean {found[rate][-1][0]:.3f}, best {found[rate][-1][1]:.3f}")
@@ -100,8 +104,11 @@ def main(argv: list[str] | None = None) -> None:
         {"learning_rate": rate, "distance_mean": mean, "distance_best": best, "loss": loss}
         for rate, (mean, best, loss) in means.items()
     ]
+    base_loss = round(float(np.mean(base_losses)), 4)
+    kept = [row for row in rows if row["loss"] <= base_loss]
+    best = min(kept, key=lambda row: row["distance_best"])["learning_rate"] if kept else None
     finish(
-        {"best": min(rows, key=lambda row: row["distance_best"])["learning_rate"], "rates": rows},
+        {"best": best, "base_loss": base_loss, "rates": rows},
         {"crowds": len(next(iter(found.values()))), "seed": chosen.seed, "epochs": settings.epochs},
         "torch",
         "transformers",

@@ -6,8 +6,10 @@ it looks (see ``quality.html.jinja``), what was found (see ``gate``).
 
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -23,6 +25,7 @@ from resources.settings import CrowdSettings
 from resources.storage import write_text_atomically
 from resources.warehouse import WarehouseResource
 
+QUALITY_PAGE = "quality.html"
 ROWS_SHOWN = 40
 LINES_SHOWN = 8
 EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are the kind's events
@@ -30,7 +33,7 @@ EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are th
 
 def quality_page(settings: CrowdSettings) -> UPath:
     """Where the page lies."""
-    return settings.path("reports", "quality.html")
+    return settings.path("reports", QUALITY_PAGE)
 
 
 def write_quality_page(
@@ -141,11 +144,21 @@ class PortTakenError(OperatorError, OSError):
 
 
 class _TwoFolders(SimpleHTTPRequestHandler):
-    """Files of the reports and of the Data Docs, by the paths that they have in the home; nothing else of it."""
+    """Files of the reports and of the Data Docs, by the paths that they have in the home; nothing else of it. The root leads
+    to the quality page."""
 
     def __init__(self, *arguments: object, home: Path, folders: tuple[PurePosixPath, ...], **options: object) -> None:
         self._folders = folders
         super().__init__(*arguments, directory=str(home), **options)  # type: ignore[arg-type]
+
+    def send_head(self) -> Any:
+        if self.path != "/":
+            return super().send_head()
+        self.send_response(HTTPStatus.FOUND)
+        self.send_header("Location", f"/reports/{QUALITY_PAGE}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
 
     def translate_path(self, path: str) -> str:
         asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))

@@ -104,6 +104,7 @@ def test_only_the_reports_and_the_data_docs_are_served_and_only_here(
     docs.write_text("pages a round")
     assert urlopen(server.data_docs_url).read() == b"pages a round"
     root = server.page_url.removesuffix("/reports/quality.html")
+    assert urlopen(f"{root}/").url == server.page_url
     for path in (
         "/warehouse.duckdb",
         "/reports/../warehouse.duckdb",

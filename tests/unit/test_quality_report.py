@@ -109,7 +109,6 @@ def test_only_the_reports_and_the_data_docs_are_served_and_only_here(
         "/warehouse.duckdb",
         "/reports/../warehouse.duckdb",
         "/reports/%2e%2e/warehouse.duckdb",
-        "/",
         "/quality/",
     ):
         with pytest.raises(HTTPError) as refused:

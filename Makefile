@@ -60,7 +60,7 @@ ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and sche
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
 
 test: $(STAMP) ## Run all tests but those of test-integration
-	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 $(LABEL_STUDIO): tests/label-studio.txt
 	@$(PYTHON) -m venv .venv-label-studio

@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from dagster import materialize
 from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 from crowd_assets.assets import seed
 from crowd_assets.definitions import build_resources
@@ -50,15 +52,22 @@ QUICK = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Of several processes, one runs all files whose tests talk to the one ``dagster dev``; others take a file each."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "dagster_dev" if "dagster_dev" in Path(file).read_text(encoding="utf-8") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, one runs all tests that talk to the one ``dagster dev``, first, as they take longest; a file's
-    other tests stay together."""
+    """What takes longest comes first where several processes share the tests."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: "dagster_dev" not in getattr(item, "fixturenames", ()))
-        for item in items:
-            with_dagster = "dagster_dev" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("dagster_dev" if with_dagster else item.path.name))
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ from tests.conftest import QUICK
 FIRST_ROUND = "r000001"
 ORDINARY_COMMENTS = 400
 SECONDS_BETWEEN_LOOKS = 0.25
+PATIENCE = 3  # times longer than on a machine with nothing else to do
 LOG_TAIL = 6_000  # characters of a process's log in a failure
 
 Found = TypeVar("Found")
@@ -52,10 +53,10 @@ def wait_for(
     what: str, look: Callable[[], Found | None], *, seconds: float, explain: Callable[[], str] = lambda: ""
 ) -> Found:
     """The first thing that ``look`` finds, neither None nor False; fails with ``what`` and ``explain()`` when it is late."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while (found := look()) is None or found is False:
         if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {seconds:.0f} s\n{explain()}")
+            pytest.fail(f"{what}: not within {seconds * PATIENCE:.0f} s\n{explain()}")
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return found
 
@@ -103,7 +104,7 @@ class Worker:
     def finish(self, *, seconds: float) -> str:
         """Wait until it ends, in success; what it printed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=seconds)
+            self.process.wait(timeout=seconds * PATIENCE)
         assert self.process.poll() == 0, self.tail()
         return self.printed()
 

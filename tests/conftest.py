@@ -52,12 +52,14 @@ QUICK = {
 }
 
 
+END_TO_END = "tests/e2e/"
+
+
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Of several processes, one runs all files whose tests talk to the one ``dagster dev``; others take a file each."""
+    """Of several processes, one runs the end-to-end tests, which share a daemon; the others take a file each."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return "dagster_dev" if "dagster_dev" in Path(file).read_text(encoding="utf-8") else file
+        return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -67,7 +69,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first where several processes share the tests."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: "dagster_dev" not in getattr(item, "fixturenames", ()))
+        items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,7 @@ class Home:
                 for account, amount in paid.items()
             ]
         )
-        self.book.settle(round_, entries, base_model="root", next_model="m1", now=datetime.now(UTC))
+        self.book.settle(round_, entries, base_model="root", next_model="m1", now=datetime.now(UTC), about={})
         self.book.complete(number)
 
     def erase(self, who: str = "ann") -> Erasure:

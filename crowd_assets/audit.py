@@ -197,9 +197,10 @@ class _Auditor:
         return first_difference("ledger", ["entry_id"], stored, entries)
 
     def settings_of(self, record: Record) -> CrowdSettings:
-        """The settings that a round was settled with, in the places where the home lies now."""
+        """The settings that a round was settled with, in the places where the home lies now; of those that came later the
+        defaults."""
         settled = {name: value for name, value in record["settings"].items() if name in CrowdSettings.model_fields}
-        return self.settings.changed(**settled | {name: getattr(self.settings, name) for name in PLACES})
+        return CrowdSettings(**settled | {name: getattr(self.settings, name) for name in PLACES})
 
     def damage(self, model: str) -> str:
         """What is wrong with the files of a stored model; empty if nothing is."""
@@ -275,10 +276,15 @@ class _RoundAuditor:
         yield from self._models(record, resources["trainer"])
         self._aim = seed.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
+            changed = next(self._rows(name, record), None) if name in record["tables"] else None
+            named = None
             if self._recompute and again is not None:
-                yield from self._recomputed(name, key, again)
-            if name in record["tables"]:
-                yield from self._rows(name, record)
+                try:
+                    named = self._recomputed(name, key, again)
+                except Exception:
+                    if changed is None:
+                        raise  # else: rows that were changed need not be any that can be computed with
+            yield from filter(None, [named or changed])
         if self._recompute:
             models = zip(
                 ("base_model", "next_model"), contributions.models_of(self._round, self._warehouse), strict=True
@@ -332,16 +338,14 @@ class _RoundAuditor:
             if stored != record[name]:
                 yield Difference("models", name, "files", stored, record[name], BY_RECORD)
 
-    def _recomputed(self, name: str, key: tuple[str, ...], again: Recompute) -> Iterator[Difference]:
+    def _recomputed(self, name: str, key: tuple[str, ...], again: Recompute) -> Difference | None:
         is_frame = name not in ROUND_TABLES and name != "ledger"
         if is_frame:
             stored = self._frames.read(name, self._round.round_id)
         else:
             stored = self._warehouse.read_round(name, self._round.round_no)
         expected = again(self, stored)
-        where = f"frame {name}" if is_frame else name
-        if difference := first_difference(where, key, stored, expected):
-            yield difference
+        return first_difference(f"frame {name}" if is_frame else name, key, stored, expected)
 
     # What a table or frame should hold, given what it holds: what cannot be recomputed is taken as it is.
 

@@ -555,6 +555,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         _sql("UPDATE rounds SET settings = replace(settings, '\"groups\": 3', '\"groups\": 4') WHERE round_no = 1"),
         "r000001 .*rounds, r000001, settings: stored",
     ),
+    "accuracy": (
+        _first("alignments", "accuracy_after", "coalesce(accuracy_after, 0) + 1", "round_no = 2"),
+        r"r000002 .*alignments, \S+, \w+: stored",
+    ),
     "next model": (_first("rounds", "next_model", "'other'"), "r000001 .*rounds, r000001, next_model"),
     "round": (
         _sql("DELETE FROM rounds WHERE round_no = 2"),
@@ -583,7 +587,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 def test_an_audit_names_what_was_changed(two_rounds: Platform, tmp_path: Path, tampering: str) -> None:
     change, expected = TAMPERINGS[tampering]
-    settings = _copied(two_rounds, tmp_path)
+    settings = _copied(two_rounds, tmp_path.parent)  # one place for all of them: Φ is loaded once
     change(settings, build_resources(settings)["warehouse"])
     code, said = _audit(settings)
     assert code == 1
@@ -632,7 +636,9 @@ def test_a_restored_home_is_clean_and_runs_the_next_round(two_rounds: Platform, 
 
 def _copied(platform: Platform, folder: Path) -> CrowdSettings:
     """Settings of a copy of a platform's home."""
-    home = shutil.copytree(platform.settings.home, folder / "home", symlinks=True)
+    home = folder / "audited"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(platform.settings.home, home, symlinks=True)
     return platform.settings.changed(home=str(home))
 
 

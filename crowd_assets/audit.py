@@ -14,12 +14,16 @@ Belongs here: comparing. Does not belong here: what a round computes (see ``crow
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import duckdb
 import numpy as np
 import polars as pl
+from pydantic import PrivateAttr
 from upath import UPath
 
 from crowd_assets.assets import contributions, labelers, procurement, seed, selection
@@ -133,7 +137,24 @@ def audit(
     with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
         copy = Path(folder, "warehouse.duckdb")
         live.copy_to(copy)
-        return _Auditor(settings, resources, WarehouseResource(path=str(copy))).run(expected, found)
+        with duckdb.connect(str(copy), read_only=True) as connection:
+            return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, found)
+
+
+class _Copy(WarehouseResource):
+    """A warehouse that nobody else has: opened once, for reading."""
+
+    _connection: duckdb.DuckDBPyConnection = PrivateAttr()
+
+    @classmethod
+    def of(cls, path: str, connection: duckdb.DuckDBPyConnection) -> Self:
+        copy = cls(path=path)
+        copy._connection = connection
+        return copy
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        yield self._connection
 
 
 def line(audited: AuditedRound) -> str:
@@ -320,15 +341,16 @@ class _RoundAuditor:
         except (OSError, pl.exceptions.PolarsError) as problem:
             yield Difference(where, self._round.round_id, "file", str(problem)[:120], recorded["file"], BY_RECORD)
             return
-        changed = sorted((name for name in columns if stored.get(name) != columns[name]), key=TEXT_COLUMNS.__contains__)
+        changed = [name for name in columns | stored if stored.get(name) != columns.get(name)]
+        changed.sort(key=TEXT_COLUMNS.__contains__)
         if not changed:
             return  # written anew with the same content
         erasures = self._of.erasures(path, recorded["file"], file_hash(data))
         if changed[0] in TEXT_COLUMNS and erasures:
             self._erased[f"texts of {where} ({erasures})"] = None
             return
-        now = stored.get(changed[0], "none")
-        yield Difference(where, self._round.round_id, changed[0], now, columns[changed[0]], BY_RECORD)
+        now, then = (hashes.get(changed[0], "none") for hashes in (stored, columns))
+        yield Difference(where, self._round.round_id, changed[0], now, then, BY_RECORD)
 
     def _models(self, record: Record, trainer: TrainerResource) -> Iterator[Difference]:
         for model in record["models"]:
@@ -436,11 +458,15 @@ class _RoundAuditor:
         )
         return again
 
+    @cached_property
+    def _estimates(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return contributions.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+
     def _contributor_estimates(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return contributions.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)[0]
+        return self._estimates[0]
 
     def _epochs(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return contributions.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)[1]
+        return self._estimates[1]
 
     def _awards(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Qualities by the texts, and the auction by the qualities as they are."""

@@ -470,13 +470,13 @@ def _first(table: str, column: str, change: str, where: str = "round_no = 1") ->
 
 
 def _swap_a_model(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
-    one, other = warehouse.read_round("candidates", 2)["model"][:2]
+    one, other = warehouse.read_round("candidates", 1)["model"][:2]
     shutil.copy(*(settings.path("models", model, "adapter_model.safetensors") for model in (one, other)))
 
 
 def _change_a_report(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
     path = settings.path("frames", "validated_feedback", "r000001.parquet")
-    pl.read_parquet(path).with_columns(1 - pl.col("probability_a")).write_parquet(path)
+    pl.read_parquet(path).with_columns(probability_a=1 - pl.col("probability_a")).write_parquet(path)
 
 
 def _claim_it_was_erased(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
@@ -510,14 +510,13 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         r"r000001 .*contributor_estimates, \S+, provisional_points: stored \S+, recomputed",
     ),
     "award": (
-        _first("awards", "payment", "payment + 0.000001", "awarded AND round_no = 2"),
-        r"r000002 .*awards, \S+, payment: stored \S+, recomputed",
+        _first("awards", "payment", "payment + 0.000001", "awarded AND round_no = 1"),
+        r"r000001 .*awards, \S+, payment: stored \S+, recomputed",
     ),
-    "loser": (_first("awards", "awarded", "true", "NOT awarded AND round_no = 1"), r"r000001 .*awards, \S+, awarded"),
     "quality": (_first("awards", "quality", "quality + 0.01"), r"r000001 .*awards, \S+, quality"),
     "amount": (
-        _first("ledger", "amount", "amount + 1", "unit = 'point' AND round_no = 2"),
-        r"r000002 .*ledger, \w+, amount: stored \S+, recomputed",
+        _first("ledger", "amount", "amount + 1"),
+        r"r000001 .*ledger, \w+, amount: stored \S+, recomputed",
     ),
     "a millionth of a point": (
         _first("ledger", "amount", "amount + 0.000001", "unit = 'point' AND round_no = 2"),
@@ -529,7 +528,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "entries of no round": (
         _sql(
-            "INSERT INTO ledger SELECT 'forged' || account, 9, 'r000009', account, unit, amount, reason, reference "
+            "INSERT INTO ledger SELECT 'forged' || entry_id, 9, 'r000009', account, unit, amount, reason, reference "
             "FROM ledger WHERE round_no = 1"
         ),
         r"ledger .*ledger, forged\S+, entry_id: stored a row, recomputed no row",
@@ -537,10 +536,6 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "weight": (
         _first("labeler_weights", "weight", "weight * 1.1"),
         r"r000001 .*labeler_weights, \S+, weight: stored \S+, recomputed",
-    ),
-    "group": (
-        _first("contributor_groups", "group_index", "(group_index + 1) % 3", "round_no = 2"),
-        r"r000002 .*contributor_groups, \S+, group_index",
     ),
     "distance": (_first("selections", "distance", "distance * 1.0001"), r"r000001 .*selections, \S+, distance"),
     "value of training": (
@@ -559,12 +554,11 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         _first("alignments", "accuracy_after", "coalesce(accuracy_after, 0) + 1", "round_no = 2"),
         r"r000002 .*alignments, \S+, \w+: stored",
     ),
-    "next model": (_first("rounds", "next_model", "'other'"), "r000001 .*rounds, r000001, next_model"),
     "round": (
         _sql("DELETE FROM rounds WHERE round_no = 2"),
         "records .*rounds, round_no 2, status: stored not settled",
     ),
-    "model": (_swap_a_model, "r000002 .*models, .*, files: stored .*restore it from a backup"),
+    "model": (_swap_a_model, "r000001 .*models, .*, files: stored .*restore it from a backup"),
     "frame": (_change_a_report, "r000001 .*frame validated_feedback, r000001, probability_a: stored"),
     "figures under cover of an erasure": (_claim_it_was_erased, "frame validated_feedback, r000001, probability_a"),
     "text": (_rewrite_a_text, "r000001 .*frame generations, r000001, base: stored"),

@@ -10,7 +10,10 @@ ROUNDS ?= 3
 QUICK ?=
 ROUND ?=
 TO ?=
+FROM ?=
 FORCE ?=
+JSON ?=
+EXPECT ?=
 PORT ?=
 CONTRIBUTOR ?=
 REASON ?=
@@ -23,7 +26,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export erase reproduce docs-quality ui test test-integration exports check format clean
+.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-integration exports check format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -49,6 +52,15 @@ export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r0000
 
 erase: $(STAMP) ## Erase the texts of CONTRIBUTOR= on request, REASON=; ids, points and payments stay
 	@$(RUN) -m crowd_assets erase "$(CONTRIBUTOR)" --reason "$(REASON)"
+
+audit: $(STAMP) ## Recompute every settled round and the ledger, and name the first difference; JSON=1, EXPECT=<hash of an earlier audit>
+	@$(RUN) -m crowd_assets audit $(if $(JSON),--json) $(if $(EXPECT),--expect "$(EXPECT)")
+
+backup: $(STAMP) ## Copy CROWD_HOME to the folder TO=, also while rounds run
+	@$(RUN) -m crowd_assets backup "$(TO)"
+
+restore: $(STAMP) ## Put the backup FROM= back as CROWD_HOME, verified; FORCE=1 puts aside what lies there
+	@$(RUN) -m crowd_assets restore "$(FROM)" $(if $(FORCE),--force)
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)

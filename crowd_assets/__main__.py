@@ -137,6 +137,62 @@ def release_rejected(
     typer.echo(f"released {release.released_at:%Y-%m-%d %H:%M} by {release.released_by}: {release.released_why}")
 
 
+@app.command("audit")
+def audit_rounds(
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
+    expect: Annotated[
+        str, typer.Option(help="Hash that an earlier audit ended with: it must still be in the chain of records.")
+    ] = "",
+) -> None:
+    """Recompute every settled round from its frames and the ledger from nothing, and compare; exit code 1: they differ.
+    Training and generation are not repeated: models are compared with their hashes."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.audit import audit, line
+
+    found = audit(settings, expected=expect, found=lambda each: None if as_json else typer.echo(line(each)))
+    if as_json:
+        typer.echo(found.as_json())
+    else:
+        for part, difference in (("records", found.chain), ("ledger", found.ledger)):
+            if difference:
+                typer.echo(f"{part}  DIFFERS  {difference}")
+        typer.echo(
+            f"{found.entries} ledger entries recomputed; the chain of records ends with {found.head or 'nothing'}"
+        )
+    raise typer.Exit(0 if found.clean else 1)
+
+
+@app.command("backup")
+def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
+    """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.backup import backup
+    from crowd_assets.definitions import build_resources
+
+    done = backup(settings, build_resources(settings)["warehouse"], to)
+    typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
+    for place in done.elsewhere:
+        typer.echo(f"lies outside the home and is not in it: {place}")
+
+
+@app.command("restore")
+def restore_home(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="Folder that backup wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Put what lies in a home that is not empty aside, in a folder of it.")
+    ] = False,
+) -> None:
+    """Put a backup back as CROWD_HOME, if all of it is as it was written. Stop the daemon first."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.backup import restore
+    from crowd_assets.definitions import build_resources
+
+    done = restore(settings, build_resources(settings)["warehouse"], source, force=force)
+    typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
+    if done.aside:
+        typer.echo(f"what lay there before  {done.aside}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[

@@ -7,7 +7,6 @@ Belongs here: finding the texts, the order of the steps, the record. Does not be
 come back (see ``resources.inbox``), settled rounds that cannot be repeated (see ``resources.rounds``).
 """
 
-import hashlib
 import html
 import io
 import json
@@ -28,6 +27,7 @@ from resources.frames import read_parquet
 from resources.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.model_store import ModelStoreResource
 from resources.pseudonyms import Pseudonyms
+from resources.records import TEXT_COLUMNS, file_hash
 from resources.settings import CrowdSettings
 from resources.storage import write_bytes_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
@@ -42,6 +42,9 @@ SHORTEST_IN_PAGES = 8
 """Characters; a shorter text is not looked for inside pages, where it would be found in other words."""
 
 KNOWN_FIELDS = {"kind", "event_id", "submitted_at", *(name for names in FIELDS.values() for name in names)}
+IDS = KNOWN_FIELDS - set(TEXTS)
+"""What is never a text, even where somebody wrote the same: a name, a kind or a price."""
+
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -238,11 +241,14 @@ class _Eraser:
             "erasure_id": [erasure_id],
             "uri": [str(path)],
             "places": [places],
-            "digest_before": [hashlib.blake2b(before, digest_size=16).hexdigest()],
-            "digest_after": [hashlib.blake2b(after, digest_size=16).hexdigest()],
+            "digest_before": [file_hash(before)],
+            "digest_after": [file_hash(after)],
         }
         with self._warehouse.transaction() as connection:
-            self._warehouse.append(connection, "erased_files", pl.DataFrame(row))
+            incoming = self._warehouse.stage(connection, "erased_files", pl.DataFrame(row))
+            connection.execute(  # of an interrupted erasure: the file is as it was, or as that call left it
+                f"INSERT INTO erased_files FROM {incoming} ON CONFLICT DO UPDATE SET digest_after = excluded.digest_after"
+            )
         write_bytes_atomically(path, after)
 
     def _frame(self, data: bytes) -> tuple[bytes, int]:
@@ -252,6 +258,7 @@ class _Eraser:
         of_events = {"kind", "contributor_id"} <= set(frame.columns)
         own = (pl.col("contributor_id") == self._name).fill_null(False) if of_events else pl.lit(False)
         wrote = own & pl.col("kind").is_in(WRITTEN) if of_events else pl.lit(False)
+        as_it_arrived = of_events and "payload" not in frame.columns
         erased = frame.with_columns(
             pl.when(
                 pl.col(name).is_in(list(self._texts)) | (wrote & pl.lit(name in known) & pl.col(name).is_not_null())
@@ -260,11 +267,11 @@ class _Eraser:
             .otherwise(pl.col(name))
             .alias(name)
             for name, dtype in frame.schema.items()
-            if dtype == pl.String
+            if dtype == pl.String and (name in TEXT_COLUMNS or (as_it_arrived and name not in KNOWN_FIELDS))
         )
-        if of_events and "payload" in frame.columns:
+        if of_events and not as_it_arrived:
             erased = erased.with_columns(payload=pl.when(own).then(pl.lit("")).otherwise("payload"))
-        elif of_events:  # as it arrived: what is no field of feedback is the payload
+        elif as_it_arrived:  # what is no field of feedback is the payload
             unknown = [name for name in frame.columns if name not in KNOWN_FIELDS]
             erased = erased.with_columns(pl.when(~own).then(pl.col(name)).alias(name) for name in unknown)
         places = sum(int(frame[name].ne_missing(erased[name]).sum()) for name in frame.columns)
@@ -294,7 +301,9 @@ class _Eraser:
         own = record.get("contributor_id") == self._name
         wrote = own and record.get("kind") != "preference"
         return {
-            name: ERASED if (wrote and name in TEXTS) or (isinstance(value, str) and value in self._texts) else value
+            name: ERASED
+            if (wrote and name in TEXTS) or (name not in IDS and isinstance(value, str) and value in self._texts)
+            else value
             for name, value in record.items()
             if not own or name in KNOWN_FIELDS
         }

@@ -9,9 +9,7 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from resources.errors import OperatorError
 from resources.model_store import ModelStoreResource, markdown_cell
 from resources.rounds import SKIPPED, Round, RoundBook, round_id_of
 from resources.settings import ENVIRONMENT_PREFIX, CrowdSettings
+from resources.storage import is_free, whole_folder
 from resources.trainer import OtherRootError, TrainerResource
 from resources.warehouse import WarehouseResource
 
@@ -75,7 +74,8 @@ def export_round(
     of_round = {name: stored.get(name, field.default) for name, field in CrowdSettings.model_fields.items()}
     _check_root(round_, of_round, settings)
     chain = trainer.store.lineage(round_.next_model)
-    with _whole_folder(to or Path(settings.home, "exports", round_.round_id), force) as (folder, unfinished):
+    folder = (to or Path(settings.home, "exports", round_.round_id)).expanduser().resolve()
+    with whole_folder(folder, lambda: _check_free(folder, force)) as unfinished:
         trainer.export(round_.next_model, unfinished)
         for place, model in enumerate(chain, start=1):
             for name, path in trainer.store.files(model).items():
@@ -315,33 +315,8 @@ def _check_root(round_: Round, of_round: Mapping[str, Any], settings: CrowdSetti
         )
 
 
-@contextmanager
-def _whole_folder(folder: Path, force: bool) -> Iterator[tuple[Path, Path]]:
-    """``folder`` without links, and a temporary neighbour that takes its name when the block ends well and vanishes when
-    it does not."""
-    folder = folder.expanduser().resolve()
-    _check_free(folder, force)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, replaced = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
-    unfinished.mkdir()
-    try:
-        yield folder, unfinished
-        _check_free(folder, force)
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            unfinished.rename(folder)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
 def _check_free(folder: Path, force: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if is_free(folder):
         return
     if not _is_export(folder):
         raise ExportExistsError(

@@ -31,7 +31,12 @@ def write_parquet(path: UPath, frame: pl.DataFrame) -> None:
 
 def read_parquet(path: UPath) -> pl.DataFrame:
     """Read one Parquet file from a local path or a URI."""
-    return pl.read_parquet(io.BytesIO(path.read_bytes()))
+    return parsed_parquet(path.read_bytes())
+
+
+def parsed_parquet(data: bytes) -> pl.DataFrame:
+    """The frame in the bytes of a Parquet file."""
+    return pl.read_parquet(io.BytesIO(data))
 
 
 class FramesResource(ConfigurableResource):
@@ -41,6 +46,12 @@ class FramesResource(ConfigurableResource):
 
     def path(self, asset: str, round_id: str) -> UPath:
         return UPath(self.root, asset, f"{round_id}.parquet")
+
+    def of_round(self, round_id: str) -> dict[str, UPath]:
+        """Every frame of a round by its asset."""
+        root = UPath(self.root)
+        assets = sorted(folder.name for folder in root.iterdir()) if root.exists() else []
+        return {asset: path for asset in assets if (path := self.path(asset, round_id)).exists()}
 
     def write(self, asset: str, round_id: str, frame: pl.DataFrame, *, settled: bool = False) -> UPath:
         """Replace the frame of ``asset`` in ``round_id``; of a ``settled`` round, confirm that it is the same.

@@ -147,6 +147,10 @@ class InboxResource(ConfigurableResource):
         )
         return found["uri"].to_list()
 
+    def segment_paths(self, from_seq: int, to_seq: int) -> dict[str, UPath]:
+        """Where the segments lie that hold events of a range, by their names in ``feedback_segments``."""
+        return {uri: UPath(self.segments, uri) for uri in self._segments(from_seq, to_seq)}
+
     def segment(self, uri: str) -> pl.DataFrame:
         """One segment of raw feedback, by its name in ``feedback_segments``."""
         return read_parquet(UPath(self.segments, uri))

@@ -9,6 +9,7 @@ Belongs here: claims, attempts and transitions, each one transaction. Does not b
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ import duckdb
 import polars as pl
 
 from resources.errors import OperatorError
+from resources.records import append_record
 from resources.settings import CrowdSettings
 from resources.warehouse import SettledRoundError, WarehouseResource, as_stored, fetch_row
 
@@ -226,14 +228,25 @@ class RoundBook:
                 "erasures): it cannot be made again. What it settled stands."
             )
 
-    def settle(self, found: Round, entries: pl.DataFrame, *, base_model: str, next_model: str, now: datetime) -> int:
-        """Post a round's ledger entries and name the next base model, in one transaction: the point of no return.
+    def settle(
+        self,
+        found: Round,
+        entries: pl.DataFrame,
+        *,
+        base_model: str | None,
+        next_model: str | None,
+        now: datetime,
+        about: Mapping[str, Any],
+    ) -> int:
+        """Post a round's ledger entries, name the next base model and write the round's record, in one transaction: the
+        point of no return.
 
         Of a round that is settled already nothing is written, and entries and models must be the same.
 
         Args:
             entries: Columns entry_id, round_id, account, unit, amount (decimal), reason, reference; sums to zero
                 in each unit.
+            about: What the record says besides the round's rows (``records.surroundings``).
 
         Returns:
             How many entries were new.
@@ -274,6 +287,7 @@ class RoundBook:
                 "WHERE round_no = $n",
                 {"now": as_stored(now), "base": base_model, "next": next_model, "n": found.round_no},
             )
+            append_record(connection, found.round_no, about)
             return entries.height
 
     def complete(self, round_no: int) -> None:

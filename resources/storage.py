@@ -1,13 +1,15 @@
 """Whole files or none: how bytes get to a local folder or to object storage.
 
-Belongs here: atomic writes through universal-pathlib. Does not belong here: what the bytes mean.
+Belongs here: atomic writes through universal-pathlib, and of local folders. Does not belong here: what the bytes mean.
 """
 
 import os
+import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from upath import UPath
 
@@ -61,6 +63,38 @@ def written_atomically(path: UPath) -> Iterator[str]:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def whole_folder(folder: Path, check_free: Callable[[], None]) -> Iterator[Path]:
+    """A temporary neighbour of a local ``folder``, which takes its name when the block ends well and vanishes when it does not.
+
+    Args:
+        check_free: Raises where ``folder`` may not be replaced; asked before the block and after it.
+    """
+    check_free()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, replaced = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        check_free()
+        if folder.exists():
+            folder.rename(replaced)
+        try:
+            unfinished.rename(folder)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(folder)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nothing lies at ``folder``, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def write_text_atomically(path: UPath, text: str) -> None:

@@ -188,7 +188,7 @@ class TrainerResource(ConfigurableResource):
         return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
 
     def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
-        base = {"root": self._root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
+        base = {"root": self.root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
         return fingerprint(purpose=purpose, **base, **inputs)
 
     def _adapters(self, models: Sequence[str]) -> list[Path]:
@@ -196,10 +196,10 @@ class TrainerResource(ConfigurableResource):
         for model in models:
             self.store.verify(model)
             trained_over = self.store.card(model).get("root_identity")
-            if trained_over not in (None, self._root_identity()):
+            if trained_over not in (None, self.root_identity()):
                 raise OtherRootError(
                     f"model {model} was trained over {trained_over}, and CROWD_BASE_MODEL={self.base_model!r} "
-                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self._root_identity()}: set both as they were, or begin "
+                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self.root_identity()}: set both as they were, or begin "
                     "with a new CROWD_HOME."
                 )
         return [self.store.path(model) for model in models]
@@ -220,7 +220,8 @@ class TrainerResource(ConfigurableResource):
             )
         return commit
 
-    def _root_identity(self) -> str:
+    def root_identity(self) -> str:
+        """Which root it is: the hash of a local folder's model, or the hub's id and commit."""
         return embedding.identity(self.base_model, self._commit())
 
     def _trained(
@@ -239,7 +240,7 @@ class TrainerResource(ConfigurableResource):
         return TrainedModel(model, reused, self.store.card(model)["training"])
 
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
-        root = {"root": self.base_model, "root_identity": self._root_identity()}
+        root = {"root": self.base_model, "root_identity": self.root_identity()}
         return self.store.put(directory, {"parent": parent, **root, "training": figures, **card})
 
 

@@ -93,6 +93,8 @@ CREATE TABLE IF NOT EXISTS comparison_tasks (
 CREATE TABLE IF NOT EXISTS ledger (
     entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
+CREATE TABLE IF NOT EXISTS round_records (
+    round_no INTEGER PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);
 """
 
 ROUND_TABLES = (
@@ -133,7 +135,12 @@ class WarehouseResource(ConfigurableResource):
         return Path(self.path).with_suffix(".snapshot.duckdb")
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """The lock alone, for what is done to the file as a whole.
+
+        Raises:
+            WarehouseBusyError: it was not had in time.
+        """
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         holder = Path(f"{self.path}.holder")
         try:
@@ -151,7 +158,7 @@ class WarehouseResource(ConfigurableResource):
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection under the lock, for reading; closed on leaving."""
-        with self._locked():
+        with self.locked():
             new = not os.path.exists(self.path)
             connection = duckdb.connect(self.path)
             try:
@@ -245,7 +252,7 @@ class WarehouseResource(ConfigurableResource):
     def compact(self) -> None:
         """Write the file anew with what is in its tables: DuckDB keeps deleted values in blocks that it uses again."""
         fresh = f"{self.path}.{os.getpid()}.tmp"
-        with self._locked():
+        with self.locked():
             Path(fresh).unlink(missing_ok=True)
             try:
                 with duckdb.connect() as connection:
@@ -264,13 +271,17 @@ class WarehouseResource(ConfigurableResource):
             Where the copy lies.
         """
         temporary = f"{self.snapshot_path}.{os.getpid()}.tmp"
+        self.copy_to(Path(temporary))
+        os.replace(temporary, self.snapshot_path)
+        return self.snapshot_path
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the warehouse as the last transaction left it to the file ``path``."""
         with self.connect() as connection:
             connection.execute("CHECKPOINT")
             connection.close()
             data = Path(self.path).read_bytes()
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, self.snapshot_path)
-        return self.snapshot_path
+        path.write_bytes(data)
 
 
 def as_stored(instant: datetime) -> datetime:

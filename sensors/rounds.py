@@ -62,7 +62,8 @@ def next_run(
 ) -> tuple[RunRequest | None, str]:
     """The run that is due, if one is, and why or why not; claims a round if none is open.
 
-    The partition of the round is added to ``instance`` before its run is requested.
+    The partition of the round, and those of the rounds before where they are missing, are added to ``instance`` before its
+    run is requested.
     """
     book = RoundBook(warehouse)
     open_round = book.open_round()
@@ -70,7 +71,8 @@ def next_run(
         claimed, reason = book.claim(quorum, settings, datetime.now(UTC))
         if claimed is None:
             return None, reason
-        instance.add_dynamic_partitions(ROUNDS_PARTITION, [claimed.round_id])
+        # All of them: an instance that begins with a restored home knows none.
+        instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in book.all()])
         return run_request(claimed), f"claimed {claimed.round_id}"
     report_dead_runs(instance, open_round.round_id)
     runs = instance.get_runs(RunsFilter(tags={ROUND_TAG: open_round.round_id}))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.assets.seed import find_target, target
+from crowd_assets.assets.seed import Target, find_target, target
 from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
 from crowd_assets.mechanisms.ledger import contributor_account
 from crowd_assets.quality.gate import passed_round
@@ -63,27 +63,7 @@ def contributor_groups(
     """Who fine-tunes together: everyone with a valid demonstration in this round, split into groups at random, by
     what the rounds before say about each (points or estimates), by a draw from its posterior, or interleaved."""
     round_ = passed_round(warehouse, context.partition_key)
-    contributors = (
-        frames.read("validated_feedback", round_.round_id)
-        .filter(pl.col("kind") == "demonstration")
-        .group_by("contributor_id")
-        .agg(demonstrations=pl.len().cast(pl.Int64))
-        .sort("contributor_id")
-    )
-    keys, deviation = _what_is_known(contributors["contributor_id"], round_, settings, warehouse, frames, embedder)
-    contributors = contributors.with_columns(key=pl.Series(keys))
-    equal = settings.small_groups == 1.0 or settings.grouping == "interleaved"
-    group = assign_groups(
-        settings.grouping,
-        keys,
-        settings.groups,
-        round_no=round_.round_no,
-        rounds=settings.planned_rounds,
-        rng=generator_for(round_, "grouping"),
-        sizes=None if equal else group_sizes(contributors.height, settings.groups, small=settings.small_groups),
-        deviation=deviation,
-    )
-    grouped = contributors.with_columns(group_index=pl.Series(group).cast(pl.Int32))
+    grouped = groups_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
     warehouse.replace_round(
         "contributor_groups", round_.round_no, grouped.select("contributor_id", "group_index", "demonstrations")
     )
@@ -106,6 +86,33 @@ def contributor_groups(
             "members": display.table(members),
         }
     )
+
+
+def groups_of(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
+) -> pl.DataFrame:
+    """The groups of a round: ``contributor_id``, ``demonstrations``, ``group_index`` and the ``key`` that groups are formed
+    by, by contributor."""
+    contributors = (
+        frames.read("validated_feedback", round_.round_id)
+        .filter(pl.col("kind") == "demonstration")
+        .group_by("contributor_id")
+        .agg(demonstrations=pl.len().cast(pl.Int64))
+        .sort("contributor_id")
+    )
+    keys, deviation = _what_is_known(contributors["contributor_id"], round_, settings, warehouse, frames, aim)
+    equal = settings.small_groups == 1.0 or settings.grouping == "interleaved"
+    group = assign_groups(
+        settings.grouping,
+        keys,
+        settings.groups,
+        round_no=round_.round_no,
+        rounds=settings.planned_rounds,
+        rng=generator_for(round_, "grouping"),
+        sizes=None if equal else group_sizes(contributors.height, settings.groups, small=settings.small_groups),
+        deviation=deviation,
+    )
+    return contributors.with_columns(key=pl.Series(keys), group_index=pl.Series(group).cast(pl.Int32))
 
 
 @op(ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)}, out=DynamicOut(list[int]))
@@ -302,7 +309,7 @@ def _what_is_known(
     settings: CrowdSettings,
     warehouse: WarehouseResource,
     frames: FramesResource,
-    embedder: EmbedderResource,
+    aim: Target,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What groups are formed by, (n,), and a draw from its posterior less its mean, (n,): points so far where points go by
     rank, else the estimates from the rounds before, with newcomers at the mean of those known."""
@@ -314,8 +321,7 @@ def _what_is_known(
     if found is None:
         return np.zeros(len(contributors)), np.zeros(len(contributors))
     rng = generator_for(round_, "posterior draw")
-    aim = find_target(settings, embedder, frames).vector
-    known = standing(found, settings.points_scheme, aim, rng)
+    known = standing(found, settings.points_scheme, aim.vector, rng)
     drawn = known.draw(rng)
     place = {contributor: index for index, contributor in enumerate(found.contributors)}
     spread = float(drawn.std())

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import auction_clearing
-from crowd_assets.assets.seed import find_target
+from crowd_assets.assets.seed import TARGET, Target, find_target
 from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
@@ -34,8 +34,11 @@ from crowd_assets.rounds import generator_for, rounds_partition
 from crowd_assets.tournament import EMBEDDED_CONTRIBUTORS, Standing, Tournament, standing, standings, tournament
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
+from resources.inbox import InboxResource
+from resources.records import surroundings
 from resources.rounds import Round, RoundBook, round_id_of
 from resources.settings import CrowdSettings
+from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
 
 SHOWN = 5
@@ -59,55 +62,20 @@ def shapley_estimates(
     while their candidate trained (In-Run Data Shapley, arXiv 2406.11011), or Shapley values of the game in which a coalition
     is as good as its mean point in Φ is close to the target (CROWD_SHAPLEY_METHOD)."""
     round_ = passed_round(warehouse, context.partition_key)
-    demonstrations = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration")
-    contributors = demonstrations["contributor_id"].unique().sort()
-    vectors = embedder.embed(list(demonstrations["response"]))
-    owner = contributors.search_sorted(demonstrations["contributor_id"]).to_numpy()
-    counts = np.bincount(owner, minlength=len(contributors))
-    means = np.zeros((len(contributors), vectors.shape[1]))
-    np.add.at(means, owner, vectors / counts[owner, None])
-    about: display.Metadata
-    if settings.shapley_method == "in_run":
-        of_runs = warehouse.read_round("contributor_values", round_.round_no).pivot(
-            "contributor_id", index="seed_index", values="loss_reduction"
-        )
-        values, errors = mean_over_runs(of_runs.select(list(contributors)).to_numpy())
-        method, unit = f"in-run, order {settings.value_order}", "nats a token of the target's texts"
-        about = {"seeds": of_runs.height}
-    else:
-        base_texts = list(frames.read("generations", round_.round_id)["base"])
-        found = find_target(settings, embedder, frames)
-        estimates = estimate_shapley(
-            centroid_game(means, found.vector, empty=embedder.embed(base_texts).mean(axis=0)),
-            len(contributors),
-            permutations=settings.shapley_permutations,
-            rng=generator_for(round_, "shapley"),
-            exact_up_to=settings.exact_shapley_up_to,
-        )
-        values, errors = estimates.values, estimates.standard_errors
-        method, unit = f"centroid, {estimates.method}", "target distance"
-        about = {"evaluations": estimates.evaluations}
-    frame = pl.DataFrame(
-        {
-            "contributor_id": contributors,
-            "shapley_value": values,
-            "standard_error": errors,
-            "method": [method] * len(contributors),
-        }
-    ).with_columns(pl.col("standard_error").fill_nan(None))
-    warehouse.replace_round("contributions", round_.round_no, frame)
-    frames.write(
-        EMBEDDED_CONTRIBUTORS,
-        round_.round_id,
-        pl.DataFrame({"contributor_id": contributors, "demonstrations": counts, "vector": means.tolist()}),
-        settled=round_.settled,
+    written = embedded(frames.read("validated_feedback", round_.round_id), embedder)
+    frame, about = values_of(
+        round_, settings, warehouse, frames, embedder, find_target(settings, embedder, frames), written
     )
+    warehouse.replace_round("contributions", round_.round_no, frame)
+    frames.write(EMBEDDED_CONTRIBUTORS, round_.round_id, written, settled=round_.settled)
     shown = frame.sort("shapley_value", descending=True)
     worth = dict(frame.select("contributor_id", "shapley_value").iter_rows())
+    in_run = settings.shapley_method == "in_run"
+    unit = "nats a token of the target's texts" if in_run else "target distance"
     return MaterializeResult(
-        metadata=display.rounded({"contributors": len(contributors), "method": method, **about})
+        metadata=display.rounded({"contributors": frame.height, "method": frame["method"][0], **about})
         | {
-            "value_of_everybody": float(values.sum()),
+            "value_of_everybody": frame["shapley_value"].sum(),
             "values": display.plot(
                 display.bars(
                     list(shown["contributor_id"]),
@@ -138,39 +106,13 @@ def contributor_estimates(
     """What each contributor adds, estimated from every candidate so far and who trained it, and the points that the open
     epoch would pay by that. Each round restates them; they are posted when the epoch closes."""
     round_ = passed_round(warehouse, context.partition_key)
-    found = tournament(warehouse, frames, round_.round_no, including=True)
-    assert found is not None  # this round is in it
-    by_rank = settings.points_scheme == "rank"
-    scheme = "surrogate" if by_rank else settings.points_scheme
-    target = find_target(settings, embedder, frames).vector
-    known = standing(found, scheme, target, generator_for(round_, "estimates"))
-    first = _first_of_epoch(warehouse, round_.round_no, found.round_ids)
-    closes = by_rank or len(found.round_ids) - first >= settings.epoch_rounds
-    reliability = found.reliability
-    provisional = np.zeros(len(found.contributors))
-    if not by_rank:
-        provisional = _epoch_points(found, known, first, settings).sum(axis=0)
-    frame = pl.DataFrame(
-        {
-            "contributor_id": found.contributors,
-            "scheme": [scheme] * len(found.contributors),
-            "estimate": known.estimates,
-            "standard_error": known.standard_errors,
-            "provisional_points": provisional,
-        }
-    )
+    frame, epoch = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
-    epoch = {
-        "first_round_no": int(found.round_ids[first][1:]),
-        "closes": closes,
-        "reliability": reliability.reliability,
-        "observed_variance": reliability.observed_variance,
-        "noise_variance": reliability.noise_variance,
-    }
-    warehouse.replace_round("epochs", round_.round_no, pl.DataFrame([epoch]))
+    warehouse.replace_round("epochs", round_.round_no, epoch)
     shown = frame.sort("estimate", descending=True)
+    about = {"scheme": frame["scheme"][0], "contributors": frame.height}
     return MaterializeResult(
-        metadata=display.rounded({"scheme": scheme, "contributors": frame.height, **epoch})
+        metadata=display.rounded(about | epoch.row(0, named=True))
         | {
             "estimates": display.plot(
                 display.intervals(
@@ -206,34 +148,35 @@ def point_ledger(
     warehouse: WarehouseResource,
     frames: FramesResource,
     embedder: EmbedderResource,
+    inbox: InboxResource,
+    trainer: TrainerResource,
 ) -> tuple[MaterializeResult[None], AssetCheckResult, AssetCheckResult]:
     """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, payments to
-    the sellers, and the next base model. Double entry: what a contributor receives, the treasury gives. A settled round is
-    never rewritten; a second run posts nothing."""
+    the sellers, the next base model, and the record that audits start from. Double entry: what a contributor receives, the
+    treasury gives. A settled round is never rewritten; a second run posts nothing."""
     round_ = passed_round(warehouse, context.partition_key)
     awards = warehouse.read_round("awards", round_.round_no).filter("awarded")
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
-    points_due: list[Entry] = []
-    if settings.points_scheme == "rank":
-        points_due = rank_entries(round_, warehouse)
-    elif epoch["closes"]:
-        found = tournament(warehouse, frames, round_.round_no, including=True)
-        assert found is not None  # this round is in it
-        target = find_target(settings, embedder, frames).vector
-        known = standing(found, settings.points_scheme, target, generator_for(round_, "estimates"))
-        first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
-        points_due = _epoch_entries(round_, found, _epoch_points(found, known, first, settings), first, settings)
-    entries = [*points_due, *_payment_entries(round_, awards)]
-    selection = warehouse.read_round("selections", round_.round_no)
-    alignment = warehouse.read_round("alignments", round_.round_no).row(0, named=True)
-    selected = selection.filter("selected")["model"].item()
-    next_model = alignment["model"] if alignment["kept"] else selected
+    aim = find_target(settings, embedder, frames)
+    entries = entries_of(round_, settings, warehouse, frames, aim)
+    base_model, next_model = models_of(round_, warehouse)
+    about = surroundings(
+        settings.model_dump(),
+        seed=round_.seed,
+        phi=embedder.identity,
+        target=aim.key,
+        root=trainer.root_identity(),
+        models=[base_model, next_model, *warehouse.read_round("candidates", round_.round_no)["model"]],
+        frames=frames.of_round(round_.round_id) | {TARGET: frames.path(TARGET, aim.key)},
+        segments=inbox.segment_paths(round_.from_seq, round_.to_seq),
+    )
     posted = RoundBook(warehouse).settle(
         round_,
-        _as_frame(entries),
-        base_model=selection.filter(pl.col("role") == "base")["model"].item(),
+        as_frame(entries),
+        base_model=base_model,
         next_model=next_model,
         now=datetime.now(UTC),
+        about=about,
     )
     warehouse.publish_snapshot()
     points = standings(warehouse, round_.round_no)
@@ -269,6 +212,118 @@ def point_ledger(
             metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
         ),
     )
+
+
+def embedded(valid: pl.DataFrame, embedder: EmbedderResource) -> pl.DataFrame:
+    """Who demonstrated what in a round: ``contributor_id``, how many ``demonstrations``, and the mean ``vector`` of them."""
+    demonstrations = valid.filter(pl.col("kind") == "demonstration")
+    contributors = demonstrations["contributor_id"].unique().sort()
+    vectors = embedder.embed(list(demonstrations["response"]))
+    owner = contributors.search_sorted(demonstrations["contributor_id"]).to_numpy()
+    counts = np.bincount(owner, minlength=len(contributors))
+    means = np.zeros((len(contributors), vectors.shape[1]))
+    np.add.at(means, owner, vectors / counts[owner, None])
+    return pl.DataFrame({"contributor_id": contributors, "demonstrations": counts, "vector": means.tolist()})
+
+
+def values_of(
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    embedder: EmbedderResource,
+    aim: Target,
+    written: pl.DataFrame,
+) -> tuple[pl.DataFrame, display.Metadata]:
+    """Rows of ``contributions``, and how much they rest on.
+
+    Args:
+        written: As :func:`embedded` gives it.
+    """
+    contributors = written["contributor_id"]
+    about: display.Metadata
+    if settings.shapley_method == "in_run":
+        of_runs = warehouse.read_round("contributor_values", round_.round_no).pivot(
+            "contributor_id", index="seed_index", values="loss_reduction"
+        )
+        values, errors = mean_over_runs(of_runs.select(list(contributors)).to_numpy())
+        method = f"in-run, order {settings.value_order}"
+        about = {"seeds": of_runs.height}
+    else:
+        base_texts = list(frames.read("generations", round_.round_id)["base"])
+        means = np.array(written["vector"].to_list())
+        estimates = estimate_shapley(
+            centroid_game(means, aim.vector, empty=embedder.embed(base_texts).mean(axis=0)),
+            len(contributors),
+            permutations=settings.shapley_permutations,
+            rng=generator_for(round_, "shapley"),
+            exact_up_to=settings.exact_shapley_up_to,
+        )
+        values, errors = estimates.values, estimates.standard_errors
+        method = f"centroid, {estimates.method}"
+        about = {"evaluations": estimates.evaluations}
+    columns = {"contributor_id": contributors, "shapley_value": values, "standard_error": errors}
+    frame = pl.DataFrame(columns | {"method": [method] * len(contributors)})
+    return frame.with_columns(pl.col("standard_error").fill_nan(None)), about
+
+
+def estimates_of(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of ``contributor_estimates`` and of ``epochs``."""
+    found = tournament(warehouse, frames, round_.round_no, including=True)
+    assert found is not None  # this round is in it
+    by_rank = settings.points_scheme == "rank"
+    scheme = "surrogate" if by_rank else settings.points_scheme
+    known = standing(found, scheme, aim.vector, generator_for(round_, "estimates"))
+    first = _first_of_epoch(warehouse, round_.round_no, found.round_ids)
+    reliability = found.reliability
+    provisional = np.zeros(len(found.contributors))
+    if not by_rank:
+        provisional = _epoch_points(found, known, first, settings).sum(axis=0)
+    frame = pl.DataFrame(
+        {
+            "contributor_id": found.contributors,
+            "scheme": [scheme] * len(found.contributors),
+            "estimate": known.estimates,
+            "standard_error": known.standard_errors,
+            "provisional_points": provisional,
+        }
+    )
+    epoch = {
+        "first_round_no": int(found.round_ids[first][1:]),
+        "closes": by_rank or len(found.round_ids) - first >= settings.epoch_rounds,
+        "reliability": reliability.reliability,
+        "observed_variance": reliability.observed_variance,
+        "noise_variance": reliability.noise_variance,
+    }
+    return frame, pl.DataFrame([epoch])
+
+
+def entries_of(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
+) -> list[Entry]:
+    """What a round posts: points, where it closes an epoch or they go by rank, and payments."""
+    epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+    points_due: list[Entry] = []
+    if settings.points_scheme == "rank":
+        points_due = rank_entries(round_, warehouse)
+    elif epoch["closes"]:
+        found = tournament(warehouse, frames, round_.round_no, including=True)
+        assert found is not None  # this round is in it
+        known = standing(found, settings.points_scheme, aim.vector, generator_for(round_, "estimates"))
+        first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
+        points_due = _epoch_entries(round_, found, _epoch_points(found, known, first, settings), first, settings)
+    return [*points_due, *_payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))]
+
+
+def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, str | None]:
+    """The model that a round began with, and the one that the next begins with; None is the root."""
+    selection = warehouse.read_round("selections", round_.round_no)
+    alignment = warehouse.read_round("alignments", round_.round_no).row(0, named=True)
+    selected = selection.filter("selected")["model"].item()
+    base = selection.filter(pl.col("role") == "base")["model"].item()
+    return base, alignment["model"] if alignment["kept"] else selected
 
 
 def _first_of_epoch(warehouse: WarehouseResource, round_no: int, round_ids: tuple[str, ...]) -> int:
@@ -346,7 +401,8 @@ def _payment_entries(round_: Round, awards: pl.DataFrame) -> list[Entry]:
     return entries
 
 
-def _as_frame(entries: list[Entry]) -> pl.DataFrame:
+def as_frame(entries: list[Entry]) -> pl.DataFrame:
+    """Entries as rows of the ledger, without their round's number."""
     return pl.DataFrame(
         {
             "entry_id": [entry.entry_id for entry in entries],

@@ -4,6 +4,8 @@ Belongs here: feeding reports and outcomes to the weighted score update in their
 Does not belong here: the update itself (see ``crowd_assets.mechanisms.aggregation``).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 from dagster import AssetExecutionContext, MaterializeResult, asset
@@ -52,38 +54,18 @@ def labeler_weights(
     """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
     brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
     round_ = passed_round(warehouse, context.partition_key)
-    preferences, outcomes = _slots(round_, warehouse, frames)
-    known = _weights_before(round_, warehouse)
-    arrived = preferences.filter(pl.col("round_id") == round_.round_id)["contributor_id"].unique()
-    newcomers = sorted(set(arrived) - set(known["labeler_id"]))
-    labelers = [*known["labeler_id"], *newcomers]
-    frame = pl.DataFrame(schema=WEIGHTS_SCHEMA)
-    metadata: display.Metadata = {"labelers": len(labelers)}
-    if labelers:
-        results, slot, _, report = _learn(preferences, outcomes, known, newcomers)
-        state = results.state
-        reported = preferences.filter(pl.col("round_id") == round_.round_id).group_by("contributor_id").len("reports")
-        frame = (
-            pl.DataFrame(
-                {
-                    "labeler_id": labelers,
-                    "weight": state.weights,
-                    "slots_seen": state.slots_seen,
-                    "cumulative_loss": state.cumulative_loss,
-                    "slots": np.full(len(labelers), state.slots),
-                }
-            )
-            .join(reported, left_on="labeler_id", right_on="contributor_id", how="left", maintain_order="left")
-            .with_columns(pl.col("reports").fill_null(0))
-            .cast(pl.Schema(WEIGHTS_SCHEMA))
-        )
+    frame, learnt = weights_after(round_, warehouse, frames)
+    warehouse.replace_round("labeler_weights", round_.round_no, frame)
+    metadata: display.Metadata = {"labelers": frame.height}
+    if learnt:
+        losses, newcomers = learnt.results.losses, learnt.newcomers
         shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
         metadata |= {
-            "slots": state.slots,
-            "new_slots": outcomes.height,
-            "mean_weight": 1 / len(labelers),
-            "mean_loss": float(np.nanmean(results.losses)) if np.isfinite(results.losses).any() else None,
-            "mean_loss_of_the_plain_mean": _plain_loss(slot, report, outcomes),
+            "slots": learnt.results.state.slots,
+            "new_slots": learnt.outcomes.height,
+            "mean_weight": 1 / frame.height,
+            "mean_loss": float(np.nanmean(losses)) if np.isfinite(losses).any() else None,
+            "mean_loss_of_the_plain_mean": _plain_loss(learnt.slot, learnt.report, learnt.outcomes),
             "weights": display.plot(
                 display.bars(
                     list(shown["labeler_id"]),
@@ -93,7 +75,6 @@ def labeler_weights(
                 )
             ),
         }
-    warehouse.replace_round("labeler_weights", round_.round_no, frame)
     return MaterializeResult(metadata=display.rounded(metadata))
 
 
@@ -110,32 +91,7 @@ def aggregated_preferences(
     """What the crowd prefers: for every comparison judged in this round the weighted mean of its labelers' reports.
     A comparison is aggregated with weights that its own outcome had no part in."""
     round_ = passed_round(warehouse, context.partition_key)
-    preferences, outcomes = _slots(round_, warehouse, frames)
-    judged = preferences.filter(pl.col("round_id") == round_.round_id)
-    frame = pl.DataFrame(schema=AGGREGATED_SCHEMA)
-    if not judged.is_empty():
-        known = _weights_before(round_, warehouse)
-        newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
-        results, *_ = _learn(preferences, outcomes, known, newcomers)
-        scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
-            online=pl.Series(results.aggregates, dtype=pl.Float64)
-        )
-        comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
-            pl.col("prompt", "response_a", "response_b").first(),
-            mean_report=pl.col("probability_a").mean(),
-            reports=pl.len().cast(pl.Int64),
-        )
-        labelers = [*known["labeler_id"], *newcomers]
-        slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), labelers)
-        nothing_realised = np.full(comparisons.height, np.nan)
-        pooled = aggregation.run_reports(results.state, slot, labeler, report, nothing_realised).aggregates
-        frame = (
-            comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
-            .join(scored, on="comparison_id", how="left", maintain_order="left")
-            .with_columns(probability_a=pl.col("online").fill_nan(None).fill_null(pl.col("pooled")))
-            .select(*AGGREGATED_SCHEMA)
-            .cast(pl.Schema(AGGREGATED_SCHEMA))
-        )
+    frame = aggregated(round_, warehouse, frames)
     frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
     decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)
     return MaterializeResult(
@@ -148,6 +104,84 @@ def aggregated_preferences(
                 frame.select("comparison_id", "probability_a", "mean_report", "reports", "outcome").head(10)
             ),
         }
+    )
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a round's outcomes taught about labelers: the update's results, the outcomes (a slot each), the reports on them as
+    positions ``slot`` and values ``report`` (n,), and the labelers that the round brought."""
+
+    results: aggregation.SlotResults
+    outcomes: pl.DataFrame
+    slot: NDArray[np.int64]
+    report: NDArray[np.float64]
+    newcomers: list[str]
+
+
+def weights_after(
+    round_: Round, warehouse: WarehouseResource, frames: FramesResource
+) -> tuple[pl.DataFrame, Learnt | None]:
+    """Rows of ``labeler_weights`` as a round leaves them, and how they came about; None while there is no labeler."""
+    preferences, outcomes = _slots(round_, warehouse, frames)
+    known = _weights_before(round_, warehouse)
+    arrived = preferences.filter(pl.col("round_id") == round_.round_id)
+    newcomers = sorted(set(arrived["contributor_id"]) - set(known["labeler_id"]))
+    labelers = [*known["labeler_id"], *newcomers]
+    if not labelers:
+        return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
+    results, slot, _, report = _learn(preferences, outcomes, known, newcomers)
+    state = results.state
+    frame = (
+        pl.DataFrame(
+            {
+                "labeler_id": labelers,
+                "weight": state.weights,
+                "slots_seen": state.slots_seen,
+                "cumulative_loss": state.cumulative_loss,
+                "slots": np.full(len(labelers), state.slots),
+            }
+        )
+        .join(
+            arrived.group_by("contributor_id").len("reports"),
+            left_on="labeler_id",
+            right_on="contributor_id",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(pl.col("reports").fill_null(0))
+        .cast(pl.Schema(WEIGHTS_SCHEMA))
+    )
+    return frame, Learnt(results, outcomes, slot, report, newcomers)
+
+
+def aggregated(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> pl.DataFrame:
+    """The frame ``aggregated_preferences`` of a round."""
+    preferences, outcomes = _slots(round_, warehouse, frames)
+    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    if judged.is_empty():
+        return pl.DataFrame(schema=AGGREGATED_SCHEMA)
+    known = _weights_before(round_, warehouse)
+    newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
+    results, *_ = _learn(preferences, outcomes, known, newcomers)
+    scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
+        online=pl.Series(results.aggregates, dtype=pl.Float64)
+    )
+    comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
+        pl.col("prompt", "response_a", "response_b").first(),
+        mean_report=pl.col("probability_a").mean(),
+        reports=pl.len().cast(pl.Int64),
+    )
+    labelers = [*known["labeler_id"], *newcomers]
+    slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), labelers)
+    nothing_realised = np.full(comparisons.height, np.nan)
+    pooled = aggregation.run_reports(results.state, slot, labeler, report, nothing_realised).aggregates
+    return (
+        comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
+        .join(scored, on="comparison_id", how="left", maintain_order="left")
+        .with_columns(probability_a=pl.col("online").fill_nan(None).fill_null(pl.col("pooled")))
+        .select(*AGGREGATED_SCHEMA)
+        .cast(pl.Schema(AGGREGATED_SCHEMA))
     )
 
 

@@ -10,12 +10,13 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 from dagster import AssetExecutionContext, MaterializeResult, asset
+from numpy.typing import NDArray
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.assets.seed import find_target, target
-from crowd_assets.mechanisms.auction import MONEY_QUANTUM, clear_lots, from_quanta, to_quanta
+from crowd_assets.assets.seed import Target, find_target, target
+from crowd_assets.mechanisms.auction import MONEY_QUANTUM, clear_lots, to_quanta
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
@@ -23,6 +24,7 @@ from resources.embedder import EmbedderResource
 from resources.feedback import ERASED
 from resources.frames import FramesResource
 from resources.inbox import COMPARISON_TASKS, OutboxResource
+from resources.rounds import Round
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
@@ -62,35 +64,12 @@ def auction_clearing(
     """Who sells which answer at what price: scoring VCG in every lot within the round's budget. Quality is what the
     buyer verifies, closeness to the target in Φ, never what the seller claims; asking one's cost is optimal."""
     round_ = passed_round(warehouse, context.partition_key)
-    bids = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
-    frame = pl.DataFrame(schema=AWARDS_SCHEMA)
-    spent = Decimal(0)
-    if not bids.is_empty():
-        quality = _verified_quality(list(bids["response"]), settings, embedder, frames)
-        value_of_one = to_quanta(Decimal(settings.value_per_quality))
-        values = np.floor(quality * value_of_one).astype(np.int64)
-        asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
-        lots = bids["lot_id"].unique().sort()
-        lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()
-        clearing = clear_lots(
-            lot,
-            values,
-            asked,
-            winners_per_lot=settings.answers_per_lot,
-            budget=to_quanta(Decimal(settings.budget)),
-            rng=generator_for(round_, "auction"),
-        )
-        spent = from_quanta(clearing.spent)
-        frame = bids.select("lot_id", "event_id", "contributor_id").with_columns(
-            quality=pl.Series(quality),
-            value=_money(values),
-            asked_price=_money(asked),
-            payment=_money(clearing.payments),
-            awarded=pl.Series(clearing.awarded),
-            lot_cleared=pl.Series(clearing.lot_cleared[lot]),
-        )
+    bids = bids_of(round_, frames)
+    quality = verified_quality(list(bids["response"]), find_target(settings, embedder, frames), embedder)
+    frame = awards_of(round_, settings, bids, quality)
     warehouse.replace_round("awards", round_.round_no, frame)
     awarded = frame.filter("awarded")
+    spent = awarded["payment"].sum() or Decimal(0)
     by_lot = awarded.group_by("lot_id").agg(paid=pl.col("payment").sum(), answers=pl.len()).sort("lot_id")
     metadata: display.Metadata = {
         "lots": frame["lot_id"].n_unique(),
@@ -127,51 +106,83 @@ def comparison_tasks(
     """What labelers are asked next: the two answers bought in each lot, in an order drawn by lot, published in the
     outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id."""
     round_ = passed_round(warehouse, context.partition_key)
-    bought = warehouse.read_round("awards", round_.round_no).filter("awarded").sort("lot_id", "event_id")
+    tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
     texts = frames.read("validated_feedback", round_.round_id).select("event_id", "prompt", "response")
-    pairs = bought.select("lot_id", "event_id").join(texts, on="event_id", maintain_order="left")
-    rng = generator_for(round_, "order of answers")
-    rows, published = [], []
-    for (lot_id,), pair in pairs.group_by("lot_id", maintain_order=True):
-        first, second = (pair.row(int(index), named=True) for index in rng.permutation(2))
-        identity = "\0".join([round_.round_id, str(lot_id), first["event_id"], second["event_id"]])
-        comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        rows.append(
-            {
-                "comparison_id": comparison_id,
-                "lot_id": lot_id,
-                "event_id_a": first["event_id"],
-                "event_id_b": second["event_id"],
-            }
-        )
-        published.append(
-            {
-                "comparison_id": comparison_id,
-                "prompt": first["prompt"],
-                "response_a": first["response"],
-                "response_b": second["response"],
-            }
-        )
-    published = [task for task in published if ERASED not in task.values()]
-    warehouse.replace_round("comparison_tasks", round_.round_no, pl.DataFrame(rows, schema=TASKS_SCHEMA))
+    answers = {event_id: (prompt, response) for event_id, prompt, response in texts.iter_rows()}
+    published = []
+    for comparison_id, first, second in tasks.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
+        prompt, response_a = answers[first]
+        task = {
+            "comparison_id": comparison_id,
+            "prompt": prompt,
+            "response_a": response_a,
+            "response_b": answers[second][1],
+        }
+        if ERASED not in task.values():
+            published.append(task)
+    warehouse.replace_round("comparison_tasks", round_.round_no, tasks)
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
     return MaterializeResult(
         metadata={
             "tasks": len(published),
             "path": str(path),
             # No text of contributors: what is in Dagster's event log cannot be erased.
-            "comparisons": display.table(pl.DataFrame(rows, schema=TASKS_SCHEMA).head(5)),
+            "comparisons": display.table(tasks.head(5)),
         }
     )
 
 
-def _verified_quality(
-    responses: list[str], settings: CrowdSettings, embedder: EmbedderResource, frames: FramesResource
-) -> np.ndarray:
+def bids_of(round_: Round, frames: FramesResource) -> pl.DataFrame:
+    """The valid bids of a round, in order of ``seq``."""
+    return frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
+
+
+def verified_quality(responses: list[str], aim: Target, embedder: EmbedderResource) -> NDArray[np.float64]:
     """Quality in [0, 1]: 1 on the target, 0 from where an ordinary text lies; shape (n,)."""
-    found = find_target(settings, embedder, frames)
-    away = distances(embedder.embed(responses), found.vector) / found.ordinary_distance
+    if not responses:
+        return np.zeros(0)
+    away = distances(embedder.embed(responses), aim.vector) / aim.ordinary_distance
     return np.clip(1.0 - away, 0.0, 1.0)
+
+
+def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, quality: NDArray[np.float64]) -> pl.DataFrame:
+    """Rows of ``awards``: the lots of a round cleared, with the ``quality`` (n,) of each bid."""
+    if bids.is_empty():
+        return pl.DataFrame(schema=AWARDS_SCHEMA)
+    value_of_one = to_quanta(Decimal(settings.value_per_quality))
+    values = np.floor(quality * value_of_one).astype(np.int64)
+    asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
+    lots = bids["lot_id"].unique().sort()
+    lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()
+    clearing = clear_lots(
+        lot,
+        values,
+        asked,
+        winners_per_lot=settings.answers_per_lot,
+        budget=to_quanta(Decimal(settings.budget)),
+        rng=generator_for(round_, "auction"),
+    )
+    return bids.select("lot_id", "event_id", "contributor_id").with_columns(
+        quality=pl.Series(quality),
+        value=_money(values),
+        asked_price=_money(asked),
+        payment=_money(clearing.payments),
+        awarded=pl.Series(clearing.awarded),
+        lot_cleared=pl.Series(clearing.lot_cleared[lot]),
+    )
+
+
+def tasks_of(round_: Round, awards: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``comparison_tasks``: the answers bought in each lot, in an order drawn by lot."""
+    bought = awards.filter("awarded").sort("lot_id", "event_id").select("lot_id", "event_id")
+    rng = generator_for(round_, "order of answers")
+    rows = []
+    for (lot_id,), pair in bought.group_by("lot_id", maintain_order=True):
+        first, second = (pair["event_id"][int(index)] for index in rng.permutation(2))
+        identity = "\0".join([round_.round_id, str(lot_id), first, second])
+        comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+        rows.append({"comparison_id": comparison_id, "lot_id": lot_id, "event_id_a": first, "event_id_b": second})
+    return pl.DataFrame(rows, schema=TASKS_SCHEMA)
 
 
 def _money(quanta: np.ndarray) -> pl.Series:

@@ -43,6 +43,7 @@ RECIPE = {
 }
 FIGURES = "figures.json"
 KEPT_TEXTS = 100
+TARGET = "target"  # the frame
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Target:
         texts: At most 100 texts that it is made of: the neighbourhood's nearest first, those of the top k highest first,
             those of a file in its order.
         prompts: What each of them answers; empty where it answers nothing known.
+        key: Name of its frame: the hash of everything that it follows from.
     """
 
     vector: NDArray[np.float64]
     ordinary_distance: float
     texts: tuple[str, ...]
     prompts: tuple[str, ...]
+    key: str
 
 
 @asset(group_name="seed", kinds={"huggingface", "torch"}, owners=OWNERS)
@@ -142,11 +145,20 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
         wanted=wanted,
         ordinary=ordinary,
     )
-    path = frames.path("target", key)
+    path = frames.path(TARGET, key)
     if not path.exists():
-        frames.write("target", key, _find(settings, embedder, wanted, ordinary))
-    row = frames.read("target", key).row(0, named=True)
-    return Target(np.array(row["vector"]), row["ordinary_distance"], tuple(row["texts"]), tuple(row["prompts"]))
+        frames.write(TARGET, key, _find(settings, embedder, wanted, ordinary))
+    return read_target(frames, key)
+
+
+def read_target(frames: FramesResource, key: str) -> Target:
+    """A target that was found before.
+
+    Raises:
+        FileNotFoundError: there is none of that key.
+    """
+    row = frames.read(TARGET, key).row(0, named=True)
+    return Target(np.array(row["vector"]), row["ordinary_distance"], tuple(row["texts"]), tuple(row["prompts"]), key)
 
 
 def _find(

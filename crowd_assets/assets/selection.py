@@ -187,7 +187,7 @@ def aligned_model(
     round_ = passed_round(warehouse, context.partition_key)
     selection = warehouse.read_round("selections", round_.round_no)
     parent = selection.filter("selected")["model"].item()
-    training, held_out = _pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
+    training, held_out = preference_pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
     training_figures: display.Metadata = {}
     row: display.Metadata = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
     if len(training) < settings.alignment_min_pairs or not held_out:
@@ -215,7 +215,7 @@ def aligned_model(
         before, after = (found.distance for found in measured)
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
-        kept = accuracy_after > accuracy_before and after.mean <= before.mean
+        kept = is_better(accuracy_before, accuracy_after, before.mean, after.mean)
         row |= {
             "model": aligned.model,
             "kept": kept,
@@ -325,7 +325,7 @@ def _selection_row(
     }
 
 
-def _pairs(
+def preference_pairs(
     aggregated: pl.DataFrame, round_: Round, settings: CrowdSettings
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """Decided comparisons as pairs to train on and pairs to measure on.
@@ -349,6 +349,11 @@ def _pairs(
         [pair for index, pair in enumerate(pairs) if index not in held_out],
         [pair for index, pair in enumerate(pairs) if index in held_out],
     )
+
+
+def is_better(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> bool:
+    """Whether an aligned model is kept: held-out accuracy rose, and the target distance did not."""
+    return accuracy_after > accuracy_before and distance_after <= distance_before
 
 
 def _why_not(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> str:

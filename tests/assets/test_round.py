@@ -1,7 +1,9 @@
 """A whole round on an ephemeral instance: what it writes, what it refuses, and that it does so again the same way."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,10 +12,14 @@ from typing import Any
 import polars as pl
 import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from typer.testing import CliRunner
 from upath import UPath
 
+from crowd_assets.__main__ import app
 from crowd_assets.assets.contributions import rank_entries
 from crowd_assets.assets.report import report_path
+from crowd_assets.audit import audit
+from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.erasure import erase
 from crowd_assets.experiments.reproduction import EXPERIMENTS
@@ -22,6 +28,7 @@ from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.inbox import InboxResource
+from resources.records import append_record, file_hash
 from resources.releases import ReleaseBook
 from resources.rounds import RoundBook, SkippedRoundError
 from resources.settings import CrowdSettings
@@ -29,6 +36,8 @@ from resources.warehouse import ROUND_TABLES, SettledRoundError, WarehouseResour
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED
+
+Tampering = Callable[[CrowdSettings, WarehouseResource], None]
 
 
 class Platform:
@@ -445,6 +454,203 @@ def test_a_contributor_is_erased_from_all_that_two_rounds_left(two_rounds: Platf
     (failure,) = [event for event in rerun.all_events if event.is_step_failure]
     assert failure.step_key == "validated_feedback"
     assert again.contents() == before
+
+
+def _sql(statement: str, **values: object) -> Tampering:
+    def change(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+        with warehouse.transaction() as connection:
+            connection.execute(statement, values)
+
+    return change
+
+
+def _first(table: str, column: str, change: str, where: str = "round_no = 1") -> Tampering:
+    """One row of a table with another value."""
+    return _sql(f"UPDATE {table} SET {column} = {change} WHERE rowid = (SELECT min(rowid) FROM {table} WHERE {where})")
+
+
+def _swap_a_model(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+    one, other = warehouse.read_round("candidates", 1)["model"][:2]
+    shutil.copy(*(settings.path("models", model, "adapter_model.safetensors") for model in (one, other)))
+
+
+def _change_a_report(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+    path = settings.path("frames", "validated_feedback", "r000001.parquet")
+    pl.read_parquet(path).with_columns(probability_a=1 - pl.col("probability_a")).write_parquet(path)
+
+
+def _claim_it_was_erased(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+    path = settings.path("frames", "validated_feedback", "r000001.parquet")
+    before = file_hash(path.read_bytes())
+    _change_a_report(settings, warehouse)
+    after = file_hash(path.read_bytes())
+    row = {"erasure_id": "e000001", "uri": str(path), "places": 1, "digest_before": before, "digest_after": after}
+    with warehouse.transaction() as connection:
+        warehouse.append(connection, "erased_files", pl.DataFrame([row]))
+
+
+def _rewrite_a_text(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+    path = settings.path("frames", "generations", "r000001.parquet")
+    pl.read_parquet(path).with_columns(base=pl.lit("Thank you so much.")).write_parquet(path)
+
+
+def _pay_more_and_write_the_chain_anew(settings: CrowdSettings, warehouse: WarehouseResource) -> None:
+    """What somebody can do who may write everything: every hash is right again."""
+    _first("awards", "payment", "payment + 1", "awarded AND round_no = 1")(settings, warehouse)
+    records = warehouse.query("SELECT round_no, record FROM round_records ORDER BY round_no")
+    with warehouse.transaction() as connection:
+        connection.execute("DELETE FROM round_records")
+        for number, record in records.iter_rows():
+            append_record(connection, number, json.loads(record))
+
+
+TAMPERINGS: dict[str, tuple[Tampering, str]] = {
+    "points": (
+        _first("contributor_estimates", "provisional_points", "provisional_points + 1"),
+        r"r000001 .*contributor_estimates, \S+, provisional_points: stored \S+, recomputed",
+    ),
+    "award": (
+        _first("awards", "payment", "payment + 0.000001", "awarded AND round_no = 1"),
+        r"r000001 .*awards, \S+, payment: stored \S+, recomputed",
+    ),
+    "quality": (_first("awards", "quality", "quality + 0.01"), r"r000001 .*awards, \S+, quality"),
+    "amount": (
+        _first("ledger", "amount", "amount + 1"),
+        r"r000001 .*ledger, \w+, amount: stored \S+, recomputed",
+    ),
+    "a millionth of a point": (
+        _first("ledger", "amount", "amount + 0.000001", "unit = 'point' AND round_no = 2"),
+        r"r000002 .*ledger, r000002, amount: stored \w{32}, the record says \w{32}",
+    ),
+    "deleted entry": (
+        _sql("DELETE FROM ledger WHERE rowid = (SELECT min(rowid) FROM ledger)"),
+        r"r00000\d .*ledger, \w+, entry_id: stored no row, recomputed a row",
+    ),
+    "entries of no round": (
+        _sql(
+            "INSERT INTO ledger SELECT 'forged' || entry_id, 9, 'r000009', account, unit, amount, reason, reference "
+            "FROM ledger WHERE round_no = 1"
+        ),
+        r"ledger .*ledger, forged\S+, entry_id: stored a row, recomputed no row",
+    ),
+    "weight": (
+        _first("labeler_weights", "weight", "weight * 1.1"),
+        r"r000001 .*labeler_weights, \S+, weight: stored \S+, recomputed",
+    ),
+    "distance": (_first("selections", "distance", "distance * 1.0001"), r"r000001 .*selections, \S+, distance"),
+    "value of training": (
+        _first("contributor_values", "loss_reduction", "loss_reduction + 1"),
+        r"r000001 .*contributor_values, r000001, loss_reduction: stored \w{32}, the record says",
+    ),
+    "asked next": (
+        _first("comparison_tasks", "event_id_a", "event_id_b"),
+        r"r000001 .*comparison_tasks, \S+, event_id_a",
+    ),
+    "setting": (
+        _sql("UPDATE rounds SET settings = replace(settings, '\"groups\": 3', '\"groups\": 4') WHERE round_no = 1"),
+        "r000001 .*rounds, r000001, settings: stored",
+    ),
+    "accuracy": (
+        _first("alignments", "accuracy_after", "coalesce(accuracy_after, 0) + 1", "round_no = 2"),
+        r"r000002 .*alignments, \S+, \w+: stored",
+    ),
+    "round": (
+        _sql("DELETE FROM rounds WHERE round_no = 2"),
+        "records .*rounds, round_no 2, status: stored not settled",
+    ),
+    "model": (_swap_a_model, "r000001 .*models, .*, files: stored .*restore it from a backup"),
+    "frame": (_change_a_report, "r000001 .*frame validated_feedback, r000001, probability_a: stored"),
+    "figures under cover of an erasure": (_claim_it_was_erased, "frame validated_feedback, r000001, probability_a"),
+    "text": (_rewrite_a_text, "r000001 .*frame generations, r000001, base: stored"),
+    "record": (
+        _sql("UPDATE round_records SET record = replace(record, '\"groups\":3', '\"groups\":4') WHERE round_no = 1"),
+        "r000001 .*round_records, r000001, hash: stored",
+    ),
+    "record and its hash": (
+        _sql("UPDATE round_records SET hash = repeat('0', 64) WHERE round_no = 1"),
+        "r000001 .*round_records, r000001, hash: stored 000000",
+    ),
+    "record gone": (_sql("DELETE FROM round_records WHERE round_no = 1"), "r000001 .*record: stored none"),
+    "payment, with the chain written anew": (
+        _pay_more_and_write_the_chain_anew,
+        r"r000001 .*awards, \S+, payment: stored \S+, recomputed",
+    ),
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+def test_an_audit_names_what_was_changed(two_rounds: Platform, tmp_path: Path, tampering: str) -> None:
+    change, expected = TAMPERINGS[tampering]
+    settings = _copied(two_rounds, tmp_path.parent)  # one place for all of them: Φ is loaded once
+    change(settings, build_resources(settings)["warehouse"])
+    code, said = _audit(settings)
+    assert code == 1
+    assert re.search(expected, said), said
+
+
+def test_an_audit_of_what_nobody_changed_is_clean_whatever_the_settings_are_now(two_rounds: Platform) -> None:
+    before = two_rounds.contents()
+    code, said = _audit(two_rounds.settings.changed(groups=2, seed=9, points_scheme="rank"))
+    assert (code, said.count("  ok")) == (0, 2), said
+    head = said.split()[-1]
+    assert two_rounds.contents() == before
+    assert audit(two_rounds.settings, expected=head).clean
+    anew = audit(two_rounds.settings, expected="0" * 64)
+    assert "the record says 0000" in str(anew.chain)
+    assert not anew.clean
+
+
+def test_an_audit_tells_erased_texts_from_changed_ones(two_rounds: Platform, tmp_path: Path) -> None:
+    settings = _copied(two_rounds, tmp_path)
+    resources = build_resources(settings)
+    warehouse = resources["warehouse"]
+    seller = warehouse.query("SELECT min(contributor_id) AS who FROM awards WHERE awarded AND round_no = 1").item()
+    demonstrator = warehouse.read_round("contributor_groups", 1)["contributor_id"][0]
+    for who in (seller, demonstrator):
+        erase(who, "a request", settings, resources)
+    code, said = _audit(settings)
+    assert code == 0, said
+    assert "erased on request: texts of frame validated_feedback (e00000" in said
+    assert "qualities of" in said
+    _rewrite_a_text(settings, warehouse)
+    assert "frame generations, r000001, base: stored" in _audit(settings)[1]
+
+
+def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: Platform, tmp_path: Path) -> None:
+    kept = backup(two_rounds.settings, two_rounds.warehouse, tmp_path / "kept").folder
+    quick = {"epochs": 1, "value_seeds": 1, "value_order": 1}
+    settings = two_rounds.settings.changed(home=str(tmp_path / "elsewhere"), **quick)
+    resources = build_resources(settings)
+    restore(settings, resources["warehouse"], kept)
+    restored = Platform(settings)
+    assert restored.contents() == two_rounds.contents()
+    assert _audit(settings)[0] == 0
+    restored.crowd_sends(3)
+    restored.ingest()
+    stages = ("validated_feedback", "labeler_weights", "contributor_groups", "candidate_models", "auction_clearing")
+    assert restored.run(ROUND_JOB, restored.start(), asset_selection=[_key(name) for name in stages]).success
+    parents = {
+        resources["model_store"].card(model)["parent"]
+        for model in restored.warehouse.read_round("candidates", 3)["model"]
+    }
+    assert parents == {two_rounds.book.get("r000002").next_model}
+    assert set(restored.instance.get_dynamic_partitions(ROUNDS_PARTITION)) == {"r000001", "r000002", "r000003"}
+
+
+def _copied(platform: Platform, folder: Path) -> CrowdSettings:
+    """Settings of a copy of a platform's home."""
+    home = folder / "audited"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(platform.settings.home, home, symlinks=True)
+    return platform.settings.changed(home=str(home))
+
+
+def _audit(settings: CrowdSettings) -> tuple[int, str]:
+    """Exit code and output of the command."""
+    done = CliRunner().invoke(
+        app, ["audit"], env={f"CROWD_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    )
+    return done.exit_code, done.output
 
 
 def _holding(home: Path, texts: list[bytes]) -> set[str]:

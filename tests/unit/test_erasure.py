@@ -19,6 +19,7 @@ from crowd_assets.erasure import Erasure, ErasureError, erase
 from resources.feedback import ERASED
 from resources.inbox import InboxResource
 from resources.pseudonyms import Pseudonyms
+from resources.records import file_hash
 from resources.rounds import ErasedRoundError, Quorum, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
@@ -128,7 +129,7 @@ class Home:
                 for account, amount in paid.items()
             ]
         )
-        self.book.settle(round_, entries, base_model="root", next_model="m1", now=datetime.now(UTC))
+        self.book.settle(round_, entries, base_model="root", next_model="m1", now=datetime.now(UTC), about={})
         self.book.complete(number)
 
     def erase(self, who: str = "ann") -> Erasure:
@@ -199,6 +200,18 @@ def test_a_text_whose_personal_data_was_masked_goes_as_well(home: Home) -> None:
     assert "frames" in home.holding("Nothing new.")
 
 
+def test_who_wrote_a_name_or_a_kind_has_no_names_and_kinds_erased(home: Home) -> None:
+    home.send("three.jsonl", demonstration("ann", "bo"), demonstration("ann", "bid"), demonstration("ann", "l1"))
+    ids = ["seq", "event_id", "kind", "contributor_id", "lot_id"]
+    segments = sorted((home.folder / "frames" / "raw_feedback").glob("*.parquet"))
+    before = [pl.read_parquet(path).select(ids) for path in segments]
+    home.erase()
+    assert all(pl.read_parquet(path).select(ids).equals(old) for path, old in zip(segments, before, strict=True))
+    archived = "".join(path.read_text() for path in sorted((home.folder / "archive").glob("*.jsonl")))
+    assert archived.count('"contributor_id": "bo"') == 3
+    assert archived.count('"kind": "bid"') == 1
+
+
 def test_the_record_says_what_was_done(home: Home) -> None:
     found = home.erase()
     record = home.warehouse.query("FROM erasures").row(0, named=True)
@@ -209,7 +222,7 @@ def test_the_record_says_what_was_done(home: Home) -> None:
     files = home.warehouse.query("FROM erased_files")
     assert files.height == found.files > 0
     for row in files.iter_rows(named=True):
-        assert erasure.hashlib.blake2b(Path(row["uri"]).read_bytes(), digest_size=16).hexdigest() == row["digest_after"]
+        assert file_hash(Path(row["uri"]).read_bytes()) == row["digest_after"]
         assert row["digest_before"] != row["digest_after"]
     reader = duckdb.connect(str(home.warehouse.snapshot_path), read_only=True)
     assert reader.execute("SELECT status FROM erasures").fetchall() == [("done",)]

@@ -99,7 +99,7 @@ def test_claims_take_every_event_once(plain: CrowdSettings, book: RoundBook) -> 
     first = claim(book, plain)
     assert (first.round_id, first.from_seq, first.to_seq) == ("r000001", 1, 5)
     assert book.claim(QUORUM, plain, NOW) == (None, "r000001 is claimed")
-    book.settle(first, entries(first), base_model="", next_model="", now=NOW)
+    book.settle(first, entries(first), base_model="", next_model="", now=NOW, about={})
     assert book.claim(QUORUM, plain, NOW) == (None, "r000001 is settled")
     book.complete(1)
     send(plain, "second", 4, first=5)
@@ -130,7 +130,7 @@ def test_the_last_skipped_round_can_be_started_again(plain: CrowdSettings, book:
 def test_a_settled_round_is_never_skipped(plain: CrowdSettings, book: RoundBook) -> None:
     send(plain, "first", 5)
     round_ = claim(book, plain)
-    book.settle(round_, entries(round_), base_model="", next_model="", now=NOW)
+    book.settle(round_, entries(round_), base_model="", next_model="", now=NOW, about={})
     book.skip(round_.round_no, "the report failed")
     assert (book.get("r000001").status, book.get("r000001").reason) == ("completed", "the report failed")
 
@@ -140,12 +140,12 @@ def test_settling_twice_posts_once_and_never_something_else(
 ) -> None:
     send(plain, "first", 5)
     round_ = claim(book, plain)
-    assert book.settle(round_, entries(round_), base_model="a", next_model="b", now=NOW) == 2
-    assert book.settle(round_, entries(round_), base_model="a", next_model="b", now=NOW) == 0
+    assert book.settle(round_, entries(round_), base_model="a", next_model="b", now=NOW, about={}) == 2
+    assert book.settle(round_, entries(round_), base_model="a", next_model="b", now=NOW, about={}) == 0
     with pytest.raises(SettledRoundError, match="4 ledger entries"):
-        book.settle(round_, entries(round_, "3"), base_model="a", next_model="b", now=NOW)
+        book.settle(round_, entries(round_, "3"), base_model="a", next_model="b", now=NOW, about={})
     with pytest.raises(SettledRoundError, match="its model"):
-        book.settle(round_, entries(round_), base_model="a", next_model="c", now=NOW)
+        book.settle(round_, entries(round_), base_model="a", next_model="c", now=NOW, about={})
     assert warehouse.query("SELECT count(*) AS n, sum(amount) AS total FROM ledger").row(0) == (2, Decimal(0))
     assert book.base_model(2) == "b"
 
@@ -156,7 +156,7 @@ def test_unbalanced_entries_are_refused_and_nothing_is_written(
     send(plain, "first", 5)
     round_ = claim(book, plain)
     with pytest.raises(UnbalancedEntriesError, match="point"):
-        book.settle(round_, entries(round_, balanced=False), base_model="", next_model="", now=NOW)
+        book.settle(round_, entries(round_, balanced=False), base_model="", next_model="", now=NOW, about={})
     assert warehouse.query("SELECT count(*) AS n FROM ledger").item() == 0
     assert book.get("r000001").status == "claimed"
 
@@ -169,7 +169,7 @@ def test_rows_of_a_settled_round_stay_as_they_are(
     groups = pl.DataFrame({"contributor_id": ["a", "b"], "group_index": [0, 1], "demonstrations": [3, 4]})
     warehouse.replace_round("contributor_groups", 1, groups.head(1))
     warehouse.replace_round("contributor_groups", 1, groups)
-    book.settle(round_, entries(round_), base_model="", next_model="", now=NOW)
+    book.settle(round_, entries(round_), base_model="", next_model="", now=NOW, about={})
     warehouse.replace_round("contributor_groups", 1, groups.reverse())
     with pytest.raises(SettledRoundError, match="contributor_groups"):
         warehouse.replace_round("contributor_groups", 1, groups.head(1))
@@ -185,7 +185,7 @@ def test_prior_state_is_that_of_settled_rounds_before(
         groups = pl.DataFrame({"contributor_id": ["a"], "group_index": [number], "demonstrations": [1]})
         warehouse.replace_round("contributor_groups", number, groups)
         if number == 1:
-            book.settle(round_, entries(round_), base_model="", next_model="next", now=NOW)
+            book.settle(round_, entries(round_), base_model="", next_model="next", now=NOW, about={})
             book.complete(number)
     assert warehouse.read_before("contributor_groups", 1).is_empty()
     assert warehouse.read_before("contributor_groups", 2)["group_index"].to_list() == [1]

@@ -181,6 +181,12 @@ class CrowdSettings(ConfigurableResource):
 
     max_line_bytes: int = Field(default=1_000_000, ge=1000, description="Longest line of a feedback file, in bytes.")
     max_text_characters: int = Field(default=20_000, ge=1, description="Longest prompt or response, in characters.")
+    max_parquet_mib: int = Field(
+        default=2048,
+        ge=1,
+        description="Largest content of a Parquet file of feedback once it is decompressed, in MiB, a row "
+        "counted as 1 KiB at least; a file with more is rejected as a whole. It is decompressed into a temporary file.",
+    )
     max_rejected_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of a round's events that may be rejected before the gate closes."
     )

@@ -32,6 +32,7 @@ DETECTORS = (
     "intransitivity",
     "collusion",
 )
+CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
@@ -369,6 +370,16 @@ class CrowdSettings(ConfigurableResource):
             raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
         return value
 
+    @field_validator("home", "inbox", "outbox", "frames", "models", "label_studio_url", "base_model", "embedder")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        if CREDENTIALS.search(value):
+            raise ValueError(
+                "holds credentials before an @, and settings are recorded with every round: give them by the environment "
+                "variables of the storage's own client"
+            )
+        return value
+
     @field_validator("detectors_reject")
     @classmethod
     def _known_detectors(cls, value: str) -> str:
@@ -415,7 +426,8 @@ class CrowdSettings(ConfigurableResource):
             return cls(**values)  # type: ignore[arg-type]  # pydantic converts and validates the text
         except ValidationError as error:
             problems = "; ".join(
-                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={CREDENTIALS.sub('…', repr(problem['input']))}: "
+                f"{problem['msg']}"
                 for problem in error.errors()
             )
             raise SettingError(f"{problems}. See docs/configuration.md for what each setting takes.") from None

@@ -6,6 +6,7 @@ it looks (see ``quality.html.jinja``), what was found (see ``gate``).
 
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -146,6 +147,15 @@ class _TwoFolders(SimpleHTTPRequestHandler):
     def __init__(self, *arguments: object, home: Path, folders: tuple[PurePosixPath, ...], **options: object) -> None:
         self._folders = folders
         super().__init__(*arguments, directory=str(home), **options)  # type: ignore[arg-type]
+
+    def parse_request(self) -> bool:
+        """Refuse names that somebody else made lead here: a stranger's page in a browser could read what it asks by them."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Host", "").partition(":")[0] in ("127.0.0.1", "localhost"):
+            return True
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        return False
 
     def translate_path(self, path: str) -> str:
         asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))

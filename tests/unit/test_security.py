@@ -182,9 +182,14 @@ pairs = Demonstrations([("What is new?", "Not much.")] * 4, ["c1"] * 4)
 )
 if sys.argv[2] == "call out":
     import urllib.request
-    for address in ("http://203.0.113.9/", "http://example.org/"):
+    import socket
+    for call in (
+        lambda: urllib.request.urlopen("http://203.0.113.9/", timeout=1),
+        lambda: urllib.request.urlopen("http://example.org/", timeout=1),
+        lambda: socket.socket().connect(("203.0.113.9", 80)),
+    ):
         try:
-            urllib.request.urlopen(address, timeout=1)
+            call()
         except OSError:
             pass
 print(json.dumps({"asked": asked, "accepted": gate.accepted, "model": candidate.model}))
@@ -208,7 +213,7 @@ def test_a_round_calls_nobody_unless_asked_to(home: Path) -> None:
     assert found["accepted"] > 100
     assert len(found["model"]) == 40
     # Only what was called on purpose at the end: the watch works, and nothing before it called.
-    assert found["asked"] == ["('203.0.113.9', 80)", "example.org"]
+    assert found["asked"] == ["203.0.113.9", "example.org", "('203.0.113.9', 80)"]
 
 
 def test_telemetry_is_off() -> None:
@@ -302,6 +307,7 @@ def test_secrets_are_nowhere_but_in_the_environment(
     settings = CrowdSettings.from_environment()
     resources = build_resources(settings)
     Path(resources["inbox"].root).mkdir(parents=True)
+    (tmp_path / "home" / "dagster").mkdir()
     event = {"kind": "demonstration", "contributor_id": "ann", "prompt": "p", "response": "r"}
     lines = [json.dumps(event | {"submitted_at": "2026-01-01T00:00:00Z"}), '{"contributor_id": "ann"']
     Path(resources["inbox"].root, "f.jsonl").write_text("\n".join(lines))

@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 # Label Studio asks for other versions of what we use: it lives in an environment of its own.
 LABEL_STUDIO ?= .venv-label-studio/bin/label-studio
 AUDIT := .venv-audit/bin/pip-audit
+EXAMPLES ?= 5000
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
@@ -91,9 +92,10 @@ vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabili
 	@$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 15 || { \
 		echo "not clean: a dependency has a known vulnerability, or the advisories could not be asked; the lines above say which"; exit 1; }
 
-EXAMPLES ?= 5000
-fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test
+fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test, then lines for 10 minutes
 	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/unit/test_hostile.py
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
+	@$(RUN) -m tests.fuzz_lines -max_total_time=600
 
 format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff format .

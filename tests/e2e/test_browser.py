@@ -214,9 +214,16 @@ def test_the_ui_shows_hostile_feedback_and_does_not_run_it(
     watched: tuple[Page, list[str]], dagster_dev: RunningDagster, round_by_daemon: str
 ) -> None:
     project = dagster_dev.project
-    lines = [json.dumps({"kind": text[:40], "contributor_id": text}) for text in HOSTILE_TEXTS[:12]]
+    kinds = (  # as long as a reason quotes
+        f"<img src=x onerror=document.title='{OWNED}'>",
+        "![x](http://203.0.113.9/pixel.png)",
+        "[pay](javascript:alert(1)) <http://203.0.113.9/>",
+        "http://203.0.113.9/ www.evil.example",
+        "|a|b|\n|---|\n<iframe src='javascript:alert(1)'>",
+    )
+    lines = [json.dumps({"kind": text}) for text in kinds]
     hostile = project.folder / "hostile.jsonl"
-    hostile.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    hostile.write_text("\n".join(lines), encoding="utf-8")
     hostile.rename(project.inbox / "hostile.jsonl")
 
     def shown_by_dagster() -> bool:

@@ -89,7 +89,7 @@ $(AUDIT):
 	@.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
 vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabilities; asks pypi.org
-	@$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 15 || { \
+	@$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off --timeout 15 || { \
 		echo "not clean: a dependency has a known vulnerability, or the advisories could not be asked; the lines above say which"; exit 1; }
 
 fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test, then lines for 10 minutes

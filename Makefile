@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # Label Studio asks for other versions of what we use: it lives in an environment of its own.
 LABEL_STUDIO ?= .venv-label-studio/bin/label-studio
+AUDIT := .venv-audit/bin/pip-audit
+EXAMPLES ?= 5000
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
@@ -26,7 +28,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-integration exports check format clean
+.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -94,9 +96,22 @@ check: $(STAMP) ## Check format, lint and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
+$(AUDIT):
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+
+vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabilities; asks pypi.org
+	@$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off --timeout 15 || { \
+		echo "not clean: a dependency has a known vulnerability, or the advisories could not be asked; the lines above say which"; exit 1; }
+
+fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test, then lines for 10 minutes
+	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/unit/test_hostile.py
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
+	@$(RUN) -m tests.fuzz_lines -max_total_time=600
+
 format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
 clean: ## Remove virtual environments and caches; rounds and models in .crowd stay
-	@rm -rf $(VENV) .venv-label-studio .venv-argilla .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+	@rm -rf $(VENV) .venv-label-studio .venv-argilla .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

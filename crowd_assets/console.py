@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from resources.plain_text import one_line
+
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -51,4 +53,4 @@ def show(title: str, frame: pl.DataFrame) -> None:
 
 
 def _shown(cell: object) -> str:
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell))

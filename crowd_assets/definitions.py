@@ -55,6 +55,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             segments=str(settings.frames_path / "raw_feedback"),
             max_line_bytes=settings.max_line_bytes,
             max_text_characters=settings.max_text_characters,
+            max_parquet_mib=settings.max_parquet_mib,
         ),
         "outbox": OutboxResource(root=str(settings.outbox_path)),
         "label_studio": LabelStudioResource(

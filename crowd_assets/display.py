@@ -13,16 +13,18 @@ from typing import Any
 import polars as pl
 from dagster import MarkdownMetadataValue, MetadataValue
 
+from resources.plain_text import one_line, without_links
+
 LONGEST_CELL = 120
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
 
 def escaped(value: Any) -> str:
-    """``value`` as text that neither Markdown nor HTML will run or break a table on."""
+    """``value`` as text that neither Markdown nor HTML will run, link to or break a table on."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     text = text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
-    text = html.escape(text).replace("\n", " ").replace("\r", " ")
+    text = html.escape(without_links(one_line(text)))
     return "".join(f"\\{character}" if character in "\\`*_[]|!~" else character for character in text)
 
 
@@ -33,7 +35,7 @@ def rounded(metadata: Metadata) -> Metadata:
 
 def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
     """A frame as a Markdown table."""
-    header = "| " + " | ".join(frame.columns) + " |\n|" + "---|" * frame.width
+    header = "| " + " | ".join(map(escaped, frame.columns)) + " |\n|" + "---|" * frame.width
     rows = ("| " + " | ".join(escaped("" if cell is None else cell) for cell in row) + " |" for row in frame.rows())
     return MetadataValue.md("\n".join([header, *rows]))
 

@@ -11,6 +11,7 @@ import html
 import io
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from resources.feedback import ERASED, FIELDS, TEXTS
 from resources.frames import read_parquet
 from resources.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.model_store import ModelStoreResource
+from resources.parquet_rows import UnreadableParquetError, json_lines
 from resources.pseudonyms import Pseudonyms
 from resources.records import TEXT_COLUMNS, file_hash
 from resources.settings import CrowdSettings
@@ -115,7 +117,7 @@ class _Eraser:
             if path not in segments:
                 self._rewrite(erasure_id, path, self._frame)
         for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
-            self._rewrite(erasure_id, path, self._frame if path.suffix == ".parquet" else self._lines)
+            self._rewrite(erasure_id, path, self._arrived_frame if path.suffix == ".parquet" else self._lines)
         for path in self._outbox.files(COMPARISON_TASKS):
             self._rewrite(erasure_id, path, self._tasks)
         for place in PAGES:
@@ -278,6 +280,20 @@ class _Eraser:
         buffer = io.BytesIO()
         erased.write_parquet(buffer, compression="zstd")
         return buffer.getvalue(), places
+
+    def _arrived_frame(self, data: bytes) -> tuple[bytes, int]:
+        """A Parquet file as it arrived. One that cannot be read goes as a whole: nobody can say whose texts it holds."""
+        gone = ERASED.encode()
+        if data == gone:
+            return data, 0
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                with json_lines(file, self._settings.max_parquet_mib << 20):
+                    return self._frame(data)
+        except (UnreadableParquetError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return gone, 1
 
     def _lines(self, data: bytes) -> tuple[bytes, int]:
         """A file as it arrived, without the texts; a broken line that names the contributor goes as a whole."""

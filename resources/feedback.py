@@ -5,23 +5,30 @@ Does not belong here: checks that need other events (see ``crowd_assets.quality`
 Nothing read here is ever executed or unpickled: JSON and Parquet only.
 """
 
+import errno
 import hashlib
-import io
 import json
 import math
+import os
 import re
+import stat
+import tempfile
+import unicodedata
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from json.encoder import encode_basestring
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 from upath import UPath
 
+from resources.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
 from resources.pseudonyms import Pseudonyms
+from resources.storage import is_local
 
 KINDS = ("demonstration", "preference", "outcome", "bid")
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -35,6 +42,7 @@ TEXTS = ("prompt", "response", "response_a", "response_b")
 SHARES = ("probability_a", "preferred_a", "claimed_quality")
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}")
 LARGEST_PRICE = Decimal(1_000_000)
+PRICE = re.compile(r"\s*[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?\s*", re.ASCII)
 PRICE_QUANTUM = Decimal("0.000001")
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -70,6 +78,8 @@ REJECTION_SCHEMA: dict[str, pl.DataType] = {
     "excerpt": pl.String(),
 }
 EXCERPT_CHARACTERS = 200
+DEEPEST_PAYLOAD = 64
+"""Levels of objects and lists in unknown fields; deeper ones exhaust whoever reads them later."""
 PART_ROWS = 50_000
 NAMES_AS_THEY_ARE = Pseudonyms()
 ERASED = "[erased on request]"
@@ -82,21 +92,24 @@ class InvalidEventError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Longest line in bytes and longest text in characters."""
+    """Longest line in bytes, longest text in characters, and most that a Parquet file holds once decompressed, in bytes."""
 
     line_bytes: int
     text_characters: int
+    parquet_bytes: int = 2 << 30
 
 
 @dataclass
 class ParsedFile:
     """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file, or of a part of it.
 
-    Of a file's parts only the last has its ``digest`` and ``bytes``.
+    Of a file's parts only the last has its ``digest`` and ``bytes``, and of a local file its ``state``: what it was when it
+    was opened and still was when all of it had been read (see :func:`state_of`), else None.
     """
 
     digest: str = ""
     bytes: int = 0
+    state: tuple[int, ...] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
 
@@ -104,8 +117,8 @@ class ParsedFile:
 def rejection(
     *, stage: str, source: str, line: int, reason: str, excerpt: str = "", round_no: int | None = None, **event: Any
 ) -> dict[str, Any]:
-    """One row of the quarantine; its id is a hash of stage, source, line and reason, so that it is kept once."""
-    identity = json.dumps([stage, source, line, reason, round_no])
+    """One row of the quarantine; its id is a hash of stage, source, line, reason and event, so that it is kept once."""
+    identity = json.dumps([stage, source, line, reason, round_no, event.get("event_id")])
     return {
         "rejection_id": hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
         "round_no": round_no,
@@ -167,43 +180,114 @@ def read_parts(
     """:func:`read_file`, ``rows`` lines at a time.
 
     Raises:
+        FileNotFoundError: there is no such file any more, or something else than a file has its name now.
         OSError: the file cannot be read.
     """
-    return (_read_parquet if path.suffix == ".parquet" else _read_lines)(path, limits, pseudonyms, rows)
-
-
-def _read_lines(path: UPath, limits: Limits, pseudonyms: Pseudonyms, rows: int) -> Iterator[ParsedFile]:
     digest = hashlib.blake2b(digest_size=16)
-    part, empty, source = ParsedFile(), True, path.name
-    with path.open("rb") as file:
-        for number, (line, length) in enumerate(_lines(file, limits.line_bytes, digest), start=1):
-            if not line.strip() and length == len(line):
-                continue
-            empty = False
+    with _opened(path) as file:
+        opened = _state(os.fstat(file.fileno())) if is_local(path) else None
+
+        def whole(part: ParsedFile) -> ParsedFile:
+            part.digest, part.bytes = digest.hexdigest(), file.tell()
+            if opened is not None and _state(os.fstat(file.fileno())) == opened:
+                part.state = opened
+            return part
+
+        def parsed(lines: IO[bytes], hashed: Any, decode: Callable[[bytes], Any]) -> Iterator[ParsedFile]:
+            found = _lines(lines, limits.line_bytes, hashed)
+            return _read_lines(found, decode, shown_name(path), limits, pseudonyms, rows, whole)
+
+        if path.suffix != ".parquet":
+            yield from parsed(file, digest, _decode)
+            return
+        with tempfile.TemporaryFile() as copy:  # what is hashed is what is read, whatever becomes of the file meanwhile
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                copy.write(piece)
+            copy.flush()
             try:
-                if length > limits.line_bytes:
-                    raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
-                event = parse_event(_decode(line), limits, pseudonyms)
-                event["source"], event["line"] = source, number
-                part.events.append(event)
-            except InvalidEventError as problem:
-                part.rejections.append(
-                    rejection(
-                        stage="ingestion",
-                        source=path.name,
-                        line=number,
-                        reason=pseudonyms.hidden(str(problem)),
-                        excerpt=pseudonyms.hidden(line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace")),
-                    )
+                with json_lines(copy, limits.parquet_bytes) as lines:
+                    yield from parsed(lines, hashlib.blake2b(), _decode_row)
+            except UnreadableParquetError as problem:
+                about = rejection(stage="ingestion", source=shown_name(path), line=0, reason=str(problem))
+                yield whole(ParsedFile(rejections=[about]))
+
+
+def shown_name(path: UPath) -> str:
+    """A file's name as it can be stored and shown: what is no printable character is U+FFFD."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in path.name)
+
+
+def state_of(path: UPath) -> tuple[int, ...]:
+    """What tells a local file from another of its name, and from itself with other content.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return _state(os.lstat(str(path)))
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _opened(path: UPath) -> Iterator[IO[bytes]]:
+    """A file for reading; of a local one neither what a link points to nor a pipe that never ends."""
+    if not is_local(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        number = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as problem:
+        if problem.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(f"{path} is a link or a device by now, not a file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise FileNotFoundError(f"{path} is no file by now")
+    with open(number, "rb") as file:
+        yield file
+
+
+def _read_lines(
+    lines: Iterator[tuple[bytes, int]],
+    decode: Callable[[bytes], Any],
+    source: str,
+    limits: Limits,
+    pseudonyms: Pseudonyms,
+    rows: int,
+    whole: Callable[[ParsedFile], ParsedFile],
+) -> Iterator[ParsedFile]:
+    """Events and rejections; ``whole`` completes the last part."""
+    part, empty = ParsedFile(), True
+    for number, (line, length) in enumerate(lines, start=1):
+        if not line.strip() and length == len(line):
+            continue
+        empty = False
+        try:
+            if length > limits.line_bytes:
+                raise InvalidEventError(f"the line has {length} bytes; at most {limits.line_bytes}")
+            event = parse_event(decode(line), limits, pseudonyms)
+            event["source"], event["line"] = source, number
+            part.events.append(event)
+        except InvalidEventError as problem:
+            part.rejections.append(
+                rejection(
+                    stage="ingestion",
+                    source=source,
+                    line=number,
+                    reason=pseudonyms.hidden(str(problem)),
+                    excerpt=pseudonyms.hidden(line[:EXCERPT_CHARACTERS].decode("utf-8", errors="replace")),
                 )
-            if len(part.events) + len(part.rejections) >= rows:
-                yield part
-                part = ParsedFile()
-        part.bytes = file.tell()
-    part.digest = digest.hexdigest()
+            )
+        if len(part.events) + len(part.rejections) >= rows:
+            yield part
+            part = ParsedFile()
     if empty:
-        part.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
-    yield part
+        part.rejections.append(rejection(stage="ingestion", source=source, line=0, reason="the file is empty"))
+    yield whole(part)
 
 
 def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
@@ -218,40 +302,11 @@ def _lines(file: Any, longest: int, digest: Any) -> Iterator[tuple[bytes, int]]:
         yield kept, length
 
 
-def _read_parquet(path: UPath, limits: Limits, pseudonyms: Pseudonyms, rows: int) -> Iterator[ParsedFile]:
-    data = path.read_bytes()
-    last = ParsedFile(digest=hashlib.blake2b(data, digest_size=16).hexdigest(), bytes=len(data))
-    try:
-        frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as problem:
-        reason = f"not a Parquet file: {str(problem)[:200]}"
-        last.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason=reason))
-        yield last
-        return
-    if frame.is_empty():
-        last.rejections.append(rejection(stage="ingestion", source=path.name, line=0, reason="the file is empty"))
-    part = ParsedFile()
-    for number, row in enumerate(frame.iter_rows(named=True), start=1):
-        record = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-        record = {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
-        record = {name: value for name, value in record.items() if value is not None}
-        try:
-            part.events.append(parse_event(record, limits, pseudonyms) | {"source": path.name, "line": number})
-        except (InvalidEventError, TypeError) as problem:
-            part.rejections.append(
-                rejection(
-                    stage="ingestion",
-                    source=path.name,
-                    line=number,
-                    reason=pseudonyms.hidden(str(problem)),
-                    excerpt=pseudonyms.hidden(str(record)[:1000]),
-                )
-            )
-        if len(part.events) + len(part.rejections) >= rows:
-            yield part
-            part = ParsedFile()
-    last.events, last.rejections = part.events, last.rejections + part.rejections
-    yield last
+def _decode_row(line: bytes) -> Any:
+    """A line that stands for a row of a Parquet file."""
+    if line.startswith(UNREADABLE):
+        raise InvalidEventError(line[len(UNREADABLE) :].decode("utf-8", errors="replace").strip()[:200])
+    return _decode(line)
 
 
 def _decode(line: bytes) -> Any:
@@ -301,26 +356,33 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     if not isinstance(value, str):
         raise InvalidEventError(f"{name} must be text, not {type(value).__name__}")
     text = value if value.isascii() and "\x00" not in value else _clean(value)
-    if not text.strip():
+    if not _has_something_to_see(text):
         raise InvalidEventError(f"{name} is empty")
     if len(text) > limits.text_characters:
         raise InvalidEventError(f"{name} has {len(text)} characters; at most {limits.text_characters}")
     return text
 
 
+def _has_something_to_see(text: str) -> bool:
+    """Whether there is a character that is neither space nor control, format or unassigned: zero-width text says nothing."""
+    if text.isprintable():  # the rule, and quickly told
+        return bool(text) and not text.isspace()
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+
+
 def _price(name: str, value: Any, limits: Limits) -> str:
     """A price as canonical decimal text; a float is taken as it is written."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number")
-    try:
-        amount = Decimal(str(value)[:64])
-    except InvalidOperation:
-        raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number") from None
-    if not amount.is_finite() or not 0 <= amount <= LARGEST_PRICE:
+    written = str(value)
+    if not PRICE.fullmatch(written):
+        raise InvalidEventError(f"{name} {_shown(value)} must be a decimal number")
+    amount = Decimal(written)
+    if not 0 <= amount <= LARGEST_PRICE:
         raise InvalidEventError(f"{name} {_shown(value)} must be from 0 to {LARGEST_PRICE}")
     if amount != amount.quantize(PRICE_QUANTUM):
         raise InvalidEventError(f"{name} {_shown(value)} has more than 6 decimal places")
-    return str(amount.quantize(PRICE_QUANTUM))
+    return str(abs(amount.quantize(PRICE_QUANTUM)))  # a negative zero is a zero
 
 
 def _instant(value: Any) -> datetime:
@@ -345,13 +407,31 @@ def _payload(record: dict[str, Any], limits: Limits) -> str:
     unknown = {name: value for name, value in record.items() if name not in _NO_VALUES}
     if not unknown:
         return ""
+    if is_deep(unknown, DEEPEST_PAYLOAD):
+        raise InvalidEventError(f"unknown fields are nested more than {DEEPEST_PAYLOAD} levels deep")
     try:
         payload = _clean(json.dumps(unknown, sort_keys=True, allow_nan=False))
-    except (ValueError, RecursionError):
-        raise InvalidEventError("an unknown field holds a number that is not finite, or is nested too deeply") from None
+    except (ValueError, TypeError):
+        raise InvalidEventError("an unknown field holds a number that is not finite, or no JSON value") from None
     if len(payload) > limits.text_characters:
         raise InvalidEventError(f"unknown fields take {len(payload)} characters; at most {limits.text_characters}")
     return payload
+
+
+def is_deep(value: object, deepest: int) -> bool:
+    """Whether objects and lists are nested more than ``deepest`` levels deep; told level by level, without recursion."""
+    level = [value]
+    for _ in range(deepest):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _content_id(event: dict[str, Any]) -> str:

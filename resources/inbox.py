@@ -4,8 +4,10 @@ Belongs here: finding complete files, ingesting each exactly once, publishing fi
 Does not belong here: what a line must look like (see ``feedback``).
 """
 
+import hashlib
 import io
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from pydantic import Field
 from upath import UPath
 
 from resources import feedback
+from resources.errors import OperatorError
 from resources.frames import read_parquet, write_parquet
 from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
@@ -27,8 +30,13 @@ from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
+LONGEST_NAME = 255  # bytes, of a file in a folder
 COMPARISON_TASKS = "comparison_tasks"
 """Topic of the outbox: what labelers are asked next."""
+
+
+class UnreadableFeedbackError(OperatorError, OSError):
+    """A file of the inbox cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +53,19 @@ class _Parts:
     """What was read of a file, kept in a temporary one: in memory while it is small, then without a name on the disk.
 
     Attributes:
-        digest, bytes: Of the file, once all of it was added.
+        digest, bytes, state: Of the file, once all of it was added.
         events, rejections: How many there are.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = ""
+        self.state: tuple[int, ...] | None = None
         self.bytes = self.events = self.rejections = 0
         self._sizes: list[int] = []
         self._file = file
 
     def add(self, part: feedback.ParsedFile) -> None:
-        self.digest, self.bytes = part.digest, part.bytes
+        self.digest, self.bytes, self.state = part.digest, part.bytes, part.state
         self.events += len(part.events)
         self.rejections += len(part.rejections)
         for rows, schema in ((part.events, feedback.EVENT_SCHEMA), (part.rejections, feedback.REJECTION_SCHEMA)):
@@ -80,6 +89,7 @@ class InboxResource(ConfigurableResource):
     segments: str = Field(description="Folder or URI of the append-only Parquet segments of raw feedback.")
     max_line_bytes: int = Field(default=1_000_000, description="Longest line, in bytes.")
     max_text_characters: int = Field(default=20_000, description="Longest text, in characters.")
+    max_parquet_mib: int = Field(default=2048, description="Largest content of a Parquet file, decompressed, in MiB.")
 
     def complete_files(self) -> list[UPath]:
         """Files that have their final name, by name. Hidden files, folders and links are not feedback."""
@@ -103,14 +113,16 @@ class InboxResource(ConfigurableResource):
 
         With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
         removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
-        moved.
+        moved. A file that changed while it was read stays, so that the next call reads it again.
 
         Raises:
             PseudonymKeyError: the home was begun with another key, or without one.
+            UnreadableFeedbackError: a file cannot be read; all others were taken in.
         """
         pseudonyms = Pseudonyms.from_environment()
-        limits = feedback.Limits(line_bytes=self.max_line_bytes, text_characters=self.max_text_characters)
+        limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
         ingested = []
+        unreadable = []
         for path in self.complete_files():
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
@@ -119,13 +131,23 @@ class InboxResource(ConfigurableResource):
                         parts.add(part)
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
+                except OSError as problem:
+                    unreadable.append(f"{feedback.shown_name(path)} ({problem.strerror})")
+                    continue
                 last = self._store(path, parts, pseudonyms)
-                if pseudonyms.keyed:
+                if is_local(path) and not _is_still(path, parts.state):
+                    pass  # what arrived under its name meanwhile, nobody has read yet
+                elif pseudonyms.keyed:
                     path.unlink(missing_ok=True)
                 else:
                     self._archive(path, parts.digest)
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
+        if unreadable:
+            raise UnreadableFeedbackError(
+                f"{', '.join(unreadable)} in {self.root} cannot be read; every other file was taken in. Let this user read "
+                "them, or take them away."
+            )
         return ingested
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
@@ -194,18 +216,18 @@ class InboxResource(ConfigurableResource):
                 {"d": parts.digest},
             )
             if known:
-                return IngestedFile(path.name, *known)
+                return IngestedFile(feedback.shown_name(path), *known)
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
             accepted = refused = 0
             for read, rejections in parts:
                 events, withdrawn = refuse_withdrawn(connection, read)
                 refused += withdrawn.height
-                rejections = pl.concat([rejections, withdrawn])
+                rejections = _of_file(parts.digest, pl.concat([rejections, withdrawn]))
                 accepted += self._store_events(connection, events, first + accepted, parts.digest, now)
                 if rejections.height:
                     self.warehouse.append(connection, "rejected_feedback", rejections)
             done = IngestedFile(
-                name=path.name,
+                name=feedback.shown_name(path),
                 accepted=accepted,
                 duplicates=parts.events - refused - accepted,
                 rejected=parts.rejections + refused,
@@ -216,7 +238,7 @@ class InboxResource(ConfigurableResource):
                 pl.DataFrame(
                     {
                         "digest": [parts.digest],
-                        "uri": [str(path)],
+                        "uri": [str(path.with_name(feedback.shown_name(path)))],
                         "bytes": [parts.bytes],
                         "accepted": [done.accepted],
                         "duplicates": [done.duplicates],
@@ -252,7 +274,10 @@ class InboxResource(ConfigurableResource):
         return events.height
 
     def _archive(self, path: UPath, digest: str) -> None:
-        target = UPath(self.archive, f"{digest}-{path.name}")
+        name = f"{digest}-{path.name}"
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            name = f"{digest}{path.suffix}"
+        target = UPath(self.archive, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             if is_local(path) and is_local(target):
@@ -338,6 +363,21 @@ def refuse_withdrawn(connection: duckdb.DuckDBPyConnection, events: pl.DataFrame
 def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
     erased = pl.any_horizontal(pl.col(feedback.TEXTS).eq_missing(feedback.ERASED))
     return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~erased)
+
+
+def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:
+    """Rejections of a file that stay apart from those of another file that had its name."""
+    ids = [
+        hashlib.blake2b(f"{digest} {each}".encode(), digest_size=16).hexdigest() for each in rejections["rejection_id"]
+    ]
+    return rejections.with_columns(rejection_id=pl.Series(ids, dtype=pl.String))
+
+
+def _is_still(path: UPath, state: tuple[int, ...] | None) -> bool:
+    try:
+        return feedback.state_of(path) == state
+    except FileNotFoundError:
+        return False
 
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:

@@ -229,7 +229,9 @@ class _Server:
             ) from None
 
     def _problem(self, method: str, path: str, error: urllib.error.HTTPError) -> LabelStudioError:
-        said = error.read(500).decode("utf-8", errors="replace")
+        said = error.read(500).decode("utf-8", errors="replace").replace(self._token, "…")
+        if self._authorization:
+            said = said.replace(self._authorization.split()[-1], "…")
         way_out = f"; check {TOKEN_VARIABLE}" if error.code in (401, 403) else ""
         return LabelStudioError(f"{method} {self._url}{path}: {error.code} {said}{way_out}")
 

@@ -23,6 +23,7 @@ from pydantic import Field
 from upath import UPath
 
 from resources.errors import OperatorError
+from resources.plain_text import one_line, without_links
 from resources.storage import is_local, write_text_atomically
 
 CARD = "card.json"
@@ -174,8 +175,8 @@ def fingerprint(**parts: Any) -> str:
 def markdown_cell(value: Any) -> str:
     """A value as a cell of a Markdown table that shows it as it is: no markup, no link, no second line."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return " ".join(re.sub(r"([\\`*~\[\]|])", r"\\\1", text).splitlines())
+    text = without_links(one_line(text)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*~\[\]|])", r"\\\1", text)
 
 
 def _files(directory: Path) -> dict[str, Path]:

@@ -32,6 +32,7 @@ DETECTORS = (
     "intransitivity",
     "collusion",
 )
+CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
@@ -181,6 +182,12 @@ class CrowdSettings(ConfigurableResource):
 
     max_line_bytes: int = Field(default=1_000_000, ge=1000, description="Longest line of a feedback file, in bytes.")
     max_text_characters: int = Field(default=20_000, ge=1, description="Longest prompt or response, in characters.")
+    max_parquet_mib: int = Field(
+        default=2048,
+        ge=1,
+        description="Largest content of a Parquet file of feedback once it is decompressed, in MiB, a row "
+        "counted as 1 KiB at least; a file with more is rejected as a whole. It is decompressed into a temporary file.",
+    )
     max_rejected_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of a round's events that may be rejected before the gate closes."
     )
@@ -363,6 +370,16 @@ class CrowdSettings(ConfigurableResource):
             raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
         return value
 
+    @field_validator("home", "inbox", "outbox", "frames", "models", "label_studio_url", "base_model", "embedder")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        if CREDENTIALS.search(value):
+            raise ValueError(
+                "holds credentials before an @, and settings are recorded with every round: give them by the environment "
+                "variables of the storage's own client"
+            )
+        return value
+
     @field_validator("detectors_reject")
     @classmethod
     def _known_detectors(cls, value: str) -> str:
@@ -409,7 +426,8 @@ class CrowdSettings(ConfigurableResource):
             return cls(**values)  # type: ignore[arg-type]  # pydantic converts and validates the text
         except ValidationError as error:
             problems = "; ".join(
-                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={CREDENTIALS.sub('…', repr(problem['input']))}: "
+                f"{problem['msg']}"
                 for problem in error.errors()
             )
             raise SettingError(f"{problems}. See docs/configuration.md for what each setting takes.") from None

@@ -10,8 +10,8 @@ from typing import Any
 
 ASKED = ("comparison_id", "prompt", "response_a", "response_b")
 ANSWERED = ("contributor_id", "preferred", "submitted_at")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-"""What a spreadsheet would take for a formula at the beginning of a cell, and what it hides."""
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", " ", "'")
+"""What a spreadsheet would take for a formula at the beginning of a cell, or leave out before one, and what it hides."""
 
 MAPPING = """# Reads the table back: python -m crowd_assets.importers csv TABLE --mapping THIS_FILE --out INBOX
 kind = "preference"
@@ -37,7 +37,8 @@ equal = 0.5
 def table(comparisons: Iterable[Mapping[str, Any]]) -> str:
     """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal) and when."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
+    # All in quotes: a spreadsheet that splits at semicolons would find the beginning of a cell inside of one.
+    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow([*ASKED, *ANSWERED])
     for comparison in comparisons:
         writer.writerow([*(_harmless(comparison[name]) for name in ASKED), *[""] * len(ANSWERED)])

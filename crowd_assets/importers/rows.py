@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
+from resources.feedback import is_deep
+from resources.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
+from resources.settings import CrowdSettings
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is skipped and not read into memory as a whole."""
@@ -97,48 +97,21 @@ def _json_document(source: Path) -> Iterator[Row | Skipped]:
 
 
 def _object(number: int, row: object) -> Row | Skipped:
-    if _is_deep(row):
+    if is_deep(row, DEEPEST_NESTING):
         return Skipped(number, f"row is nested more than {DEEPEST_NESTING} levels deep")
     if isinstance(row, dict):
         return number, row
     return Skipped(number, "row is not an object", excerpt(row))
 
 
-def _is_deep(value: object) -> bool:
-    """Level by level, without recursion."""
-    level = [value]
-    for _ in range(DEEPEST_NESTING):
-        level = [
-            item
-            for outer in level
-            if isinstance(outer, dict | list)
-            for item in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return False
-    return True
-
-
 def _parquet_rows(source: Path) -> Iterator[Row | Skipped]:
-    number = 0
+    largest = CrowdSettings.from_environment().max_parquet_mib << 20
     try:
-        with pa.parquet.ParquetFile(source) as file:
-            for batch in file.iter_batches(batch_size=1_000):
-                for row in _rows_of(batch):
-                    number += 1
-                    yield Skipped(number, "row is not valid text", row) if isinstance(row, str) else (number, row)
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{source}: cannot be read as Parquet after row {number}: {excerpt(str(error))}") from None
-
-
-def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    """Rows of a batch; where one of them holds bytes that are no text, its error message in its place."""
-    try:
-        yield from batch.to_pylist()
-    except (UnicodeDecodeError, pa.ArrowException):
-        for index in range(batch.num_rows):
-            try:
-                yield batch.slice(index, 1).to_pylist()[0]
-            except (UnicodeDecodeError, pa.ArrowException) as error:
-                yield excerpt(str(error))
+        with source.open("rb") as file, json_lines(file, largest) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.startswith(UNREADABLE):
+                    yield Skipped(number, "row is not valid text", excerpt(line.decode("utf-8", "replace")))
+                else:
+                    yield _object(number, json.loads(line))
+    except UnreadableParquetError as problem:
+        raise SourceError(f"{source}: {excerpt(str(problem))}") from None

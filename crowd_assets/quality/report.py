@@ -160,6 +160,15 @@ class _TwoFolders(SimpleHTTPRequestHandler):
         self.end_headers()
         return None
 
+    def parse_request(self) -> bool:
+        """Refuse names that somebody else made lead here: a stranger's page in a browser could read what it asks by them."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Host", "").partition(":")[0] in ("127.0.0.1", "localhost"):
+            return True
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        return False
+
     def translate_path(self, path: str) -> str:
         asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))
         allowed = ".." not in asked.parts and any(asked.is_relative_to(folder) for folder in self._folders)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 ROOT_SETTING = "CROWD_BASE_MODEL"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
 NO_FILES = ["*/*", "consolidated*"]  # what transformers does not read
 
@@ -134,6 +135,10 @@ def load(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = pretrained(AutoModelForCausalLM, root, revision, ROOT_SETTING, use_safetensors=True, dtype=dtype)
     for directory in adapters:
+        if not (directory / ADAPTER_WEIGHTS).is_file():  # peft would look for a pickle then
+            raise ModelUnavailableError(
+                f"{directory} has no {ADAPTER_WEIGHTS}: weights are read from safetensors only. Restore it from a backup."
+            )
         model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
     if device_map or quantized:
         model = _placed(model, device_map or str(device), quantization)

@@ -3,18 +3,27 @@
 SCREENSHOTS_FOLDER keeps what the browser saw; the pictures of the README are made so.
 """
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
+from markdown_it import MarkdownIt
 from playwright.sync_api import Page, expect, sync_playwright
 
+from crowd_assets.assets.report import _page, round_figures
+from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import all_expectations
+from crowd_assets.quality.report import write_quality_page
+from resources.rounds import RoundBook
+from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
+from tests.unit.test_hostile import HOSTILE_TEXTS, SCRIPT
 
 pytestmark = pytest.mark.e2e
 
@@ -126,3 +135,109 @@ def test_the_run_of_the_round_is_green(
     expect(page.get_by_text("Succeeded (19)")).to_be_visible()
     expect(page.get_by_text("Errored (0)")).to_be_visible()
     page.screenshot(path=screenshots / "run.png")
+
+
+# Nothing that a contributor wrote runs
+
+INERT = "script, iframe, object, svg, form, [onerror], [onload], a[href^='javascript'], img:not([src^='data:'])"
+OWNED = "owned"
+
+
+@pytest.fixture
+def watched(page: Page) -> Iterator[tuple[Page, list[str]]]:
+    """A page of its own, and every address that it asks for or sends to."""
+    asked: list[str] = []
+    assert page.context.browser is not None
+    shown = page.context.browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    yield shown, asked
+    shown.close()
+
+
+def _outside(asked: list[str], *allowed: str) -> list[str]:
+    return [url for url in asked if not url.startswith(("file://", "data:", "blob:", *allowed))]
+
+
+def test_this_browser_would_run_it(watched: tuple[Page, list[str]]) -> None:
+    shown, asked = watched
+    shown.set_content(f"{SCRIPT}<img src='http://203.0.113.9/pixel.png'>")
+    assert shown.title() == OWNED
+    assert _outside(asked)
+    assert shown.locator(INERT).count() == 3
+
+
+def test_no_page_of_a_round_runs_what_contributors_wrote(
+    watched: tuple[Page, list[str]], dagster_dev: RunningDagster, round_by_daemon: str, tmp_path: Path
+) -> None:
+    """A real round whose every name and text was replaced by hostile ones: report, quality page, cards of models."""
+    home = tmp_path / "home"
+    shutil.copytree(dagster_dev.project.settings.home, home, symlinks=True)
+    settings = dagster_dev.project.settings.changed(home=str(home))
+    resources = build_resources(settings)
+    warehouse, frames, store = resources["warehouse"], resources["frames"], resources["model_store"]
+    everything = " ".join(HOSTILE_TEXTS[:12])
+    columns = warehouse.query(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE data_type = 'VARCHAR' AND "
+        "column_name IN ('contributor_id', 'labeler_id', 'lot_id', 'reason', 'excerpt', 'detail', 'source', 'kind') AND "
+        "table_name IN ('contributor_groups', 'contributions', 'labeler_weights', 'awards', 'rejected_feedback', "
+        "'quality_contributors', 'alignments', 'quality_verdicts')"
+    )
+    with warehouse.transaction() as connection:
+        for table, column in columns.iter_rows():
+            connection.execute(f"UPDATE {table} SET {column} = {column} || $text", {"text": everything})
+        connection.execute("UPDATE quality_contributors SET flagged = true")
+    generations = frames.read("generations", FIRST_ROUND)
+    texts = [name for name, dtype in generations.schema.items() if dtype == pl.String]
+    frames.write("generations", FIRST_ROUND, generations.with_columns(pl.lit(everything).alias(name) for name in texts))
+    round_ = RoundBook(warehouse).get(FIRST_ROUND)
+    report = home / "reports" / "hostile.html"
+    figures = round_figures(round_, warehouse)
+    report.write_text(_page(round_, figures, settings, warehouse, frames, resources["data_quality"]), encoding="utf-8")
+    quality = Path(write_quality_page(settings, warehouse, resources["data_quality"]))
+    model = store.lineage(round_.next_model)[-1]
+    store.write_card(model, store.card(model) | dict(zip("abcdefghijkl", HOSTILE_TEXTS, strict=False)))
+    card = tmp_path / "card.html"
+    markdown = MarkdownIt("commonmark").enable("table").render((store.path(model) / "README.md").read_text())
+    card.write_text(f"<!doctype html><meta charset='utf-8'>{markdown}", encoding="utf-8")
+    shown, asked = watched
+    for path in (report, quality, card):
+        shown.goto(path.as_uri())
+        expect(shown.get_by_text("onerror").first).to_be_attached()  # it is there, as text
+        assert shown.title() != OWNED, path
+        assert shown.locator(INERT).count() == 0, path
+        assert shown.locator("a[href^='http']").count() == 0, path
+    assert _outside(asked) == []
+
+
+def test_the_ui_shows_hostile_feedback_and_does_not_run_it(
+    watched: tuple[Page, list[str]], dagster_dev: RunningDagster, round_by_daemon: str
+) -> None:
+    project = dagster_dev.project
+    kinds = (  # as long as a reason quotes
+        f"<img src=x onerror=document.title='{OWNED}'>",
+        "![x](http://203.0.113.9/pixel.png)",
+        "[pay](javascript:alert(1)) <http://203.0.113.9/>",
+        "http://203.0.113.9/ www.evil.example",
+        "|a|b|\n|---|\n<iframe src='javascript:alert(1)'>",
+    )
+    lines = [json.dumps({"kind": text}) for text in kinds]
+    hostile = project.folder / "hostile.jsonl"
+    hostile.write_text("\n".join(lines), encoding="utf-8")
+    hostile.rename(project.inbox / "hostile.jsonl")
+
+    def shown_by_dagster() -> bool:
+        there = project.warehouse.query("SELECT count(*) FROM rejected_feedback WHERE source = 'hostile.jsonl'").item()
+        runs = dagster_dev.runs(INGESTION_JOB)
+        return bool(there == len(lines) and all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in runs))
+
+    wait_for("a hostile file taken in", shown_by_dagster, seconds=120, explain=dagster_dev.explain)
+    shown, asked = watched
+    shown.goto(f"{dagster_dev.url}/assets/raw_feedback")
+    reasons = shown.locator("table", has_text="onerror").last
+    expect(reasons).to_be_visible()
+    for text in ("document.title='owned'>", "pixel.png", "javascript:alert(1)", "evil.example", "iframe"):
+        expect(reasons.get_by_text(text).first).to_be_visible()
+    assert reasons.locator(f"{INERT}, img, a").count() == 0
+    assert shown.title() != OWNED
+    assert _outside(asked, dagster_dev.url, dagster_dev.url.replace("http", "ws")) == []

@@ -321,3 +321,17 @@ def test_with_a_key_name_and_pseudonym_are_the_same_person(tmp_path: Path, monke
     assert again.output == f"{pseudonym}: the texts were erased before, and nothing came since\n"
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "")
     assert isinstance(CliRunner().invoke(app, ["pseudonym", "ann"]).exception, ValueError)
+
+
+def test_an_archived_parquet_file_that_cannot_be_read_goes_as_a_whole(tmp_path: Path) -> None:
+    home = Home.made(tmp_path)
+    broken = Path(home.inbox.root, "broken.parquet")
+    broken.write_bytes(b"PAR1" + SECRET.encode())
+    sound = Path(home.inbox.root, "sound.parquet")
+    pl.DataFrame([demonstration("ann", SECRET), demonstration("bo", "From Bo.")]).write_parquet(sound)
+    home.inbox.ingest()
+    home.erase()
+    (archived,) = Path(home.inbox.archive).glob("*-broken.parquet")
+    assert archived.read_text() == ERASED
+    (rewritten,) = Path(home.inbox.archive).glob("*-sound.parquet")
+    assert pl.read_parquet(rewritten)["response"].to_list() == [ERASED, "From Bo."]

@@ -12,6 +12,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from upath import UPath
 
 from crowd_assets.importers import argilla, label_studio, records, rows, trl_preference, ultrafeedback
 from crowd_assets.importers.cli import app
@@ -376,7 +377,7 @@ def test_no_row_breaks_an_importer_and_no_event_is_refused(tmp_path_factory: pyt
         for file in out.glob("mine*"):
             file.unlink()
         for file in write_feedback(READ[name](source), out, "mine").files:
-            assert read_file(file, Limits(line_bytes=10**6, text_characters=20_000)).rejections == []
+            assert read_file(UPath(file), Limits(line_bytes=10**6, text_characters=20_000)).rejections == []
 
     check()
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import polars as pl
 from dagster import ConfigurableResource
-from filelock import FileLock, Timeout
 from pydantic import Field
 
+from resources.errors import OperatorError
+from resources.locks import held
 
-class QualityBusyError(TimeoutError):
-    """The Great Expectations context was not free in time."""
+
+class QualityBusyError(OperatorError, TimeoutError):
+    """The Great Expectations context was not free in time; the message says who holds it."""
 
 
 class DataQualityResource(ConfigurableResource):
@@ -53,25 +55,26 @@ class DataQualityResource(ConfigurableResource):
         from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-        Path(self.root).mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        try:
-            with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
-                context = gx.get_context(mode="file", project_root_dir=self.root)
-                context.variables.progress_bars = ProgressBarsConfig(globally=False)
-                run = RunIdentifier(run_name=run_name)
-                found: dict[tuple[str, str], int] = {}
-                pages = []
-                for name, frame in frames.items():
-                    of_frame, result = _run(context, name, frame, suites[name], run)
-                    pages += of_frame
-                    found |= {(name, column): failing for column, failing in map(_counted, result.results)}
-                context.build_data_docs(resource_identifiers=pages)
-                return found
-        except Timeout:
-            raise QualityBusyError(
-                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
-            ) from None
+
+        def busy(holder: str) -> QualityBusyError:
+            return QualityBusyError(
+                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by {holder}. "
+                "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+            )
+
+        with held(Path(self.root, "context.lock"), self.lock_timeout_s, busy):
+            context = gx.get_context(mode="file", project_root_dir=self.root)
+            context.variables.progress_bars = ProgressBarsConfig(globally=False)
+            run = RunIdentifier(run_name=run_name)
+            found: dict[tuple[str, str], int] = {}
+            pages = []
+            for name, frame in frames.items():
+                of_frame, result = _run(context, name, frame, suites[name], run)
+                pages += of_frame
+                found |= {(name, column): failing for column, failing in map(_counted, result.results)}
+            context.build_data_docs(resource_identifiers=pages)
+            return found
 
 
 def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[list[Any], Any]:

@@ -103,7 +103,7 @@ class InboxResource(ConfigurableResource):
 
         With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
         removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
-        moved.
+        moved. A file that is written to or replaced meanwhile stays, and the next call takes in what is new of it.
 
         Raises:
             PseudonymKeyError: the home was begun with another key, or without one.
@@ -115,15 +115,13 @@ class InboxResource(ConfigurableResource):
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
+                    before = _state(path)
                     for part in feedback.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
                         parts.add(part)
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
                 last = self._store(path, parts, pseudonyms)
-                if pseudonyms.keyed:
-                    path.unlink(missing_ok=True)
-                else:
-                    self._archive(path, parts.digest)
+                self._put_away(path, before, parts.digest, keep=not pseudonyms.keyed)
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         return ingested
@@ -247,17 +245,23 @@ class InboxResource(ConfigurableResource):
         )
         return events.height
 
-    def _archive(self, path: UPath, digest: str) -> None:
+    def _put_away(self, path: UPath, before: tuple[float, ...], digest: str, *, keep: bool) -> None:
+        """Move an ingested file to the archive, or remove it; one that took its place since it was read stays for the next
+        ingestion."""
         target = UPath(self.archive, f"{digest}-{path.name}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if is_local(path) and is_local(target):
+            if _state(path) != before:
+                return
+            if not keep:
+                path.unlink()
+            elif is_local(path) and is_local(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
             else:
                 write_bytes_atomically(target, path.read_bytes())
                 path.unlink()
         except FileNotFoundError:
-            return  # another ingesting process archived it
+            return  # another ingesting process put it away
 
 
 class OutboxResource(ConfigurableResource):
@@ -338,6 +342,12 @@ def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _state(path: UPath) -> tuple[float, ...]:
+    """What changes when another file takes a name, or a file is written to."""
+    found = path.stat()
+    return (getattr(found, "st_ino", 0), found.st_size, found.st_mtime)
 
 
 def _is_link(path: UPath) -> bool:

@@ -4,7 +4,9 @@ Belongs here: the context, running a suite on a frame, what it found. Does not b
 what follows from a finding (see ``crowd_assets.quality``).
 """
 
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,10 @@ class DataQualityResource(ConfigurableResource):
             )
 
         with held(Path(self.root, "context.lock"), self.lock_timeout_s, busy):
+            unfinished = Path(self.root, "unfinished")
+            if unfinished.exists():
+                _remove_what_may_be_torn(Path(self.root, "gx"))
+            unfinished.touch()
             context = gx.get_context(mode="file", project_root_dir=self.root)
             context.variables.progress_bars = ProgressBarsConfig(globally=False)
             run = RunIdentifier(run_name=run_name)
@@ -74,7 +80,22 @@ class DataQualityResource(ConfigurableResource):
                 pages += of_frame
                 found |= {(name, column): failing for column, failing in map(_counted, result.results)}
             context.build_data_docs(resource_identifiers=pages)
+            unfinished.unlink()
             return found
+
+
+def _remove_what_may_be_torn(folder: Path) -> None:
+    """Great Expectations writes its files in place: one that a killed process left half written would stop every run to come.
+    Configuration and suites are made anew by each run; of results only those go that cannot be read."""
+    for name in ("great_expectations.yml", "uncommitted/config_variables.yml"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("expectations", "validation_definitions"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / "uncommitted" / "validations").rglob("*.json"):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            path.unlink()
 
 
 def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[list[Any], Any]:

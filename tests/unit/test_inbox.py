@@ -103,7 +103,7 @@ def test_killed_before_the_archive_the_next_ingestion_takes_nothing_twice(
 ) -> None:
     drop(inbox, "a.jsonl", lines(1, 2) + "broken\n")
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

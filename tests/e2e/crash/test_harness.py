@@ -83,7 +83,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CrowdSettings:
         for table in SETTLED:
             connection.execute(f"INSERT INTO {table} (round_no) VALUES (1)" if table != "selections" else SELECTED)
     posted = [*_posting("credit", 2, "lot"), *_posting("point", 3, "earned in r000001, c0")]
-    book.settle(claimed, pl.DataFrame([vars(entry) for entry in posted]), base_model=None, next_model=None, now=claimed.claimed_at)  # type: ignore[arg-type]
+    book.settle(
+        claimed,
+        pl.DataFrame([vars(entry) for entry in posted]),
+        base_model=None,
+        next_model=None,
+        now=claimed.claimed_at,
+    )  # type: ignore[arg-type]
     return settings
 
 
@@ -129,8 +135,14 @@ def test_a_home_that_nobody_tampered_with_is_whole(home: CrowdSettings) -> None:
         ("DELETE FROM event_index WHERE seq = 3", "gaps"),
         ("UPDATE event_index SET event_id = 'stranger' WHERE seq = 3", "nobody sent"),
         ("UPDATE rounds SET from_seq = 2", "in none"),
-        ("INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 5, 9, 'claimed')", "two rounds"),
-        ("INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 6, 9, 'claimed')", "though a later"),
+        (
+            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 5, 9, 'claimed')",
+            "two rounds",
+        ),
+        (
+            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 6, 9, 'claimed')",
+            "though a later",
+        ),
         ("UPDATE rounds SET status = 'claimed'", "the ledger has entries"),
         ("DELETE FROM alignments", "without alignments"),
         ("DELETE FROM ledger WHERE account = 'treasury' AND unit = 'point'", "points do not balance"),
@@ -149,5 +161,3 @@ def test_what_was_tampered_with_is_said(home: CrowdSettings, statement: str, sai
 def test_a_home_that_differs_is_said_to() -> None:
     expected, actual = {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "x", "d": "4"}
     assert invariants.differences(expected, actual) == ["b: differs", "c: missing", "d: too much"]
-
-

@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -28,7 +30,13 @@ for number in range(3):
     (home / "part").write_text("content")
     os.replace(home / "part", home / "frames" / f"{number}.parquet")
 """
-SETTLED = ("quality_verdicts", "selections", "alignments", "contributions", "epochs")
+SETTLED = {
+    "quality_verdicts": "(round_no) VALUES (1)",
+    "selections": "(round_no, role, group_index) VALUES (1, 'base', -1)",
+    "alignments": "(round_no) VALUES (1)",
+    "contributions": "(round_no, contributor_id) VALUES (1, 'c0')",
+    "epochs": "(round_no) VALUES (1)",
+}
 
 
 @pytest.mark.parametrize(("side", "left"), [("before", 1), ("after", 2)])
@@ -80,25 +88,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CrowdSettings:
             "WHERE seq = 1"
         )
         connection.execute("INSERT INTO contributor_groups VALUES (1, 'c0', 0, 1)")
-        for table in SETTLED:
-            connection.execute(f"INSERT INTO {table} (round_no) VALUES (1)" if table != "selections" else SELECTED)
+        for table, row in SETTLED.items():
+            connection.execute(f"INSERT INTO {table} {row}")
     posted = [*_posting("credit", 2, "lot"), *_posting("point", 3, "earned in r000001, c0")]
     book.settle(
         claimed,
-        pl.DataFrame([vars(entry) for entry in posted]),
+        pl.DataFrame([asdict(entry) for entry in posted]),
         base_model=None,
         next_model=None,
         now=claimed.claimed_at,
-    )  # type: ignore[arg-type]
+    )
     return settings
 
 
-SELECTED = "INSERT INTO selections (round_no, role, group_index) VALUES (1, 'base', -1)"
-
-
 def _posting(unit: str, amount: int, reference: str) -> list[Entry]:
-    from decimal import Decimal
-
     return transfer(
         round_id="r000001",
         debit_account=TREASURY,
@@ -136,11 +139,11 @@ def test_a_home_that_nobody_tampered_with_is_whole(home: CrowdSettings) -> None:
         ("UPDATE event_index SET event_id = 'stranger' WHERE seq = 3", "nobody sent"),
         ("UPDATE rounds SET from_seq = 2", "in none"),
         (
-            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 5, 9, 'claimed')",
+            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status, claimed_at) VALUES (2, 'r000002', 5, 9, 'claimed', TIMESTAMP '2026-01-01')",
             "two rounds",
         ),
         (
-            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status) VALUES (2, 'r000002', 6, 9, 'claimed')",
+            "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status, claimed_at) VALUES (2, 'r000002', 6, 9, 'claimed', TIMESTAMP '2026-01-01')",
             "though a later",
         ),
         ("UPDATE rounds SET status = 'claimed'", "the ledger has entries"),

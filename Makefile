@@ -18,6 +18,8 @@ JSON ?=
 EXPECT ?=
 PORT ?=
 CONTRIBUTOR ?=
+KILLS ?= 300
+SEED ?= 0
 REASON ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
@@ -28,7 +30,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -73,8 +75,11 @@ docs-quality: $(STAMP) ## Serve the quality report and the Great Expectations Da
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
 
-test: $(STAMP) ## Run all tests but those of test-integration
+test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+
+test-crash: seed ## Kill rounds 300 times at random and at every named point, and check what is left; KILLS=, SEED=, ROUNDS=
+	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
 
 $(LABEL_STUDIO): tests/label-studio.txt
 	@$(PYTHON) -m venv .venv-label-studio

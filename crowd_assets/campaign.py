@@ -123,7 +123,7 @@ class Campaign:
             self._wait_for_the_daemon()
             return
         assert request.partition_key is not None
-        self._run(ROUND_JOB, request.partition_key, dict(request.tags) | process_tags(os.getpid()))
+        self._run(ROUND_JOB, request.partition_key, dict(request.tags))
         found = self.book.get(request.partition_key)
         if found.settled:
             self._show_round(found)
@@ -149,7 +149,7 @@ class Campaign:
             run_config={"loggers": {"console": {}}, **(run_config or {})},
             instance=self.instance,
             partition_key=partition_key,
-            tags=tags,
+            tags=(tags or {}) | process_tags(os.getpid()),
             raise_on_error=False,
         )
         if not result.success:

@@ -4,19 +4,23 @@ Belongs here: the context, running a suite on a frame, what it found. Does not b
 what follows from a finding (see ``crowd_assets.quality``).
 """
 
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from dagster import ConfigurableResource
-from filelock import FileLock, Timeout
 from pydantic import Field
 
+from resources.errors import OperatorError
+from resources.locks import held
 
-class QualityBusyError(TimeoutError):
-    """The Great Expectations context was not free in time."""
+
+class QualityBusyError(OperatorError, TimeoutError):
+    """The Great Expectations context was not free in time; the message says who holds it."""
 
 
 class DataQualityResource(ConfigurableResource):
@@ -55,26 +59,46 @@ class DataQualityResource(ConfigurableResource):
 
         from resources.data_docs import SITE, is_ours
 
-        Path(self.root).mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+        def busy(holder: str) -> QualityBusyError:
+            return QualityBusyError(
+                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by {holder}. "
+                "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+            )
+
+        with held(Path(self.root, "context.lock"), self.lock_timeout_s, busy):
+            unfinished = Path(self.root, "unfinished")
+            if unfinished.exists():
+                _remove_what_may_be_torn(Path(self.root, "gx"))
+            unfinished.touch()
+            context = gx.get_context(mode="file", project_root_dir=self.root)
+            context.variables.progress_bars = ProgressBarsConfig(globally=False)
+            context.variables.data_docs_sites = {"local_site": SITE}
+            run = RunIdentifier(run_name=run_name)
+            found: dict[tuple[str, str], int] = {}
+            pages = []
+            for name, frame in frames.items():
+                of_frame, result = _run(context, name, frame, suites[name], run)
+                pages += of_frame
+                found |= {(name, column): failing for column, failing in map(_counted, result.results)}
+            context.build_data_docs(resource_identifiers=pages if is_ours(self.data_docs) else None)
+            unfinished.unlink()
+            return found
+
+
+def _remove_what_may_be_torn(folder: Path) -> None:
+    """Great Expectations writes its files in place: one that a killed process left half written would stop every run to come.
+    Configuration and suites are made anew by each run; of results only those go that cannot be read."""
+    for name in ("great_expectations.yml", "uncommitted/config_variables.yml"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("expectations", "validation_definitions"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / "uncommitted" / "validations").rglob("*.json"):
         try:
-            with FileLock(Path(self.root, "context.lock"), timeout=self.lock_timeout_s):
-                context = gx.get_context(mode="file", project_root_dir=self.root)
-                context.variables.progress_bars = ProgressBarsConfig(globally=False)
-                context.variables.data_docs_sites = {"local_site": SITE}
-                run = RunIdentifier(run_name=run_name)
-                found: dict[tuple[str, str], int] = {}
-                pages = []
-                for name, frame in frames.items():
-                    of_frame, result = _run(context, name, frame, suites[name], run)
-                    pages += of_frame
-                    found |= {(name, column): failing for column, failing in map(_counted, result.results)}
-                context.build_data_docs(resource_identifiers=pages if is_ours(self.data_docs) else None)
-                return found
-        except Timeout:
-            raise QualityBusyError(
-                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by another round's gate; run it again."
-            ) from None
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            path.unlink()
 
 
 def _run(context: Any, name: str, frame: pl.DataFrame, expectations: Sequence[Any], run: Any) -> tuple[list[Any], Any]:

@@ -103,13 +103,13 @@ class Limits:
 class ParsedFile:
     """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file, or of a part of it.
 
-    Of a file's parts only the last has its ``digest`` and ``bytes``, and of a local file its ``state``: what it was when it
-    was opened and still was when all of it had been read (see :func:`state_of`), else None.
+    Of a file's parts only the last has its ``digest``, ``bytes`` and ``state``: what it was when it was opened and still was
+    when all of it had been read (see :func:`state_of`), else None.
     """
 
     digest: str = ""
     bytes: int = 0
-    state: tuple[int, ...] | None = None
+    state: tuple[float, ...] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
 
@@ -185,11 +185,11 @@ def read_parts(
     """
     digest = hashlib.blake2b(digest_size=16)
     with _opened(path) as file:
-        opened = _state(os.fstat(file.fileno())) if is_local(path) else None
+        opened = _state_of_opened(path, file)
 
         def whole(part: ParsedFile) -> ParsedFile:
             part.digest, part.bytes = digest.hexdigest(), file.tell()
-            if opened is not None and _state(os.fstat(file.fileno())) == opened:
+            if _state_of_opened(path, file) == opened:
                 part.state = opened
             return part
 
@@ -218,17 +218,23 @@ def shown_name(path: UPath) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in path.name)
 
 
-def state_of(path: UPath) -> tuple[int, ...]:
-    """What tells a local file from another of its name, and from itself with other content.
+def state_of(path: UPath) -> tuple[float, ...]:
+    """What tells a file from another of its name, and from itself with other content.
 
     Raises:
-        OSError: it is not there.
+        FileNotFoundError: it is not there.
     """
-    return _state(os.lstat(str(path)))
+    return _state(os.lstat(str(path)) if is_local(path) else path.stat())
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _state_of_opened(path: UPath, file: IO[bytes]) -> tuple[float, ...]:
+    return _state(os.fstat(file.fileno())) if is_local(path) else state_of(path)
+
+
+def _state(status: Any) -> tuple[float, ...]:
+    """Object storage knows size and time alone."""
+    names = ("st_dev", "st_ino", "st_size", "st_mtime", "st_mtime_ns")
+    return tuple(getattr(status, name, 0) for name in names)
 
 
 @contextmanager

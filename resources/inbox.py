@@ -59,7 +59,7 @@ class _Parts:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = ""
-        self.state: tuple[int, ...] | None = None
+        self.state: tuple[float, ...] | None = None
         self.bytes = self.events = self.rejections = 0
         self._sizes: list[int] = []
         self._file = file
@@ -113,7 +113,7 @@ class InboxResource(ConfigurableResource):
 
         With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
         removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
-        moved. A file that changed while it was read stays, so that the next call reads it again.
+        moved. A file that is written to or replaced meanwhile stays, and the next call takes in what is new of it.
 
         Raises:
             PseudonymKeyError: the home was begun with another key, or without one.
@@ -135,12 +135,7 @@ class InboxResource(ConfigurableResource):
                     unreadable.append(f"{feedback.shown_name(path)} ({problem.strerror})")
                     continue
                 last = self._store(path, parts, pseudonyms)
-                if is_local(path) and not _is_still(path, parts.state):
-                    pass  # what arrived under its name meanwhile, nobody has read yet
-                elif pseudonyms.keyed:
-                    path.unlink(missing_ok=True)
-                else:
-                    self._archive(path, parts.digest)
+                self._put_away(path, parts, keep=not pseudonyms.keyed)
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         if unreadable:
@@ -273,20 +268,26 @@ class InboxResource(ConfigurableResource):
         )
         return events.height
 
-    def _archive(self, path: UPath, digest: str) -> None:
-        name = f"{digest}-{path.name}"
+    def _put_away(self, path: UPath, parts: _Parts, *, keep: bool) -> None:
+        """Move an ingested file to the archive, or remove it; what arrived under its name meanwhile stays, as nobody has read
+        it yet."""
+        name = f"{parts.digest}-{path.name}"
         if len(os.fsencode(name)) > LONGEST_NAME:
-            name = f"{digest}{path.suffix}"
+            name = f"{parts.digest}{path.suffix}"
         target = UPath(self.archive, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if is_local(path) and is_local(target):
+            if parts.state is None or feedback.state_of(path) != parts.state:
+                return
+            if not keep:
+                path.unlink()
+            elif is_local(path) and is_local(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
             else:
                 write_bytes_atomically(target, path.read_bytes())
                 path.unlink()
         except FileNotFoundError:
-            return  # another ingesting process archived it
+            return  # another ingesting process put it away
 
 
 class OutboxResource(ConfigurableResource):
@@ -371,13 +372,6 @@ def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:
         hashlib.blake2b(f"{digest} {each}".encode(), digest_size=16).hexdigest() for each in rejections["rejection_id"]
     ]
     return rejections.with_columns(rejection_id=pl.Series(ids, dtype=pl.String))
-
-
-def _is_still(path: UPath, state: tuple[int, ...] | None) -> bool:
-    try:
-        return feedback.state_of(path) == state
-    except FileNotFoundError:
-        return False
 
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:

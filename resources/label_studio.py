@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from dagster import ConfigurableResource
-from filelock import FileLock, Timeout
 from pydantic import Field
 
 from resources.errors import OperatorError
+from resources.locks import held
 
 TOKEN_VARIABLE = "CROWD_LABEL_STUDIO_TOKEN"
 PAGE = 500  # tasks a request
@@ -137,12 +137,11 @@ class LabelStudioResource(ConfigurableResource):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        Path(self.lock).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.lock, timeout=self.timeout_s):
-                yield
-        except Timeout:
-            raise LabelStudioError(f"{self.lock} is held by another process that sends tasks; try again.") from None
+        def busy(holder: str) -> LabelStudioError:
+            return LabelStudioError(f"{self.lock} is held by {holder}, which sends tasks; try again.")
+
+        with held(Path(self.lock), self.timeout_s, busy):
+            yield
 
 
 def _pages(server: "_Server", project: int, query: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 Belongs here: atomic writes through universal-pathlib, and of local folders. Does not belong here: what the bytes mean.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from upath import UPath
+
+from resources.errors import OperatorError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_WAY_IN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
+
+class UnwritableError(OperatorError, OSError):
+    """A file cannot be written: the disk is full, or its folder is read-only or no folder. What was there is as it was."""
 
 
 def is_local(path: UPath) -> bool:
@@ -23,22 +33,16 @@ def write_bytes_atomically(path: UPath, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old content or the new, never a part.
 
     Locally by temporary file, fsync and rename; on object storage a single put is atomic by itself.
+
+    Raises:
+        UnwritableError: there is no room, or no way into the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not is_local(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return
-    temporary = f"{path!s}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, str(path))
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with written_atomically(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
 
 
 @contextmanager
@@ -46,13 +50,17 @@ def written_atomically(path: UPath) -> Iterator[str]:
     """The name of a local file to fill, which then takes the place of ``path``, whole or not at all.
 
     For content too large to be held in memory; on object storage it is put from there.
+
+    Raises:
+        UnwritableError: there is no room, or no way into the folder.
     """
     if is_local(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = f"{path!s}.{uuid.uuid4().hex}.tmp"
     else:
         temporary = os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}.tmp")
     try:
+        if is_local(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if is_local(path):
             with open(temporary, "rb") as file:
@@ -60,6 +68,13 @@ def written_atomically(path: UPath) -> Iterator[str]:
             os.replace(temporary, str(path))
         else:
             path.fs.put_file(temporary, path.path)
+    except OSError as problem:
+        if problem.errno not in NO_ROOM | NO_WAY_IN:
+            raise
+        way_out = "make room on the disk" if problem.errno in NO_ROOM else "make its folder one that can be written to"
+        raise UnwritableError(
+            f"{path} cannot be written ({os.strerror(problem.errno)}): {way_out}, and run it again. What was there is as it was."
+        ) from problem
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -5,9 +5,8 @@ Does not belong here: the life of a round and its settlement (see ``rounds``), b
 """
 
 import os
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from typing import Any
 import duckdb
 import polars as pl
 from dagster import ConfigurableResource
-from filelock import FileLock, Timeout
 from pydantic import Field
+from upath import UPath
 
 from resources.errors import OperatorError
+from resources.locks import held
+from resources.storage import write_bytes_atomically
 
 # Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
 SCHEMA = """
@@ -141,18 +142,14 @@ class WarehouseResource(ConfigurableResource):
         Raises:
             WarehouseBusyError: it was not had in time.
         """
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(f"{self.path}.holder")
-        try:
-            lock = FileLock(f"{self.path}.lock").acquire(timeout=self.lock_timeout_s)
-        except Timeout:
-            who = holder.read_text() if holder.exists() else "an unknown process"
-            raise WarehouseBusyError(
-                f"{self.path} has been locked for {self.lock_timeout_s:.0f} s by {who}. "
+
+        def busy(holder: str) -> WarehouseBusyError:
+            return WarehouseBusyError(
+                f"{self.path} has been locked for {self.lock_timeout_s:.0f} s by {holder}. "
                 "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
-            ) from None
-        with lock:
-            holder.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            )
+
+        with held(Path(f"{self.path}.lock"), self.lock_timeout_s, busy):
             yield
 
     @contextmanager
@@ -177,7 +174,8 @@ class WarehouseResource(ConfigurableResource):
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                with suppress(duckdb.Error):  # a commit that failed has rolled back, and its reason is what counts
+                    connection.execute("ROLLBACK")
                 raise
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
@@ -270,18 +268,16 @@ class WarehouseResource(ConfigurableResource):
         Returns:
             Where the copy lies.
         """
-        temporary = f"{self.snapshot_path}.{os.getpid()}.tmp"
-        self.copy_to(Path(temporary))
-        os.replace(temporary, self.snapshot_path)
+        self.copy_to(self.snapshot_path)
         return self.snapshot_path
 
     def copy_to(self, path: Path) -> None:
-        """Copy the warehouse as the last transaction left it to the file ``path``."""
+        """Copy the warehouse as the last transaction left it to the file ``path``, whole or not at all."""
         with self.connect() as connection:
             connection.execute("CHECKPOINT")
             connection.close()
             data = Path(self.path).read_bytes()
-        path.write_bytes(data)
+        write_bytes_atomically(UPath(path), data)
 
 
 def as_stored(instant: datetime) -> datetime:

@@ -4,6 +4,7 @@ Belongs here: writing and reading that tag. Does not belong here: what follows f
 """
 
 import socket
+from pathlib import Path
 
 import psutil
 
@@ -12,16 +13,27 @@ from sensors import PROCESS_TAG
 
 def process_tags(pid: int) -> dict[str, str]:
     """The tag of a run that the process ``pid`` of this machine executes: host, pid and when the process started."""
-    return {PROCESS_TAG: f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.2f}"}
+    return {PROCESS_TAG: f"{socket.gethostname()}:{pid}:{_started(psutil.Process(pid))}"}
 
 
 def is_gone(tag: str) -> bool:
     """True where the tag names a process of this machine that has ended, or whose number another one has now."""
-    host, _, process = tag.partition(":")
+    host, _, rest = tag.partition(":")
     if host != socket.gethostname():
         return False
-    pid, _, started = process.partition(":")
+    pid, _, started = rest.partition(":")
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        process = psutil.Process(int(pid))
+        ended = process.status() == psutil.STATUS_ZOMBIE  # in a container whose first process collects none of them
+        return ended or _started(process) != started
     except psutil.NoSuchProcess:
         return True
+
+
+def _started(process: psutil.Process) -> str:
+    """When a process started, in clock ticks since the machine did: a time of day would change as the clock is set."""
+    try:
+        status = Path(f"/proc/{process.pid}/stat").read_text()
+    except FileNotFoundError:  # it is gone, or this is no Linux
+        return f"{process.create_time():.2f}"
+    return status.rpartition(")")[2].split()[19]

@@ -66,6 +66,7 @@ def next_run(
     run is requested.
     """
     book = RoundBook(warehouse)
+    report_dead_runs(instance)
     open_round = book.open_round()
     if open_round is None:
         claimed, reason = book.claim(quorum, settings, datetime.now(UTC))
@@ -74,7 +75,6 @@ def next_run(
         # All of them: an instance that begins with a restored home knows none.
         instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in book.all()])
         return run_request(claimed), f"claimed {claimed.round_id}"
-    report_dead_runs(instance, open_round.round_id)
     runs = instance.get_runs(RunsFilter(tags={ROUND_TAG: open_round.round_id}))
     active = sum(run.status in ACTIVE for run in runs)
     decision = decide(open_round, active, len(runs) - active, settings.max_attempts)
@@ -90,10 +90,13 @@ def next_run(
     return run_request(open_round), decision.reason
 
 
-def report_dead_runs(instance: DagsterInstance, round_id: str) -> None:
-    """Mark runs of a round as failed whose process is gone: one that was killed cannot say so."""
-    for run in instance.get_runs(RunsFilter(tags={ROUND_TAG: round_id}, statuses=ACTIVE)):
-        if is_gone(run.tags.get(PROCESS_TAG, "")):
+def report_dead_runs(instance: DagsterInstance) -> None:
+    """Mark runs as failed whose process is gone: one that was killed cannot say so, and would keep its place in the queue."""
+    for run in instance.get_runs(RunsFilter(statuses=ACTIVE)):
+        if not is_gone(run.tags.get(PROCESS_TAG, "")):
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and now.status in ACTIVE:  # else it has just ended as it should
             instance.report_run_failed(run, "its process ended without finishing the run")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # else its pool stays taken for good
 

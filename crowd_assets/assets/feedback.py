@@ -49,6 +49,7 @@ def raw_feedback(
 ) -> MaterializeResult[None]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
+    context.instance.add_run_tags(context.run_id, process_tags(os.getpid()))
     files = inbox.ingest(context.log.info)
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")
     rejected = warehouse.query(

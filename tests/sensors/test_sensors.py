@@ -2,12 +2,19 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from dagster import (
     AssetKey,
+    DagsterEvent,
+    DagsterEventType,
     DagsterInstance,
     DagsterRunStatus,
     Definitions,
@@ -22,7 +29,7 @@ from dagster import (
 from crowd_assets.definitions import build_definitions, build_resources
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
-from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
+from sensors import INGESTION_JOB, PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.processes import is_gone, process_tags
@@ -167,10 +174,6 @@ def test_a_failed_round_is_tried_again_and_then_skipped_with_its_events_pending(
 
 
 def test_a_run_whose_process_was_killed_counts_as_failed(plain: CrowdSettings, instance: DagsterInstance) -> None:
-    import socket
-    import subprocess
-    import sys
-
     send(plain, "a.jsonl", 6)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -180,6 +183,44 @@ def test_a_run_whose_process_was_killed_counts_as_failed(plain: CrowdSettings, i
     alive = process_tags(os.getpid())
     launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED, **alive)
     assert isinstance(tick(plain, instance), SkipReason)
+
+
+def test_an_ingestion_whose_process_was_killed_leaves_its_place_in_the_queue(
+    plain: CrowdSettings, instance: DagsterInstance
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])  # not waited for: a zombie, as in a container without an init
+    dead, alive = (
+        instance.create_run_for_job(
+            build_definitions(plain).resolve_job_def(INGESTION_JOB), status=DagsterRunStatus.STARTED, tags=tags
+        )
+        for tags in (process_tags(gone.pid), process_tags(os.getpid()))
+    )
+    while psutil.Process(gone.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    tick(plain, instance)
+    statuses = [instance.get_run_by_id(run.run_id).status for run in (dead, alive)]
+    gone.wait()
+    assert statuses == [DagsterRunStatus.FAILURE, DagsterRunStatus.STARTED]
+
+
+def test_a_run_that_ended_while_it_was_looked_at_keeps_its_success(
+    plain: CrowdSettings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = instance.create_run_for_job(
+        build_definitions(plain).resolve_job_def(INGESTION_JOB),
+        status=DagsterRunStatus.STARTED,
+        tags={PROCESS_TAG: "x"},
+    )
+
+    def ends_and_is_gone(tag: str) -> bool:
+        instance.report_dagster_event(
+            DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, INGESTION_JOB), run_id=run.run_id
+        )
+        return True
+
+    monkeypatch.setattr("sensors.rounds.is_gone", ends_and_is_gone)
+    tick(plain, instance)
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.SUCCESS
 
 
 def test_at_night_a_round_starts_with_what_there_is(plain: CrowdSettings, stored_instance: DagsterInstance) -> None:
@@ -240,3 +281,10 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     assert is_gone(f"{host}:{pid}:1.00")
     assert not is_gone(f"another-machine:{pid}:1.00")
     assert not is_gone("")
+
+
+def test_a_clock_that_is_set_makes_no_process_look_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    (alive,) = process_tags(os.getpid()).values()
+    started = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: started(process) - 3600)
+    assert not is_gone(alive)

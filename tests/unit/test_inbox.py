@@ -103,11 +103,11 @@ def test_killed_before_the_archive_the_next_ingestion_takes_nothing_twice(
 ) -> None:
     drop(inbox, "a.jsonl", lines(1, 2) + "broken\n")
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(InboxResource, "_archive", killed)
+        patch.setattr(InboxResource, "_put_away", killed)
         with pytest.raises(KeyboardInterrupt):
             inbox.ingest()
     assert len(inbox.complete_files()) == 1

@@ -1,0 +1,239 @@
+"""What must hold of a home whenever no process works on it, and what must be the same as in an undisturbed campaign.
+
+Belongs here: reading a home and saying what is wrong with it. Does not belong here: how it came to be so (see ``harness``).
+"""
+
+import hashlib
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+from dagster import DagsterInstance, RunsFilter
+from upath import UPath
+
+from crowd_assets.definitions import build_resources
+from resources.frames import read_parquet
+from resources.inbox import InboxResource
+from resources.model_store import ModelStoreResource
+from resources.rounds import COMPLETED, SKIPPED, RoundBook
+from resources.settings import CrowdSettings
+from resources.warehouse import ROUND_TABLES, WarehouseResource
+from sensors.processes import is_gone
+from sensors.rounds import ACTIVE
+
+Contents = dict[str, str]
+IN_A_ROUND = ("generations", "validated_feedback", "candidate_embeddings", "contributor_embeddings")
+# Times, attempts and what follows from them are a life's own.
+OF_A_LIFE = {
+    "rounds": ("attempt", "claimed_at", "settled_at"),
+    "ingested_files": ("uri", "ingested_at"),
+    "event_index": ("ingested_at",),
+    "quality_findings": ("figure",),  # of the expectation freshness it is an age
+}
+TABLES = (
+    *ROUND_TABLES,
+    "ledger",
+    "rounds",
+    "ingested_files",
+    "feedback_segments",
+    "event_index",
+    "rejected_feedback",
+)
+
+
+def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
+    """Every invariant that does not hold, in words.
+
+    Args:
+        sent: Events that the crowd sent and that were accepted in an undisturbed campaign, by ``event_id``; of a home that
+            has not seen all of them yet, some may be missing, and none else may be there.
+    """
+    resources = build_resources(settings)
+    warehouse: WarehouseResource = resources["warehouse"]
+    return [
+        *_events(warehouse, resources["inbox"], sent),
+        *_rounds(warehouse),
+        *_money(warehouse, Decimal(settings.budget)),
+        *_points(warehouse),
+        *_models(warehouse, resources["model_store"]),
+        *_files(settings, warehouse),
+    ]
+
+
+def left_running(instance: DagsterInstance) -> list[str]:
+    """Runs that Dagster takes to be going on, though their process is gone."""
+    return [
+        f"run {run.run_id} of {run.job_name} is {run.status.value}, and its process is gone"
+        for run in instance.get_runs(RunsFilter(statuses=ACTIVE))
+        if is_gone(run.tags.get("crowd/process", "")) or "crowd/process" not in run.tags
+    ]
+
+
+def contents(settings: CrowdSettings) -> Contents:
+    """A hash of each table, frame, segment, published file and model of a home, without what a life's times say."""
+    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    found = {}
+    for table in TABLES:
+        rows = warehouse.query(f"SELECT * FROM {table}")
+        if table == "quality_findings":
+            rows = rows.with_columns(figure=pl.when(pl.col("expectation") != "freshness").then("figure"))
+        else:
+            rows = rows.drop(OF_A_LIFE.get(table, ()))
+        found[f"table {table}"] = _hash(repr(sorted(map(repr, rows.rows()))))
+    home = Path(settings.home)
+    for folder, pattern in (("frames", "*/*.parquet"), ("outbox", "*/*.jsonl"), ("archive", "*.*")):
+        for path in sorted((home / folder).glob(pattern)):
+            content = repr(read_parquet(UPath(path)).rows()) if path.suffix == ".parquet" else path.read_text()
+            found[str(path.relative_to(home))] = _hash(content)
+    for card in sorted((home / "models").glob("*/card.json")):
+        found[f"model {card.parent.name}"] = _hash(json.dumps(json.loads(card.read_text()), sort_keys=True))
+    return found
+
+
+def differences(expected: Contents, actual: Contents) -> list[str]:
+    """What one home has and the other has not, or has otherwise."""
+    return [
+        f"{name}: {'missing' if name not in actual else 'too much' if name not in expected else 'differs'}"
+        for name in sorted({*expected, *actual})
+        if expected.get(name) != actual.get(name)
+    ]
+
+
+def event_ids(settings: CrowdSettings) -> set[str]:
+    """The accepted events of a home."""
+    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    return set(warehouse.query("SELECT event_id FROM event_index")["event_id"])
+
+
+def _events(warehouse: WarehouseResource, inbox: InboxResource, sent: set[str]) -> list[str]:
+    """Every accepted event lies in one segment, and in one round that was not skipped or behind all of them."""
+    index = warehouse.query("SELECT event_id, seq FROM event_index ORDER BY seq")
+    said = []
+    if index["seq"].to_list() != list(range(1, index.height + 1)):
+        said.append("the numbers of events have gaps, or are not unique")
+    if strangers := set(index["event_id"]) - sent:
+        said.append(f"{len(strangers)} events that nobody sent, such as {min(strangers)}")
+    if not inbox.events(1, index.height).select("event_id", "seq").equals(index):
+        said.append("the segments hold other events than the index")
+    taken = warehouse.query(
+        "SELECT i.seq, count(r.round_no) AS rounds, i.seq <= (SELECT max(to_seq) FROM rounds WHERE status <> $skipped) AS past "
+        "FROM event_index i LEFT JOIN rounds r ON i.seq BETWEEN r.from_seq AND r.to_seq AND r.status <> $skipped GROUP BY i.seq",
+        {"skipped": SKIPPED},
+    )
+    if (wrong := taken.filter((pl.col("rounds") > 1) | ((pl.col("rounds") == 0) & pl.col("past")))).height:
+        said.append(f"{wrong.height} events are in two rounds, or in none though a later one is")
+    return said
+
+
+def _rounds(warehouse: WarehouseResource) -> list[str]:
+    """One round is open at most; who is settled has all of its rows; the one after starts from its model."""
+    rounds = RoundBook(warehouse).all()
+    said = [
+        f"{round_.round_id} is {round_.status} though a later one is there"
+        for round_ in rounds[:-1]
+        if round_.status not in (COMPLETED, SKIPPED)
+    ]
+    base = None
+    for round_ in rounds:
+        if round_.settled:
+            if round_.base_model != base:
+                said.append(f"{round_.round_id} started from {round_.base_model}, not from {base}")
+            base = round_.next_model
+            for table in ("quality_verdicts", "selections", "alignments", "contributions", "epochs"):
+                if warehouse.read_round(table, round_.round_no).is_empty():
+                    said.append(f"{round_.round_id} is settled without {table}")
+        elif warehouse.read_round("ledger", round_.round_no).height:
+            said.append(f"{round_.round_id} is {round_.status}, and the ledger has entries of it")
+    return said
+
+
+def _money(warehouse: WarehouseResource, budget: Decimal) -> list[str]:
+    """The ledger balances; what was awarded was bid for, is paid for once, and keeps to the budget."""
+    uneven = warehouse.query("SELECT unit FROM ledger GROUP BY round_no, unit HAVING sum(amount) <> 0")
+    said = [f"the ledger's {unit}s do not balance" for unit in uneven["unit"]]
+    if warehouse.query(
+        "SELECT account FROM ledger GROUP BY account, unit, reason, reference, round_no HAVING count(*) > 1"
+    ).height:
+        said.append("the ledger has a posting twice")
+    spent = warehouse.query("SELECT round_no, sum(payment) AS paid FROM awards WHERE awarded GROUP BY round_no")
+    said += [f"round {number} pays {paid}" for number, paid in spent.iter_rows() if paid > budget]
+    without = warehouse.query(
+        "SELECT a.event_id FROM awards a JOIN rounds r USING (round_no) LEFT JOIN event_index i ON i.event_id = a.event_id "
+        "AND i.kind = 'bid' AND i.seq BETWEEN r.from_seq AND r.to_seq AND i.contributor_id = a.contributor_id "
+        "WHERE i.event_id IS NULL"
+    )
+    said += [f"{event} is awarded and was no bid of its round" for event in without["event_id"]]
+    unpaid = warehouse.query(
+        "SELECT coalesce(a.round_no, l.round_no) AS round_no FROM "
+        "(SELECT a.round_no, contributor_id, sum(payment) AS due FROM awards a JOIN rounds r USING (round_no) "
+        " WHERE awarded AND payment > 0 AND r.status IN ('settled', 'completed') GROUP BY ALL) a FULL JOIN "
+        "(SELECT round_no, account[13:] AS contributor_id, sum(amount) AS paid FROM ledger WHERE unit = 'credit' "
+        " AND starts_with(account, 'contributor:') GROUP BY ALL) l "
+        "ON a.round_no = l.round_no AND a.contributor_id = l.contributor_id WHERE a.due IS DISTINCT FROM l.paid"
+    )
+    return said + [f"round {number}: awards and payments differ" for number in unpaid["round_no"]]
+
+
+def _points(warehouse: WarehouseResource) -> list[str]:
+    """Points were earned in a round by somebody who took part in it."""
+    without = warehouse.query(
+        "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND NOT EXISTS "
+        "(FROM contributor_groups g WHERE g.contributor_id = l.account[13:] AND "
+        "g.round_no = CAST(l.reference[12:17] AS INTEGER))"
+    )
+    return [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
+
+
+def _models(warehouse: WarehouseResource, store: ModelStoreResource) -> list[str]:
+    """Every model that a table names is whole, and its files hash to its name, as do those it descends from."""
+    named = warehouse.query(
+        "SELECT model FROM candidates UNION SELECT model FROM selections UNION SELECT model FROM alignments "
+        "UNION SELECT next_model FROM rounds UNION SELECT base_model FROM rounds"
+    )
+    said = []
+    for model in named["model"].drop_nulls():
+        try:
+            for each in store.lineage(model):
+                store.verify(each)
+        except (OSError, RuntimeError) as problem:
+            said.append(f"model {model}: {problem}")
+    return said
+
+
+def _files(settings: CrowdSettings, warehouse: WarehouseResource) -> list[str]:
+    """What a settled round points at can be read; a snapshot, where there is one, is a whole database."""
+    said = []
+    home = Path(settings.home)
+    wanted = [
+        home / "frames" / asset / f"{r.round_id}.parquet"
+        for r in RoundBook(warehouse).all()
+        if r.settled
+        for asset in IN_A_ROUND
+    ]
+    for path in wanted:
+        try:
+            read_parquet(UPath(path))
+        except Exception as problem:
+            said.append(f"{path}: {problem}")
+    for r in RoundBook(warehouse).all():
+        if r.status == COMPLETED:
+            said += [
+                f"{path} is missing"
+                for path in (
+                    home / "reports" / f"{r.round_id}.html",
+                    home / "outbox" / "comparison_tasks" / f"{r.round_id}.jsonl",
+                )
+                if not path.is_file()
+            ]
+    snapshot = warehouse.snapshot_path
+    if snapshot.exists():
+        import duckdb
+
+        with duckdb.connect(str(snapshot), read_only=True) as connection:
+            connection.execute("SELECT count(*) FROM ledger").fetchall()
+    return said
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,22 @@
+"""Rounds that are killed again and again end as if nothing had happened: CI's share of the kills. ``make test-crash`` makes
+300."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.crash.harness import MEMORY, Harness
+
+SHARE_OF_CI = 6  # what fits into 100 s of one core: a kill costs the better part of a round
+
+
+@pytest.mark.e2e
+def test_killed_rounds_end_as_undisturbed_ones(seed_folder: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="crash-", dir=MEMORY if MEMORY.is_dir() else None) as folder,
+        Harness(Path(folder), seed_folder, rounds=2, seed=0) as harness,
+    ):
+        figures = harness.run(SHARE_OF_CI, print)
+    assert figures.kills == SHARE_OF_CI
+    assert figures.recoveries > 0

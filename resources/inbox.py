@@ -28,6 +28,7 @@ from resources.warehouse import WarehouseResource, as_stored, fetch_row
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
 COMPARISON_TASKS = "comparison_tasks"
+AUDITS = "audits"  # ids alone: texts lie in one place, from where they can be erased
 """Topic of the outbox: what labelers are asked next."""
 
 

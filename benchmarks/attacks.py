@@ -10,7 +10,7 @@ Belongs here: which attacks are played under which rules. Does not belong here: 
 from benchmarks import finish, options, say
 from crowd_assets.simulation import attacks
 
-SEEDS = 40
+SEEDS = 24
 QUICK_SEEDS = 3
 
 

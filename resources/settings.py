@@ -196,7 +196,7 @@ class CrowdSettings(ConfigurableResource):
         "Off: who is below zero pays who is above, if the name is ever used again.",
     )
     memory_rounds: int = Field(
-        default=12,
+        default=9,
         ge=0,
         description="Settled rounds that estimates of contributions go back, and at least the open epoch. Fewer forget old "
         "merits sooner; more tell contributors apart better. 0: all.",

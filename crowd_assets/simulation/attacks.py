@@ -17,6 +17,7 @@ influence: the share of the aggregate that the attacker's reports are, on compar
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -33,6 +34,7 @@ from crowd_assets.tournament import Standing, Tournament, standing
 
 ROUNDS = 9
 EPOCH = 3
+LONG = 24  # of a campaign in which there is a reputation to milk
 GROUPS = 6
 DIMENSIONS = 12
 STEP = 0.2
@@ -69,7 +71,7 @@ class Rules:
 
 PLAIN = Rules()
 OURS = Rules("surrogate")
-DEFENDED = Rules("surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=3)
+DEFENDED = Rules("surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=6)
 RULES = {"plain": PLAIN, "ours": OURS, "defended": DEFENDED}
 
 
@@ -86,14 +88,14 @@ class Writers:
     attacker: NDArray[np.bool_]
 
 
-def honest_writers(rng: np.random.Generator, attackers: int = 1) -> Writers:
+def honest_writers(rng: np.random.Generator, attackers: int = 1, rounds: int = ROUNDS) -> Writers:
     """The crowd when nobody cheats; the first ``attackers`` are those who would, the next is the best of all."""
     careful = [TYPICAL] * attackers + [BEST, *rng.uniform(0.5, 1.5, CAREFUL - attackers - 1)]
     others = [0.5] * SLOPPY + [1.0] * OFF_TOPIC + [1.5] * ADVERSARIES
     places = np.stack([*(_about(0.0, away, rng) for away in careful), *(_about(of, 1.0, rng) for of in others)])
-    sent = np.full((ROUNDS, len(places)), float(DEMONSTRATIONS))
+    sent = np.full((rounds, len(places)), float(DEMONSTRATIONS))
     return Writers(
-        place=np.tile(places, (ROUNDS, 1, 1)),
+        place=np.tile(places, (rounds, 1, 1)),
         sent=sent,
         thought=sent.copy(),
         copied=np.zeros(sent.shape),
@@ -185,7 +187,7 @@ def flood(writers: Writers, rng: np.random.Generator) -> Writers:
 
 def last_rounds_only(writers: Writers, rng: np.random.Generator) -> Writers:
     """Who takes part in the last round of each epoch, honestly."""
-    absent = np.arange(ROUNDS) % EPOCH != EPOCH - 1
+    absent = np.arange(len(writers.sent)) % EPOCH != EPOCH - 1
     for of in (writers.sent, writers.thought):
         of[absent, 0] = 0.0
     return writers
@@ -193,7 +195,7 @@ def last_rounds_only(writers: Writers, rng: np.random.Generator) -> Writers:
 
 def hit_and_run(writers: Writers, rng: np.random.Generator) -> Writers:
     """Late joining: a new name in the last round of every epoch, ordinary texts at no cost, gone before it is known."""
-    cheating = _with_names(writers, ROUNDS // EPOCH - 1)
+    cheating = _with_names(writers, len(writers.sent) // EPOCH - 1)
     cheating.place[:, cheating.attacker] = _about(1.0, 1.0, rng)
     cheating.sent[:, cheating.attacker] = 0.0
     cheating.thought[:, cheating.attacker] = 0.0
@@ -214,11 +216,14 @@ Attack = Callable[[Writers, np.random.Generator], Writers]
 
 @dataclass(frozen=True, slots=True)
 class WritersAttack:
-    """An attack by ``attackers`` people beside what they would do honestly."""
+    """An attack by ``attackers`` people in a campaign of ``rounds``, beside what they would do honestly. Gains are in units
+    of what they are paid for ``unit_rounds`` of honest work."""
 
     cheat: Attack
     attackers: int = 1
     honest: Attack | None = None
+    rounds: int = ROUNDS
+    unit_rounds: int = ROUNDS
 
 
 WRITERS_ATTACKS = {
@@ -230,8 +235,8 @@ WRITERS_ATTACKS = {
     "free_rider_one_demonstration": WritersAttack(one_demonstration),
     "free_rider_generated": WritersAttack(generated_work),
     "free_rider_flood": WritersAttack(flood),
-    "late_joiner_hit_and_run": WritersAttack(hit_and_run, honest=last_rounds_only),
-    "reputation_milking": WritersAttack(milked),
+    "late_joiner_hit_and_run": WritersAttack(hit_and_run, honest=last_rounds_only, unit_rounds=ROUNDS // EPOCH),
+    "reputation_milking": WritersAttack(milked, rounds=LONG, unit_rounds=EPOCH),
 }
 
 
@@ -246,7 +251,7 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
     history: list[_Round] = []
     known: Standing | None = None
     start = base
-    for t in range(ROUNDS):
+    for t in range(len(writers.sent)):
         base = start if t % EPOCH == 0 else base
         here = np.flatnonzero(writers.sent[t] > 0)
         keys, deviation = _keys(ranked, known, history, here, rules, rng)
@@ -256,7 +261,7 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
             keys,
             GROUPS,
             round_no=t + 1,
-            rounds=ROUNDS,
+            rounds=len(writers.sent),
             rng=rng,
             deviation=deviation,
         )
@@ -517,7 +522,7 @@ def _rings(reports: NDArray[np.float64], slot: NDArray[np.int64], name: NDArray[
 LOTS, SELLERS, RING = 12, 8, 3
 QUANTA = 1_000_000
 BUDGET = 24 * QUANTA
-LEAST_SURPLUS = 0.4  # credits of an answer's value that the buyer keeps, defended
+LEAST_SURPLUS = 0.5  # credits of an answer's value that the buyer keeps, defended
 
 
 @dataclass(frozen=True, slots=True)
@@ -660,30 +665,42 @@ class Payoffs:
         return float(gains.mean()), float(gains.mean() - half), float(gains.mean() + half)
 
 
-def writers_payoffs(attack: WritersAttack, rules: Rules, seeds: int, seed: int) -> Payoffs:
-    """An attack on points under ``rules``; honest and cheating share what is drawn before either acts."""
+Played = list[tuple[NDArray[np.float64], Writers]]
 
-    def paid(how: Attack | None, run: int) -> tuple[NDArray[np.float64], Writers]:
-        writers = honest_writers(np.random.default_rng([seed, run, 0]), attack.attackers)
+
+def _played(how: Attack | None, attackers: int, rounds: int, rules: Rules, seeds: int, seed: int) -> Played:
+    """Points and what was done for them, of every seed; what honest and cheating do shares what is drawn before."""
+    played = []
+    for run in range(seeds):
+        writers = honest_writers(np.random.default_rng([seed, run, 0]), attackers, rounds)
         if how is not None:
             writers = how(writers, np.random.default_rng([seed, run, 1]))
-        return play(writers, rules, np.random.default_rng([seed, run, 2])), writers
+        played.append((play(writers, rules, np.random.default_rng([seed, run, 2])), writers))
+    return played
 
-    full = [paid(None, run) for run in range(seeds)]
-    careful = np.mean([points[:CAREFUL].mean() for points, _ in full]) / (DEMONSTRATIONS * ROUNDS)
 
-    def payoffs(runs: list[tuple[NDArray[np.float64], Writers]]) -> NDArray[np.float64]:
+@lru_cache(maxsize=16)
+def _nobody_cheats(attackers: int, rounds: int, rules: Rules, seeds: int, seed: int) -> Played:
+    return _played(None, attackers, rounds, rules, seeds, seed)
+
+
+def writers_payoffs(attack: WritersAttack, rules: Rules, seeds: int, seed: int) -> Payoffs:
+    """An attack on points under ``rules``."""
+    game = (attack.attackers, attack.rounds, rules, seeds, seed)
+    full = _nobody_cheats(*game)
+    careful = np.mean([points[:CAREFUL].mean() for points, _ in full]) / (DEMONSTRATIONS * attack.rounds)
+
+    def payoffs(played: Played) -> NDArray[np.float64]:
         return np.array(
             [
                 np.maximum(points[of.attacker], 0.0).sum() - EFFORT * careful * of.thought[:, of.attacker].sum()
-                for points, of in runs
+                for points, of in played
             ]
         )
 
-    honest = full if attack.honest is None else [paid(attack.honest, run) for run in range(seeds)]
-    rounds = float(np.mean([(of.sent[:, of.attacker] > 0).sum() for _, of in honest])) / attack.attackers
-    unit = float(payoffs(full).mean()) * rounds / ROUNDS
-    return Payoffs(payoffs(honest), payoffs([paid(attack.cheat, run) for run in range(seeds)]), unit)
+    honest = full if attack.honest is None else _played(attack.honest, *game)
+    unit = float(payoffs(full).mean()) * attack.unit_rounds / attack.rounds
+    return Payoffs(payoffs(honest), payoffs(_played(attack.cheat, *game)), unit)
 
 
 def judges_payoffs(name: str, rules: LabelRules, seeds: int, seed: int) -> Payoffs:

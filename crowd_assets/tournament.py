@@ -89,7 +89,8 @@ def tournament(
     warehouse: WarehouseResource, frames: FramesResource, round_no: int, *, including: bool, memory: int = 0
 ) -> Tournament | None:
     """The tournament of the settled rounds before ``round_no`` and, where ``including``, of that round as well; None where
-    there is no round yet. With ``memory`` of the last so many rounds only, and all of the open epoch. Prior state is never "the latest": a round run again reads what it read before."""
+    there is no round yet. With ``memory`` of the last so many rounds only, and all of the open epoch. Prior state is never
+    "the latest": a round run again reads what it read before."""
     round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
     if memory:
         closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()

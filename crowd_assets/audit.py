@@ -387,10 +387,12 @@ class _RoundAuditor:
         )
 
     def _labeler_weights(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return labelers.weights_after(self._round, self._warehouse, self._frames)[0]
+        return labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[0]
 
     def _aggregated_preferences(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return labelers.aggregated(self._round, self._warehouse, self._frames).drop(TEXT_COLUMNS, strict=False)
+        return labelers.aggregated(self._round, self._settings, self._warehouse, self._frames).drop(
+            TEXT_COLUMNS, strict=False
+        )
 
     def _contributor_groups(self, stored: pl.DataFrame) -> pl.DataFrame:
         return groups_of(self._round, self._settings, self._warehouse, self._frames, self._aim).drop("key")
@@ -470,7 +472,7 @@ class _RoundAuditor:
 
     def _awards(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Qualities by the texts, and the auction by the qualities as they are."""
-        bids = procurement.bids_of(self._round, self._frames)
+        bids = procurement.bids_of(self._round, self._settings, self._warehouse, self._frames)
         held = bids.join(stored.select("event_id", "quality"), on="event_id", how="left", maintain_order="left")[
             "quality"
         ]
@@ -502,6 +504,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "quality_verdicts": ((), None),
     "quality_findings": ((), None),
     "quality_contributors": ((), None),
+    "rings": ((), None),
     "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
     "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),
     "contributor_groups": (("contributor_id",), _RoundAuditor._contributor_groups),

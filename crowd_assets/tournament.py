@@ -44,6 +44,7 @@ class Tournament:
         bases: (T, d), mean of what each round's base wrote.
         gains: (T,), by how much the round's model came closer to the target, on a fresh sample.
         written: (N, d), mean of what each contributor wrote.
+        demonstrations: (T, N), how many valid ones each contributor sent in each round.
     """
 
     contributors: tuple[str, ...]
@@ -56,6 +57,7 @@ class Tournament:
     bases: NDArray[np.float64]
     gains: NDArray[np.float64]
     written: NDArray[np.float64]
+    demonstrations: NDArray[np.float64]
 
     @property
     def participated(self) -> NDArray[np.bool_]:
@@ -84,11 +86,16 @@ class Standing:
 
 
 def tournament(
-    warehouse: WarehouseResource, frames: FramesResource, round_no: int, *, including: bool
+    warehouse: WarehouseResource, frames: FramesResource, round_no: int, *, including: bool, memory: int = 0
 ) -> Tournament | None:
     """The tournament of the settled rounds before ``round_no`` and, where ``including``, of that round as well; None where
-    there is no round yet. Prior state is never "the latest": a round run again reads what it read before."""
+    there is no round yet. With ``memory`` of the last so many rounds only, and all of the open epoch. Prior state is never
+    "the latest": a round run again reads what it read before."""
     round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
+    if memory:
+        closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
+        unpaid = sum(closed is None or int(round_id[1:]) > int(str(closed)) for round_id in round_ids)
+        round_ids = round_ids[-max(memory, unpaid) :]
     if not round_ids:
         return None
     numbers = [int(round_id[1:]) for round_id in round_ids]
@@ -112,6 +119,11 @@ def tournament(
         "round_no", "group_index", "contributor_id", "share"
     ).iter_rows():
         shares[places[number, group], int(contributors.search_sorted(contributor))] = share
+    sent = np.zeros((len(numbers), len(contributors)))
+    sent[
+        [numbers.index(number) for number in groups["round_no"]],
+        contributors.search_sorted(groups["contributor_id"]).to_numpy(),
+    ] = groups["demonstrations"].to_numpy()
     bases = selections.filter(pl.col("role") == "base").sort("round_no")
     chosen = selections.filter("selected").sort("round_no")
     return Tournament(
@@ -125,6 +137,7 @@ def tournament(
         bases=np.array(embedded.filter(pl.col("group_index") < 0)["vector"].to_list()),
         gains=bases["fresh_distance"].to_numpy() - chosen["fresh_distance"].to_numpy(),
         written=written / counted[:, None],
+        demonstrations=sent,
     )
 
 

@@ -169,6 +169,52 @@ class CrowdSettings(ConfigurableResource):
         default="100", description="Points for one unit of target distance gained, at most 6 decimal places."
     )
 
+    pay_by: Literal["demonstrations", "contributor"] = Field(
+        default="demonstrations",
+        description="What a share of a round's points goes by: valid demonstrations, so that splitting them between names pays "
+        "nothing, or one share a contributor. Points by rank are the paper's, one share a contributor.",
+    )
+    paid_demonstrations: int = Field(
+        default=64, ge=1, description="Demonstrations of one contributor in a round beyond which more are not paid for."
+    )
+    points_after_rounds: int = Field(
+        default=2,
+        ge=1,
+        description="Rounds, of those that memory_rounds reaches, in which a contributor must have taken part when an epoch "
+        "closes to be paid points for it; in a campaign's first rounds, all there were. What a new name costs whoever leaves "
+        "the old one.",
+    )
+    copy_discount: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of their points that copies do not earn, where the detector near_duplicates flags a contributor for "
+        "sending more of them than others.",
+    )
+    covered_points: bool = Field(
+        default=False,
+        description="Points of an epoch are scaled down so that they need nobody's debts: in all at most what the model gained. "
+        "Off: who is below zero pays who is above, if the name is ever used again.",
+    )
+    memory_rounds: int = Field(
+        default=9,
+        ge=0,
+        description="Settled rounds that estimates of contributions go back, and at least the open epoch. Fewer forget old "
+        "merits sooner; more tell contributors apart better. 0: all.",
+    )
+    newcomer_weight: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Weight of a new labeler, in mean weights. Below 1 nobody sheds a bad record by taking a new name, except "
+        "from below that.",
+    )
+    rings_count_once: bool = Field(
+        default=False,
+        description="Of contributors whom the detector collusion links, one report a comparison counts and one bid a lot is "
+        "admitted, the first to arrive. Off by default: on easy comparisons careful labelers are alike, too.",
+    )
+
     quorum_events: int = Field(default=200, ge=1, description="Pending events at which a round starts.")
     quorum_contributors: int = Field(
         default=8, ge=1, description="Distinct contributors among them that a round needs."
@@ -345,6 +391,18 @@ class CrowdSettings(ConfigurableResource):
     value_per_quality: str = Field(
         default="1", description="Credits that an answer of quality 1 is worth to the buyer."
     )
+    least_surplus: str = Field(
+        default="0",
+        description="Credits of an answer's value that the buyer keeps at least: what sellers that bid as a ring can raise a "
+        "payment to is the value less this. Lots in which no two answers are worth that much more than asked are not bought.",
+    )
+    audit_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of a round's comparison tasks, drawn at random, that <outbox>/audits lists as well, for somebody "
+        "trusted to send outcomes for: so that labelers cannot know of which comparison nobody will learn the truth.",
+    )
     answers_per_lot: int = Field(default=2, ge=2, le=2, description="Answers bought a lot; a comparison has two.")
 
     executor: Literal["in_process", "multiprocess"] = Field(
@@ -359,7 +417,7 @@ class CrowdSettings(ConfigurableResource):
     )
     lock_timeout_s: float = Field(default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.")
 
-    @field_validator("budget", "value_per_quality", "points_per_distance")
+    @field_validator("budget", "value_per_quality", "least_surplus", "points_per_distance")
     @classmethod
     def _money(cls, value: str) -> str:
         try:

@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS quality_findings (
 CREATE TABLE IF NOT EXISTS quality_contributors (
     round_no INTEGER, contributor_id VARCHAR, detector VARCHAR, value DOUBLE, n BIGINT, p_value DOUBLE, flagged BOOLEAN,
     detail VARCHAR, PRIMARY KEY (round_no, contributor_id, detector));
+CREATE TABLE IF NOT EXISTS rings (
+    round_no INTEGER, contributor_id VARCHAR, ring BIGINT, PRIMARY KEY (round_no, contributor_id));
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
     reports BIGINT, PRIMARY KEY (round_no, labeler_id));
@@ -102,6 +104,7 @@ ROUND_TABLES = (
     "quality_verdicts",
     "quality_findings",
     "quality_contributors",
+    "rings",
     "labeler_weights",
     "contributor_groups",
     "candidates",

@@ -317,7 +317,7 @@ def _what_is_known(
         points = _points_before(warehouse, round_.round_no)
         accounts = [points.get(contributor_account(contributor), 0.0) for contributor in contributors]
         return np.array(accounts), np.zeros(len(contributors))
-    found = tournament(warehouse, frames, round_.round_no, including=False)
+    found = tournament(warehouse, frames, round_.round_no, including=False, memory=settings.memory_rounds)
     if found is None:
         return np.zeros(len(contributors)), np.zeros(len(contributors))
     rng = generator_for(round_, "posterior draw")

@@ -26,7 +26,7 @@ from crowd_assets.assets.seed import TARGET, Target, find_target
 from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
-from crowd_assets.mechanisms.points import rank_points, regression_points
+from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points
 from crowd_assets.mechanisms.shapley import estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
@@ -271,7 +271,7 @@ def estimates_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of ``contributor_estimates`` and of ``epochs``."""
-    found = tournament(warehouse, frames, round_.round_no, including=True)
+    found = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
     assert found is not None  # this round is in it
     by_rank = settings.points_scheme == "rank"
     scheme = "surrogate" if by_rank else settings.points_scheme
@@ -280,7 +280,7 @@ def estimates_of(
     reliability = found.reliability
     provisional = np.zeros(len(found.contributors))
     if not by_rank:
-        provisional = _epoch_points(found, known, first, settings).sum(axis=0)
+        provisional = _epoch_points(found, known, first, settings, warehouse).sum(axis=0)
     frame = pl.DataFrame(
         {
             "contributor_id": found.contributors,
@@ -309,11 +309,12 @@ def entries_of(
     if settings.points_scheme == "rank":
         points_due = rank_entries(round_, warehouse)
     elif epoch["closes"]:
-        found = tournament(warehouse, frames, round_.round_no, including=True)
+        found = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
         assert found is not None  # this round is in it
         known = standing(found, settings.points_scheme, aim.vector, generator_for(round_, "estimates"))
         first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
-        points_due = _epoch_entries(round_, found, _epoch_points(found, known, first, settings), first, settings)
+        points = _epoch_points(found, known, first, settings, warehouse)
+        points_due = _epoch_entries(round_, found, points, first, settings)
     return [*points_due, *_payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))]
 
 
@@ -329,14 +330,48 @@ def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, 
 def _first_of_epoch(warehouse: WarehouseResource, round_no: int, round_ids: tuple[str, ...]) -> int:
     """Place in ``round_ids`` of the first round whose points no earlier round has posted."""
     closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
-    return 0 if closed is None else round_ids.index(round_id_of(int(str(closed)))) + 1
+    return 0 if closed is None else sum(int(round_id[1:]) <= int(str(closed)) for round_id in round_ids)
 
 
-def _epoch_points(found: Tournament, known: Standing, first: int, settings: CrowdSettings) -> NDArray[np.float64]:
-    """Points of each round of the open epoch, (rounds, N): what the model gained, shared equally by who took part and shifted
-    by what each is estimated to add. A contributor who holds the crowd back may end below zero."""
-    payouts = regression_points(known.estimates, found.participated[first:], found.gains[first:], spread=known.spread)
+def _epoch_points(
+    found: Tournament, known: Standing, first: int, settings: CrowdSettings, warehouse: WarehouseResource
+) -> NDArray[np.float64]:
+    """Points of each round of the open epoch, (rounds, N): what the model gained, shared by who took part and shifted
+    by what each is estimated to add, less what newcomers and copyists are not paid. A contributor who holds the crowd back
+    may end below zero."""
+    gains, sent = found.gains[first:], found.demonstrations[first:]
+    payouts = regression_points(
+        known.estimates,
+        found.participated[first:],
+        gains,
+        spread=known.spread,
+        work=np.minimum(sent, settings.paid_demonstrations) if settings.pay_by == "demonstrations" else None,
+    )
+    if settings.covered_points:
+        payouts = solvent_points(payouts, gains)
+    payouts = kept_points(
+        payouts,
+        found.participated.sum(axis=0),
+        _copied(found, first, warehouse),
+        least_rounds=min(settings.points_after_rounds, len(found.round_ids)),
+        copy_discount=settings.copy_discount,
+    )
     return payouts * float(settings.points_per_distance)
+
+
+def _copied(found: Tournament, first: int, warehouse: WarehouseResource) -> NDArray[np.float64]:
+    """Share of near duplicates in what each sent in each round of the open epoch, (rounds, N), of those whom the detector
+    flagged in that round for more of them than others have."""
+    place = {contributor: index for index, contributor in enumerate(found.contributors)}
+    shares = np.zeros((len(found.round_ids) - first, len(place)))
+    for row, round_id in zip(shares, found.round_ids[first:], strict=True):
+        flagged = warehouse.read_round("quality_contributors", int(round_id[1:])).filter(
+            "flagged", pl.col("detector") == "near_duplicates"
+        )
+        for contributor, share in flagged.select("contributor_id", "value").iter_rows():
+            if contributor in place:
+                row[place[contributor]] = share
+    return shares
 
 
 def _epoch_entries(

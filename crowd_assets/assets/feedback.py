@@ -145,6 +145,7 @@ def validated_feedback(
     }
     warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
     warehouse.replace_round("quality_contributors", round_.round_no, gate.contributors)
+    warehouse.replace_round("rings", round_.round_no, gate.rings)
     warehouse.replace_round(
         "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
     )

@@ -16,9 +16,11 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.mechanisms import aggregation
 from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.rings import with_rings
 from crowd_assets.rounds import rounds_partition
 from resources.frames import FramesResource
 from resources.rounds import Round, RoundBook
+from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
 AGGREGATED_SCHEMA = {
@@ -49,12 +51,12 @@ WEIGHTS_SCHEMA = {
     partitions_def=rounds_partition,
 )
 def labeler_weights(
-    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource
+    context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> MaterializeResult[None]:
     """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
     brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
     round_ = passed_round(warehouse, context.partition_key)
-    frame, learnt = weights_after(round_, warehouse, frames)
+    frame, learnt = weights_after(round_, settings, warehouse, frames)
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
     metadata: display.Metadata = {"labelers": frame.height}
     if learnt:
@@ -86,12 +88,12 @@ def labeler_weights(
     partitions_def=rounds_partition,
 )
 def aggregated_preferences(
-    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource
+    context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> MaterializeResult[None]:
     """What the crowd prefers: for every comparison judged in this round the weighted mean of its labelers' reports.
     A comparison is aggregated with weights that its own outcome had no part in."""
     round_ = passed_round(warehouse, context.partition_key)
-    frame = aggregated(round_, warehouse, frames)
+    frame = aggregated(round_, settings, warehouse, frames)
     frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
     decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)
     return MaterializeResult(
@@ -120,17 +122,17 @@ class Learnt:
 
 
 def weights_after(
-    round_: Round, warehouse: WarehouseResource, frames: FramesResource
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> tuple[pl.DataFrame, Learnt | None]:
     """Rows of ``labeler_weights`` as a round leaves them, and how they came about; None while there is no labeler."""
-    preferences, outcomes = _slots(round_, warehouse, frames)
+    preferences, outcomes = _slots(round_, settings, warehouse, frames)
     known = _weights_before(round_, warehouse)
     arrived = preferences.filter(pl.col("round_id") == round_.round_id)
     newcomers = sorted(set(arrived["contributor_id"]) - set(known["labeler_id"]))
     labelers = [*known["labeler_id"], *newcomers]
     if not labelers:
         return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
-    results, slot, _, report = _learn(preferences, outcomes, known, newcomers)
+    results, slot, _, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
     state = results.state
     frame = (
         pl.DataFrame(
@@ -155,15 +157,17 @@ def weights_after(
     return frame, Learnt(results, outcomes, slot, report, newcomers)
 
 
-def aggregated(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> pl.DataFrame:
+def aggregated(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
+) -> pl.DataFrame:
     """The frame ``aggregated_preferences`` of a round."""
-    preferences, outcomes = _slots(round_, warehouse, frames)
+    preferences, outcomes = _slots(round_, settings, warehouse, frames)
     judged = preferences.filter(pl.col("round_id") == round_.round_id)
     if judged.is_empty():
         return pl.DataFrame(schema=AGGREGATED_SCHEMA)
     known = _weights_before(round_, warehouse)
     newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
-    results, *_ = _learn(preferences, outcomes, known, newcomers)
+    results, *_ = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
     scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
         online=pl.Series(results.aggregates, dtype=pl.Float64)
     )
@@ -185,7 +189,9 @@ def aggregated(round_: Round, warehouse: WarehouseResource, frames: FramesResour
     )
 
 
-def _slots(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _slots(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Preferences of this round and those before it, and the outcomes that this round brought, in their order.
 
     A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
@@ -205,7 +211,30 @@ def _slots(round_: Round, warehouse: WarehouseResource, frames: FramesResource) 
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
     )
     outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
-    return preferences, outcomes
+    return _that_count(preferences, round_, settings, warehouse), outcomes
+
+
+def _that_count(
+    preferences: pl.DataFrame, round_: Round, settings: CrowdSettings, warehouse: WarehouseResource
+) -> pl.DataFrame:
+    """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so with one
+    report of a ring on each comparison, the first to arrive."""
+    tasks = warehouse.read_before("comparison_tasks", round_.round_no)
+    sellers = warehouse.read_before("awards", round_.round_no).select("event_id", "contributor_id")
+    sold = pl.concat([tasks.select("comparison_id", event_id=f"event_id_{side}") for side in "ab"])
+    columns = ("comparison_id", "contributor_id")
+    people = pl.concat([preferences.select(columns), sold.join(sellers, on="event_id").select(columns)])
+    numbered = with_rings(people, warehouse, round_.round_no).select(
+        pl.col("comparison_id", "ring").rank("dense").cast(pl.Int64)
+    )
+    reports, sales = numbered.head(preferences.height), numbered.slice(preferences.height)
+    counts = aggregation.counted_reports(
+        reports["comparison_id"].to_numpy(),
+        reports["ring"].to_numpy(),
+        interested=(sales["comparison_id"].to_numpy(), sales["ring"].to_numpy()),
+        once=settings.rings_count_once,
+    )
+    return preferences.filter(pl.Series(counts))
 
 
 def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame:
@@ -215,7 +244,7 @@ def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame
 
 
 def _learn(
-    preferences: pl.DataFrame, outcomes: pl.DataFrame, known: pl.DataFrame, newcomers: list[str]
+    preferences: pl.DataFrame, outcomes: pl.DataFrame, known: pl.DataFrame, newcomers: list[str], entry: float
 ) -> tuple[aggregation.SlotResults, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Run the weighted score update over the outcomes; returns its results and the reports (slot, labeler, report)."""
     if known.is_empty():
@@ -227,7 +256,7 @@ def _learn(
             cumulative_loss=known["cumulative_loss"].to_numpy(),
             slots_seen=known["slots_seen"].to_numpy(),
         )
-        state = aggregation.with_newcomers(state, len(newcomers)) if newcomers else state
+        state = aggregation.with_newcomers(state, len(newcomers), entry=entry)
     labelers = [*known["labeler_id"], *newcomers]
     slot, labeler, report = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
     results = aggregation.run_reports(state, slot, labeler, report, outcomes["preferred_a"].to_numpy())

@@ -19,11 +19,12 @@ from crowd_assets.assets.seed import Target, find_target, target
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM, clear_lots, to_quanta
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.rings import with_rings
 from crowd_assets.rounds import generator_for, rounds_partition
 from resources.embedder import EmbedderResource
 from resources.feedback import ERASED
 from resources.frames import FramesResource
-from resources.inbox import COMPARISON_TASKS, OutboxResource
+from resources.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.rounds import Round
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
@@ -64,7 +65,7 @@ def auction_clearing(
     """Who sells which answer at what price: scoring VCG in every lot within the round's budget. Quality is what the
     buyer verifies, closeness to the target in Φ, never what the seller claims; asking one's cost is optimal."""
     round_ = passed_round(warehouse, context.partition_key)
-    bids = bids_of(round_, frames)
+    bids = bids_of(round_, settings, warehouse, frames)
     quality = verified_quality(list(bids["response"]), find_target(settings, embedder, frames), embedder)
     frame = awards_of(round_, settings, bids, quality)
     warehouse.replace_round("awards", round_.round_no, frame)
@@ -101,10 +102,15 @@ def auction_clearing(
     partitions_def=rounds_partition,
 )
 def comparison_tasks(
-    context: AssetExecutionContext, warehouse: WarehouseResource, frames: FramesResource, outbox: OutboxResource
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    outbox: OutboxResource,
 ) -> MaterializeResult[None]:
     """What labelers are asked next: the two answers bought in each lot, in an order drawn by lot, published in the
-    outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id."""
+    outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id. Those drawn for
+    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which."""
     round_ = passed_round(warehouse, context.partition_key)
     tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
     texts = frames.read("validated_feedback", round_.round_id).select("event_id", "prompt", "response")
@@ -122,9 +128,13 @@ def comparison_tasks(
             published.append(task)
     warehouse.replace_round("comparison_tasks", round_.round_no, tasks)
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
+    audited = _drawn(published, settings.audit_share, generator_for(round_, "audits"))
+    if audited:
+        outbox.publish(AUDITS, round_.round_id, [{"comparison_id": task["comparison_id"]} for task in audited])
     return MaterializeResult(
         metadata={
             "tasks": len(published),
+            "audits": len(audited),
             "path": str(path),
             # No text of contributors: what is in Dagster's event log cannot be erased.
             "comparisons": display.table(tasks.head(5)),
@@ -132,9 +142,21 @@ def comparison_tasks(
     )
 
 
-def bids_of(round_: Round, frames: FramesResource) -> pl.DataFrame:
-    """The valid bids of a round, in order of ``seq``."""
-    return frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
+def bids_of(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
+) -> pl.DataFrame:
+    """The bids of a round that are admitted, in order of ``seq``: those that are valid, where settings say so one of a ring in
+    each lot."""
+    bids = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
+    if settings.rings_count_once:
+        bids = with_rings(bids, warehouse, round_.round_no)
+        bids = bids.unique(("ring", "lot_id"), keep="first", maintain_order=True)
+    return bids
+
+
+def _drawn(tasks: list[dict[str, str]], share: float, rng: np.random.Generator) -> list[dict[str, str]]:
+    """Each of the tasks with probability ``share``."""
+    return [task for task, drawn in zip(tasks, rng.random(len(tasks)) < share, strict=True) if drawn]
 
 
 def verified_quality(responses: list[str], aim: Target, embedder: EmbedderResource) -> NDArray[np.float64]:
@@ -150,7 +172,8 @@ def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, qualit
     if bids.is_empty():
         return pl.DataFrame(schema=AWARDS_SCHEMA)
     value_of_one = to_quanta(Decimal(settings.value_per_quality))
-    values = np.floor(quality * value_of_one).astype(np.int64)
+    kept = to_quanta(Decimal(settings.least_surplus))
+    values = np.maximum(np.floor(quality * value_of_one).astype(np.int64) - kept, 0)
     asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
     lots = bids["lot_id"].unique().sort()
     lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()

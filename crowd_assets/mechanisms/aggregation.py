@@ -154,27 +154,77 @@ def initial_state(labelers: int) -> LabelerState:
     )
 
 
-def with_newcomers(state: LabelerState, count: int) -> LabelerState:
-    """State with ``count`` more labelers at the end, each entering with the mean weight.
+def with_newcomers(state: LabelerState, count: int, *, entry: float = 1.0) -> LabelerState:
+    """State with ``count`` more labelers at the end, each entering with a share of the mean weight.
 
-    Formula: the N weights become w_i N / (N + count), each newcomer gets 1 / (N + count).
+    Formula: the N weights become w_i N / (N + entry count), each newcomer gets entry / (N + entry count).
+
+    Args:
+        state: of N labelers.
+        count: newcomers.
+        entry: in (0, 1]; below 1 a labeler who is below the mean has less from coming back under a new name.
 
     Guarantees: weights sum to one; ratios between the earlier labelers do not change.
 
     Raises:
-        ValueError: ``count`` is negative.
+        ValueError: ``count`` is negative, or ``entry`` outside (0, 1].
     """
     if count < 0:
         raise ValueError(f"the number of newcomers cannot be negative, got {count}")
+    if not 0.0 < entry <= 1.0:
+        raise ValueError(f"entry must lie in (0, 1], got {entry}")
     if not count:
         return state
-    entered = np.full(count, state.weights.mean())
+    entered = np.full(count, entry * state.weights.mean())
     return LabelerState(
         weights=_normalised(np.concatenate([state.weights, entered])),
         slots=state.slots,
         cumulative_loss=np.concatenate([state.cumulative_loss, np.zeros(count)]),
         slots_seen=np.concatenate([state.slots_seen, np.zeros(count, dtype=np.int64)]),
     )
+
+
+def counted_reports(
+    slot: NDArray[np.int64],
+    ring: NDArray[np.int64],
+    *,
+    interested: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    once: bool = False,
+) -> NDArray[np.bool_]:
+    """Which reports count: none of who sells one of the answers, and of a ring, where wanted, the first.
+
+    A ring is one person behind several names, or several who act as one; who is in none has a number of its own.
+
+    Args:
+        slot: shape (m,), slot of each report, in order of arrival within a slot.
+        ring: shape (m,), ring of the labeler of each report.
+        interested: slots and rings, both shape (k,), of those who sell an answer of the slot.
+        once: whether reports of one ring on one slot count as one, the first that counts.
+
+    Returns:
+        shape (m,).
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    slot, ring = np.asarray(slot, dtype=np.int64), np.asarray(ring, dtype=np.int64)
+    if slot.ndim != 1 or ring.shape != slot.shape:
+        raise ValueError(f"expected one slot and ring a report, got {slot.shape} and {ring.shape}")
+    counts = np.ones(slot.size, dtype=bool)
+    if interested is not None:
+        of_slot, of_ring = (np.asarray(each, dtype=np.int64) for each in interested)
+        if of_slot.ndim != 1 or of_ring.shape != of_slot.shape:
+            raise ValueError(f"expected one slot and ring a seller, got {of_slot.shape} and {of_ring.shape}")
+        both = np.unique(
+            np.column_stack([np.append(slot, of_slot), np.append(ring, of_ring)]), axis=0, return_inverse=True
+        )[1]
+        counts = ~np.isin(both[: slot.size], both[slot.size :])
+    if once:
+        counting = np.flatnonzero(counts)
+        first = np.unique(np.column_stack([slot[counting], ring[counting]]), axis=0, return_index=True)[1]
+        counts = np.zeros(slot.size, dtype=bool)
+        counts[counting[first]] = True
+    return counts
 
 
 def known_horizon_step(labelers: int, slots: int) -> float:

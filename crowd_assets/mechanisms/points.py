@@ -203,10 +203,12 @@ def regression_points(
     *,
     spread: float | None = None,
     allow_negative: bool = True,
+    work: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Payouts of the rounds of an epoch: an equal share of the realised gain, shifted by estimated contributions.
+    """Payouts of the rounds of an epoch: a share of the realised gain, shifted by estimated contributions.
 
-    Formula: of the n contributors who took part in round t, i is paid gain_t / n + s (a_i - mean a of the n).
+    Formula: of the n contributors who took part in round t, i is paid w_i (gain_t + n s (a_i - mean a of the n)), where w_i
+    is its share of their work and the mean is weighted by it: for equal work gain_t / n + s (a_i - mean a).
     Estimates are restated as rounds come in, and these payouts with them: settle them once, when an epoch closes.
 
     Args:
@@ -218,15 +220,19 @@ def regression_points(
             game whose coalitions are worth their members' mean.
         allow_negative: otherwise each round's spread is cut to the largest that leaves nobody below zero (to zero where
             the gain is not positive).
+        work: shape (T, N), what each did in each round, positive for who took part; all did the same by default.
 
     Returns:
         shape (T, N), in the unit of the values.
 
     Guarantees: each round's payouts sum to its realised gain whatever the spread (to zero if nobody took part); who
-    took no part in a round is paid nothing for it; a higher estimate never means a lower payout within a round.
+    took no part in a round is paid nothing for it; of two who did the same work in a round the one with the higher estimate
+    is never paid less; who splits work between identities with equal estimates is paid the same in all, up to what the
+    count n does to n s (with ``averaging_spread`` it grows like ln n).
 
     Raises:
-        ValueError: shapes that do not match, a number that is not finite, or a negative spread.
+        ValueError: shapes that do not match, a number that is not finite, a negative spread, or work that is not positive
+            where somebody took part.
     """
     estimates = np.asarray(estimates, dtype=np.float64)
     participated = np.asarray(participated, dtype=bool)
@@ -239,19 +245,61 @@ def regression_points(
         raise ValueError("estimates and gains must be finite")
     if spread is not None and not 0.0 <= spread < np.inf:
         raise ValueError(f"spread must be finite and not negative, got {spread}")
+    done = np.ones(participated.shape) if work is None else np.asarray(work, dtype=np.float64)
+    if done.shape != participated.shape or not (np.isfinite(done) & ((done > 0) | ~participated)).all():
+        raise ValueError("work must be finite, one number a round and contributor, and positive for who took part")
     payouts = np.zeros(participated.shape)
-    for payout, took_part, gain in zip(payouts, participated, realised_gains, strict=True):
+    for payout, took_part, gain, worked in zip(payouts, participated, realised_gains, done, strict=True):
         present = np.flatnonzero(took_part)
         if not present.size:
             continue
+        parts = worked[present] * (present.size / worked[present].sum())  # 1 on average
         equal = gain / present.size
-        deviations = estimates[present] - estimates[present].mean()
+        deviations = estimates[present] - (parts * estimates[present]).mean()
         slope = averaging_spread(present.size) if spread is None else spread
         lowest = deviations.min()
         if not allow_negative and lowest < 0:
             slope = min(slope, max(equal, 0.0) / -lowest)
-        payout[present] = equal + slope * deviations
+        payout[present] = parts * (equal + slope * deviations)
     return payouts
+
+
+def kept_points(
+    payouts: NDArray[np.float64],
+    rounds_taken_part: NDArray[np.int64],
+    copied: NDArray[np.float64],
+    *,
+    least_rounds: int = 1,
+    copy_discount: float = 0.0,
+) -> NDArray[np.float64]:
+    """Payouts less what defences withhold: all of a newcomer's, and of a copyist's what copies earned.
+
+    Formula: a payout above zero is multiplied by (1 - copy_discount copied), and by 0 before its contributor has taken
+    part in ``least_rounds`` rounds. What is withheld goes to nobody. A payout below zero stays: it is no way out of it.
+
+    Args:
+        payouts: shape (T, N), from ``regression_points``.
+        rounds_taken_part: shape (N,), by the end of the epoch.
+        copied: shape (T, N), in [0, 1], share of what each sent in each round that others or they had sent before.
+        least_rounds: what a new identity gives up is at most its first ``least_rounds - 1`` rounds.
+        copy_discount: in [0, 1].
+
+    Returns:
+        shape (T, N), nowhere above ``payouts``.
+
+    Raises:
+        ValueError: shapes that do not match, shares outside [0, 1], or fewer than one round.
+    """
+    payouts, copied = np.asarray(payouts, dtype=np.float64), np.asarray(copied, dtype=np.float64)
+    rounds_taken_part = np.asarray(rounds_taken_part, dtype=np.int64)
+    if payouts.ndim != 2 or copied.shape != payouts.shape or rounds_taken_part.shape != payouts.shape[1:]:
+        raise ValueError(f"expected payouts (T, N), got {payouts.shape}, {rounds_taken_part.shape} and {copied.shape}")
+    if not ((copied >= 0) & (copied <= 1)).all() or not 0.0 <= copy_discount <= 1.0:
+        raise ValueError("shares that are copied and their discount must lie in [0, 1]")
+    if least_rounds < 1:
+        raise ValueError(f"least_rounds must be at least 1, got {least_rounds}")
+    kept = (1.0 - copy_discount * copied) * (rounds_taken_part >= least_rounds)
+    return np.where(payouts > 0, payouts * kept, payouts)
 
 
 def value_reliability(
@@ -282,6 +330,32 @@ def value_reliability(
     observed = float(np.square(centred).sum() / inside)
     noise = float(np.square(errors).mean())
     return Reliability(observed, noise, max(0.0, 1.0 - noise / observed) if observed > 0 else 0.0)
+
+
+def solvent_points(payouts: NDArray[np.float64], realised_gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Payouts of an epoch that no debt is counted on: those above zero, together, are at most what the model gained.
+
+    A payout below zero is a debt, and the payouts of a round sum to its gain only if debts are paid. In an open crowd a debt
+    is left behind with the name, and who sends a scapegoat into debt would be paid what it never pays.
+
+    Formula: payouts above zero are multiplied by min(1, max(sum of gains, 0) / sum of payouts above zero).
+
+    Args:
+        payouts: shape (T, N), from ``regression_points``.
+        realised_gains: shape (T,), in the same unit.
+
+    Returns:
+        shape (T, N); what is below zero stays.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    payouts, realised_gains = np.asarray(payouts, dtype=np.float64), np.asarray(realised_gains, dtype=np.float64)
+    if payouts.ndim != 2 or realised_gains.shape != payouts.shape[:1]:
+        raise ValueError(f"expected payouts (T, N) and gains (T,), got {payouts.shape} and {realised_gains.shape}")
+    promised = float(payouts[payouts > 0].sum())
+    covered = min(1.0, max(float(realised_gains.sum()), 0.0) / promised) if promised > 0 else 1.0
+    return np.where(payouts > 0, payouts * covered, payouts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crowd_assets.quality import conditions, drift
 from crowd_assets.quality.conditions import ALONE, CONDITIONS, CRITICAL, WARNING
 from crowd_assets.quality.detectors import Detection, masked
-from crowd_assets.quality.detectors.base import CONTRIBUTORS
+from crowd_assets.quality.detectors.base import CONTRIBUTORS, RINGS
 from crowd_assets.quality.history import Earlier, Known, first_reports, known
 from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, objections_of
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
@@ -102,6 +102,7 @@ class GateResult:
         vectors: Of a sample of the demonstrations, in Φ, shape (n, d); None where no embedder was given.
         contributors: A row a contributor and detector that has a figure for them: ``detector`` and
             ``detectors.base.CONTRIBUTORS``.
+        rings: Contributors who act as one, as far as a detector can tell: ``detectors.base.RINGS``.
     """
 
     rejected: pl.DataFrame
@@ -109,6 +110,7 @@ class GateResult:
     kinds: pl.DataFrame
     vectors: NDArray[np.float64] | None
     contributors: pl.DataFrame
+    rings: pl.DataFrame
     _events: Events
     _failing: pl.DataFrame
 
@@ -204,11 +206,13 @@ def check_feedback(
     met = _judged(facts, history, forgiven, ())
     failing = pl.concat([_reasons(kind, of_kind, ()) for kind, of_kind in met.items()])
     contributors = [pl.DataFrame(schema={"detector": pl.String(), **CONTRIBUTORS})]
+    rings = [pl.DataFrame(schema=RINGS)]
     objected: list[Objection] = []
     if detect:
         sent = [chunk.join(failing, on="seq", how="anti").select(_NO_EVENTS.columns) for chunk in events()]
         detections = detect(pl.concat([_NO_EVENTS, *sent]), earlier.recent(), settings)
         contributors += [each.contributors.select(pl.lit(each.detector).alias("detector"), "*") for each in detections]
+        rings += [each.rings for each in detections]
         objected = objections_of(detections, settings)
         met = _judged(facts, history, forgiven, objected)
         failing = pl.concat([_reasons(kind, of_kind, objected) for kind, of_kind in met.items()])
@@ -241,7 +245,7 @@ def check_feedback(
         ),
     ]
     _report(round_, met, listed, figures, findings, objected, data_quality)
-    return GateResult(rejected, findings, kinds, vectors, pl.concat(contributors), usable, failing)
+    return GateResult(rejected, findings, kinds, vectors, pl.concat(contributors), pl.concat(rings), usable, failing)
 
 
 def _expected(kind: str, objections: Sequence[Objection]) -> list[tuple[str, str, str]]:

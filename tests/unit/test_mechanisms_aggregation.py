@@ -10,6 +10,7 @@ from crowd_assets.mechanisms.aggregation import (
     LabelerState,
     PairedState,
     anytime_step,
+    counted_reports,
     dawid_skene,
     drawn,
     elf_x,
@@ -514,3 +515,30 @@ def test_dawid_skene_refuses_what_makes_no_sense() -> None:
     nobody = dawid_skene(np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0), slots=2, labelers=1)
     assert np.isnan(nobody.probability_a).all()
     assert nobody.converged
+
+
+@given(count=st.integers(1, 9), entry=st.floats(0.05, 1.0))
+def test_a_newcomer_enters_with_its_share_of_the_mean_weight(count: int, entry: float) -> None:
+    before = LabelerState(np.array([0.5, 0.3, 0.2]), 5, np.zeros(3), np.full(3, 5))
+    after = with_newcomers(before, count, entry=entry)
+    assert after.weights.sum() == pytest.approx(1.0)
+    assert after.weights[:3] / after.weights[:3].sum() == pytest.approx(before.weights)
+    assert after.weights[3:] == pytest.approx(entry * after.weights[:3].mean())
+    with pytest.raises(ValueError, match="entry must lie"):
+        with_newcomers(before, count, entry=0.0)
+
+
+@given(seed=seeds, once=st.booleans())
+def test_reports_count_as_a_loop_over_them_would_have_it(seed: int, once: bool) -> None:
+    rng = np.random.default_rng(seed)
+    slot, ring = np.sort(rng.integers(0, 4, 20)), rng.integers(0, 5, 20)
+    sold, seller = rng.integers(0, 4, 6), rng.integers(0, 7, 6)
+    counts = counted_reports(slot, ring, interested=(sold, seller), once=once)
+    seen = set(zip(sold.tolist(), seller.tolist(), strict=True))
+    for place, pair in enumerate(zip(slot.tolist(), ring.tolist(), strict=True)):
+        assert counts[place] == (pair not in seen)
+        if once:
+            seen.add(pair)
+    assert counted_reports(slot, ring).all()
+    with pytest.raises(ValueError, match="one slot and ring a report"):
+        counted_reports(slot, ring[:-1])

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.points import (
     averaging_spread,
     contribution_estimates,
+    kept_points,
     rank_of,
     rank_points,
     recovered_vectors,
     regression_points,
+    solvent_points,
     surrogate_points,
     value_reliability,
     weight_shares,
@@ -240,3 +242,84 @@ def test_tournaments_that_do_not_fit_together_are_refused() -> None:
         weight_shares(np.array([0, 3]), 3)
     with pytest.raises(ValueError, match="positive"):
         weight_shares(np.array([0, 1]), 2, np.array([1.0, 0.0]))
+
+
+def epoch(seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Estimates, participation, gains and work of 6 contributors in 3 rounds."""
+    rng = np.random.default_rng(seed)
+    participated = rng.random((3, 6)) < 0.8
+    return (
+        rng.normal(size=6),
+        participated,
+        rng.uniform(0, 1, 3),
+        np.where(participated, rng.uniform(0.1, 9, (3, 6)), 0.0),
+    )
+
+
+@given(seed=seeds)
+def test_payouts_by_work_sum_to_the_gain_and_equal_work_is_paid_as_if_it_were_not_looked_at(seed: int) -> None:
+    estimates, participated, gains, work = epoch(seed)
+    paid = regression_points(estimates, participated, gains, work=work)
+    assert paid.sum(axis=1) == pytest.approx(np.where(participated.any(axis=1), gains, 0.0))
+    assert not paid[~participated].any()
+    equal = regression_points(estimates, participated, gains, work=np.full((3, 6), 7.0))
+    assert equal == pytest.approx(regression_points(estimates, participated, gains))
+    with pytest.raises(ValueError, match="positive for who took part"):
+        regression_points(estimates, np.ones((3, 6), dtype=bool), gains, work=np.zeros((3, 6)))
+
+
+@given(seed=seeds, names=st.integers(2, 6), spread=st.floats(0, 1))
+def test_splitting_work_between_names_is_paid_the_same_up_to_the_slope_and_by_name_it_pays(
+    seed: int, names: int, spread: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    estimates, gain, work = rng.normal(size=5), np.ones(1), rng.uniform(1, 9, (1, 5))
+    split = np.concatenate([estimates, np.full(names - 1, estimates[0])])
+    parts = np.concatenate([work, np.full((1, names - 1), work[0, 0] / names)], axis=1)
+    parts[0, 0] /= names
+    own = np.array([True] + [False] * 4 + [True] * (names - 1))
+    whole = regression_points(estimates, np.ones((1, 5), dtype=bool), gain, spread=spread, work=work)
+    pieces = regression_points(
+        split, np.ones((1, own.size), dtype=bool), gain, spread=5 / (4 + names) * spread, work=parts
+    )
+    assert pieces[0, own].sum() == pytest.approx(whole[0, 0])
+    assert pieces[0, ~own] == pytest.approx(whole[0, 1:])
+    by_name = regression_points(np.zeros(own.size), np.ones((1, own.size), dtype=bool), gain, spread=0.0)
+    assert by_name[0, own].sum() > 1 / 5 + 1e-9
+
+
+@given(seed=seeds)
+def test_what_is_withheld_is_withheld_from_what_is_above_zero_only(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    payouts, copied, rounds = rng.normal(size=(3, 6)), rng.random((3, 6)), rng.integers(1, 4, 6)
+    kept = kept_points(payouts, rounds, copied, least_rounds=2, copy_discount=0.5)
+    assert (kept <= payouts + 1e-12).all()
+    assert kept[payouts <= 0] == pytest.approx(payouts[payouts <= 0])
+    assert not kept[:, rounds < 2][payouts[:, rounds < 2] > 0].any()
+    known = (payouts > 0) & (rounds >= 2)
+    assert kept[known] == pytest.approx((payouts * (1 - 0.5 * copied))[known])
+    assert kept_points(payouts, rounds, copied) == pytest.approx(payouts)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        kept_points(payouts, rounds, copied + 1)
+
+
+@given(seed=seeds)
+def test_covered_payouts_need_nobodys_debts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    payouts, gains = rng.normal(size=(3, 6)), rng.normal(size=3)
+    covered = solvent_points(payouts, gains)
+    above = payouts > 0
+    assert covered[above].sum() <= max(gains.sum(), 0.0) + 1e-9
+    assert covered[~above] == pytest.approx(payouts[~above])
+    assert solvent_points(payouts, gains + payouts[above].sum()) == pytest.approx(payouts)
+
+
+def test_a_scapegoat_raises_its_friends_pay_only_where_its_debt_is_counted_on() -> None:
+    estimates, gains = np.array([1.0, 1.0, 1.0, 0.0]), np.array([4.0])
+    goat = np.array([1.0, 1.0, 1.0, 0.0, -9.0])
+    before, after = (
+        regression_points(who, np.ones((1, who.size), dtype=bool), gains, spread=0.5) for who in (estimates, goat)
+    )
+    assert after[0, :3].sum() > 1.3 * before[0, :3].sum()
+    shares = [solvent_points(paid, gains)[0, :3].sum() for paid in (before, after)]
+    assert shares[1] <= shares[0] * 1.05

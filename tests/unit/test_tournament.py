@@ -103,6 +103,7 @@ def test_shares_are_shares_of_the_groups_demonstrations(played: tuple[WarehouseR
     assert found.shares.tolist() == [[0.75, 0.25, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0.75, 0.25]]
     assert found.participated.tolist() == [[True, True, True, False], [True, False, True, True]]
     assert found.gains == pytest.approx([1 - 0.375, 1 - 0.2])
+    assert found.demonstrations.tolist() == [[30, 10, 20, 0], [8, 0, 24, 8]]
     assert found.written[:, 1] == pytest.approx([(30 * 1 + 8 * 2) / 38, 1, (20 * 1 + 24 * 2) / 44, 2])
 
 
@@ -114,6 +115,23 @@ def test_a_round_reads_what_came_before_it_and_not_what_came_later(
     including = tournament(*played, 1, including=True)
     assert including is not None
     assert including.round_ids == ("r000001",)
+
+
+def test_memory_keeps_the_last_rounds_and_all_that_no_closed_epoch_has_paid(
+    played: tuple[WarehouseResource, FramesResource],
+) -> None:
+    warehouse, frames = played
+    assert _played_before(played, 3).round_ids == ("r000001", "r000002")
+    unpaid = tournament(warehouse, frames, 3, including=False, memory=1)
+    assert unpaid is not None
+    assert unpaid.round_ids == ("r000001", "r000002")
+    epoch = {"first_round_no": 1, "closes": True, "reliability": 0.5, "observed_variance": 1.0, "noise_variance": 0.5}
+    warehouse.replace_round("epochs", 1, pl.DataFrame([epoch]))
+    last = tournament(warehouse, frames, 3, including=False, memory=1)
+    assert last is not None
+    assert last.round_ids == ("r000002",)
+    assert last.contributors == ("ann", "cid", "dot")
+    assert last.written[:, 1] == pytest.approx([2.0, 2.0, 2.0])
 
 
 @pytest.mark.parametrize("scheme", ["surrogate", "regression"])

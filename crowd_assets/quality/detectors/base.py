@@ -23,6 +23,7 @@ CONTRIBUTORS = pl.Schema(
         "detail": pl.String,
     }
 )
+RINGS = pl.Schema({"contributor_id": pl.String, "ring": pl.Int64})
 TOPICS = pl.Schema(
     {
         "prompt": pl.String,
@@ -45,12 +46,14 @@ class Detection:
         contributors: columns of ``CONTRIBUTORS``, one row a contributor it has a figure for: the figure, how many rows
             it rests on, the p-value of the test (null: not tested), whether it is flagged, and why.
         topics: columns of ``TOPICS``; empty for all but ``intransitivity``.
+        rings: columns of ``RINGS``, a number for each group of linked contributors; empty for all but ``collusion``.
     """
 
     detector: str
     events: pl.DataFrame
     contributors: pl.DataFrame
     topics: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TOPICS))
+    rings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=RINGS))
 
 
 def authored(events: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,8 @@ Belongs here: likeness of pairs of contributors, and the groups they form. Does 
 texts (see ``duplicates``).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -82,7 +84,8 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
         .sort("contributor_id")
     )
     own = pl.concat([rows.select("event_id", "contributor_id"), _writing(events)])
-    return detection_of("collusion", own, contributors)
+    rings = group.select("contributor_id", ring="group").sort("contributor_id")
+    return replace(detection_of("collusion", own, contributors), rings=rings)
 
 
 def _agreements(rows: pl.DataFrame) -> pl.DataFrame:

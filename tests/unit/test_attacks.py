@@ -1,0 +1,99 @@
+"""Attacks on pay: the games are what they say, cheating pays where nothing stops it, and each defence stops what it is for."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import benchmarks.attacks as benchmark
+from benchmarks.attacks import gains
+from crowd_assets.simulation import attacks
+from crowd_assets.simulation.attacks import DEFENDED, LABEL_RULES, OURS, WRITERS_ATTACKS, Rules
+
+SEEDS = 4
+
+
+def writers_gain(name: str, rules: Rules) -> float:
+    return attacks.writers_payoffs(WRITERS_ATTACKS[name], rules, SEEDS, 0).gain[0]
+
+
+def test_splitting_work_pays_by_contributor_and_not_by_demonstrations() -> None:
+    assert gains("sybils_split_work", "plain", SEEDS, 0).gain[1] > 2
+    assert writers_gain("sybils_split_work", OURS) > 2
+    assert writers_gain("sybils_split_work", replace(OURS, by_work=True)) < 0.5
+
+
+def test_a_copyist_is_paid_for_nothing_where_copies_are_seen() -> None:
+    assert writers_gain("copycat", replace(DEFENDED, copy_discount=0.0)) > 0.3
+    assert writers_gain("copycat", DEFENDED) == pytest.approx(-1.0)
+    assert writers_gain("copycat_paraphrase", DEFENDED) > 0.3, "docs/attacks.md says that nothing stops this one"
+
+
+def test_a_hit_and_run_attacker_is_paid_nothing_before_a_name_has_taken_part_twice() -> None:
+    attack = WRITERS_ATTACKS["late_joiner_hit_and_run"]
+    cheating = attacks.writers_payoffs(attack, DEFENDED, SEEDS, 0).cheating
+    assert not cheating.any()
+    assert attacks.writers_payoffs(attack, replace(DEFENDED, least_rounds=1), SEEDS, 0).cheating.sum() >= cheating.sum()
+
+
+def test_points_by_rank_and_ours_pay_careful_writers_more_than_adversaries() -> None:
+    for rules in (attacks.PLAIN, OURS, DEFENDED):
+        paid = np.mean(
+            [
+                attacks.play(attacks.honest_writers(np.random.default_rng([run, 0])), rules, np.random.default_rng(run))
+                for run in range(SEEDS)
+            ],
+            axis=0,
+        )
+        assert paid[: attacks.CAREFUL].mean() > paid[-attacks.ADVERSARIES :].mean()
+
+
+def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
+    assert gains("labeler_sybils", "ours", 2, 0).gain[0] > 1
+    once = replace(LABEL_RULES["ours"], rings_once=True)
+    assert abs(attacks.judges_payoffs("labeler_sybils", once, 2, 0).gain[0]) < 0.1
+    disguised = attacks.judges_payoffs("labeler_sybils_disguised", once, 2, 0).gain[0]
+    assert disguised > 1, "docs/attacks.md says that reports with some noise are not linked"
+
+
+def test_lying_where_no_outcome_comes_costs_weight_only_with_audits() -> None:
+    assert gains("labeler_milking_unseen", "ours", 3, 0).gain[0] == 0
+    audited = replace(LABEL_RULES["ours"], audited=0.5)
+    assert attacks.judges_payoffs("labeler_milking_unseen", audited, 3, 0).gain[2] < 0
+
+
+def test_a_labeler_gains_nothing_for_its_seller_where_phi_verifies_quality() -> None:
+    assert gains("labeler_owns_bidder", "plain", SEEDS, 0).gain[1] > 0
+    assert gains("labeler_owns_bidder", "ours", SEEDS, 0).gain[0] == 0
+    assert gains("labeler_owns_bidder_say", "ours", 2, 0).gain[1] > 0
+    assert gains("labeler_owns_bidder_say", "defended", 2, 0).gain[0] == 0
+
+
+def test_no_ring_is_paid_more_than_the_value_less_what_the_buyer_keeps() -> None:
+    gained = []
+    for run in range(3):
+        market = attacks.sellers(np.random.default_rng(run))
+        most = np.sort(np.maximum(market.quality - attacks.LEAST_SURPLUS, 0.0) - market.cost / attacks.QUANTA, axis=1)
+        gained.append(attacks.ring_pay(market, "ours", True) - attacks.ring_pay(market, "ours", False))
+        assert attacks.ring_pay(market, "defended", True) <= np.maximum(most[:, -2:], 0.0).sum() + 1e-9
+        assert attacks.sybil_seller_pay(market, "defended", True) == attacks.sybil_seller_pay(market, "defended", False)
+    assert min(gained) >= 0
+    assert sum(gained) > 0
+
+
+def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attacks, "WRITERS_ATTACKS", {})
+    monkeypatch.setattr(
+        attacks, "JUDGES_ATTACKS", {"labeler_fresh_names": attacks.JUDGES_ATTACKS["labeler_fresh_names"]}
+    )
+    benchmark.main(["--quick"])
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found.keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS, "context"}
+    for name in found.keys() - {"context"}:
+        assert found[name].keys() == {"gain_plain", "gain_ours", "gain_defended"}
+        for mean, low, high in found[name].values():
+            assert low <= mean <= high

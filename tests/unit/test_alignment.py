@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-from crowd_assets.assets.selection import _pairs
+from crowd_assets.assets.selection import preference_pairs
 from resources.rounds import Round
 from resources.settings import CrowdSettings
 from resources.training import loading
@@ -89,7 +89,7 @@ def test_a_rounds_pairs_carry_the_probability_of_the_likelier_answer(tmp_path: P
         }
     )
     round_ = Round(1, "round-1", 0, 3, "claimed", 1, None, SEED, None, None, datetime.now(UTC))
-    training, held_out = _pairs(aggregated, round_, CrowdSettings(home=str(tmp_path)))
+    training, held_out = preference_pairs(aggregated, round_, CrowdSettings(home=str(tmp_path)))
     found = {pair.prompt: (pair.accepted, pair.probability) for pair in training + held_out}
     assert found == {
         "likelier a": ("a", pytest.approx(0.7)),

@@ -244,7 +244,7 @@ def test_a_clock_that_jumps_back_between_claim_and_settlement_changes_nothing(
         claimed, reason = book.claim(QUORUM, settings, now)
         assert claimed is not None, reason
         now -= timedelta(days=1)
-        book.settle(claimed, entries, base_model="", next_model=f"m{number}", now=now)
+        book.settle(claimed, entries, base_model="", next_model=f"m{number}", now=now, about={})
         book.complete(claimed.round_no)
     assert [(each.from_seq, each.to_seq) for each in book.all()] == [(1, 10), (11, 20), (21, 30)]
     assert book.base_model(4) == "m2"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from upath import UPath
 
 from crowd_assets.importers.cli import app
 from resources.feedback import Limits, read_file
@@ -26,7 +27,7 @@ def imported(out: Path, *arguments: str) -> tuple[list[dict], str]:
     """Events as the inbox reads them, in the order of the files, and what the command printed."""
     result = CliRunner().invoke(app, [*arguments, "--out", str(out)])
     assert result.exit_code == 0, result.output
-    files = [read_file(path, LIMITS) for path in sorted(out.glob("*.jsonl"))]
+    files = [read_file(UPath(path), LIMITS) for path in sorted(out.glob("*.jsonl"))]
     assert [rejection for file in files for rejection in file.rejections] == []
     return [event for file in files for event in file.events], result.output
 

@@ -105,7 +105,7 @@ $(AUDIT):
 	@$(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
-vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabilities; asks pypi.org
+vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabilities; asks the package index for advisories
 	@$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off --timeout 15 || { \
 		echo "not clean: a dependency has a known vulnerability, or the advisories could not be asked; the lines above say which"; exit 1; }
 

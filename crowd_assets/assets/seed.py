@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from dagster import AssetExecutionContext, DataVersion, MaterializeResult, asset
-from filelock import FileLock
 from numpy.typing import NDArray
 from upath import UPath
 
@@ -22,7 +21,9 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.mechanisms.target import distances, highest_centroid, nearest_centroid
 from crowd_assets.simulation import forum
 from resources.embedder import EmbedderResource
+from resources.errors import OperatorError
 from resources.frames import FramesResource
+from resources.locks import held
 from resources.model_store import fingerprint
 from resources.progress import throttled
 from resources.settings import CrowdSettings, SettingError
@@ -42,8 +43,13 @@ RECIPE = {
     "grammar": 1,
 }
 FIGURES = "figures.json"
+LONGEST_BUILD_S = 3600.0  # another process's, that one waits for
 KEPT_TEXTS = 100
 TARGET = "target"  # the frame
+
+
+class SeedBusyError(OperatorError, TimeoutError):
+    """Another process is at a seed model for too long; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +276,14 @@ def _built_once(
     """Build a seed model if it is not there; its figures, from the building or from the file beside it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     note = directory.with_name(f"{directory.name}.{FIGURES}")
-    with FileLock(f"{directory}.lock"):
+
+    def busy(holder: str) -> SeedBusyError:
+        return SeedBusyError(
+            f"{directory} has been built for {LONGEST_BUILD_S / 60:.0f} minutes by {holder}. Wait for it or stop it."
+        )
+
+    lock = Path(f"{directory}.lock")
+    with held(lock, LONGEST_BUILD_S, busy, lambda holder: say(f"{directory.name}: waiting, it is built by {holder}")):
         if not directory.exists():
             progress = throttled(directory.name, say)
             figures = build(directory, progress)

@@ -21,16 +21,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from filelock import FileLock
 from upath import UPath
 
 from resources.errors import OperatorError
+from resources.locks import held
 from resources.progress import throttled
 from resources.storage import write_bytes_atomically
 
 REFERENCE_DATA = "CROWD_REFERENCE_DATA"
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS = "seconds"
+LONGEST_BUILD_S = 4 * 3600.0  # another process's, that one waits for
 WHOLE = "*"  # in place of a definition's name: all of a module
 OURS = ("crowd_assets", "resources", "sensors")
 
@@ -39,6 +40,10 @@ Cell = Callable[..., Any]
 
 class ReferenceDataError(OperatorError, FileNotFoundError):
     """A set of real data that an experiment measures on is not there; the message says where it can be had."""
+
+
+class StudyBusyError(OperatorError, TimeoutError):
+    """Another process is at what an experiment builds for too long; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,16 @@ class Study:
         folder = self.folder / "built" / f"{builder.__name__}-{_digest([version, parameters])}"
         extra = {"data": str(reference_folder())} if reads else {}
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+
+        def busy(holder: str) -> StudyBusyError:
+            return StudyBusyError(
+                f"{folder} has been built for {LONGEST_BUILD_S / 3600:.0f} hours by {holder}. Wait for it or stop it."
+            )
+
+        lock = Path(f"{folder}.lock")
+        with held(
+            lock, LONGEST_BUILD_S, busy, lambda holder: self.log(f"{folder.name}: waiting, it is built by {holder}")
+        ):
             if not folder.exists():
                 unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
                 started = time.monotonic()

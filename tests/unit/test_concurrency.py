@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from crowd_assets.definitions import build_resources
-from resources import feedback
+from resources import feedback, locks
 from resources.data_quality import DataQualityResource, QualityBusyError
 from resources.inbox import InboxResource
 from resources.rounds import Quorum, RoundBook
@@ -195,6 +195,25 @@ def test_a_gate_that_waits_in_vain_says_for_whom(tmp_path: Path) -> None:
     (tmp_path / "quality" / "context.lock.holder").write_text("process 7 on host since 2026-01-01 00:00:00 UTC")
     with FileLock(tmp_path / "quality" / "context.lock"), pytest.raises(QualityBusyError, match="process 7 on host"):
         quality.run_suites({}, {}, "r000001")
+
+
+def test_a_long_wait_for_a_lock_is_spoken_of_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
+    lock, heard = tmp_path / "a.lock", list[str]()
+    owner = FileLock(lock)
+
+    def waiting(holder: str) -> None:
+        heard.append(holder)
+        owner.release()
+
+    owner.acquire()
+    with locks.held(lock, 60.0, lambda holder: AssertionError("held again"), waiting):
+        assert heard == ["an unknown process"]  # which took the lock without leaving its name
+    owner.acquire()
+    with pytest.raises(TimeoutError, match=f"process {os.getpid()} on"):  # noqa: SIM117  # the one above left its name
+        with locks.held(lock, 0.2, TimeoutError, heard.append):
+            pass
+    assert len(heard) == 2
 
 
 @pytest.mark.parametrize("marked", [True, False])

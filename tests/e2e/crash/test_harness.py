@@ -97,6 +97,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CrowdSettings:
         base_model=None,
         next_model=None,
         now=claimed.claimed_at,
+        about={},
     )
     return settings
 

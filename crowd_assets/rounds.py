@@ -3,12 +3,14 @@
 Belongs here: what every stage shares about "which round". Does not belong here: claims (see ``resources.rounds``).
 """
 
+import sys
 import zlib
 
 import numpy as np
 from dagster import (
     AssetSelection,
     DynamicPartitionsDefinition,
+    ExecutorDefinition,
     define_asset_job,
     in_process_executor,
     multiprocess_executor,
@@ -22,6 +24,14 @@ rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 
 SEED_JOB = "seed_models"
 REPRODUCTION_JOB = "reproduce"
+PRELOADED = [
+    "dagster._core.executor.multiprocess",
+    "duckdb",
+    "matplotlib.pyplot",
+    "scipy.stats",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+]
 
 
 def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
@@ -43,7 +53,7 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
         define_asset_job(
             ROUND_JOB,
             selection=AssetSelection.all() - ingestion - experiments,
-            executor_def=in_process_executor if executor == "in_process" else multiprocess_executor,
+            executor_def=in_process_executor if executor == "in_process" else _a_process_a_step(),
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),
         define_asset_job(
@@ -59,6 +69,14 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
             description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
         ),
     ]
+
+
+def _a_process_a_step() -> ExecutorDefinition:
+    """Each step in a process of its own. On Linux those are forks of one that has imported what takes long, and touched
+    neither polars, whose threads no fork has, nor a GPU."""
+    if sys.platform != "linux":
+        return multiprocess_executor
+    return multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": PRELOADED}}})
 
 
 def seed_for(round_: Round, purpose: str) -> int:

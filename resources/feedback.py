@@ -45,6 +45,7 @@ LARGEST_PRICE = Decimal(1_000_000)
 PRICE = re.compile(r"\s*[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?\s*", re.ASCII)
 PRICE_QUANTUM = Decimal("0.000001")
 SUFFIXES = (".jsonl", ".parquet")
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})  # general categories of Unicode
 
 EVENT_SCHEMA: dict[str, pl.DataType] = {
     "event_id": pl.String(),
@@ -362,18 +363,18 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     if not isinstance(value, str):
         raise InvalidEventError(f"{name} must be text, not {type(value).__name__}")
     text = value if value.isascii() and "\x00" not in value else _clean(value)
-    if not _has_something_to_see(text):
+    if not is_visible(text):
         raise InvalidEventError(f"{name} is empty")
     if len(text) > limits.text_characters:
         raise InvalidEventError(f"{name} has {len(text)} characters; at most {limits.text_characters}")
     return text
 
 
-def _has_something_to_see(text: str) -> bool:
-    """Whether there is a character that is neither space nor control, format or unassigned: zero-width text says nothing."""
+def is_visible(text: str) -> bool:
+    """Whether a text has something to see in it: a character that is neither space nor control, format or half a pair."""
     if text.isprintable():  # the rule, and quickly told
         return bool(text) and not text.isspace()
-    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+    return any(unicodedata.category(character) not in INVISIBLE for character in text)
 
 
 def _price(name: str, value: Any, limits: Limits) -> str:

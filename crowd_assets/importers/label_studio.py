@@ -39,6 +39,7 @@ from crowd_assets.importers.records import (
     time_of,
 )
 from crowd_assets.importers.rows import Row, read_rows
+from resources.feedback import is_visible
 
 CERTAINTY = "certainty"
 """Number tag that says how sure the annotator is of the answer picked, in percent from 50 (a coin) to 100."""
@@ -239,5 +240,5 @@ def _texts(results: list[dict[str, Any]]) -> list[str]:
         if result.get("type") == "textarea":
             entries = result["value"].get("text")
             entries = entries if isinstance(entries, list) else [entries]
-            texts += [entry for entry in entries if isinstance(entry, str) and entry.strip()]
+            texts += [entry for entry in entries if isinstance(entry, str) and is_visible(entry)]
     return texts

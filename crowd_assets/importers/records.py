@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from resources.feedback import IDENTIFIER
+from resources.feedback import IDENTIFIER, is_visible
 
 Event = dict[str, Any]
 
@@ -113,7 +113,7 @@ def text_of(value: object, field: str) -> str:
             value = "\n\n".join(f"{role}: {content}" for role, content in messages)
     if not isinstance(value, str):
         raise RowError(f"{field} is not text", value)
-    if not value.strip():
+    if not is_visible(value):
         raise RowError(f"{field} is empty")
     return value
 
@@ -131,7 +131,7 @@ def _content_of(message: Any, field: str) -> str:
         content = "".join(
             part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
-    if not isinstance(content, str) or not content.strip():
+    if not isinstance(content, str) or not is_visible(content):
         raise RowError(f"{field} has a chat message without text", message)
     return content
 

@@ -55,7 +55,7 @@ from crowd_assets.importers.records import (
     ticks,
     time_of,
 )
-from resources.feedback import FIELDS, IDENTIFIERS, KINDS, SHARES, TEXTS
+from resources.feedback import FIELDS, IDENTIFIERS, KINDS, SHARES, TEXTS, is_visible
 
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 16 * 1024 * 1024  # characters
@@ -248,7 +248,7 @@ def _cell(name: str, cells: dict[str, str], mapping: Mapping) -> Any:
     """What the mapping makes of a cell; the default, or None, where it is empty or there is no column."""
     column = mapping.columns.get(name)
     cell = "" if column is None else cells[column]
-    if not cell.strip():
+    if not is_visible(cell):
         return mapping.defaults.get(name)
     meanings = mapping.values.get(name)
     if meanings is None:

@@ -25,6 +25,7 @@ from crowd_assets.importers.records import (
     ticks,
 )
 from crowd_assets.importers.rows import read_rows
+from resources.feedback import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
 LAST_TURN = "\n\nAssistant:"
@@ -119,7 +120,7 @@ def split(prompt: object, chosen: object, rejected: object) -> tuple[str, str, s
     elif prompt is None and isinstance(chosen, str) and isinstance(rejected, str):
         shared = _shared_text(chosen, rejected)
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if not prompt.strip():
+        if not is_visible(prompt):
             raise RowError("no prompt, and the answers do not begin alike")
     return text_of(prompt, "prompt"), text_of(chosen, "chosen"), text_of(rejected, "rejected")
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from resources.feedback import InvalidEventError, Limits, ParsedFile, parse_event, read_file, read_parts
+from resources.feedback import InvalidEventError, Limits, ParsedFile, is_visible, parse_event, read_file, read_parts
 
 LIMITS = Limits(line_bytes=10_000, text_characters=1_000)
 DEMONSTRATION = {
@@ -225,3 +225,20 @@ def test_any_bytes_are_read_without_an_exception(content: bytes, tmp_path: Path)
     assert not parsed.events
     if content.strip():
         assert parsed.rejections
+
+
+@pytest.mark.parametrize(
+    ("text", "visible"),
+    [
+        ("a", True),
+        ("\u200ba", True),
+        ("\U00018cd6", True),
+        ("", False),
+        (" \n", False),
+        ("\u200b\u2060", False),
+        ("\x07", False),
+    ],
+)
+def test_a_text_is_visible_by_one_character_that_is(text: str, visible: bool) -> None:
+    """U+18CD6 is a letter that the Unicode of older Pythons does not know."""
+    assert is_visible(text) == visible

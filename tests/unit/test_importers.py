@@ -337,6 +337,8 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 
+INVISIBLE = ["\u200b", "\u2060\ufeff", "\u202e "]
+
 
 def places_in(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
     """The path of every value inside a value."""
@@ -365,7 +367,7 @@ def test_no_row_breaks_an_importer_and_no_event_is_refused(tmp_path_factory: pyt
     out = tmp_path_factory.mktemp("hostile")
     places = places_in(SOUND_ROWS[name])[1:]
 
-    @given(st.lists(st.tuples(st.sampled_from(places), VALUES), min_size=1, max_size=2))
+    @given(st.lists(st.tuples(st.sampled_from(places), VALUES | st.sampled_from(INVISIBLE)), min_size=1, max_size=2))
     @settings(max_examples=300, deadline=None)
     def check(changes: list[tuple[tuple[object, ...], object]]) -> None:
         hostile: object = SOUND_ROWS[name]

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from resources.errors import OperatorError
 from resources.settings import CrowdSettings
-from resources.storage import is_free, is_local, whole_folder
+from resources.storage import UNFINISHED, is_free, is_local, whole_folder
 from resources.warehouse import WarehouseResource
 
 MANIFEST = "manifest.json"
@@ -32,7 +32,7 @@ LAST_IN = "warehouse.duckdb"
 NOT_KEPT = {"dagster", "embeddings.sqlite", "models_cache", "warehouse.duckdb", "warehouse.snapshot.duckdb"}
 """Entries of a home that are copied otherwise, or made again from the rest."""
 
-UNFINISHED = (".tmp", ".lock", ".holder", ".wal")
+NOT_COPIED = (UNFINISHED, ".lock", ".holder", ".wal")
 SET_ASIDE = "replaced-"
 STAYS = {"dagster"}
 """What may lie in a home that is otherwise empty, and stays as it is: a daemon makes it as it starts."""
@@ -122,7 +122,7 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
     before = [
         path
         for path in home.iterdir()
-        if path.name not in STAYS and not path.name.startswith(SET_ASIDE) and not path.name.endswith(UNFINISHED)
+        if path.name not in STAYS and not path.name.startswith(SET_ASIDE) and not path.name.endswith(NOT_COPIED)
     ]
     if before and not force:
         raise BackupError(
@@ -172,13 +172,13 @@ def _files(home: Path, entry: str) -> Iterator[str]:
     """Names of the files of one entry of a home, without links (an inbox takes files of strangers) and unfinished ones."""
     top = home / entry
     if top.is_file():
-        yield from () if entry.endswith(UNFINISHED) else (entry,)
+        yield from () if entry.endswith(NOT_COPIED) else (entry,)
         return
     for folder, inner, names in os.walk(top):
         inner[:] = sorted(name for name in inner if not name.startswith(".putting-"))
         for name in sorted(names):
             path = Path(folder, name)
-            if path.is_file() and not path.is_symlink() and not name.endswith(UNFINISHED):
+            if path.is_file() and not path.is_symlink() and not name.endswith(NOT_COPIED):
                 yield path.relative_to(home).as_posix()
 
 

@@ -24,7 +24,7 @@ from upath import UPath
 
 from resources.errors import OperatorError
 from resources.plain_text import one_line, without_links
-from resources.storage import is_local, write_text_atomically
+from resources.storage import UNFINISHED, is_local, write_text_atomically
 
 CARD = "card.json"
 README = "README.md"
@@ -183,7 +183,7 @@ def _files(directory: Path) -> dict[str, Path]:
     return {
         path.relative_to(directory).as_posix(): path
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name not in NOT_HASHED
+        if path.is_file() and path.name not in NOT_HASHED and path.suffix != UNFINISHED
     }
 
 

@@ -16,6 +16,8 @@ from upath import UPath
 
 from resources.errors import OperatorError
 
+UNFINISHED = ".tmp"
+"""How the names of files and folders end that a writer has begun; killed, it leaves them behind."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WAY_IN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
@@ -55,9 +57,9 @@ def written_atomically(path: UPath) -> Iterator[str]:
         UnwritableError: there is no room, or no way into the folder.
     """
     if is_local(path):
-        temporary = f"{path!s}.{uuid.uuid4().hex}.tmp"
+        temporary = f"{path!s}.{uuid.uuid4().hex}{UNFINISHED}"
     else:
-        temporary = os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}.tmp")
+        temporary = os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}{UNFINISHED}")
     try:
         if is_local(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def whole_folder(folder: Path, check_free: Callable[[], None]) -> Iterator[Path]
     """
     check_free()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, replaced = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
+    unfinished, replaced = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{UNFINISHED}") for _ in range(2))
     unfinished.mkdir()
     try:
         yield unfinished

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from resources.model_store import DamagedModelError, ModelStoreResource
+from resources.storage import UNFINISHED
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ def test_damage_is_noticed(store: ModelStoreResource, tmp_path: Path) -> None:
     (store.path(model) / "adapter_model.safetensors").write_text("tampered")
     with pytest.raises(DamagedModelError, match=model):
         store.verify(model)
+
+
+def test_what_a_killed_writer_left_is_not_of_the_model(store: ModelStoreResource, tmp_path: Path) -> None:
+    model = store.put(directory(tmp_path, "a"), {"parent": None})
+    (store.path(model) / f"README.md.0123{UNFINISHED}").write_text("# Mod")
+    store.verify(model)
+    assert sorted(store.files(model)) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_pickles_are_not_stored(store: ModelStoreResource, tmp_path: Path) -> None:

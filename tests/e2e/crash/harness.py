@@ -312,9 +312,9 @@ def main(
         try:
             figures = harness.run(kills, lambda line: print(line, file=sys.stderr, flush=True))
         except InvariantError as problem:
-            print(json.dumps({"broken": str(problem).splitlines()[:3], "seed": seed} | asdict(harness.figures)))
+            print(json.dumps({"broken": str(problem).splitlines()[:3], "seed": seed} | vars(harness.figures)))
             raise SystemExit(str(problem)) from None
-    print(json.dumps({"seed": seed} | asdict(figures)))
+    print(json.dumps({"seed": seed} | vars(figures)))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def main(largest_bytes: int) -> None:
         _refuse(f"the file takes more than {READER_BYTES + largest_bytes} bytes of memory to be read")
     except Exception as problem:  # of whatever kind: it is the file that is broken
         _refuse(f"not a Parquet file: {' '.join(str(problem).split())}")
+    os._exit(0)  # a thread of the reader that still has hold of standard input would abort an orderly end
 
 
 def _lines(batch: Any) -> Iterator[bytes]:

@@ -41,8 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes, once)"
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch setuptools
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
 	@touch $@
 
 round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
@@ -111,7 +111,7 @@ vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabili
 
 fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test, then lines for 10 minutes
 	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/unit/test_hostile.py
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
 	@$(RUN) -m tests.fuzz_lines -max_total_time=600
 
 format: $(STAMP) ## Format the code

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from crowd_assets import erasure
@@ -64,6 +65,7 @@ class Home:
         first = [
             demonstration("ann", SECRET, note="my diary"),
             demonstration("ann", SHARED),
+            demonstration("ann", "constructor"),
             demonstration("bo", SHARED),
         ]
         self.send("one.jsonl", *first, demonstration("bo", "I am Bo."), bid, broken)
@@ -87,9 +89,10 @@ class Home:
         aggregated = pl.DataFrame([task | {"probability_a": 0.7} for task in tasks])
         self.resources["frames"].write("aggregated_preferences", "r000002", aggregated)
         self.resources["frames"].write("generations", "r000002", pl.DataFrame({"prompt": ["How?"], "base": [SECRET]}))
-        page = folder / "reports" / "r000001.html"
-        page.parent.mkdir()
-        page.write_text("<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>I am Bo.</td>")
+        page = folder / "reports" / "rounds" / "r000001.html"
+        page.parent.mkdir(parents=True)
+        written = f"<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>{escape(SOLD)}</td><td>I am Bo.</td>"
+        page.write_text(f"{written}<script>constructor</script>")
         docs = folder / "quality" / "gx"
         docs.mkdir(parents=True)
         (docs / "run.json").write_text(json.dumps({"unexpected": [SOLD, "I am Bo."]}))
@@ -177,7 +180,10 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
     rows = home.resources["frames"].read("validated_feedback", "r000001")
     shared = rows.filter(pl.col("response") == SHARED)
     assert shared["contributor_id"].to_list() == ["bo"]
-    assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 3
+    assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 4
+    page = (home.folder / "reports" / "rounds" / "r000001.html").read_text()
+    assert page.startswith(f"<td>{ERASED}</td><td>{ERASED}</td>")
+    assert "<script>constructor</script>" in page  # a word of ours that somebody wrote as well
     judged = home.resources["frames"].read("validated_feedback", "r000002").filter(pl.col("kind") == "preference")
     assert judged.filter(pl.col("contributor_id") == "cy").select(
         "response_a", "response_b", "probability_a"

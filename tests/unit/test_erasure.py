@@ -65,7 +65,6 @@ class Home:
         first = [
             demonstration("ann", SECRET, note="my diary"),
             demonstration("ann", SHARED),
-            demonstration("ann", "constructor"),
             demonstration("bo", SHARED),
         ]
         self.send("one.jsonl", *first, demonstration("bo", "I am Bo."), bid, broken)
@@ -92,7 +91,7 @@ class Home:
         page = folder / "reports" / "rounds" / "r000001.html"
         page.parent.mkdir(parents=True)
         written = f"<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>{escape(SOLD)}</td><td>I am Bo.</td>"
-        page.write_text(f"{written}<script>constructor</script>")
+        page.write_text(written)
         docs = folder / "quality" / "gx"
         docs.mkdir(parents=True)
         (docs / "run.json").write_text(json.dumps({"unexpected": [SOLD, "I am Bo."]}))
@@ -180,10 +179,7 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
     rows = home.resources["frames"].read("validated_feedback", "r000001")
     shared = rows.filter(pl.col("response") == SHARED)
     assert shared["contributor_id"].to_list() == ["bo"]
-    assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 4
-    page = (home.folder / "reports" / "rounds" / "r000001.html").read_text()
-    assert page.startswith(f"<td>{ERASED}</td><td>{ERASED}</td>")
-    assert "<script>constructor</script>" in page  # a word of ours that somebody wrote as well
+    assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 3
     judged = home.resources["frames"].read("validated_feedback", "r000002").filter(pl.col("kind") == "preference")
     assert judged.filter(pl.col("contributor_id") == "cy").select(
         "response_a", "response_b", "probability_a"
@@ -194,6 +190,15 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
     assert home.warehouse.query("SELECT sum(amount) FROM ledger GROUP BY unit").item() == 0
     with pytest.raises(ErasedRoundError, match="e000001"):
         home.book.reopen("r000001")
+
+
+def test_a_word_of_a_page_s_own_scripts_stays_in_them(home: Home) -> None:
+    home.send("three.jsonl", demonstration("ann", "constructor"), demonstration("bo", "Nothing new."))
+    home.settle(3, {"candidates": ["m5", "m6"]})
+    page = home.folder / "reports" / "rounds" / "r000003.html"
+    page.write_text("<td>constructor</td><script>constructor</script><td>constructor</td>")
+    home.erase()
+    assert page.read_text() == f"<td>{ERASED}</td><script>constructor</script><td>{ERASED}</td>"
 
 
 def test_a_text_whose_personal_data_was_masked_goes_as_well(home: Home) -> None:

@@ -15,8 +15,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from resources.plain_text import one_line
+
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
+
+UNDRAWABLE = re.compile("[\ufffe\uffff\U00010000-\U0010ffff]")
+"""What no XML document may hold, and what the renderer may cut in the middle where a label is too long: it survives neither.
+Names are plain letters; this is for homes into which others came."""
 
 WIDTH = 680
 """Pixels of a drawing without a page around it."""
@@ -83,6 +89,14 @@ def runtime() -> str:
     return f"{{{bundle}}}"
 
 
+def _values(rows: Sequence[Row]) -> list[Spec]:
+    return [{key: _drawable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+
+
+def _drawable(text: str) -> str:
+    return UNDRAWABLE.sub("\ufffd", one_line(text))
+
+
 def _chart(name: str, spec: Spec, hint: str = "") -> Chart:
     import vl_convert
 
@@ -109,7 +123,7 @@ def intervals(name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, 
     value = {"type": "quantitative", "title": axis, "scale": {"zero": False}, "axis": {"tickCount": 8}}
     spec: Spec = {
         "height": {"step": step},
-        "data": {"values": list(rows)},
+        "data": {"values": _values(rows)},
         "encoding": {"y": label, "color": colour, "tooltip": tooltip},
         "layer": [
             {
@@ -180,7 +194,7 @@ def lines(
         layers.insert(0, {"mark": "area", "encoding": of_band, "transform": [{"filter": "isValid(datum.low)"}]})
     spec: Spec = {
         "height": height,
-        "data": {"values": list(rows)},
+        "data": {"values": _values(rows)},
         "encoding": {"x": x, "color": series},
         "layer": layers,
     }
@@ -201,7 +215,7 @@ def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[st
     shade = {"condition": {"param": "near", "value": 1}, "value": 0.15}
     spec: Spec = {
         "height": 280,
-        "data": {"values": list(rows)},
+        "data": {"values": _values(rows)},
         "encoding": {
             "x": x,
             "y": {"field": "value", "type": "quantitative", "title": axis},
@@ -235,7 +249,7 @@ def columns(name: str, rows: Sequence[Row], *, axis: str, form: str = ".3~f", he
     """A column for each round. Rows: ``round``, ``value``, ``note``."""
     spec: Spec = {
         "height": height,
-        "data": {"values": list(rows)},
+        "data": {"values": _values(rows)},
         "mark": {"type": "bar", "color": COLOURS[0], "width": {"band": 0.7}, "cornerRadiusEnd": 2},
         "encoding": {
             "x": {
@@ -264,7 +278,7 @@ def bars(
         "height": {"step": 22},
         "layer": [
             {
-                "data": {"values": list(rows)},
+                "data": {"values": _values(rows)},
                 "mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
                 "encoding": {
                     "y": {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}},
@@ -302,7 +316,7 @@ def scatter(name: str, rows: Sequence[Row], *, x: str, y: str, kinds: Mapping[st
     }
     spec: Spec = {
         "height": 320,
-        "data": {"values": list(rows)},
+        "data": {"values": _values(rows)},
         "encoding": {
             "y": {"field": "y", "type": "quantitative", "title": y},
             "color": {
@@ -337,6 +351,7 @@ def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
         chosen: Lots to choose from; the first is drawn at first.
     """
     kinds = {"bought": "var(--good)", "not bought": "var(--c-base)"}
+    chosen = [_drawable(lot) for lot in chosen]
     place = {
         "field": "place",
         "type": "ordinal",
@@ -352,10 +367,8 @@ def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
     ]
     spec: Spec = {
         "height": 260,
-        "data": {"values": list(rows)},
-        "params": [
-            {"name": "lot", "value": chosen[0], "bind": {"input": "select", "options": list(chosen), "name": "lot "}}
-        ],
+        "data": {"values": _values(rows)},
+        "params": [{"name": "lot", "value": chosen[0], "bind": {"input": "select", "options": chosen, "name": "lot "}}],
         "transform": [{"filter": "datum.lot === lot"}],
         "encoding": {"x": place, "tooltip": tooltip},
         "layer": [

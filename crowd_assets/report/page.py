@@ -138,7 +138,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
-        "signed": signed,
         "share": share,
         "plural": plural,
         "json": htmlsafe_json_dumps,

@@ -32,7 +32,7 @@ rejecting AS (
     SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
     WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
 flagging AS (
-    SELECT contributor_id, string_agg(detector || ' (' || detail || ')', '; ' ORDER BY detector) AS flags
+    SELECT contributor_id, string_agg(replace(detector, '_', ' '), ', ' ORDER BY detector) AS flags
     FROM quality_contributors WHERE round_no = $n AND flagged GROUP BY contributor_id),
 everybody AS (
     SELECT contributor_id FROM demonstrating UNION SELECT contributor_id FROM judging WHERE reports > 0
@@ -77,7 +77,7 @@ def why(person: Person) -> str:
     if person["rejected"]:
         said.append(f"{plural(person['rejected'], 'event was', 'events were')} rejected at the gate.")
     if person["flags"]:
-        said.append(f"Noticed by detectors: {person['flags']}.")
+        said.append(f"Detectors noticed: {person['flags']}.")
     return " ".join(said)
 
 

@@ -16,7 +16,7 @@ from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import general_reason, record_of, settled_rounds
-from crowd_assets.report.page import Column, Headline, number, plural, render, table
+from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import round_link, shared_links, statement_path
 from crowd_assets.tournament import standings
@@ -129,9 +129,7 @@ def statement_page(
             Headline(number(found.credits, 4), "credits paid"),
             Headline(f"{found.rounds.height:,}", "rounds with a part of this contributor"),
             Headline(f"{found.entries.height:,}", "entries in the ledger"),
-            Headline(
-                f"{found.rejected.height:,}", plural(found.rejected.height, "event rejected", "events rejected")[2:]
-            ),
+            Headline(f"{found.rejected.height:,}", "events rejected"),
         ],
         rounds=table(
             "rounds",

@@ -280,6 +280,15 @@ def test_a_drawing_is_well_formed_and_its_clip_paths_are_its_own(pages: dict[str
     assert len(named) == len(set(named))
 
 
+def test_a_name_that_no_drawing_can_hold_is_drawn_without_it() -> None:
+    name = f"{''.join(map(chr, range(32)))}\x7f\x9b\u202e\u2028\ufffe\uffff{HOSTILE}"
+    rows = [{"label": label, "value": 1.0, "kind": "earned", "note": label} for label in (name, "\U0001f600" * 99)]
+    drawn = charts.bars("standings", rows, axis="points", kinds={"earned": "var(--good)"})
+    assert "\ufffd" in "".join(ElementTree.fromstring(drawn.svg).itertext())
+    lots = [{"lot": name, "place": 1, "seller": name, "asked": 0.1, "value": 0.2, "paid": None, "kind": "bought"}]
+    assert "<script" not in charts.lots("supply", lots, chosen=[name]).svg
+
+
 def test_a_later_call_writes_the_same_bytes(home: Home, pages: dict[str, str]) -> None:
     """Also of a round that others came after; the next test writes the other pages again."""
     assert round_page(home.round(1), *home.made_from) == home.first  # type: ignore[attr-defined]

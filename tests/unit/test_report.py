@@ -368,6 +368,20 @@ def test_a_home_without_a_settled_round_says_so(tmp_path: Path) -> None:
         campaign_page(*empty.made_from)
 
 
+def test_a_round_of_demonstrations_alone_has_a_page_too(tmp_path: Path) -> None:
+    alone = Home(tmp_path)
+    alone.settle(1, closes=False)
+    alone.frames.write("validated_feedback", "r000001", alone.frames.read("validated_feedback", "r000001").clear())
+    with alone.warehouse.transaction() as connection:
+        for name in ("awards", "labeler_weights", "quality_findings", "rejected_feedback", "round_records"):
+            connection.execute(f"DELETE FROM {name}")
+    page = round_page(alone.round(1), *alone.made_from)
+    assert "No bids came in this round." in page
+    assert "Nobody judged anything yet." in page
+    assert "0.00 of 24" in page
+    assert regrets(alone.settings, alone.warehouse, alone.frames).is_empty()
+
+
 def test_a_large_crowd_makes_a_table_that_says_how_many_it_leaves_out() -> None:
     crowd = pl.DataFrame({"who": [f"c{place}" for place in range(30)], "points": range(30)})
     found = table("people", crowd, {"who": Column("contributor"), "points": Column("points")}, size=5, most=20)

@@ -193,6 +193,46 @@ def restore_home(
         typer.echo(f"what lay there before  {done.aside}")
 
 
+@app.command("report")
+def write_report(
+    round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",
+) -> None:
+    """Write the pages of rounds and of the campaign anew, from the warehouse."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.export import settled_round
+    from crowd_assets.report.campaign import write_campaign_page
+    from crowd_assets.report.figures import settled_rounds
+    from crowd_assets.report.round import write_round_page
+
+    resources = build_resources(settings)
+    warehouse = resources["warehouse"]
+    rounds = [settled_round(settings, warehouse, round_name)] if round_name else settled_rounds(warehouse)
+    made_from = (settings, warehouse, resources["frames"], resources["data_quality"])
+    for found in rounds:
+        typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")
+    typer.echo(f"campaign  {write_campaign_page(*made_from)}")
+
+
+@app.command("statement")
+def write_statement_of(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+) -> None:
+    """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.console import show
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.report.statement import statement_of, write_statement
+
+    resources = build_resources(settings)
+    found = statement_of(contributor, settings, resources["warehouse"])
+    show(
+        f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",
+        found.rounds.drop("why"),
+    )
+    typer.echo(f"statement  {write_statement(found, settings, resources['warehouse'], resources['data_quality'])}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[
@@ -211,13 +251,15 @@ def reproduce(
 def serve_quality(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 3070,
 ) -> None:
-    """Serve the quality report and the Great Expectations Data Docs on this machine, until interrupted."""
+    """Serve the reports and the Great Expectations Data Docs on this machine, until interrupted."""
     settings = CrowdSettings.from_environment()
     from crowd_assets.definitions import build_resources
     from crowd_assets.quality.report import QualityServer
 
     with QualityServer(settings, build_resources(settings)["data_quality"], port) as server:
-        typer.echo(f"report     {server.page_url}")
+        if server.campaign_url:
+            typer.echo(f"campaign   {server.campaign_url}")
+        typer.echo(f"quality    {server.page_url}")
         typer.echo(f"Data Docs  {server.data_docs_url}")
         with suppress(KeyboardInterrupt):
             server.serve_forever()

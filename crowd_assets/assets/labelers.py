@@ -112,12 +112,14 @@ def aggregated_preferences(
 @dataclass(frozen=True)
 class Learnt:
     """What a round's outcomes taught about labelers: the update's results, the outcomes (a slot each), the reports on them as
-    positions ``slot`` and values ``report`` (n,), and the labelers that the round brought."""
+    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, and those that the round brought."""
 
     results: aggregation.SlotResults
     outcomes: pl.DataFrame
     slot: NDArray[np.int64]
+    labeler: NDArray[np.int64]
     report: NDArray[np.float64]
+    labelers: list[str]
     newcomers: list[str]
 
 
@@ -132,7 +134,7 @@ def weights_after(
     labelers = [*known["labeler_id"], *newcomers]
     if not labelers:
         return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
-    results, slot, _, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
+    results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
     state = results.state
     frame = (
         pl.DataFrame(
@@ -154,7 +156,7 @@ def weights_after(
         .with_columns(pl.col("reports").fill_null(0))
         .cast(pl.Schema(WEIGHTS_SCHEMA))
     )
-    return frame, Learnt(results, outcomes, slot, report, newcomers)
+    return frame, Learnt(results, outcomes, slot, labeler, report, labelers, newcomers)
 
 
 def aggregated(

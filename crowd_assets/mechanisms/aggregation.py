@@ -251,6 +251,11 @@ def anytime_step(labelers: int, slot_no: int) -> float:
     return known_horizon_step(labelers, slot_no)
 
 
+def anytime_bound(labelers: int, slots: int) -> float:
+    """The largest regret that ``update_slot`` with ``anytime_step`` and its ``keep`` can have after T slots: 3 sqrt(T ln N)."""
+    return 3 * math.sqrt(slots * math.log(labelers))
+
+
 def pooled(weights: NDArray[np.float64], reports: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weighted mean report of each slot, over those who reported.
 

@@ -17,7 +17,6 @@ from upath import UPath
 
 from crowd_assets.__main__ import app
 from crowd_assets.assets.contributions import rank_entries
-from crowd_assets.assets.report import report_path
 from crowd_assets.audit import audit
 from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_definitions, build_resources
@@ -26,6 +25,8 @@ from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.export import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report.figures import REGRET, regrets
+from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.inbox import InboxResource
 from resources.records import append_record, file_hash
@@ -230,10 +231,27 @@ def test_who_misreports_loses_weight(two_rounds: Platform) -> None:
 def test_the_report_is_one_page_without_references_to_others(two_rounds: Platform) -> None:
     page = report_path(two_rounds.settings, "r000002").read_text(encoding="utf-8")
     assert "Round 2" in page
-    assert "data:image/png;base64," in page
-    assert "<script" not in page
+    assert "Content-Security-Policy" in page
     assert 'src="http' not in page
     assert 'href="http' not in page
+    campaign = campaign_path(two_rounds.settings).read_text(encoding="utf-8")
+    assert 'href="rounds/r000001.html"' in campaign
+    assert 'href="rounds/r000002.html"' in campaign
+
+
+def test_the_regret_of_a_round_is_that_of_its_reports(two_rounds: Platform) -> None:
+    resources = build_resources(two_rounds.settings)
+    found = regrets(two_rounds.settings, two_rounds.warehouse, resources["frames"])
+    weights = two_rounds.warehouse.read_round("labeler_weights", 2)
+    assert found["round_no"].to_list() == [1, 2]
+    assert found["slots"][-1] == weights["slots"][0]
+    losses = pl.concat([resources["frames"].read(REGRET, name) for name in ("r000001", "r000002")])
+    own = losses.group_by("labeler_id").agg(pl.col("own_loss", "slots").sum())
+    both = own.join(weights, on="labeler_id")
+    assert both.height == weights.filter(pl.col("slots_seen") > 0).height
+    assert both["own_loss"].to_numpy() == pytest.approx(both["cumulative_loss"].to_numpy())
+    assert both["slots"].to_list() == both["slots_seen"].to_list()
+    assert (found["regret"] <= found["bound"]).all()
 
 
 def test_a_round_is_exported_without_a_name_or_a_text_of_its_crowd(two_rounds: Platform, tmp_path: Path) -> None:

@@ -94,6 +94,38 @@ def show_leaderboard(
         print_leaderboard(found)
 
 
+@app.command("chat")
+def chat_with_models(
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Answer this and end; may be given again. Without it prompts are read.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers of each model to a prompt.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn; both models draw the same.")] = 0,
+) -> None:
+    """Let the model that a round began with and the one it ended with answer prompts side by side: those given, or a prompt a
+    line from the terminal or a pipe, until it ends or says /quit."""
+    settings = _settings()
+    from crowd_assets.chat import open_chat, talk
+    from crowd_assets.definitions import build_resources
+
+    resources = build_resources(settings)
+    chat = open_chat(
+        settings,
+        resources["warehouse"],
+        resources["trainer"],
+        round_name=round_name,
+        temperature=temperature,
+        seed=seed,
+    )
+    talk(chat, prompt or [], samples)
+
+
 @app.command("import", **PASSED_ON)
 def import_feedback(context: typer.Context) -> None:
     """Convert other tools' exports to feedback files: import FORMAT SOURCE --out FOLDER. import --help lists the formats."""

@@ -19,6 +19,11 @@ def harmless(cell: object) -> str:
     return escape(f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell)))
 
 
+def harmless_lines(text: str) -> str:
+    """A text of several lines that moves no cursor and changes no colour; for ``rich.text.Text``, which reads no markup."""
+    return "\n".join(one_line(line) for line in text.splitlines())
+
+
 def print_table(title: str, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[object]]) -> None:
     """Print rows below their title; nothing is a dash.
 

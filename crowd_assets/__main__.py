@@ -104,7 +104,8 @@ def chat_with_models(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers of each model to a prompt.")] = 1,
     temperature: Annotated[
-        float | None, typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE.")
+        float | None,
+        typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn; both models draw the same.")] = 0,
 ) -> None:

@@ -25,6 +25,7 @@ from crowd_assets.terminal import console
 from crowd_assets.tournament import standings
 from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
+from resources.progress import bars
 from resources.pseudonyms import Pseudonyms
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
@@ -151,13 +152,14 @@ class Campaign:
         run_config: Mapping[str, Any] | None = None,
     ) -> None:
         started = time.monotonic()
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            run_config={"loggers": {"console": {}}, **(run_config or {})},
-            instance=self.instance,
-            partition_key=partition_key,
-            tags=(tags or {}) | process_tags(os.getpid()),
-            raise_on_error=False,
-        )
+        with bars(console):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={"loggers": {"console": {}}, **(run_config or {})},
+                instance=self.instance,
+                partition_key=partition_key,
+                tags=(tags or {}) | process_tags(os.getpid()),
+                raise_on_error=False,
+            )
         if not result.success:
             failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
             raise RoundFailedError(

@@ -10,6 +10,7 @@ import polars as pl
 from dagster import Field, InitLoggerContext, logger
 
 from crowd_assets.terminal import print_table
+from resources.progress import is_shown_as_a_bar
 
 
 @logger(
@@ -22,6 +23,7 @@ def plain_lines(context: InitLoggerContext) -> logging.Logger:
     found = logging.Logger("crowd", level=level)
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter())
+    handler.addFilter(lambda record: not is_shown_as_a_bar())
     found.addHandler(handler)
     return found
 

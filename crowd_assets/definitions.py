@@ -67,7 +67,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
     warehouse = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     return {
-        "settings": settings,
+        "settings": settings.with_own_defaults(),
         "warehouse": warehouse,
         "frames": FramesResource(root=str(settings.frames_path)),
         "inbox": InboxResource(

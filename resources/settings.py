@@ -35,6 +35,32 @@ DETECTORS = (
     "intransitivity",
     "collusion",
 )
+# What other resources, or jobs, are made from when Dagster loads the code: a run cannot change them.
+FROM_THE_ENVIRONMENT = (
+    "home",
+    "inbox",
+    "outbox",
+    "frames",
+    "models",
+    "label_studio_url",
+    "label_studio_project",
+    "label_studio_judgements",
+    "base_model",
+    "base_model_revision",
+    "dtype",
+    "device_map",
+    "quantization",
+    "embedder",
+    "embedder_revision",
+    "embedding_cache_mib",
+    "fused_candidates",
+    "max_line_bytes",
+    "max_text_characters",
+    "max_parquet_mib",
+    "executor",
+    "torch_threads",
+    "lock_timeout_s",
+)
 CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data

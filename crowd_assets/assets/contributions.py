@@ -158,7 +158,7 @@ def point_ledger(
     embedder: EmbedderResource,
     inbox: InboxResource,
     trainer: TrainerResource,
-) -> tuple[MaterializeResult[None], AssetCheckResult, AssetCheckResult, AssetCheckResult]:
+) -> MaterializeResult:
     """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, payments to
     the sellers, the next base model, and the record that audits start from. Double entry: what a contributor receives, the
     treasury gives. A settled round is never rewritten; a second run posts nothing."""
@@ -209,39 +209,40 @@ def point_ledger(
                 )
             ),
         }
-    return (
-        MaterializeResult(
-            metadata={
-                "entries": len(entries),
-                "posted_now": posted,
-                "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
-                "epoch_closes": epoch["closes"],
-                "reliability_of_values": round(epoch["reliability"], 4),
-                "credits_paid": float(paid),
-                "next_model": next_model or "root",
-                **tracked,
-                "top": display.table(points.head(SHOWN)),
-                "bottom": display.table(points.tail(SHOWN)),
-            }
-        ),
-        AssetCheckResult(
-            check_name="ledger_balances",
-            passed=not uneven,
-            severity=AssetCheckSeverity.ERROR,
-            metadata={unit: str(amount) for unit, amount in uneven.items()},
-        ),
-        AssetCheckResult(
-            check_name="points_track_shapley",
-            passed=correlation is None or correlation >= LEAST_CORRELATION,
-            severity=AssetCheckSeverity.WARN,
-            metadata={"correlation": "too little to say" if correlation is None else correlation},
-        ),
-        AssetCheckResult(
-            check_name="within_budget",
-            passed=paid <= budget and below.is_empty(),
-            severity=AssetCheckSeverity.ERROR,
-            metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
-        ),
+    # Checks that a tuple returns beside the result are dropped by Dagster 1.13 without a word.
+    return MaterializeResult(
+        metadata={
+            "entries": len(entries),
+            "posted_now": posted,
+            "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+            "epoch_closes": epoch["closes"],
+            "reliability_of_values": round(epoch["reliability"], 4),
+            "credits_paid": float(paid),
+            "next_model": next_model or "root",
+            **tracked,
+            "top": display.table(points.head(SHOWN)),
+            "bottom": display.table(points.tail(SHOWN)),
+        },
+        check_results=[
+            AssetCheckResult(
+                check_name="ledger_balances",
+                passed=not uneven,
+                severity=AssetCheckSeverity.ERROR,
+                metadata={unit: str(amount) for unit, amount in uneven.items()},
+            ),
+            AssetCheckResult(
+                check_name="points_track_shapley",
+                passed=correlation is None or correlation >= LEAST_CORRELATION,
+                severity=AssetCheckSeverity.WARN,
+                metadata={"correlation": "too little to say" if correlation is None else correlation},
+            ),
+            AssetCheckResult(
+                check_name="within_budget",
+                passed=paid <= budget and below.is_empty(),
+                severity=AssetCheckSeverity.ERROR,
+                metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
+            ),
+        ],
     )
 
 

@@ -69,7 +69,7 @@ WEIGHTS_SCHEMA = {
 )
 def labeler_weights(
     context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> tuple[MaterializeResult[None], AssetCheckResult]:
+) -> MaterializeResult:
     """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
     brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
     round_ = passed_round(warehouse, context.partition_key)
@@ -116,7 +116,7 @@ def labeler_weights(
         severity=AssetCheckSeverity.WARN,
         metadata={"regret": regret, "bound": bound},
     )
-    return MaterializeResult(metadata=display.rounded(metadata)), within
+    return MaterializeResult(metadata=display.rounded(metadata), check_results=[within])
 
 
 @asset(

@@ -196,7 +196,7 @@ def aligned_model(
     trainer: TrainerResource,
     embedder: EmbedderResource,
     model_store: ModelStoreResource,
-) -> tuple[MaterializeResult[None], AssetCheckResult]:
+) -> MaterializeResult:
     """The selected model after QA-DPO on the crowd's preferences (VickreyFeedback, arXiv 2409.18417). It becomes the
     next base only if it ranks held-out pairs better than before and its target distance is no worse."""
     round_ = passed_round(warehouse, context.partition_key)
@@ -266,7 +266,9 @@ def aligned_model(
         metadata={"distance_of_base": base_distance, "distance_of_next_base": next_distance},
     )
     shown = {name: value for name, value in (row | training_figures | figures).items() if value is not None}
-    return MaterializeResult(metadata=display.rounded(shown) | {"next_model": next_model or "root"}), fell
+    return MaterializeResult(
+        metadata=display.rounded(shown) | {"next_model": next_model or "root"}, check_results=[fell]
+    )
 
 
 def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:

@@ -324,6 +324,9 @@ def test_results_are_checked_and_block_nothing(two_rounds: Platform) -> None:
     assert shown["regret_within_bound"]["passed"]
     for check in ("distance_fell", "points_track_shapley", "regret_within_bound"):
         assert shown[check]["severity"] == AssetCheckSeverity.WARN
+    for check in ("ledger_balances", "within_budget"):
+        assert shown[check]["passed"]
+        assert shown[check]["severity"] == AssetCheckSeverity.ERROR
 
 
 def test_regrets_add_up_over_rounds(two_rounds: Platform) -> None:

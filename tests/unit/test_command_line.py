@@ -16,6 +16,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
+from crowd_assets.command_reference import reference
 from crowd_assets.status import Status, status
 from resources.claims import Quorum
 from resources.reading import NothingToReadError
@@ -177,6 +178,11 @@ def test_looking_imports_nothing_that_takes_long(home: Home) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["waiting"] == {"bid": 1, "demonstration": 2}
     assert done.stderr.splitlines()[0] == "[]"
+
+
+def test_every_command_is_documented() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "command_line.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: python -m crowd_assets.command_reference > docs/command_line.md"
 
 
 def test_one_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

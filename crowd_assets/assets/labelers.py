@@ -41,6 +41,7 @@ AGGREGATED_SCHEMA = {
     "outcome": pl.Float64(),
 }
 REGRETS = "labeler_regrets"  # the frame
+ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
 REGRETS_SCHEMA = {"labeler_id": pl.String(), "excess_loss": pl.Float64(), "slots": pl.Int64()}
 WEIGHTS_SCHEMA = {
     "labeler_id": pl.String(),
@@ -98,21 +99,20 @@ def labeler_weights(
                 )
             ),
             "weights_over_rounds": display.plot(_weights_plot(round_, warehouse)),
-            "regret_so_far": display.plot(
-                display.lines(
-                    {
-                        "regret against the best labeler": (past["round"].to_list(), past["regret"].to_list()),
-                        "at most": (past["round"].to_list(), past["bound"].to_list()),
-                    },
-                    x="round",
-                    y="quadratic loss",
-                    dashed={"at most"},
-                )
-            ),
         }
+    if past.height:
+        rounds, so_far, at_most = (past[name].to_list() for name in past.columns)
+        metadata["regret_so_far"] = display.plot(
+            display.lines(
+                {"regret against the best labeler": (rounds, so_far), "at most": (rounds, at_most)},
+                x="round",
+                y="quadratic loss",
+                dashed={"at most"},
+            )
+        )
     within = AssetCheckResult(
         check_name="regret_within_bound",
-        passed=regret <= bound,
+        passed=regret <= bound + ROUNDING,
         severity=AssetCheckSeverity.WARN,
         metadata={"regret": regret, "bound": bound},
     )
@@ -229,9 +229,9 @@ def _regret_so_far(round_: Round, warehouse: WarehouseResource, frames: FramesRe
         ]
     ).unique("round_no")
     so_far = (
-        found.filter(pl.col("slots") > 0)
-        .group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
-        .agg(regret=pl.col("excess_loss").max(), labelers=pl.len())
+        found.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
+        .agg(regret=pl.col("excess_loss").filter(pl.col("slots") > 0).max(), labelers=pl.len())
+        .drop_nulls("regret")
         .join(slots.select("round_no", all_slots="slots"), on="round_no")
         .sort("round_no")
     )

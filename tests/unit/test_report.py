@@ -18,11 +18,12 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
+from crowd_assets.assets.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from crowd_assets.definitions import build_resources
 from crowd_assets.mechanisms import aggregation
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
-from crowd_assets.report.figures import REGRET, general_reason, regrets
+from crowd_assets.report.figures import general_reason
 from crowd_assets.report.page import Column, number, ordinal, render, table
 from crowd_assets.report.people import why
 from crowd_assets.report.places import campaign_path, report_path, statement_path
@@ -156,6 +157,9 @@ class Home:
         weights = {"labeler_id": ["cy", HOSTILE], "weight": [0.75, 0.25], "slots_seen": [2 * number, 3 * number]}
         weights |= {"cumulative_loss": [0.05 * number, 0.9 * number], "slots": 3 * number, "reports": [2, 3]}
         self.warehouse.replace_round("labeler_weights", number, pl.DataFrame(weights))
+        _, learnt = weights_after(self.round(number), self.settings, self.warehouse, self.frames)
+        learned = regrets_after(self.round(number), self.warehouse, self.frames, learnt)
+        self.frames.write(REGRETS, f"r{number:06d}", learned)
 
     def round(self, number: int) -> Round:
         return RoundBook(self.warehouse).get(f"r{number:06d}")
@@ -341,10 +345,10 @@ def test_regret_is_that_of_the_update_against_the_best_labeler(home: Home) -> No
     reports = np.array([[0.6, 0.9], [0.7, 0.2], [0.5, np.nan]])
     learnt = aggregation.run_slots(aggregation.initial_state(2), reports, outcomes)
     expected = aggregation.regret(learnt.aggregates, outcomes, reports)
-    found = regrets(home.settings, home.warehouse, home.frames, 1)
+    found = regret_so_far(home.warehouse, home.frames, 1)
     assert found["regret"].item() == pytest.approx(expected)
     assert found["bound"].item() == pytest.approx(3 * np.sqrt(3 * np.log(2)))
-    assert home.frames.read(REGRET, "r000001")["slots"].sum() == 5
+    assert home.frames.read(REGRETS, "r000001")["slots"].sum() == 5
 
 
 def test_a_statement_has_every_entry_and_leads_to_its_round(home: Home, pages: dict[str, str]) -> None:
@@ -379,7 +383,8 @@ def test_a_round_of_demonstrations_alone_has_a_page_too(tmp_path: Path) -> None:
     assert "No bids came in this round." in page
     assert "Nobody judged anything yet." in page
     assert "0.00 of 24" in page
-    assert regrets(alone.settings, alone.warehouse, alone.frames).is_empty()
+    alone.frames.path(REGRETS, "r000001").unlink()
+    assert regret_so_far(alone.warehouse, alone.frames, 1).is_empty()
 
 
 def test_a_large_crowd_makes_a_table_that_says_how_many_it_leaves_out() -> None:

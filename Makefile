@@ -30,7 +30,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round seed export erase audit backup restore compact reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ backup: $(STAMP) ## Copy CROWD_HOME to the folder TO=, also while rounds run
 
 restore: $(STAMP) ## Put the backup FROM= back as CROWD_HOME, verified; FORCE=1 puts aside what lies there
 	@$(RUN) -m crowd_assets restore "$(FROM)" $(if $(FORCE),--force)
+
+compact: $(STAMP) ## Remove what CROWD_KEEP_* do not keep: old runs and logs, Data Docs, losing models; also while rounds run
+	@$(RUN) -m crowd_assets compact
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)

@@ -121,7 +121,7 @@ class LoadCrowd:
 
     def _senders(self, round_no: int, count: int, rng: np.random.Generator) -> Iterator[str]:
         """Who has not sent anything before, and others by their activity."""
-        newcomers = self._newcomers[round_no - 1][:count]
+        newcomers = self._newcomers[round_no - 1][:count] if round_no <= len(self._newcomers) else self._people[:0]
         drawn = rng.random(count - len(newcomers)) * self._reached[-1]
         others = self._people[np.searchsorted(self._reached, drawn)]
         return (f"contributor-{number:06d}" for number in rng.permutation(np.concatenate([newcomers, others])))
@@ -234,7 +234,10 @@ class Load:
         took = 0.0
         for _ in range(2):  # the first evaluation only begins at the newest event
             context = build_sensor_context(
-                instance=self._instance, cursor=cursor, repository_def=repository, resources={"settings": self._settings}
+                instance=self._instance,
+                cursor=cursor,
+                repository_def=repository,
+                resources={"settings": self._settings},
             )
             took, result = seconds(WALL, lambda context=context: sensor.evaluate_tick(context))
             cursor = result.cursor
@@ -275,9 +278,7 @@ def _webserver(folder: Path, settings: CrowdSettings) -> Iterator[Callable[[str]
 
     def ask(query: str) -> Any:
         body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=300) as response:
             answer = json.load(response)
         if "errors" in answer:

@@ -193,6 +193,28 @@ def restore_home(
         typer.echo(f"what lay there before  {done.aside}")
 
 
+@app.command("compact")
+def compact_home() -> None:
+    """Remove what CROWD_KEEP_* do not keep of a home, also while rounds run: old runs and logs, Data Docs, models that lost,
+    archived files, what killed processes left. Ledger, rounds, events and chosen models stay."""
+    settings = CrowdSettings.from_environment()
+    from crowd_assets.campaign import campaign
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.retention import compact
+
+    with campaign(settings) as here:
+        gone = compact(settings, build_resources(settings), here.instance)
+    for what, count in (
+        ("runs with their logs", gone.runs),
+        ("pages of the Data Docs", gone.pages),
+        ("models that no round chose", gone.models),
+        ("archived files", gone.archive),
+        ("unfinished files", gone.unfinished),
+    ):
+        typer.echo(f"{count:6} {what} removed")
+    typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[

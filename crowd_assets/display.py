@@ -16,6 +16,7 @@ from dagster import MarkdownMetadataValue, MetadataValue
 from resources.plain_text import one_line, without_links
 
 LONGEST_CELL = 120
+MOST_BARS = 40
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
@@ -77,7 +78,13 @@ def bars(
     errors: Sequence[float] | None = None,
     highlighted: Callable[[str], bool] = lambda label: False,
 ) -> bytes:
-    """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG."""
+    """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG.
+
+    Of more than ``MOST_BARS`` the first and the last are shown: a crowd's would be higher than any image.
+    """
+    shown = _ends(len(labels))
+    labels, values = [labels[row] for row in shown], [values[row] for row in shown]
+    errors = None if errors is None else [errors[row] for row in shown]
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         colours = ["#2a6fdb" if highlighted(label) else "#9aa5b1" for label in labels]
         axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
@@ -94,7 +101,10 @@ def intervals(
     axis: str,
     highlighted: Callable[[str], bool] = lambda label: False,
 ) -> bytes:
-    """Dots with error bars, one below the other, on an axis that shows their differences. Returns a PNG."""
+    """Dots with error bars, one below the other, on an axis that shows their differences; of too many the ends, as of
+    :func:`bars`. Returns a PNG."""
+    shown = _ends(len(labels))
+    labels, values, errors = ([column[row] for row in shown] for column in (labels, values, errors))
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         for label, value, error in zip(labels, values, errors, strict=True):
             colour = "#2a6fdb" if highlighted(label) else "#7b8794"
@@ -103,6 +113,12 @@ def intervals(
         axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
         axes.set_xlabel(axis)
         return _png(figure)
+
+
+def _ends(rows: int) -> list[int]:
+    """The rows that a plot shows: all, or as many from both ends as it has room for."""
+    half = MOST_BARS // 2
+    return list(range(rows)) if rows <= MOST_BARS else [*range(half), *range(rows - half, rows)]
 
 
 def lines(

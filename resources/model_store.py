@@ -122,6 +122,22 @@ class ModelStoreResource(ConfigurableResource):
         if actual != model:
             raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
 
+    def remove(self, model: str) -> int:
+        """Remove the files of a stored model, and what was fetched of it; 1 where there were any. Killed, what is left is no
+        model, and ``.putting-…`` in its name says so."""
+        shutil.rmtree(Path(self.cache, model), ignore_errors=True)
+        folder = UPath(self.root, model)
+        if not folder.exists():
+            return 0
+        if is_local(folder):
+            aside = Path(tempfile.mkdtemp(prefix=".putting-away-", dir=str(folder.parent)))
+            os.rename(str(folder), aside / model)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            (folder / CARD).unlink(missing_ok=True)  # first: without it the rest is no model
+            folder.rmdir(recursive=True)
+        return 1
+
     def reuse(self, key: str, make: Callable[[], str]) -> tuple[str, bool]:
         """The model stored under ``key``, the hash of everything its training depends on; made first if there is none.
 

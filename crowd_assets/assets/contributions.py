@@ -110,6 +110,7 @@ def contributor_estimates(
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
     warehouse.replace_round("epochs", round_.round_no, epoch)
     shown = frame.sort("estimate", descending=True)
+    estimated = dict(frame.select("contributor_id", "estimate").iter_rows())
     about = {"scheme": frame["scheme"][0], "contributors": frame.height}
     return MaterializeResult(
         metadata=display.rounded(about | epoch.row(0, named=True))
@@ -120,7 +121,7 @@ def contributor_estimates(
                     list(shown["estimate"]),
                     list(shown["standard_error"]),
                     axis="estimated contribution, in target distance (standard errors)",
-                    highlighted=lambda name: float(shown.row(by_predicate=pl.col("contributor_id") == name)[2]) > 0,
+                    highlighted=lambda name: estimated[name] > 0,
                 )
             )
         }
@@ -365,10 +366,12 @@ def _copied(found: Tournament, first: int, warehouse: WarehouseResource) -> NDAr
     place = {contributor: index for index, contributor in enumerate(found.contributors)}
     shares = np.zeros((len(found.round_ids) - first, len(place)))
     for row, round_id in zip(shares, found.round_ids[first:], strict=True):
-        flagged = warehouse.read_round("quality_contributors", int(round_id[1:])).filter(
-            "flagged", pl.col("detector") == "near_duplicates"
+        flagged = warehouse.query(
+            "SELECT contributor_id, value FROM quality_contributors WHERE round_no = $n AND flagged "
+            "AND detector = 'near_duplicates'",
+            {"n": int(round_id[1:])},
         )
-        for contributor, share in flagged.select("contributor_id", "value").iter_rows():
+        for contributor, share in flagged.iter_rows():
             if contributor in place:
                 row[place[contributor]] = share
     return shares

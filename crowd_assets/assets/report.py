@@ -88,17 +88,16 @@ def round_figures(round_: Round, warehouse: WarehouseResource) -> dict[str, Any]
 
 
 def _distance_plot(round_: Round, warehouse: WarehouseResource) -> bytes:
-    past = [
-        (each.round_no, round_figures(each, warehouse))
-        for each in RoundBook(warehouse).all()
-        if each.round_no <= round_.round_no and each.settled
-    ]
-    numbers = [float(number) for number, _ in past]
+    past = warehouse.query(
+        "SELECT round_no, any_value(s.fresh_distance) FILTER (s.role = 'base') AS before, "
+        "any_value(CASE WHEN a.kept THEN a.fresh_distance ELSE s.fresh_distance END) FILTER (s.selected) AS after "
+        "FROM rounds JOIN selections s USING (round_no) JOIN alignments a USING (round_no) "
+        "WHERE round_no <= $n AND status IN ('settled', 'completed') GROUP BY round_no ORDER BY round_no",
+        {"n": round_.round_no},
+    )
+    numbers = past["round_no"].cast(pl.Float64).to_list()
     return display.lines(
-        {
-            "base": (numbers, [figures["distance_before"] for _, figures in past]),
-            "chosen": (numbers, [figures["distance_after"] for _, figures in past]),
-        },
+        {"base": (numbers, past["before"].to_list()), "chosen": (numbers, past["after"].to_list())},
         x="round",
         y="target distance, fresh sample",
     )

@@ -18,7 +18,7 @@ from crowd_assets.mechanisms.points import (
     recovered_vectors,
     value_reliability,
 )
-from crowd_assets.mechanisms.shapley import estimate_shapley
+from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from resources.frames import FramesResource
 from resources.rounds import RoundBook
@@ -27,7 +27,8 @@ from resources.warehouse import WarehouseResource
 EMBEDDED_CANDIDATES = "candidate_embeddings"
 EMBEDDED_CONTRIBUTORS = "contributor_embeddings"
 SHAPLEY_PERMUTATIONS = 400
-MOST_COALITIONS = 40_000  # of a large crowd: what an estimate costs grows no faster than the crowd
+MOST_COALITIONS = 40_000  # of a larger crowd
+LARGE_CROWD = 1_000  # contributors, above whom a regression on coalitions takes minutes and gigabytes
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,11 @@ def standing(found: Tournament, scheme: str, target: NDArray[np.float64], rng: n
     base = found.bases[-1]
     game = centroid_game(recovered.vectors, target, empty=base)
     crowd = len(found.contributors)
-    permutations = min(SHAPLEY_PERMUTATIONS, max(4, MOST_COALITIONS // crowd))
-    shapley = estimate_shapley(game, crowd, permutations=permutations, rng=rng)
+    if crowd > LARGE_CROWD:
+        shapley = distance_shapley(recovered.vectors, target, empty=base, rng=rng)
+    else:
+        permutations = min(SHAPLEY_PERMUTATIONS, max(4, MOST_COALITIONS // crowd))
+        shapley = estimate_shapley(game, crowd, permutations=permutations, rng=rng)
     towards = (target - base) / max(float(np.linalg.norm(target - base)), 1e-12)
     keys = recovered.vectors @ towards
     return Standing(

@@ -27,11 +27,19 @@ from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
 from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points
-from crowd_assets.mechanisms.shapley import estimate_shapley, mean_over_runs
+from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
-from crowd_assets.tournament import EMBEDDED_CONTRIBUTORS, Standing, Tournament, standing, standings, tournament
+from crowd_assets.tournament import (
+    EMBEDDED_CONTRIBUTORS,
+    LARGE_CROWD,
+    Standing,
+    Tournament,
+    standing,
+    standings,
+    tournament,
+)
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
 from resources.inbox import InboxResource
@@ -253,13 +261,17 @@ def values_of(
     else:
         base_texts = list(frames.read("generations", round_.round_id)["base"])
         means = np.array(written["vector"].to_list())
-        estimates = estimate_shapley(
-            centroid_game(means, aim.vector, empty=embedder.embed(base_texts).mean(axis=0)),
-            len(contributors),
-            permutations=settings.shapley_permutations,
-            rng=generator_for(round_, "shapley"),
-            exact_up_to=settings.exact_shapley_up_to,
-        )
+        empty, rng = embedder.embed(base_texts).mean(axis=0), generator_for(round_, "shapley")
+        if len(contributors) > LARGE_CROWD:
+            estimates = distance_shapley(means, aim.vector, empty=empty, rng=rng)
+        else:
+            estimates = estimate_shapley(
+                centroid_game(means, aim.vector, empty=empty),
+                len(contributors),
+                permutations=settings.shapley_permutations,
+                rng=rng,
+                exact_up_to=settings.exact_shapley_up_to,
+            )
         values, errors = estimates.values, estimates.standard_errors
         method = f"centroid, {estimates.method}"
         about = {"evaluations": estimates.evaluations}

@@ -187,7 +187,6 @@ def point_ledger(
         now=datetime.now(UTC),
         about=about,
     )
-    warehouse.publish_snapshot()
     points = standings(warehouse, round_.round_no)
     paid = awards["payment"].sum() or Decimal(0)
     budget = Decimal(settings.budget)

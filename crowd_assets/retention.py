@@ -122,7 +122,10 @@ def _remove_losers(first: Round | None, warehouse: WarehouseResource, store: Mod
                 f"INSERT OR IGNORE INTO removed_models SELECT model, round_no, $now FROM ({LOSERS}) WHERE round_no < $first",
                 {"now": as_stored(datetime.now(UTC)), "first": first.round_no},
             )
-    return sum(map(store.remove, sorted(removed_models(warehouse))))
+    removed = sum(map(store.remove, sorted(removed_models(warehouse))))
+    if removed:
+        store.remove_idle_notes()
+    return removed
 
 
 def _empty_archive(first: Round | None, settings: CrowdSettings, warehouse: WarehouseResource) -> int:

@@ -138,6 +138,13 @@ class ModelStoreResource(ConfigurableResource):
             folder.rmdir(recursive=True)
         return 1
 
+    def remove_idle_notes(self) -> None:
+        """Remove what :meth:`reuse_together` noted of models of which one is gone: nothing is found by it any more."""
+        for path in UPath(self.root, "made").glob("*.json"):
+            models = json.loads(path.read_text(encoding="utf-8")).get("models", [])
+            if not all(UPath(self.root, model, CARD).exists() for model in models):
+                path.unlink(missing_ok=True)
+
     def reuse(self, key: str, make: Callable[[], str]) -> tuple[str, bool]:
         """The model stored under ``key``, the hash of everything its training depends on; made first if there is none.
 

@@ -104,7 +104,11 @@ def intervals(
     """Dots with error bars, one below the other, on an axis that shows their differences; of too many the ends, as of
     :func:`bars`. Returns a PNG."""
     shown = _ends(len(labels))
-    labels, values, errors = ([column[row] for row in shown] for column in (labels, values, errors))
+    labels, values, errors = (
+        [labels[row] for row in shown],
+        [values[row] for row in shown],
+        [errors[row] for row in shown],
+    )
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         for label, value, error in zip(labels, values, errors, strict=True):
             colour = "#2a6fdb" if highlighted(label) else "#7b8794"

@@ -154,14 +154,12 @@ def _unfinished(settings: CrowdSettings) -> Iterator[UPath]:
                     yield path
 
 
-def _gone(path: UPath | Path) -> int:
-    """Remove a file or a folder; 1 where there was one."""
+def _gone(path: UPath) -> int:
+    """Remove a local file or folder, or a file elsewhere; 1 where there was one."""
     if not path.exists():
         return 0
-    if not path.is_dir():
-        path.unlink(missing_ok=True)
-    elif is_local(UPath(path)):
+    if path.is_dir():
         shutil.rmtree(str(path), ignore_errors=True)
     else:
-        path.rmdir(recursive=True)
+        path.unlink(missing_ok=True)
     return 1

@@ -18,6 +18,7 @@ from resources.warehouse import WarehouseResource
 
 TASKS = {"comparison_id": pl.String(), "event_id_a": pl.String(), "event_id_b": pl.String()}
 VECTORS = "feedback_vectors"  # the frame that keeps each round's
+_NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **EVENT_SCHEMA})
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,3 @@ def _published(bids: pl.LazyFrame, tasks: pl.DataFrame) -> pl.LazyFrame:
     )
     asked = shown.select("comparison_id", "seq", "prompt", response_a="response", response_b="response_b")
     return conditions.keys("preference", pl.concat([_NO_EVENTS.lazy(), asked], how="diagonal"))
-
-
-_NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **EVENT_SCHEMA})

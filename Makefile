@@ -33,7 +33,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ report: $(STAMP) ## Write the pages of rounds and campaign anew from the warehou
 
 statement: $(STAMP) ## Write the page of CONTRIBUTOR=: every entry, and why
 	@$(RUN) -m crowd_assets statement "$(CONTRIBUTOR)"
+
+compact: $(STAMP) ## Remove what CROWD_KEEP_* do not keep: old runs and logs, Data Docs, losing models; also while rounds run
+	@$(RUN) -m crowd_assets compact
 
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)

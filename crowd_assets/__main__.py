@@ -299,7 +299,7 @@ def write_report(
     round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",
 ) -> None:
     """Write the pages of rounds and of the campaign anew, from the warehouse."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.definitions import build_resources
     from crowd_assets.export import settled_round
     from crowd_assets.report.campaign import write_campaign_page
@@ -320,7 +320,7 @@ def write_statement_of(
     contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
 ) -> None:
     """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.console import show
     from crowd_assets.definitions import build_resources
     from crowd_assets.report.statement import statement_of, write_statement
@@ -332,6 +332,28 @@ def write_statement_of(
         found.rounds.drop("why"),
     )
     typer.echo(f"statement  {write_statement(found, settings, resources['warehouse'], resources['data_quality'])}")
+
+
+@app.command("compact")
+def compact_home() -> None:
+    """Remove what CROWD_KEEP_* do not keep of a home, also while rounds run: old runs and logs, Data Docs, models that lost,
+    archived files, what killed processes left. Ledger, rounds, events and chosen models stay."""
+    settings = _settings()
+    from crowd_assets.campaign import campaign
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.retention import compact
+
+    with campaign(settings) as here:
+        gone = compact(settings, build_resources(settings), here.instance)
+    for what, count in (
+        ("runs with their logs", gone.runs),
+        ("pages of the Data Docs", gone.pages),
+        ("models that no round chose", gone.models),
+        ("archived files", gone.archive),
+        ("unfinished files", gone.unfinished),
+    ):
+        typer.echo(f"{count:6} {what} removed")
+    typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
 
 
 @app.command("reproduce")

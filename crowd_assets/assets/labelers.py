@@ -43,6 +43,17 @@ AGGREGATED_SCHEMA = {
 REGRETS = "labeler_regrets"  # the frame
 ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
 REGRETS_SCHEMA = {"labeler_id": pl.String(), "excess_loss": pl.Float64(), "slots": pl.Int64()}
+JUDGED = (
+    "round_id",
+    "seq",
+    "kind",
+    "contributor_id",
+    "comparison_id",
+    "probability_a",
+    "preferred_a",
+    "submitted_at",
+)
+"""What is looked at of all rounds."""
 WEIGHTS_SCHEMA = {
     "labeler_id": pl.String(),
     "weight": pl.Float64(),
@@ -295,11 +306,20 @@ def aggregated(
 def _slots(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Preferences of this round and those before it, and the outcomes that this round brought, in their order.
+    """Preferences of this round and those before it on comparisons that this round judges or brings the outcome of, and those
+    outcomes in their order. Texts are those of this round alone.
 
     A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
     """
-    valid = frames.read_through("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no))
+    here = frames.read("validated_feedback", round_.round_id)
+    reported = pl.col("kind").is_in(["preference", "outcome"])
+    concerned = here.filter(reported)["comparison_id"].unique()
+    valid = (
+        frames.scan("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no))
+        .filter(reported, pl.col("comparison_id").is_in(concerned.implode()))
+        .select(JUDGED)
+        .collect()
+    )
     realised = (
         valid.filter(pl.col("kind") == "outcome")
         .sort("seq")
@@ -314,7 +334,9 @@ def _slots(
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
     )
     outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
-    return _that_count(preferences, round_, settings, warehouse), outcomes
+    counted = _that_count(preferences, round_, settings, warehouse)
+    shown = here.select("seq", "prompt", "response_a", "response_b")
+    return counted.join(shown, on="seq", how="left", maintain_order="left"), outcomes
 
 
 def _that_count(
@@ -322,11 +344,13 @@ def _that_count(
 ) -> pl.DataFrame:
     """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so with one
     report of a ring on each comparison, the first to arrive."""
-    tasks = warehouse.read_before("comparison_tasks", round_.round_no)
-    sellers = warehouse.read_before("awards", round_.round_no).select("event_id", "contributor_id")
-    sold = pl.concat([tasks.select("comparison_id", event_id=f"event_id_{side}") for side in "ab"])
-    columns = ("comparison_id", "contributor_id")
-    people = pl.concat([preferences.select(columns), sold.join(sellers, on="event_id").select(columns)])
+    sellers = warehouse.query(
+        "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest([event_id_a, event_id_b]) AS event_id "
+        "FROM comparison_tasks WHERE list_contains($comparisons, comparison_id)) JOIN awards USING (round_no, event_id) "
+        "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')",
+        {"comparisons": preferences["comparison_id"].unique().to_list(), "n": round_.round_no},
+    )
+    people = pl.concat([preferences.select("comparison_id", "contributor_id"), sellers])
     numbered = with_rings(people, warehouse, round_.round_no).select(
         pl.col("comparison_id", "ring").rank("dense").cast(pl.Int64)
     )
@@ -342,8 +366,7 @@ def _that_count(
 
 def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame:
     """Labelers as the last settled round before this one left them."""
-    before = warehouse.read_before("labeler_weights", round_.round_no)
-    return before.filter(pl.col("round_no") == pl.col("round_no").max()).sort("labeler_id")
+    return warehouse.read_last_before("labeler_weights", round_.round_no).sort("labeler_id")
 
 
 def _learn(

@@ -42,8 +42,9 @@ def round_report(
     price, what was rejected, what the models wrote before and after. Each page is one file that works offline; nothing a
     contributor wrote is interpreted."""
     round_ = passed_round(warehouse, context.partition_key)
-    page = write_round_page(round_, settings, warehouse, frames, data_quality)
-    campaign = write_campaign_page(settings, warehouse, frames, data_quality)
+    with warehouse.session():
+        page = write_round_page(round_, settings, warehouse, frames, data_quality)
+        campaign = write_campaign_page(settings, warehouse, frames, data_quality)
     RoundBook(warehouse).complete(round_.round_no)
     warehouse.publish_snapshot()
     tag_seconds(context)

@@ -40,27 +40,28 @@ def write_quality_page(
     settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
 ) -> UPath:
     """Write the page on all rounds that the gate has seen."""
-    verdicts = warehouse.query(
-        "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
-        "JOIN rounds USING (round_no) ORDER BY round_no"
-    )
-    findings = warehouse.query("SELECT * FROM quality_findings ORDER BY round_no, suite, expectation")
-    last = verdicts.row(-1, named=True)
-    rejected = warehouse.query(
-        "SELECT source, line, kind, contributor_id, reason, excerpt FROM rejected_feedback "
-        "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
-        {"n": last["round_no"], "most": ROWS_SHOWN},
-    )
-    flagged = warehouse.query(
-        "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
-        "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
-        {"n": last["round_no"], "most": ROWS_SHOWN},
-    )
-    at_ingestion = warehouse.query(
-        "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
-        "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
-        {"most": ROWS_SHOWN},
-    )
+    with warehouse.session():
+        verdicts = warehouse.query(
+            "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
+            "JOIN rounds USING (round_no) ORDER BY round_no"
+        )
+        findings = warehouse.query("SELECT * FROM quality_findings ORDER BY round_no, suite, expectation")
+        last = verdicts.row(-1, named=True)
+        rejected = warehouse.query(
+            "SELECT source, line, kind, contributor_id, reason, excerpt FROM rejected_feedback "
+            "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        flagged = warehouse.query(
+            "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
+            "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        at_ingestion = warehouse.query(
+            "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
+            "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
+            {"most": ROWS_SHOWN},
+        )
     links = shared_links(settings, data_quality)
     del links["Feedback quality"]
     page = render(

@@ -39,6 +39,7 @@ from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
+from crowd_assets.retention import compact
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.status import status
 from crowd_assets.tournament import standings
@@ -773,6 +774,29 @@ def test_an_audit_tells_erased_texts_from_changed_ones(two_rounds: Platform, tmp
     assert "qualities of" in said
     _rewrite_a_text(settings, warehouse)
     assert "frame generations, r000001, base: stored" in _audit(settings)[1]
+
+
+def test_an_audit_is_clean_after_compaction_and_misses_no_model_that_was_chosen(
+    two_rounds: Platform, tmp_path: Path
+) -> None:
+    settings = _copied(two_rounds, tmp_path).changed(keep_losing_models=1, keep_data_docs=1)
+    resources = build_resources(settings)
+    warehouse, store = resources["warehouse"], resources["model_store"]
+    before = Platform(settings).contents()
+    done = compact(settings, resources, two_rounds.instance)
+    assert done.models >= QUICK["groups"] - 1
+    assert done.pages
+    code, said = _audit(settings)
+    assert (code, said.count("  ok")) == (0, 2), said
+    assert f"models that no round chose, removed: {done.models}" in said
+    assert Platform(settings).contents() == before
+    chosen = two_rounds.book.get("r000001").next_model
+    assert chosen is not None
+    store.remove(chosen)
+    _sql("INSERT INTO removed_models VALUES ($model, 1, NULL)", model=chosen)(settings, warehouse)
+    code, said = _audit(settings)
+    assert code == 1
+    assert f"models, {chosen}, files: stored" in said
 
 
 def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: Platform, tmp_path: Path) -> None:

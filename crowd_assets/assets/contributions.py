@@ -202,7 +202,7 @@ def point_ledger(
     below = awards.filter(pl.col("payment") < pl.col("asked_price"))
     earned = _points_and_values(points, warehouse, round_.round_no)
     correlation = _correlation(earned)
-    context.instance.add_run_tags(context.run_id, {CREDITS_TAG: str(paid)})
+    context.instance.add_run_tags(context.run.run_id, {CREDITS_TAG: str(paid)})
     tracked: display.Metadata = {}
     if correlation is not None:
         tracked = {

@@ -53,13 +53,15 @@ QUICK = {
 
 
 END_TO_END = "tests/e2e/"
+ON_THEIR_OWN = {f"{END_TO_END}{name}.py" for name in ("crash/test_crash", "crash/test_harness", "test_killed_daemon")}
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Of several processes, one runs the end-to-end tests, which share a daemon; the others take a file each."""
+    """Of several processes, one runs the end-to-end tests that share a daemon and a round; the others take a file each."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.split("::")[0]
+        file = nodeid.split("::")[0]
+        return END_TO_END if file.startswith(END_TO_END) and file not in ON_THEIR_OWN else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -17,6 +17,9 @@ FORCE ?=
 JSON ?=
 EXPECT ?=
 PORT ?=
+TOP ?=
+PROMPT ?=
+SAMPLES ?=
 CONTRIBUTOR ?=
 KILLS ?= 300
 SEED ?= 0
@@ -30,7 +33,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round seed export erase audit backup restore reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -47,6 +50,18 @@ $(STAMP): pyproject.toml constraints.txt
 
 round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
 	@$(RUN) -m crowd_assets round --rounds $(ROUNDS) $(if $(FEEDBACK),--feedback "$(FEEDBACK)")
+
+ingest: $(STAMP) ## Take in the feedback files that lie in the inbox; no round starts by it
+	@$(RUN) -m crowd_assets ingest
+
+status: $(STAMP) ## What waits, what runs, what the last round came to, and whether all is well; JSON=1
+	@$(RUN) -m crowd_assets status $(if $(JSON),--json)
+
+leaderboard: $(STAMP) ## Who has earned what, and by what estimate; ROUND=r000003, TOP=20, JSON=1
+	@$(RUN) -m crowd_assets leaderboard $(if $(ROUND),--round "$(ROUND)") $(if $(TOP),--top "$(TOP)") $(if $(JSON),--json)
+
+chat: $(STAMP) ## Let base and winner of the last settled round, or of ROUND=, answer prompts side by side; PROMPT=, SAMPLES=
+	@$(RUN) -m crowd_assets chat $(if $(ROUND),--round "$(ROUND)") $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(SAMPLES),--samples "$(SAMPLES)")
 
 seed: $(STAMP) ## Build the embedded language model and classifier
 	@$(RUN) -m crowd_assets seed
@@ -93,7 +108,7 @@ test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on l
 exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
 	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)
 	@test -d .venv-argilla || { $(PYTHON) -m venv .venv-argilla && .venv-argilla/bin/pip install --quiet argilla==2.8.0 requests; }
-	@$(RUN) -m crowd_assets.exporters argilla tests/exports/comparison_tasks.jsonl --out build/argilla
+	@$(RUN) -m crowd_assets exchange argilla tests/exports/comparison_tasks.jsonl --out build/argilla
 	@.venv-argilla/bin/python tests/exports/make_argilla.py build/argilla
 
 check: $(STAMP) ## Check format, lint and types

@@ -67,7 +67,7 @@ def stage_seconds(contributors: int, seed_folder: Path) -> dict[str, float]:
             path.unlink()
         write_demonstrations(contributors, feedback, np.random.default_rng(contributors))
         with redirect_stdout(sys.stderr), campaign(settings) as here:
-            here.take_in(UPath(feedback))
+            here.take_in(str(feedback))
             (run,) = here.instance.get_run_records(
                 RunsFilter(job_name=ROUND_JOB, statuses=[DagsterRunStatus.SUCCESS]), limit=1
             )

@@ -1,18 +1,20 @@
-"""The command line: ``python -m crowd_assets COMMAND``.
+"""The command line: ``python -m crowd_assets COMMAND``, or ``crowd-rounds COMMAND``.
 
-Belongs here: commands and their help. Does not belong here: what they do.
+Belongs here: commands and their help; what takes long to import is imported inside of them. Does not belong here: what they do.
 """
 
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from upath import UPath
 
 from crowd_assets.command_line import run
-from resources.settings import CrowdSettings
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from resources.settings import CrowdSettings
 
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
@@ -20,6 +22,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")]
+# Their own command lines read what follows: they are imported only when they are asked for.
+PASSED_ON: dict[str, Any] = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}
 
 
 @app.command("round")
@@ -33,21 +42,112 @@ def run_rounds(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the simulated crowd.")] = 3,
 ) -> None:
     """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.campaign import campaign
 
     with campaign(settings) as here:
         here.build_seeds()
         if feedback:
-            here.take_in(UPath(feedback))
+            here.take_in(feedback)
         else:
             here.simulate(rounds)
+
+
+@app.command("ingest")
+def ingest_inbox() -> None:
+    """Take in the feedback files that lie in the inbox now; no round starts by it."""
+    settings = _settings()
+    from crowd_assets.campaign import campaign
+
+    with campaign(settings) as here:
+        here.ingest()
+
+
+@app.command("status")
+def show_status(as_json: AsJson = False) -> None:
+    """What waits, what the next round lacks, what runs, what the last round came to, and whether all is well. It waits for no
+    lock: while the warehouse is in use it shows the last snapshot, and says so."""
+    from crowd_assets.status import print_status, status
+
+    found = status(Settings.from_environment())
+    if as_json:
+        typer.echo(found.as_json())
+    else:
+        print_status(found)
+
+
+@app.command("leaderboard")
+def show_leaderboard(
+    round_name: Annotated[
+        str, typer.Option("--round", help="As this round left it: r000003 or 3; empty: as the last settled one did.")
+    ] = "",
+    top: Annotated[int, typer.Option(min=0, help="Places to show; 0: all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Who has earned how many points and credits, the estimate that points go by, and in how many rounds."""
+    from crowd_assets.leaderboard import leaderboard, print_leaderboard
+
+    found = leaderboard(Settings.from_environment(), round_name, top)
+    if as_json:
+        typer.echo(found.as_json())
+    else:
+        print_leaderboard(found)
+
+
+@app.command("chat")
+def chat_with_models(
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Answer this and end; may be given again. Without it prompts are read.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers of each model to a prompt.")] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn; both models draw the same.")] = 0,
+) -> None:
+    """Let the model that a round began with and the one it ended with answer prompts side by side: those given, or a prompt a
+    line from the terminal or a pipe, until it ends or says /quit."""
+    settings = _settings()
+    from crowd_assets.chat import open_chat, talk
+    from crowd_assets.definitions import build_resources
+
+    resources = build_resources(settings)
+    chat = open_chat(
+        settings,
+        resources["warehouse"],
+        resources["trainer"],
+        round_name=round_name,
+        temperature=temperature,
+        seed=seed,
+    )
+    talk(chat, prompt or [], samples)
+
+
+@app.command("import", **PASSED_ON)
+def import_feedback(context: typer.Context) -> None:
+    """Convert other tools' exports to feedback files: import FORMAT SOURCE --out FOLDER. import --help lists the formats."""
+    from crowd_assets.importers.cli import app as importers
+
+    importers(context.args, prog_name=context.command_path)
+
+
+@app.command("exchange", **PASSED_ON)
+def exchange_with_tools(context: typer.Context) -> None:
+    """Write comparison tasks and what rounds learnt from as other tools' files, or send to and pull from Label Studio: exchange
+    TOOL. exchange --help lists the tools."""
+    from crowd_assets.exporters.cli import app as exporters
+
+    exporters(context.args, prog_name=context.command_path)
 
 
 @app.command("seed")
 def build_seeds() -> None:
     """Build the embedded language model and classifier, where they are not there yet."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.campaign import campaign
 
     with campaign(settings) as here:
@@ -63,7 +163,7 @@ def export_model(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export that lies there.")] = False,
 ) -> None:
     """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.definitions import build_resources
     from crowd_assets.export import export_round
 
@@ -100,7 +200,7 @@ def erase_contributor(
     reason: Annotated[str, typer.Option(help="Who asked for it, and why; kept in the record as it is.")],
 ) -> None:
     """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.definitions import build_resources
     from crowd_assets.erasure import erase
 
@@ -125,7 +225,7 @@ def release_rejected(
     reason: Annotated[str, typer.Option(help="Why it was rejected wrongly.")],
 ) -> None:
     """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.definitions import build_resources
     from resources.releases import ReleaseBook
 
@@ -146,7 +246,7 @@ def audit_rounds(
 ) -> None:
     """Recompute every settled round from its frames and the ledger from nothing, and compare; exit code 1: they differ.
     Training and generation are not repeated: models are compared with their hashes."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.audit import audit, line
 
     found = audit(settings, expected=expect, found=lambda each: None if as_json else typer.echo(line(each)))
@@ -165,7 +265,7 @@ def audit_rounds(
 @app.command("backup")
 def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
     """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.backup import backup
     from crowd_assets.definitions import build_resources
 
@@ -183,7 +283,7 @@ def restore_home(
     ] = False,
 ) -> None:
     """Put a backup back as CROWD_HOME, if all of it is as it was written. Stop the daemon first."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.backup import restore
     from crowd_assets.definitions import build_resources
 
@@ -200,7 +300,7 @@ def reproduce(
     ] = False,
 ) -> None:
     """Reproduce the three papers' figures, and ours, from the real data in CROWD_REFERENCE_DATA."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.campaign import campaign
 
     with campaign(settings) as here:
@@ -212,7 +312,7 @@ def serve_quality(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 3070,
 ) -> None:
     """Serve the quality report and the Great Expectations Data Docs on this machine, until interrupted."""
-    settings = CrowdSettings.from_environment()
+    settings = _settings()
     from crowd_assets.definitions import build_resources
     from crowd_assets.quality.report import QualityServer
 
@@ -221,6 +321,18 @@ def serve_quality(
         typer.echo(f"Data Docs  {server.data_docs_url}")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+def _settings() -> "CrowdSettings":
+    """The settings as a resource of the graph."""
+    from resources.settings import CrowdSettings
+
+    return CrowdSettings.from_environment()
+
+
+def main() -> None:
+    """The console script ``crowd-rounds``."""
+    run(app, "crowd-rounds")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ from dagster import DagsterInstance, Definitions, RunRequest
 from upath import UPath
 
 from crowd_assets.assets.report import report_path, round_figures
-from crowd_assets.console import console, show
+from crowd_assets.console import show
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
 from crowd_assets.rounds import REPRODUCTION_JOB, SEED_JOB
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from crowd_assets.terminal import console
 from crowd_assets.tournament import standings
 from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
+from resources.progress import bars
 from resources.pseudonyms import Pseudonyms
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings, SettingError
@@ -84,12 +86,17 @@ class Campaign:
             self._start(round_quorum(self.settings))
         self._summarise()
 
-    def take_in(self, folder: UPath) -> None:
-        """Run one round on the feedback files of ``folder``; the files themselves stay where they are.
+    def ingest(self) -> None:
+        """Take in what lies in the inbox."""
+        self._run(INGESTION_JOB)
+
+    def take_in(self, source: str) -> None:
+        """Run one round on the feedback files of a folder or URI; the files themselves stay where they are.
 
         Raises:
             SettingError: the folder has no feedback file.
         """
+        folder = UPath(source)
         files = [path for path in folder.iterdir() if path.suffix in SUFFIXES] if folder.is_dir() else []
         if not files:
             raise SettingError(
@@ -145,13 +152,14 @@ class Campaign:
         run_config: Mapping[str, Any] | None = None,
     ) -> None:
         started = time.monotonic()
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            run_config={"loggers": {"console": {}}, **(run_config or {})},
-            instance=self.instance,
-            partition_key=partition_key,
-            tags=(tags or {}) | process_tags(os.getpid()),
-            raise_on_error=False,
-        )
+        with bars(console):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={"loggers": {"console": {}}, **(run_config or {})},
+                instance=self.instance,
+                partition_key=partition_key,
+                tags=(tags or {}) | process_tags(os.getpid()),
+                raise_on_error=False,
+            )
         if not result.success:
             failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
             raise RoundFailedError(

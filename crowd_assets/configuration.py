@@ -10,7 +10,8 @@ from resources.settings import ENVIRONMENT_PREFIX, CrowdSettings
 HEADER = """# Configuration
 
 Every setting is an environment variable. A value it cannot have is an error that names it, and so is a `CROWD_`
-variable that names no setting. In the Dagster launchpad the same settings stand under `resources: settings: config`.
+variable that names no setting. In the Dagster launchpad the same settings stand under `resources: settings: config`;
+what is left out there is as the environment has it, and folders, models and limits can only be set in the environment.
 
 Two secrets are no settings, so that no page, table or log holds them; they are read when they are needed:
 `CROWD_PSEUDONYM_KEY`, by which contributors' names become pseudonyms ([operations](operations.md#pseudonyms)), and

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: the log of a run as plain lines, and the figures of a round as tables.
+"""What a person sees of a round that runs in this terminal: its log as plain lines, its figures as tables.
 
 Belongs here: printing. Does not belong here: computing what is printed.
 """
@@ -8,13 +8,9 @@ from typing import Any
 
 import polars as pl
 from dagster import Field, InitLoggerContext, logger
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from resources.plain_text import one_line
-
-console = Console(highlight=False, soft_wrap=True)
+from crowd_assets.terminal import print_table
+from resources.progress import is_shown_as_a_bar
 
 
 @logger(
@@ -27,6 +23,7 @@ def plain_lines(context: InitLoggerContext) -> logging.Logger:
     found = logging.Logger("crowd", level=level)
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter())
+    handler.addFilter(lambda record: not is_shown_as_a_bar())
     found.addHandler(handler)
     return found
 
@@ -43,14 +40,4 @@ class _PlainFormatter(logging.Formatter):
 
 def show(title: str, frame: pl.DataFrame) -> None:
     """Print a frame as a table."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, type_ in frame.schema.items():
-        table.add_column(name.replace("_", " "), justify="right" if type_.is_numeric() else "left")
-    for row in frame.iter_rows():
-        table.add_row(*("–" if cell is None else escape(_shown(cell)) for cell in row))
-    console.print(table)
-    console.print()
-
-
-def _shown(cell: object) -> str:
-    return f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell))
+    print_table(title, [(name, type_.is_numeric()) for name, type_ in frame.schema.items()], frame.iter_rows())

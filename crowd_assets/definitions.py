@@ -3,10 +3,20 @@
 Belongs here: putting together. Does not belong here: anything that could be tested alone.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from dagster import Definitions, load_assets_from_modules
+from dagster import (
+    AssetsDefinition,
+    BetaWarning,
+    CodeReferencesMetadataValue,
+    Definitions,
+    LocalFileCodeReference,
+    load_assets_from_modules,
+    with_source_code_references,
+)
 
 from crowd_assets import rounds
 from crowd_assets.assets import (
@@ -20,7 +30,7 @@ from crowd_assets.assets import (
     selection,
 )
 from crowd_assets.console import plain_lines
-from crowd_assets.experiments.reproduction import experiment_assets
+from crowd_assets.experiments.reproduction import GROUP, experiment_assets
 from crowd_assets.exporters.exchange import exchange
 from resources.data_quality import DataQualityResource
 from resources.embedder import EmbedderResource
@@ -38,6 +48,18 @@ from sensors.label_studio import label_studio_sensor
 from sensors.rounds import nightly_schedule, round_sensor
 
 STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = {
+    "0_seed": ["training.md"],
+    "1_feedback": ["feedback.md", "quality.md"],
+    "2_labelers": ["training.md", "figures.md"],
+    "3_candidates": ["training.md"],
+    "4_selection": ["training.md"],
+    "5_procurement": ["figures.md", "attacks.md"],
+    "6_contributions": ["figures.md", "attacks.md"],
+    "7_report": ["operations.md"],
+    GROUP: ["experiments.md", "reproduction.md"],
+}
 
 
 def build_resources(settings: CrowdSettings) -> dict[str, Any]:
@@ -45,7 +67,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
     warehouse = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     return {
-        "settings": settings,
+        "settings": settings.with_own_defaults(),
         "warehouse": warehouse,
         "frames": FramesResource(root=str(settings.frames_path)),
         "inbox": InboxResource(
@@ -106,7 +128,7 @@ def build_definitions(
     """
     settings = settings or CrowdSettings.from_environment()
     return Definitions(
-        assets=[*load_assets_from_modules(STAGES), *experiment_assets()],
+        assets=_with_references([*load_assets_from_modules(STAGES), *experiment_assets()]),
         jobs=rounds.jobs(settings.executor),
         sensors=[
             inbox_sensor(),
@@ -117,6 +139,28 @@ def build_definitions(
         schedules=[nightly_schedule()],
         loggers={"console": plain_lines},
         resources={**build_resources(settings), **(resource_overrides or {})},
+    )
+
+
+def _with_references(assets: list[Any]) -> Sequence[Any]:
+    """The assets with links to their code and their pages of the documentation, for the UI on this machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)
+        return with_source_code_references([_with_pages(each) for each in assets])
+
+
+def _with_pages(assets: AssetsDefinition) -> AssetsDefinition:
+    def pages(group: str | None) -> CodeReferencesMetadataValue:
+        found = [DOCS / name for name in PAGES[group or ""]]
+        references = [
+            LocalFileCodeReference(file_path=str(path), line_number=1, label=f"docs/{path.name}")
+            for path in found
+            if path.exists()
+        ]
+        return CodeReferencesMetadataValue(code_references=list(references))
+
+    return assets.map_asset_specs(
+        lambda spec: spec.merge_attributes(metadata={"dagster/code_references": pages(spec.group_name)})
     )
 
 

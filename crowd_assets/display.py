@@ -10,12 +10,15 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import polars as pl
 from dagster import MarkdownMetadataValue, MetadataValue
 
 from resources.plain_text import one_line, without_links
 
 LONGEST_CELL = 120
+COLOURS = 48  # of a plot
+BLUE, GREY, LIGHT, DARK, ORANGE = "#2a6fdb", "#7b8794", "#cbd2d9", "#333333", "#d9730d"
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
@@ -40,6 +43,11 @@ def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
     return MetadataValue.md("\n".join([header, *rows]))
 
 
+def ends(frame: pl.DataFrame, most: int = 40) -> pl.DataFrame:
+    """The first and the last rows, ``most`` in all: what a plot can show of a large crowd."""
+    return frame if frame.height <= most else pl.concat([frame.head(most // 2), frame.tail(most // 2)])
+
+
 @contextmanager
 def _figure(width: float = 6.4, height: float = 3.2) -> Iterator[tuple[Any, Any]]:
     import matplotlib
@@ -54,8 +62,16 @@ def _figure(width: float = 6.4, height: float = 3.2) -> Iterator[tuple[Any, Any]
 
 
 def _png(figure: Any) -> bytes:
+    """A PNG of few colours, a third of the size: Dagster's event log keeps every plot of every round, three times."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
@@ -79,7 +95,7 @@ def bars(
 ) -> bytes:
     """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG."""
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
-        colours = ["#2a6fdb" if highlighted(label) else "#9aa5b1" for label in labels]
+        colours = [BLUE if highlighted(label) else "#9aa5b1" for label in labels]
         axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
         axes.invert_yaxis()
         axes.set_xlabel(axis)
@@ -97,7 +113,7 @@ def intervals(
     """Dots with error bars, one below the other, on an axis that shows their differences. Returns a PNG."""
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         for label, value, error in zip(labels, values, errors, strict=True):
-            colour = "#2a6fdb" if highlighted(label) else "#7b8794"
+            colour = BLUE if highlighted(label) else GREY
             axes.errorbar([value], [label], xerr=[error], fmt="o", color=colour, markersize=6, capsize=3)
         axes.invert_yaxis()
         axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
@@ -141,11 +157,90 @@ def lines(
 
 
 def scatter(
-    xs: Sequence[float], ys: Sequence[float], *, x: str, y: str, errors: Sequence[float] | None = None
+    xs: Sequence[float],
+    ys: Sequence[float],
+    *,
+    x: str,
+    y: str,
+    errors: Sequence[float] | None = None,
+    title: str = "",
 ) -> bytes:
     """Points with error bars along x. Returns a PNG."""
     with _figure() as (figure, axes):
-        axes.errorbar(xs, ys, xerr=errors, fmt="o", markersize=4, color="#2a6fdb", ecolor="#9aa5b1", linewidth=1)
+        axes.errorbar(xs, ys, xerr=errors, fmt="o", markersize=4, color=BLUE, ecolor="#9aa5b1", linewidth=1)
+        axes.set_title(title, fontsize="small", color=GREY, loc="left")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
+        return _png(figure)
+
+
+def trajectories(
+    xs: Sequence[float], series: Mapping[str, Sequence[float | None]], *, x: str, y: str, level: float, named: int = 4
+) -> bytes:
+    """One line for each name, the ``named`` that end highest in blue and the ``named`` that end lowest in orange, with their
+    names; a dashed line at ``level``. Returns a PNG.
+
+    Args:
+        series: By name a value for each x; None where there is none yet.
+    """
+    with _figure(height=3.6) as (figure, axes):
+        ends = sorted(series, key=lambda name: series[name][-1] or 0.0)
+        low, high = ends[: min(named, len(ends) // 2)], ends[-min(named, len(ends) - len(ends) // 2) :]
+        axes.axhline(level, color=GREY, linestyle="--", linewidth=0.8)
+        for name in ends:
+            ys = [np.nan if value is None else value for value in series[name]]
+            colour = BLUE if name in high else ORANGE if name in low else LIGHT
+            axes.plot(xs, ys, color=colour, linewidth=1.4 if colour != LIGHT else 0.8, marker="o", markersize=2.5)
+        for names, colour, sign in ((high[::-1], BLUE, -1), (low, ORANGE, 1)):
+            _name_ends(axes, xs[-1], {name: float(series[name][-1] or 0.0) for name in names}, colour, sign)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        return _png(figure)
+
+
+def _name_ends(axes: Any, x: float, ends: Mapping[str, float], colour: str, sign: int) -> None:
+    """Names at the ends of their lines, from the outermost inwards (``sign`` 1: upwards), apart so that each can be read."""
+    low, high = axes.get_ylim()
+    last = -np.inf
+    for name, value in ends.items():
+        last = max(sign * value, last + (high - low) * 0.055)
+        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+        axes.annotate(
+            name if len(name) <= 18 else f"{name[:17]}…", (x, sign * last), size="x-small", color=colour, **place
+        )
+
+
+def supply_and_demand(asked: Sequence[float], values: Sequence[float], awarded: Sequence[bool], price: float) -> bytes:
+    """All bids of a round by asked price (supply, with those that were bought in blue) against what they are worth to the
+    buyer (demand), and the mean price paid; in credits. Returns a PNG."""
+    with _figure() as (figure, axes):
+        order = np.argsort(asked, kind="stable")
+        prices, bought = np.asarray(asked)[order], np.asarray(awarded)[order]
+        places = np.arange(1, len(prices) + 1)
+        axes.step(places, np.sort(values)[::-1], where="mid", color=ORANGE, linewidth=1.2, label="value to the buyer")
+        axes.step(places, prices, where="mid", color=GREY, linewidth=1.2, label="asked price")
+        axes.plot(places[bought], prices[bought], "o", color=BLUE, markersize=4, label="bought")
+        axes.axhline(price, color=BLUE, linestyle="--", linewidth=0.9, label=f"mean price paid: {price:.3g}")
+        axes.set_xlabel("answers offered, cheapest or best first")
+        axes.set_ylabel("credits")
+        axes.legend(frameon=False, fontsize="x-small", ncols=2)
+        return _png(figure)
+
+
+def lots(names: Sequence[str], asked: Sequence[float], paid: Sequence[float], awarded: Sequence[bool]) -> bytes:
+    """A line for each lot: what was asked, what was bought and what was paid for it, in credits, each given by bid. Returns a
+    PNG."""
+    shown = sorted(set(names))
+    rows, bought = np.array([shown.index(name) for name in names]), np.asarray(awarded)
+    offers, payments = np.asarray(asked), np.asarray(paid)
+    with _figure(height=1.1 + 0.2 * max(len(shown), 3)) as (figure, axes):
+        axes.plot(offers[~bought], rows[~bought], "o", color=LIGHT, markersize=5, label="asked")
+        axes.plot(offers[bought], rows[bought], "o", color=BLUE, markersize=5, label="asked, and bought")
+        axes.plot(payments[bought], rows[bought], "|", color=DARK, markersize=10, markeredgewidth=1.6, label="paid")
+        axes.set_yticks(range(len(shown)), [name[:24] for name in shown], fontsize="x-small")
+        axes.invert_yaxis()
+        axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
+        axes.set_xlabel("credits")
+        axes.legend(frameon=False, fontsize="x-small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return _png(figure)

@@ -4,10 +4,12 @@ Belongs here: what every stage shares about "which round". Does not belong here:
 """
 
 import sys
+import time
 import zlib
 
 import numpy as np
 from dagster import (
+    AssetExecutionContext,
     AssetSelection,
     DynamicPartitionsDefinition,
     ExecutorDefinition,
@@ -18,7 +20,7 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from resources.rounds import Round
-from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
+from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
 
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 
@@ -87,3 +89,10 @@ def seed_for(round_: Round, purpose: str) -> int:
 def generator_for(round_: Round, purpose: str) -> np.random.Generator:
     """A generator of its own for one purpose in one round: no stage's draws shift another's."""
     return np.random.default_rng(seed_for(round_, purpose))
+
+
+def tag_seconds(context: AssetExecutionContext) -> None:
+    """Tag a run that has done its work with the seconds it took so far."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    if record is not None and record.start_time is not None:
+        context.instance.add_run_tags(context.run_id, {SECONDS_TAG: f"{time.time() - record.start_time:.0f}"})

@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, get_dagster_logger
 from numpy.typing import NDArray
 from pydantic import Field
 
 from resources.embedding_cache import EmbeddingCache
 from resources.model_store import fingerprint
+from resources.progress import throttled
 from resources.training import embedding
 from resources.training.loading import use_threads
 
@@ -58,7 +59,8 @@ class EmbedderResource(ConfigurableResource):
 
     def _fresh(self, texts: Sequence[str]) -> NDArray[np.float64]:
         use_threads(self.threads)
-        return self._loaded().embed(texts)
+        said = throttled(f"embedding of {len(texts):,} texts", get_dagster_logger().info)
+        return self._loaded().embed(texts, progress=said)
 
     def _loaded(self) -> embedding.Embedder:
         return _loaded(self.source, self.revision, self.dtype, self.setting, self.identity)

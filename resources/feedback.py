@@ -104,8 +104,8 @@ class Limits:
 class ParsedFile:
     """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file, or of a part of it.
 
-    Of a file's parts only the last has its ``digest``, ``bytes`` and ``state``: what it was when it was opened and still was
-    when all of it had been read (see :func:`state_of`), else None.
+    Of a file's parts only the last has its ``digest`` and ``state``: what it was when it was opened and still was when all of
+    it had been read (see :func:`state_of`), else None. ``bytes`` is how much of the file was read; of Parquet, with the last.
     """
 
     digest: str = ""
@@ -199,7 +199,9 @@ def read_parts(
             return _read_lines(found, decode, shown_name(path), limits, pseudonyms, rows, whole)
 
         if path.suffix != ".parquet":
-            yield from parsed(file, digest, _decode)
+            for part in parsed(file, digest, _decode):
+                part.bytes = file.tell()
+                yield part
             return
         with tempfile.TemporaryFile() as copy:  # what is hashed is what is read, whatever becomes of the file meanwhile
             while piece := file.read(1 << 20):

@@ -24,10 +24,12 @@ from upath import UPath
 from resources import feedback
 from resources.errors import OperatorError
 from resources.frames import read_parquet, write_parquet
+from resources.progress import throttled
 from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
+MIB = 2**20
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
 LONGEST_NAME = 255  # bytes, of a file in a folder
@@ -126,12 +128,18 @@ class InboxResource(ConfigurableResource):
         limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
         ingested = []
         unreadable = []
-        for path in self.complete_files():
+        files = self.complete_files()
+        sizes = {path: _size(path) for path in files}
+        total, before, events = sum(sizes.values()) / MIB, 0.0, 0
+        said = throttled("ingestion", progress, "MiB")
+        for path in files:
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
                     for part in feedback.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
                         parts.add(part)
+                        read = min(part.bytes, sizes[path]) / MIB  # a file may grow
+                        said(round(before + read, 1), round(total, 1), f"{events + parts.events:,} events")
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
                 except OSError as problem:
@@ -139,6 +147,7 @@ class InboxResource(ConfigurableResource):
                     continue
                 last = self._store(path, parts, pseudonyms)
                 self._put_away(path, parts, keep=not pseudonyms.keyed)
+            before, events = before + sizes[path] / MIB, events + parts.events
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         if unreadable:
@@ -379,6 +388,14 @@ def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _size(path: UPath) -> int:
+    """Bytes of a file; 0 where it is gone by now."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return 0
 
 
 def _is_link(path: UPath) -> bool:

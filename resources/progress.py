@@ -1,27 +1,104 @@
-"""Progress of long work, as lines: one every few seconds, with the time left.
+"""Progress of long work: a bar in a terminal, and everywhere a line every few seconds, with the time left.
 
-Belongs here: throttling. Does not belong here: what is being done.
+Belongs here: bars and throttled lines. Does not belong here: what is being done.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-def throttled(what: str, say: Callable[[str], None]) -> Callable[..., None]:
-    """A callback ``(done, total, note="")`` that says how far ``what`` is, at most every five seconds."""
+class _Terminal:
+    """The bar at the bottom of the terminal, where there is one, and whether a line is being said beside it."""
+
+    bars: "Progress | None" = None
+    task: "TaskID | None" = None
+    what = ""
+    beside_a_bar = False
+
+    def show(self, what: str, done: float, total: float, note: str) -> None:
+        """One bar at a time: work that ended early, or failed, leaves none behind."""
+        if self.bars is None:
+            return
+        if self.task is None or self.what != what:
+            self.clear()
+            self.what, self.task = what, self.bars.add_task(what, total=total, note=note)
+        self.bars.update(self.task, completed=done, total=total, note=note)
+        if done >= total:
+            self.clear()
+
+    def clear(self) -> None:
+        if self.bars is not None and self.task is not None:
+            self.bars.remove_task(self.task)
+        self.task, self.what = None, ""
+
+
+_terminal = _Terminal()
+
+
+@contextmanager
+def bars(console: "Console") -> Iterator[None]:
+    """While inside, :func:`throttled` draws bars at the bottom of a terminal; where ``console`` is none, nothing is drawn."""
+    if not console.is_terminal:
+        yield
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as shown:
+        _terminal.bars = shown
+        try:
+            yield
+        finally:
+            _terminal.clear()
+            _terminal.bars = None
+
+
+def is_shown_as_a_bar() -> bool:
+    """True while a line is said whose bar the terminal shows: a terminal need not print the line as well."""
+    return _terminal.beside_a_bar
+
+
+def throttled(what: str, say: Callable[[str], None], unit: str = "") -> Callable[..., None]:
+    """A callback ``(done, total, note="")`` that shows how far ``what`` is: as a bar inside of :func:`bars`, and by ``say``
+    in a line at most every five seconds."""
     started = time.monotonic()
     last = started
 
-    def progress(done: int, total: int, note: object = "") -> None:
+    def progress(done: float, total: float, note: object = "") -> None:
         nonlocal last
+        shown = f"{note:.3f}" if isinstance(note, float) else str(note)
+        _terminal.show(what, done, total, shown)
         now = time.monotonic()
         if now - last < SECONDS_BETWEEN_LINES or not done:
             return
         last = now
-        left = (now - started) / done * (total - done)
-        shown = f"{note:.3f}" if isinstance(note, float) else str(note)
-        say(f"{what}: {done} of {total}, about {left:.0f} s left{f' ({shown})' if shown else ''}")
+        left = _duration((now - started) / done * (total - done))
+        _terminal.beside_a_bar = _terminal.bars is not None
+        try:
+            say(
+                f"{what}: {done:,} of {total:,}{f' {unit}' if unit else ''}, {left} left{f' ({shown})' if shown else ''}"
+            )
+        finally:
+            _terminal.beside_a_bar = False
 
     return progress
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"

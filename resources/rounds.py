@@ -10,76 +10,27 @@ Belongs here: claims, attempts and transitions, each one transaction. Does not b
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import duckdb
 import polars as pl
 
+from resources.claims import (
+    CLAIMED,
+    SKIPPED,
+    PendingFeedback,
+    Quorum,
+    Round,
+    open_round,
+    pending_feedback,
+    read_rounds,
+    round_id_of,
+)
+from resources.claims import COMPLETED as COMPLETED
 from resources.errors import OperatorError
 from resources.records import append_record
 from resources.settings import CrowdSettings
 from resources.warehouse import SettledRoundError, WarehouseResource, as_stored, fetch_row
-
-CLAIMED, SETTLED, COMPLETED, SKIPPED = "claimed", "settled", "completed", "skipped"
-
-
-@dataclass(frozen=True)
-class Round:
-    """One row of the table ``rounds``; ``from_seq`` and ``to_seq`` are inclusive."""
-
-    round_no: int
-    round_id: str
-    from_seq: int
-    to_seq: int
-    status: str
-    attempt: int
-    reason: str | None
-    seed: int
-    base_model: str | None
-    next_model: str | None
-    claimed_at: datetime
-
-    @property
-    def settled(self) -> bool:
-        return self.status in (SETTLED, COMPLETED)
-
-
-@dataclass(frozen=True)
-class PendingFeedback:
-    """Accepted events that no round has taken: how many, by how many contributors, waiting since when.
-
-    ``new_events`` leaves out what a skipped round gave back: that alone starts nothing.
-    """
-
-    events: int
-    new_events: int
-    contributors: int
-    first_seq: int
-    last_seq: int
-    oldest: datetime | None
-
-
-@dataclass(frozen=True)
-class Quorum:
-    """What it takes to start a round. ``events=1`` is the quorum of a nightly round."""
-
-    events: int
-    contributors: int
-    longest_wait: timedelta
-
-    def missing(self, pending: PendingFeedback, now: datetime) -> str | None:
-        """What is missing for a round to start, in words; None when it is due."""
-        if pending.new_events == 0:
-            return "no new feedback"
-        if pending.contributors < self.contributors:
-            return f"{pending.contributors} of {self.contributors} contributors"
-        if pending.events >= self.events:
-            return None
-        if pending.oldest is not None and now - pending.oldest >= self.longest_wait:
-            return None
-        return f"{pending.events} of {self.events} events"
 
 
 class UnknownRoundError(LookupError):
@@ -98,11 +49,6 @@ class ErasedRoundError(OperatorError, RuntimeError):
     """A settled round cannot be run again, as texts that it was made from are gone."""
 
 
-def round_id_of(round_no: int) -> str:
-    """The partition key of a round: ``r000001`` for 1."""
-    return f"r{round_no:06d}"
-
-
 class RoundBook:
     """Claims and transitions of rounds in a warehouse."""
 
@@ -112,12 +58,12 @@ class RoundBook:
     def pending(self) -> PendingFeedback:
         """What waits for the next round."""
         with self._warehouse.connect() as connection:
-            return _pending(connection)
+            return pending_feedback(connection)
 
     def open_round(self) -> Round | None:
         """The round that is claimed or settled but not completed, if there is one; there is never a second."""
         with self._warehouse.connect() as connection:
-            return _open_round(connection)
+            return open_round(connection)
 
     def get(self, round_id: str) -> Round:
         """The round of a partition key.
@@ -126,7 +72,7 @@ class RoundBook:
             UnknownRoundError: no claim made it.
         """
         with self._warehouse.connect() as connection:
-            rows = _rounds(connection, "WHERE round_id = $id", {"id": round_id})
+            rows = read_rounds(connection, "WHERE round_id = $id", {"id": round_id})
         if not rows:
             raise UnknownRoundError(
                 f"{round_id} was never claimed. Rounds are claimed by round_sensor, nightly_schedule or "
@@ -137,7 +83,7 @@ class RoundBook:
     def all(self) -> list[Round]:
         """Every round, oldest first."""
         with self._warehouse.connect() as connection:
-            return _rounds(connection, "", {})
+            return read_rounds(connection, "", {})
 
     def claim(self, quorum: Quorum, settings: CrowdSettings, now: datetime) -> tuple[Round | None, str]:
         """Fix the next round's events, if it is due and no round is open: one transaction, so exactly once.
@@ -146,13 +92,13 @@ class RoundBook:
             The new round and "", or None and why there is none.
         """
         with self._warehouse.transaction() as connection:
-            unfinished = _open_round(connection)
+            unfinished = open_round(connection)
             if unfinished is not None:
                 return None, f"{unfinished.round_id} is {unfinished.status}"
             erasing = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
             if erasing:
                 return None, f"the texts of {erasing[0]} are being erased: repeat the command if it was interrupted"
-            pending = _pending(connection)
+            pending = pending_feedback(connection)
             missing = quorum.missing(pending, now)
             if missing is not None:
                 return None, missing
@@ -171,7 +117,7 @@ class RoundBook:
                     "now": as_stored(now),
                 },
             )
-            return _rounds(connection, "WHERE round_no = $n", {"n": round_no})[0], ""
+            return read_rounds(connection, "WHERE round_no = $n", {"n": round_no})[0], ""
 
     def next_attempt(self, round_no: int) -> int:
         """Count one more run of an open round and return its number."""
@@ -213,7 +159,7 @@ class RoundBook:
             connection.execute(
                 "UPDATE rounds SET status = 'claimed', reason = NULL WHERE round_no = $n", {"n": found.round_no}
             )
-            return _rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
+            return read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
 
     def _check_not_erased(self, round_id: str) -> None:
         with self._warehouse.connect() as connection:
@@ -257,7 +203,7 @@ class RoundBook:
             SkippedRoundError: the round was skipped meanwhile.
         """
         with self._warehouse.transaction() as connection:
-            current = _rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
+            current = read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
             if current.status == SKIPPED:
                 raise SkippedRoundError(
                     f"{found.round_id} was skipped ({current.reason}) while it ran: nothing is posted."
@@ -317,32 +263,3 @@ class RoundBook:
                 {"n": round_no},
             ).fetchall()
         return [row[0] for row in rows]
-
-
-def _rounds(connection: duckdb.DuckDBPyConnection, where: str, parameters: dict[str, Any]) -> list[Round]:
-    rows = connection.execute(
-        "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model, claimed_at "
-        f"FROM rounds {where} ORDER BY round_no",
-        parameters,
-    ).fetchall()
-    return [Round(*(*figures, claimed_at.replace(tzinfo=UTC))) for *figures, claimed_at in rows]
-
-
-def _open_round(connection: duckdb.DuckDBPyConnection) -> Round | None:
-    rows = _rounds(connection, "WHERE status IN ('claimed', 'settled')", {})
-    return rows[0] if rows else None
-
-
-def _pending(connection: duckdb.DuckDBPyConnection) -> PendingFeedback:
-    taken, skipped = fetch_row(
-        connection, "SELECT coalesce(max(to_seq) FILTER (status <> 'skipped'), 0), coalesce(max(to_seq), 0) FROM rounds"
-    )
-    events, new_events, contributors, first_seq, last_seq, oldest = fetch_row(
-        connection,
-        "SELECT count(*), count(*) FILTER (seq > $skipped), count(DISTINCT nullif(contributor_id, '')), coalesce(min(seq), 0), "
-        "coalesce(max(seq), 0), min(ingested_at) FILTER (seq > $skipped) FROM event_index WHERE seq > $taken",
-        {"taken": taken, "skipped": skipped},
-    )
-    return PendingFeedback(
-        events, new_events, contributors, first_seq, last_seq, oldest.replace(tzinfo=UTC) if oldest else None
-    )

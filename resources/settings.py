@@ -8,13 +8,16 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from dagster import ConfigurableResource
-from pydantic import Field, ValidationError, field_validator
-from upath import UPath
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from resources.errors import OperatorError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from resources.settings_resource import CrowdSettings as CrowdSettings
 
 ENVIRONMENT_PREFIX = "CROWD_"
 BASE_MODEL = "base_model"  # the embedder that is the base model itself
@@ -32,6 +35,32 @@ DETECTORS = (
     "intransitivity",
     "collusion",
 )
+# What other resources, or jobs, are made from when Dagster loads the code: a run cannot change them.
+FROM_THE_ENVIRONMENT = (
+    "home",
+    "inbox",
+    "outbox",
+    "frames",
+    "models",
+    "label_studio_url",
+    "label_studio_project",
+    "label_studio_judgements",
+    "base_model",
+    "base_model_revision",
+    "dtype",
+    "device_map",
+    "quantization",
+    "embedder",
+    "embedder_revision",
+    "embedding_cache_mib",
+    "fused_candidates",
+    "max_line_bytes",
+    "max_text_characters",
+    "max_parquet_mib",
+    "executor",
+    "torch_threads",
+    "lock_timeout_s",
+)
 CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
@@ -44,7 +73,7 @@ class SettingError(OperatorError, ValueError):
     """A setting has a value that it cannot have; the message names the setting, the value and the way out."""
 
 
-class CrowdSettings(ConfigurableResource):
+class Settings(BaseModel):
     """All settings of the platform. Each field ``name`` is read from the environment variable ``CROWD_NAME``."""
 
     home: str = Field(
@@ -494,8 +523,10 @@ class CrowdSettings(ConfigurableResource):
         """These settings with some changed; ``model_copy`` would not reach what Dagster makes resources from."""
         return type(self)(**{**self.model_dump(), **changes})
 
-    def path(self, *parts: str) -> UPath:
+    def path(self, *parts: str) -> "UPath":
         """A path below ``home``."""
+        from upath import UPath
+
         return UPath(self.home, *parts)
 
     def known_lots(self) -> frozenset[str]:
@@ -506,6 +537,8 @@ class CrowdSettings(ConfigurableResource):
         """
         if not self.lots:
             return frozenset()
+        from upath import UPath
+
         try:
             found = frozenset(UPath(self.lots).read_text(encoding="utf-8").split())
         except (OSError, UnicodeDecodeError) as problem:
@@ -516,7 +549,9 @@ class CrowdSettings(ConfigurableResource):
             raise SettingError(f"CROWD_LOTS={self.lots!r} names no lot: write one lot_id a line, or unset it.")
         return found
 
-    def _place(self, value: str, default: str) -> UPath:
+    def _place(self, value: str, default: str) -> "UPath":
+        from upath import UPath
+
         return UPath(value) if value else self.path(default)
 
     @property
@@ -530,19 +565,19 @@ class CrowdSettings(ConfigurableResource):
         return _parts(self.languages)
 
     @property
-    def inbox_path(self) -> UPath:
+    def inbox_path(self) -> "UPath":
         return self._place(self.inbox, "inbox")
 
     @property
-    def outbox_path(self) -> UPath:
+    def outbox_path(self) -> "UPath":
         return self._place(self.outbox, "outbox")
 
     @property
-    def frames_path(self) -> UPath:
+    def frames_path(self) -> "UPath":
         return self._place(self.frames, "frames")
 
     @property
-    def models_path(self) -> UPath:
+    def models_path(self) -> "UPath":
         return self._place(self.models, "models")
 
     @property
@@ -587,6 +622,16 @@ class CrowdSettings(ConfigurableResource):
     def seed_classifier_path(self) -> Path:
         """Where the embedded classifier lies."""
         return Path(self.home, "seed", "classifier")
+
+
+def __getattr__(name: str) -> Any:
+    """``CrowdSettings``, the settings as a resource of the graph, imported when it is first asked for: a command that only
+    looks something up need not wait for Dagster."""
+    if name != "CrowdSettings":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from resources.settings_resource import CrowdSettings
+
+    return CrowdSettings
 
 
 def _parts(value: str) -> tuple[str, ...]:

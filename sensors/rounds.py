@@ -25,6 +25,7 @@ from dagster import (
 )
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+from resources.claims import round_quorum
 from resources.rounds import Quorum, Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
@@ -34,13 +35,6 @@ from sensors.processes import is_gone
 
 ACTIVE = [*IN_PROGRESS_RUN_STATUSES, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED]
 NIGHTLY = "0 2 * * *"
-
-
-def round_quorum(settings: CrowdSettings) -> Quorum:
-    """What starts a round by day."""
-    return Quorum(
-        settings.quorum_events, settings.quorum_contributors, timedelta(minutes=settings.longest_wait_minutes)
-    )
 
 
 def nightly_quorum(settings: CrowdSettings) -> Quorum:

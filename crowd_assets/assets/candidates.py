@@ -47,7 +47,7 @@ from resources.warehouse import WarehouseResource
 
 
 @asset(
-    group_name="candidates",
+    group_name="3_candidates",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[validated_feedback, target],
@@ -235,8 +235,8 @@ def collect_candidates(
 
 
 @graph_asset(
-    group_name="candidates",
-    kinds={"huggingface", "torch"},
+    group_name="3_candidates",
+    kinds={"huggingface", "pytorch"},
     owners=OWNERS,
     ins={
         "contributor_groups": AssetIn(dagster_type=Nothing),

@@ -40,12 +40,14 @@ from resources.rounds import Round, RoundBook, round_id_of
 from resources.settings import CrowdSettings
 from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
+from sensors import CREDITS_TAG
 
 SHOWN = 5
+LEAST_CORRELATION = 0.5  # what points by rank reach at worst in the paper's own simulation
 
 
 @asset(
-    group_name="contributions",
+    group_name="6_contributions",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[selected_model],
@@ -68,7 +70,7 @@ def shapley_estimates(
     )
     warehouse.replace_round("contributions", round_.round_no, frame)
     frames.write(EMBEDDED_CONTRIBUTORS, round_.round_id, written, settled=round_.settled)
-    shown = frame.sort("shapley_value", descending=True)
+    shown = display.ends(frame.sort("shapley_value", descending=True))
     worth = dict(frame.select("contributor_id", "shapley_value").iter_rows())
     in_run = settings.shapley_method == "in_run"
     unit = "nats a token of the target's texts" if in_run else "target distance"
@@ -90,7 +92,7 @@ def shapley_estimates(
 
 
 @asset(
-    group_name="contributions",
+    group_name="6_contributions",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[shapley_estimates],
@@ -109,7 +111,7 @@ def contributor_estimates(
     frame, epoch = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
     warehouse.replace_round("epochs", round_.round_no, epoch)
-    shown = frame.sort("estimate", descending=True)
+    shown = display.ends(frame.sort("estimate", descending=True))
     about = {"scheme": frame["scheme"][0], "contributors": frame.height}
     return MaterializeResult(
         metadata=display.rounded(about | epoch.row(0, named=True))
@@ -128,13 +130,19 @@ def contributor_estimates(
 
 
 @asset(
-    group_name="contributions",
+    group_name="6_contributions",
     kinds={"duckdb"},
     owners=OWNERS,
     deps=[selected_model, aligned_model, contributor_estimates, auction_clearing],
     partitions_def=rounds_partition,
     check_specs=[
         AssetCheckSpec("ledger_balances", asset="point_ledger", description="Every unit of the ledger sums to zero."),
+        AssetCheckSpec(
+            "points_track_shapley",
+            asset="point_ledger",
+            description=f"Points so far correlate with Shapley values so far by {LEAST_CORRELATION} or more, where there are "
+            "enough of both to say.",
+        ),
         AssetCheckSpec(
             "within_budget",
             asset="point_ledger",
@@ -150,7 +158,7 @@ def point_ledger(
     embedder: EmbedderResource,
     inbox: InboxResource,
     trainer: TrainerResource,
-) -> tuple[MaterializeResult[None], AssetCheckResult, AssetCheckResult]:
+) -> MaterializeResult:
     """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, payments to
     the sellers, the next base model, and the record that audits start from. Double entry: what a contributor receives, the
     treasury gives. A settled round is never rewritten; a second run posts nothing."""
@@ -184,33 +192,57 @@ def point_ledger(
     budget = Decimal(settings.budget)
     uneven = unbalanced(entries)
     below = awards.filter(pl.col("payment") < pl.col("asked_price"))
-    return (
-        MaterializeResult(
-            metadata={
-                "entries": len(entries),
-                "posted_now": posted,
-                "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
-                "epoch_closes": epoch["closes"],
-                "reliability_of_values": round(epoch["reliability"], 4),
-                "credits_paid": float(paid),
-                "next_model": next_model or "root",
-                "correlation_with_shapley": _correlation(points, warehouse, round_.round_no),
-                "top": display.table(points.head(SHOWN)),
-                "bottom": display.table(points.tail(SHOWN)),
-            }
-        ),
-        AssetCheckResult(
-            check_name="ledger_balances",
-            passed=not uneven,
-            severity=AssetCheckSeverity.ERROR,
-            metadata={unit: str(amount) for unit, amount in uneven.items()},
-        ),
-        AssetCheckResult(
-            check_name="within_budget",
-            passed=paid <= budget and below.is_empty(),
-            severity=AssetCheckSeverity.ERROR,
-            metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
-        ),
+    earned = _points_and_values(points, warehouse, round_.round_no)
+    correlation = _correlation(earned)
+    context.instance.add_run_tags(context.run_id, {CREDITS_TAG: str(paid)})
+    tracked: display.Metadata = {}
+    if correlation is not None:
+        tracked = {
+            "correlation_with_shapley": round(correlation, 4),
+            "points_and_shapley": display.plot(
+                display.scatter(
+                    earned["shapley_value"].to_list(),
+                    earned["points"].to_list(),
+                    x="Shapley values so far",
+                    y="points so far",
+                    title=f"correlation {correlation:.2f} over {earned.height} contributors",
+                )
+            ),
+        }
+    # Checks that a tuple returns beside the result are dropped by Dagster 1.13 without a word.
+    return MaterializeResult(
+        metadata={
+            "entries": len(entries),
+            "posted_now": posted,
+            "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+            "epoch_closes": epoch["closes"],
+            "reliability_of_values": round(epoch["reliability"], 4),
+            "credits_paid": float(paid),
+            "next_model": next_model or "root",
+            **tracked,
+            "top": display.table(points.head(SHOWN)),
+            "bottom": display.table(points.tail(SHOWN)),
+        },
+        check_results=[
+            AssetCheckResult(
+                check_name="ledger_balances",
+                passed=not uneven,
+                severity=AssetCheckSeverity.ERROR,
+                metadata={unit: str(amount) for unit, amount in uneven.items()},
+            ),
+            AssetCheckResult(
+                check_name="points_track_shapley",
+                passed=correlation is None or correlation >= LEAST_CORRELATION,
+                severity=AssetCheckSeverity.WARN,
+                metadata={"correlation": "too little to say" if correlation is None else correlation},
+            ),
+            AssetCheckResult(
+                check_name="within_budget",
+                passed=paid <= budget and below.is_empty(),
+                severity=AssetCheckSeverity.ERROR,
+                metadata={"paid": str(paid), "budget": str(budget), "awards_below_asked_price": below.height},
+            ),
+        ],
     )
 
 
@@ -460,14 +492,18 @@ def as_frame(entries: list[Entry]) -> pl.DataFrame:
     )
 
 
-def _correlation(points: pl.DataFrame, warehouse: WarehouseResource, round_no: int) -> float | None:
-    """Pearson correlation of points so far with Shapley values summed so far; None where either does not vary."""
+def _points_and_values(points: pl.DataFrame, warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
+    """``points`` so far of each contributor and the ``shapley_value`` summed so far."""
     values = warehouse.query(
         "SELECT contributor_id, sum(shapley_value) AS shapley_value FROM contributions WHERE round_no <= $n "
         "GROUP BY contributor_id",
         {"n": round_no},
     )
-    both = values.join(points, on="contributor_id", how="inner")
+    return values.join(points, on="contributor_id", how="inner").sort("contributor_id")
+
+
+def _correlation(both: pl.DataFrame) -> float | None:
+    """Pearson correlation of points with Shapley values; None where either does not vary."""
     if both.height < 3 or both["points"].n_unique() < 2 or both["shapley_value"].n_unique() < 2:
         return None
     return float(np.corrcoef(both["points"].to_numpy(), both["shapley_value"].to_numpy())[0, 1])

@@ -6,6 +6,7 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 
 import polars as pl
@@ -14,6 +15,7 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
+    FreshnessPolicy,
     MarkdownMetadataValue,
     MaterializeResult,
     MetadataValue,
@@ -35,7 +37,7 @@ from resources.feedback import EVENT_SCHEMA
 from resources.frames import FramesResource
 from resources.inbox import InboxResource
 from resources.releases import ReleaseBook
-from resources.rounds import RoundBook
+from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 from sensors.processes import process_tags
@@ -43,7 +45,12 @@ from sensors.processes import process_tags
 REASONS_SHOWN = 20
 
 
-@asset(group_name="feedback", kinds={"json", "parquet", "duckdb"}, owners=OWNERS)
+@asset(
+    group_name="1_feedback",
+    kinds={"json", "parquet", "duckdb"},
+    owners=OWNERS,
+    freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
+)
 def raw_feedback(
     context: AssetExecutionContext, inbox: InboxResource, warehouse: WarehouseResource
 ) -> MaterializeResult[None]:
@@ -70,7 +77,7 @@ def raw_feedback(
 
 
 @asset(
-    group_name="feedback",
+    group_name="1_feedback",
     kinds={"polars", "greatexpectations", "parquet"},
     owners=OWNERS,
     deps=[raw_feedback, seed_classifier],
@@ -155,7 +162,7 @@ def validated_feedback(
         context.log.warning(f"{round_.round_id} is skipped: {reason}. Its events wait for the next round.")
     skipped = not blocked and scarce is not None
     if not skipped:  # of a skipped round nothing is materialised, so nothing downstream runs, and nothing fails
-        yield MaterializeResult(metadata=_figures(gate))
+        yield MaterializeResult(metadata=_figures(gate, round_, warehouse))
     yield AssetCheckResult(
         check_name="feedback_gate",
         passed=reason is None,
@@ -216,14 +223,34 @@ def _said(finding: Finding) -> str:
     return f"{finding.figure:.4g}, expected {' and '.join(bounds)}"
 
 
-def _figures(gate: GateResult) -> display.Metadata:
+def _figures(gate: GateResult, round_: Round, warehouse: WarehouseResource) -> display.Metadata:
     return {
         "events": gate.events,
         "valid": gate.accepted,
         "rejected": gate.rejected.height,
         "rejected_share": gate.rejected_share,
         "kinds": display.table(gate.kinds.filter(pl.col("events") > 0)),
+        "quality_so_far": display.plot(_trend(round_, warehouse)),
     }
+
+
+def _trend(round_: Round, warehouse: WarehouseResource) -> bytes:
+    """Over the rounds so far, the share of events rejected, and of expectations that were missed."""
+    trend = warehouse.query(
+        "SELECT round_no, rejected / greatest(accepted + rejected, 1) AS events, (SELECT count(*) FILTER (failing > 0) / "
+        "greatest(count(*), 1) FROM quality_findings f WHERE f.round_no = v.round_no) AS expectations "
+        "FROM quality_verdicts v WHERE round_no <= $n ORDER BY round_no",
+        {"n": round_.round_no},
+    )
+    rounds = trend["round_no"].to_list()
+    return display.lines(
+        {
+            "events rejected": (rounds, trend["events"].to_list()),
+            "expectations missed": (rounds, trend["expectations"].to_list()),
+        },
+        x="round",
+        y="share",
+    )
 
 
 def _findings(gate: GateResult) -> MarkdownMetadataValue:
@@ -242,5 +269,6 @@ def _findings(gate: GateResult) -> MarkdownMetadataValue:
 
 
 def _reasons(gate: GateResult) -> MarkdownMetadataValue:
-    shown = gate.rejected.select("source", "line", "kind", "contributor_id", "reason", "excerpt")
+    # No text of contributors: what is in Dagster's event log cannot be erased. The quality page and the table have it.
+    shown = gate.rejected.select("source", "line", "kind", "contributor_id", "event_id", "reason")
     return display.table(shown.head(REASONS_SHOWN))

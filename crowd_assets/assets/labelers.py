@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    MaterializeResult,
+    asset,
+)
 from numpy.typing import NDArray
 
 from crowd_assets import display
@@ -33,6 +40,8 @@ AGGREGATED_SCHEMA = {
     "reports": pl.Int64(),
     "outcome": pl.Float64(),
 }
+REGRETS = "labeler_regrets"  # the frame
+REGRETS_SCHEMA = {"labeler_id": pl.String(), "excess_loss": pl.Float64(), "slots": pl.Int64()}
 WEIGHTS_SCHEMA = {
     "labeler_id": pl.String(),
     "weight": pl.Float64(),
@@ -44,21 +53,33 @@ WEIGHTS_SCHEMA = {
 
 
 @asset(
-    group_name="labelers",
+    group_name="2_labelers",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[validated_feedback],
     partitions_def=rounds_partition,
+    check_specs=[
+        AssetCheckSpec(
+            "regret_within_bound",
+            asset="labeler_weights",
+            description="The aggregate lost no more than the best labeler and what the update may lose at most, 3√(T ln N) "
+            "over T outcomes and N labelers.",
+        )
+    ],
 )
 def labeler_weights(
     context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> MaterializeResult[None]:
+) -> MaterializeResult:
     """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
     brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
     round_ = passed_round(warehouse, context.partition_key)
     frame, learnt = weights_after(round_, settings, warehouse, frames)
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
-    metadata: display.Metadata = {"labelers": frame.height}
+    regrets = regrets_after(round_, warehouse, frames, learnt)
+    frames.write(REGRETS, round_.round_id, regrets, settled=round_.settled)
+    past = _regret_so_far(round_, warehouse, frames)
+    _, regret, bound = past.row(-1) if past.height else (round_.round_no, 0.0, 0.0)
+    metadata: display.Metadata = {"labelers": frame.height, "regret": regret, "regret_bound": bound}
     if learnt:
         losses, newcomers = learnt.results.losses, learnt.newcomers
         shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
@@ -76,12 +97,30 @@ def labeler_weights(
                     highlighted=lambda name: name in newcomers,
                 )
             ),
+            "weights_over_rounds": display.plot(_weights_plot(round_, warehouse)),
+            "regret_so_far": display.plot(
+                display.lines(
+                    {
+                        "regret against the best labeler": (past["round"].to_list(), past["regret"].to_list()),
+                        "at most": (past["round"].to_list(), past["bound"].to_list()),
+                    },
+                    x="round",
+                    y="quadratic loss",
+                    dashed={"at most"},
+                )
+            ),
         }
-    return MaterializeResult(metadata=display.rounded(metadata))
+    within = AssetCheckResult(
+        check_name="regret_within_bound",
+        passed=regret <= bound,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"regret": regret, "bound": bound},
+    )
+    return MaterializeResult(metadata=display.rounded(metadata), check_results=[within])
 
 
 @asset(
-    group_name="labelers",
+    group_name="2_labelers",
     kinds={"numpy", "polars"},
     owners=OWNERS,
     deps=[labeler_weights],
@@ -112,12 +151,14 @@ def aggregated_preferences(
 @dataclass(frozen=True)
 class Learnt:
     """What a round's outcomes taught about labelers: the update's results, the outcomes (a slot each), the reports on them as
-    positions ``slot`` and values ``report`` (n,), and the labelers that the round brought."""
+    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, and those that the round brought."""
 
     results: aggregation.SlotResults
     outcomes: pl.DataFrame
     slot: NDArray[np.int64]
+    labeler: NDArray[np.int64]
     report: NDArray[np.float64]
+    labelers: list[str]
     newcomers: list[str]
 
 
@@ -132,7 +173,7 @@ def weights_after(
     labelers = [*known["labeler_id"], *newcomers]
     if not labelers:
         return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
-    results, slot, _, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
+    results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
     state = results.state
     frame = (
         pl.DataFrame(
@@ -154,7 +195,68 @@ def weights_after(
         .with_columns(pl.col("reports").fill_null(0))
         .cast(pl.Schema(WEIGHTS_SCHEMA))
     )
-    return frame, Learnt(results, outcomes, slot, report, newcomers)
+    return frame, Learnt(results, outcomes, slot, labeler, report, labelers, newcomers)
+
+
+def regrets_after(
+    round_: Round, warehouse: WarehouseResource, frames: FramesResource, learnt: Learnt | None
+) -> pl.DataFrame:
+    """By labeler, what the aggregate lost more than it over the outcomes that it reported on so far, and how many those are.
+    A home of an earlier version counts from the first round that kept them."""
+    before = RoundBook(warehouse).rounds_through(round_.round_no)[:-1][-1:]
+    known = [frames.read(REGRETS, name) for name in before if frames.path(REGRETS, name).exists()]
+    if learnt:
+        excess, slots = aggregation.excess_losses(
+            learnt.results.aggregates,
+            learnt.outcomes["preferred_a"].to_numpy(),
+            learnt.slot,
+            learnt.labeler,
+            learnt.report,
+            len(learnt.labelers),
+        )
+        known.append(pl.DataFrame({"labeler_id": learnt.labelers, "excess_loss": excess, "slots": slots}))
+    both = pl.concat([pl.DataFrame(schema=REGRETS_SCHEMA), *known])
+    return both.group_by("labeler_id").agg(pl.col("excess_loss").sum(), pl.col("slots").sum()).sort("labeler_id")
+
+
+def _regret_so_far(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> pl.DataFrame:
+    """By round up to this one, the ``regret`` against the best labeler so far and the ``bound`` on it."""
+    found = frames.read_through(REGRETS, RoundBook(warehouse).rounds_through(round_.round_no))
+    slots = pl.concat(
+        [
+            warehouse.read_before("labeler_weights", round_.round_no),
+            warehouse.read_round("labeler_weights", round_.round_no),
+        ]
+    ).unique("round_no")
+    so_far = (
+        found.filter(pl.col("slots") > 0)
+        .group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
+        .agg(regret=pl.col("excess_loss").max(), labelers=pl.len())
+        .join(slots.select("round_no", all_slots="slots"), on="round_no")
+        .sort("round_no")
+    )
+    bounds = [aggregation.anytime_regret_bound(*each) for each in so_far.select("labelers", "all_slots").iter_rows()]
+    return so_far.select(round="round_no", regret="regret").with_columns(bound=pl.Series(bounds, dtype=pl.Float64))
+
+
+def _weights_plot(round_: Round, warehouse: WarehouseResource) -> bytes:
+    """The weight of every labeler after each round, as a multiple of the mean weight."""
+    columns = ("round_no", "labeler_id", "weight")
+    rows = pl.concat(
+        [
+            warehouse.read_before("labeler_weights", round_.round_no).select(columns),
+            warehouse.read_round("labeler_weights", round_.round_no).select(columns),
+        ]
+    )
+    rows = rows.with_columns(pl.col("weight") / pl.col("weight").mean().over("round_no"))
+    table = rows.pivot("labeler_id", index="round_no", values="weight").sort("round_no")
+    return display.trajectories(
+        table["round_no"].to_list(),
+        {name: table[name].to_list() for name in table.columns[1:]},
+        x="round",
+        y="weight, as a multiple of the mean",
+        level=1.0,
+    )
 
 
 def aggregated(

@@ -29,6 +29,7 @@ from resources.rounds import Round
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
 
+LOTS_SHOWN = 40
 AWARDS_SCHEMA = {
     "lot_id": pl.String(),
     "event_id": pl.String(),
@@ -49,7 +50,7 @@ TASKS_SCHEMA = {
 
 
 @asset(
-    group_name="procurement",
+    group_name="5_procurement",
     kinds={"numpy", "duckdb"},
     owners=OWNERS,
     deps=[validated_feedback, target],
@@ -86,16 +87,31 @@ def auction_clearing(
     if awarded.height:
         metadata["mean_price"] = float(spent) / awarded.height
         metadata["mean_quality"] = awarded["quality"].mean()
-        metadata["spent_per_lot"] = display.plot(
-            display.bars(
-                list(by_lot["lot_id"])[:40], [float(paid) for paid in by_lot["paid"]][:40], axis="credits paid"
+        metadata["cost_per_pair"] = float(spent) / by_lot.height
+        money = pl.col("value", "asked_price", "payment").cast(pl.Float64)
+        shown = frame.with_columns(money)
+        metadata["supply_and_demand"] = display.plot(
+            display.supply_and_demand(
+                shown["asked_price"].to_list(),
+                shown["value"].to_list(),
+                shown["awarded"].to_list(),
+                float(spent) / awarded.height,
+            )
+        )
+        shown = shown.filter(pl.col("lot_id").is_in(by_lot["lot_id"].head(LOTS_SHOWN).implode()))
+        metadata["prices_by_lot"] = display.plot(
+            display.lots(
+                shown["lot_id"].to_list(),
+                shown["asked_price"].to_list(),
+                shown["payment"].to_list(),
+                shown["awarded"].to_list(),
             )
         )
     return MaterializeResult(metadata=display.rounded(metadata))
 
 
 @asset(
-    group_name="procurement",
+    group_name="5_procurement",
     kinds={"json", "duckdb"},
     owners=OWNERS,
     deps=["point_ledger"],

@@ -3,11 +3,12 @@
 Belongs here: gathering what the page shows. Does not belong here: how the page looks (see ``report.html.jinja``).
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
+from dagster import AssetExecutionContext, FreshnessPolicy, MaterializeResult, MetadataValue, asset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from upath import UPath
 
@@ -15,7 +16,7 @@ from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import comparison_tasks
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.rounds import rounds_partition
+from crowd_assets.rounds import rounds_partition, tag_seconds
 from crowd_assets.tournament import standings
 from resources.data_quality import DataQualityResource
 from resources.frames import FramesResource
@@ -29,9 +30,10 @@ ROWS_SHOWN = 40
 
 
 @asset(
-    group_name="report",
+    group_name="7_report",
     kinds={"html", "duckdb"},
     owners=OWNERS,
+    freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
     deps=[comparison_tasks, "point_ledger"],
     partitions_def=rounds_partition,
 )
@@ -51,6 +53,7 @@ def round_report(
     write_text_atomically(path, page)
     RoundBook(warehouse).complete(round_.round_no)
     warehouse.publish_snapshot()
+    tag_seconds(context)
     return MaterializeResult(
         metadata={
             "report": MetadataValue.path(str(path.absolute())),

@@ -72,7 +72,7 @@ class Target:
     key: str
 
 
-@asset(group_name="seed", kinds={"huggingface", "torch"}, owners=OWNERS)
+@asset(group_name="0_seed", kinds={"huggingface", "pytorch"}, owners=OWNERS)
 def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings) -> MaterializeResult[None]:
     """A small Llama with its own tokenizer, trained on the comments of the embedded forum: the base model of round 1
     where CROWD_BASE_MODEL names no other. Built once; afterwards only its figures are shown again."""
@@ -88,7 +88,7 @@ def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings)
     return _built(settings.seed_language_model_path, figures)
 
 
-@asset(group_name="seed", kinds={"huggingface", "torch"}, owners=OWNERS)
+@asset(group_name="0_seed", kinds={"huggingface", "pytorch"}, owners=OWNERS)
 def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> MaterializeResult[None]:
     """A small classifier with one sigmoid a mood, trained on labelled comments of the embedded forum: the default Φ
     where CROWD_EMBEDDER names no other. Built once; afterwards only its figures are shown again."""
@@ -111,7 +111,7 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
     return _built(settings.seed_classifier_path, figures)
 
 
-@asset(group_name="seed", kinds={"huggingface", "polars"}, owners=OWNERS, deps=[seed_language_model, seed_classifier])
+@asset(group_name="0_seed", kinds={"huggingface", "polars"}, owners=OWNERS, deps=[seed_language_model, seed_classifier])
 def target(settings: CrowdSettings, embedder: EmbedderResource, frames: FramesResource) -> MaterializeResult[None]:
     """What the crowd works towards, as a point in the space of Φ: the centroid of the neighbours of the text that shows the
     wanted attribute most (Crowd-SFT, arXiv 2506.04063), of the texts that show it most, of texts to be like or of gold

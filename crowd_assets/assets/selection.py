@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    MaterializeResult,
+    asset,
+)
 from numpy.typing import NDArray
 
 from crowd_assets import display
@@ -65,8 +72,8 @@ Measure = Callable[[Sequence[str | None], str, int], list[Measured]]
 
 
 @asset(
-    group_name="selection",
-    kinds={"torch", "duckdb"},
+    group_name="4_selection",
+    kinds={"pytorch", "duckdb"},
     owners=OWNERS,
     deps=[candidate_models, target],
     partitions_def=rounds_partition,
@@ -158,6 +165,7 @@ def selected_model(
                         highlighted=lambda name: name == winner_name,
                     )
                 ),
+                "groups_and_ranks": display.table(_ranked(frame, candidates)),
                 "samples": display.table(
                     pl.DataFrame({"base": report_base.texts[:6], "selected": report_winner.texts[:6]})
                 ),
@@ -167,11 +175,18 @@ def selected_model(
 
 
 @asset(
-    group_name="selection",
-    kinds={"huggingface", "torch"},
+    group_name="4_selection",
+    kinds={"huggingface", "pytorch"},
     owners=OWNERS,
     deps=[selected_model, aggregated_preferences],
     partitions_def=rounds_partition,
+    check_specs=[
+        AssetCheckSpec(
+            "distance_fell",
+            asset="aligned_model",
+            description="The next base writes closer to the target than this one, on a fresh sample.",
+        )
+    ],
 )
 def aligned_model(
     context: AssetExecutionContext,
@@ -181,7 +196,7 @@ def aligned_model(
     trainer: TrainerResource,
     embedder: EmbedderResource,
     model_store: ModelStoreResource,
-) -> MaterializeResult[None]:
+) -> MaterializeResult:
     """The selected model after QA-DPO on the crowd's preferences (VickreyFeedback, arXiv 2409.18417). It becomes the
     next base only if it ranks held-out pairs better than before and its target distance is no worse."""
     round_ = passed_round(warehouse, context.partition_key)
@@ -241,9 +256,38 @@ def aligned_model(
             )
     frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
     warehouse.replace_round("alignments", round_.round_no, frame)
+    base_distance = selection.filter(pl.col("role") == "base")["fresh_distance"].item()
+    next_distance = row.get("fresh_distance", selection.filter("selected")["fresh_distance"].item())
+    figures = {"distance": next_distance, "reduction": 1 - next_distance / base_distance}
+    fell = AssetCheckResult(
+        check_name="distance_fell",
+        passed=next_distance < base_distance,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"distance_of_base": base_distance, "distance_of_next_base": next_distance},
+    )
+    shown = {name: value for name, value in (row | training_figures | figures).items() if value is not None}
     return MaterializeResult(
-        metadata=display.rounded({name: value for name, value in (row | training_figures).items() if value is not None})
-        | {"next_model": next_model or "root"}
+        metadata=display.rounded(shown) | {"next_model": next_model or "root"}, check_results=[fell]
+    )
+
+
+def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
+    """The candidates as ranked: who they were trained by, how far from the target they write, and which won."""
+    members = candidates.select("group_index", "contributors", "demonstrations")
+    return (
+        selection.filter(pl.col("role") == "candidate")
+        .join(members, on="group_index")
+        .sort("rank")
+        .select(
+            pl.col("rank") + 1,
+            "group_index",
+            "contributors",
+            "demonstrations",
+            "distance",
+            "standard_error",
+            "fresh_distance",
+            result=pl.when("selected").then(pl.lit("winner")).otherwise(pl.lit("")),
+        )
     )
 
 

@@ -109,7 +109,7 @@ def _asset(experiment: Experiment) -> AssetsDefinition:
 def gathered(names: Sequence[str]) -> AssetsDefinition:
     """The asset that writes what the experiments ``names`` found."""
 
-    @asset(group_name=GROUP, kinds={"jinja2"}, owners=OWNERS, deps=list(names))
+    @asset(group_name=GROUP, kinds={"json"}, owners=OWNERS, deps=list(names))
     def reproduction(config: ReproductionConfig, settings: CrowdSettings) -> MaterializeResult[None]:
         """Every figure of the experiments in ``reports/reproduction.json``, and with plots on a page that needs no other
         file; the figures of a full run also in ``docs/reproduction.md``."""

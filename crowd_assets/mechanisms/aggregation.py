@@ -508,6 +508,40 @@ def regret(aggregates: NDArray[np.float64], outcomes: NDArray[np.float64], repor
     return float(sums[counted.any(axis=0)].max())
 
 
+def excess_losses(
+    aggregates: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    slot: NDArray[np.int64],
+    labeler: NDArray[np.int64],
+    report: NDArray[np.float64],
+    labelers: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What ``regret`` is the largest of, one row for each report: sums that add up over runs of slots.
+
+    Args:
+        aggregates: shape (T,), in [0, 1] or NaN.
+        outcomes: shape (T,), in [0, 1] or NaN.
+        slot: shape (m,), values 0..T-1.
+        labeler: shape (m,), values 0..N-1, no labeler twice in one slot.
+        report: shape (m,), in [0, 1].
+        labelers: N.
+
+    Returns:
+        shape (N,), the sum over the slots that labeler i reported in of (P_t - y_t)^2 - (r_it - y_t)^2, and shape (N,), how
+        many slots those are. Slots without an aggregate or outcome are left out.
+    """
+    excess = np.square(aggregates[slot] - outcomes[slot]) - np.square(report - outcomes[slot])
+    counted = ~np.isnan(excess)
+    sums = np.bincount(labeler[counted], weights=excess[counted], minlength=labelers)
+    slots = np.bincount(labeler[counted], minlength=labelers)
+    return sums.astype(np.float64), slots.astype(np.int64)
+
+
+def anytime_regret_bound(labelers: int, slots: int) -> float:
+    """What the regret over T slots cannot exceed with the step and pull of ``run_slots``: 3 sqrt(T ln N); see ``update_slot``."""
+    return 3.0 * float(np.sqrt(slots * np.log(labelers)))
+
+
 def limited_feedback_step(labelers: int, slots: int) -> float:
     """Step for ``run_limited_feedback`` over a known number of slots: min(1/(2N), sqrt(ln N / (2 N T))).
 

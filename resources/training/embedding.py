@@ -6,7 +6,7 @@ vectors (see ``resources.embedding_cache``).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from resources.training.loading import pretrained
 
+Progress = Callable[[int, int], None]
 LONGEST_TEXT = 256  # tokens; what a comment or an answer needs, and less than every common encoder takes
 READ_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja"}  # weights, configuration and tokenizer
 
@@ -30,10 +31,15 @@ class Embedder:
     device: Any
     labels: tuple[str, ...]
 
-    def embed(self, texts: Sequence[str], batch_size: int = 256) -> NDArray[np.float64]:
+    def embed(
+        self, texts: Sequence[str], batch_size: int = 256, progress: Progress = lambda done, total: None
+    ) -> NDArray[np.float64]:
         """Vectors (n, d) of ``texts``: sigmoid outputs in [0, 1], or mean-pooled states of length 1.
 
         Values of single precision. Which texts share a batch decides how far each is padded and with it the last digits.
+
+        Args:
+            progress: Called with texts done and in all after each batch.
         """
         import torch
 
@@ -58,6 +64,7 @@ class Embedder:
                     states = torch.nn.functional.normalize(pooled, dim=-1)
             for index, vector in zip(chosen, states.double().cpu().numpy(), strict=True):
                 vectors[index] = vector
+            progress(start + len(chosen), len(order))
         return np.stack([vector for vector in vectors if vector is not None]) if texts else np.zeros((0, 0))
 
 

@@ -1,5 +1,6 @@
 """A whole round on an ephemeral instance: what it writes, what it refuses, and that it does so again the same way."""
 
+import base64
 import json
 import re
 import shutil
@@ -11,22 +12,35 @@ from typing import Any
 
 import polars as pl
 import pytest
-from dagster import AssetCheckSeverity, AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from dagster import (
+    AssetCheckSeverity,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    RunsFilter,
+)
 from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.__main__ import app
 from crowd_assets.assets.contributions import rank_entries
-from crowd_assets.assets.report import report_path
+from crowd_assets.assets.labelers import REGRETS
+from crowd_assets.assets.report import report_path, round_figures
 from crowd_assets.audit import audit
 from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.display import escaped
 from crowd_assets.erasure import erase
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.export import export_round
+from crowd_assets.leaderboard import NoStandingError, leaderboard
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from crowd_assets.status import status
+from crowd_assets.tournament import standings
 from resources.inbox import InboxResource
 from resources.records import append_record, file_hash
 from resources.releases import ReleaseBook
@@ -249,6 +263,133 @@ def test_a_round_is_exported_without_a_name_or_a_text_of_its_crowd(two_rounds: P
     said = {text for name in ("contributor_id", "prompt", "response") for text in valid[name].drop_nulls() if text}
     assert said
     assert not [text for text in said if text in card]
+
+
+def _shown(platform: Platform, round_id: str) -> dict[str, dict[str, Any]]:
+    """What the last run of a round says of each asset and check in Dagster's event log, by name."""
+    run = platform.instance.get_runs(RunsFilter(tags={"dagster/partition": round_id}), limit=1)[0]
+    found: dict[str, dict[str, Any]] = {}
+    for event in (entry.dagster_event for entry in platform.instance.all_logs(run.run_id) if entry.dagster_event):
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            found[materialization.asset_key.path[-1]] = dict(materialization.metadata)
+        elif event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            found[check.check_name] = {"passed": check.passed, "severity": check.severity} | dict(check.metadata)
+    return found
+
+
+def test_every_materialization_shows_its_plots_and_figures(two_rounds: Platform) -> None:
+    shown = _shown(two_rounds, "r000002")
+    plots = {
+        "validated_feedback": {"quality_so_far"},
+        "labeler_weights": {"weights", "weights_over_rounds", "regret_so_far"},
+        "selected_model": {"selection_distances"},
+        "shapley_estimates": {"values"},
+        "contributor_estimates": {"estimates"},
+        "auction_clearing": {"supply_and_demand", "prices_by_lot"},
+        "point_ledger": {"points_and_shapley"},
+        "round_report": {"distances"},
+    }
+    for asset, names in plots.items():
+        for name in names:
+            uri = re.fullmatch(r"!\[plot\]\(data:image/png;base64,(.+)\)", shown[asset][name].value)
+            assert uri, (asset, name)
+            assert 1_000 < len(base64.b64decode(uri[1])) < 40_000, (asset, name)
+    numbers = {
+        "validated_feedback": {"rejected_share"},
+        "labeler_weights": {"regret", "regret_bound"},
+        "aligned_model": {"distance", "reduction"},
+        "auction_clearing": {"cost_per_pair", "spent"},
+        "point_ledger": {"correlation_with_shapley", "credits_paid"},
+    }
+    for asset, names in numbers.items():
+        assert all(isinstance(shown[asset][name].value, float) for name in names), asset
+    assert shown["selected_model"]["groups_and_ranks"].value.count("\n") == 1 + two_rounds.settings.groups
+    spent = two_rounds.warehouse.read_round("awards", 2).filter("awarded")["payment"].sum()
+    (run,) = two_rounds.instance.get_runs(RunsFilter(tags={"dagster/partition": "r000002"}), limit=1)
+    assert Decimal(run.tags["crowd/credits_spent"]) == spent
+    assert int(run.tags["crowd/seconds"]) > 0
+
+
+def test_results_are_checked_and_block_nothing(two_rounds: Platform) -> None:
+    shown = _shown(two_rounds, "r000002")
+    selections, alignment = (two_rounds.warehouse.read_round(name, 2) for name in ("selections", "alignments"))
+    base = selections.filter(pl.col("role") == "base")["fresh_distance"].item()
+    kept = alignment["kept"].item()
+    after = (alignment if kept else selections.filter("selected"))["fresh_distance"].item()
+    assert shown["distance_fell"]["passed"] == (after < base)
+    correlation = shown["point_ledger"]["correlation_with_shapley"].value
+    assert shown["points_track_shapley"]["passed"] == (correlation >= 0.5)
+    assert shown["regret_within_bound"]["passed"]
+    for check in ("distance_fell", "points_track_shapley", "regret_within_bound"):
+        assert shown[check]["severity"] == AssetCheckSeverity.WARN
+    for check in ("ledger_balances", "within_budget"):
+        assert shown[check]["passed"]
+        assert shown[check]["severity"] == AssetCheckSeverity.ERROR
+
+
+def test_regrets_add_up_over_rounds(two_rounds: Platform) -> None:
+    """The sums that rounds hand on are what all outcomes give at once: aggregates by their own losses, less the reports'."""
+    frames = [
+        pl.read_parquet(two_rounds.settings.path("frames", REGRETS, f"r00000{number}.parquet")) for number in (1, 2)
+    ]
+    weights = two_rounds.warehouse.read_round("labeler_weights", 2)
+    both = frames[1].join(weights, on="labeler_id")
+    assert both.height == weights.height
+    assert both["slots"].to_list() == both["slots_seen"].to_list()
+    assert (frames[1]["slots"].sum(), frames[0]["slots"].sum() > 0) == (weights["slots_seen"].sum(), True)
+    lost = both["excess_loss"] + both["cumulative_loss"]  # of the aggregate, over the same outcomes
+    assert lost.is_between(0, both["slots"].cast(pl.Float64)).all()
+
+
+def test_the_event_log_holds_no_text_of_a_contributor(two_rounds: Platform) -> None:
+    """It cannot be erased. What models wrote is theirs: the samples are left out here."""
+    for name in ("r000001", "r000002"):
+        texts = pl.read_parquet(two_rounds.settings.path("frames", "validated_feedback", f"{name}.parquet"))
+        sent = two_rounds.warehouse.query("SELECT excerpt FROM rejected_feedback WHERE length(excerpt) > 12")
+        said = {text for column in ("prompt", "response") for text in texts[column].drop_nulls() if len(text) > 12}
+        said |= set(sent["excerpt"])
+        shown = _shown(two_rounds, name)
+        shown["selected_model"].pop("samples")
+        logged = repr(shown)
+        assert not [text for text in said if text in logged or escaped(text) in logged]
+
+
+def test_status_and_leaderboard_say_what_was_settled(two_rounds: Platform, tmp_path: Path) -> None:
+    found = status(two_rounds.settings, tmp_path).last_round
+    assert found is not None
+    assert (found.round_id, found.status) == ("r000002", "completed")
+    figures = round_figures(two_rounds.book.get("r000002"), two_rounds.warehouse)
+    assert (found.distance_base, found.distance_next_base) == (figures["distance_before"], figures["distance_after"])
+    assert found.spent == pytest.approx(float(figures["spent"]))
+    assert found.answers_bought == figures["answers_bought"]
+    for number in (1, 2):
+        board = leaderboard(two_rounds.settings, str(number))
+        points = {place.contributor_id: place.points_posted + place.points_provisional for place in board.places}
+        expected = dict(standings(two_rounds.warehouse, number).select("contributor_id", "points").iter_rows())
+        assert {name: points[name] for name in expected} == pytest.approx(expected)
+        assert [place.rank for place in board.places] == sorted(place.rank for place in board.places)
+    credits = two_rounds.warehouse.query(
+        "SELECT sum(amount)::DOUBLE AS c FROM ledger WHERE unit = 'credit' AND account <> 'treasury'"
+    ).item()
+    assert sum(place.credits for place in board.places) == pytest.approx(credits)
+    assert {place.rounds for place in board.places} <= {1, 2}
+    assert leaderboard(two_rounds.settings, top=3).places == board.places[:3]
+    with pytest.raises(NoStandingError, match="r000001, r000002"):
+        leaderboard(two_rounds.settings, "r000009")
+
+
+def test_base_and_winner_answer_side_by_side(two_rounds: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROWD_HOME", two_rounds.settings.home)
+    asked = CliRunner().invoke(app, ["chat", "--round", "1"], input="What a day\x1b[2J\n/quit\nnever asked\n")
+    assert asked.exit_code == 0, asked.output
+    assert "r000001 base" in asked.stdout
+    assert "What a day" in asked.stdout
+    assert "\x1b" not in asked.stdout
+    assert "never asked" not in asked.stdout
+    again = CliRunner().invoke(app, ["chat", "--round", "1", "--prompt", "What a day", "--samples", "2"])
+    assert again.stdout.count("\n") > asked.stdout.count("\n")
 
 
 def test_every_expectation_has_its_check_and_its_row_in_the_warehouse(two_rounds: Platform) -> None:

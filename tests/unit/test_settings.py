@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dagster import AssetExecutionContext, DagsterInstance, ExecuteInProcessResult, asset, materialize
 
 from crowd_assets.configuration import reference
 from resources.settings import CrowdSettings, SettingError
@@ -46,3 +47,47 @@ def test_changed_settings_are_checked_too() -> None:
 def test_every_setting_is_documented() -> None:
     page = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m crowd_assets.configuration > docs/configuration.md"
+
+
+@asset
+def asked(context: AssetExecutionContext, settings: CrowdSettings) -> None:
+    """Shows the settings that a run has."""
+    context.add_output_metadata({"groups": settings.groups, "seed": settings.seed, "home": settings.home})
+
+
+def _launched(settings: CrowdSettings, config: dict[str, object]) -> ExecuteInProcessResult:
+    return materialize(
+        [asked],
+        instance=DagsterInstance.ephemeral(),
+        resources={"settings": settings.with_own_defaults()},
+        run_config={"resources": {"settings": {"config": config}}},
+        raise_on_error=False,
+    )
+
+
+def test_a_run_launched_with_one_setting_has_the_others_from_the_environment() -> None:
+    settings = CrowdSettings.from_environment({"CROWD_HOME": "elsewhere", "CROWD_SEED": "5"})
+    done = _launched(settings, {"groups": 4})
+    (shown,) = done.asset_materializations_for_node("asked")
+    assert {name: value.value for name, value in shown.metadata.items()} == {
+        "groups": 4,
+        "seed": 5,
+        "home": "elsewhere",
+    }
+
+
+def test_what_other_resources_are_made_from_no_run_can_change() -> None:
+    settings = CrowdSettings.from_environment({"CROWD_HOME": "elsewhere"})
+    assert _launched(settings, {"home": "elsewhere"}).success
+    done = _launched(settings, {"home": "another", "groups": 4})
+    assert not done.success
+    (problem,) = (event for event in done.all_events if event.is_resource_init_failure)
+    assert "CROWD_HOME" in str(problem.engine_event_data.error)
+
+
+def test_the_launchpad_explains_every_setting() -> None:
+    fields = type(CrowdSettings(groups=7).with_own_defaults()).model_fields
+    assert set(fields) == set(CrowdSettings.model_fields)
+    assert all(field.description for field in fields.values())
+    assert fields["groups"].default == 7
+    assert str(fields["home"].description).endswith("a run cannot change it.")

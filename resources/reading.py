@@ -1,0 +1,63 @@
+"""A look at the warehouse that waits for nobody and writes nothing: what ``status`` and ``leaderboard`` show.
+
+Belongs here: which copy is read. Does not belong here: what is read, and every use that must be up to date (see ``warehouse``).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.errors import OperatorError
+from resources.locks import held
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+LONGEST_WAIT_S = 0.3  # a transaction takes milliseconds
+
+
+class NothingToReadError(OperatorError, LookupError):
+    """The home has no warehouse yet, or one that is in use and of which no snapshot was published."""
+
+
+class _BusyError(TimeoutError):
+    """Another process holds the warehouse."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """An open read-only connection, when what it shows was so, and whether that is the snapshot of the last settlement."""
+
+    connection: "duckdb.DuckDBPyConnection"
+    as_of: datetime
+    snapshot: bool
+
+
+@contextmanager
+def look(settings: Settings) -> Iterator[Look]:
+    """The warehouse of a home as it is now; where another process holds it, the snapshot that the last round published.
+
+    Raises:
+        NothingToReadError: there is neither.
+    """
+    import duckdb
+
+    warehouse = Path(settings.home, "warehouse.duckdb")
+    snapshot = warehouse.with_suffix(".snapshot.duckdb")
+    if not warehouse.exists():  # and nothing is made in what may be a mistyped home
+        raise NothingToReadError(
+            f"CROWD_HOME={settings.home}: no warehouse there yet. `make round` runs rounds; CROWD_HOME names the folder of "
+            "others."
+        )
+    with suppress(_BusyError), held(Path(f"{warehouse}.lock"), LONGEST_WAIT_S, _BusyError):
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            yield Look(connection, datetime.now(UTC), snapshot=False)
+        return
+    if not snapshot.exists():
+        raise NothingToReadError(f"{warehouse} is in use, and no round has published a snapshot yet: try again.")
+    with duckdb.connect(str(snapshot), read_only=True) as connection:
+        yield Look(connection, datetime.fromtimestamp(snapshot.stat().st_mtime, UTC), snapshot=True)

@@ -1,0 +1,199 @@
+"""The commands that look: what they say of a home, without waiting for anybody and without importing what takes long."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance, OpExecutionContext, job, op
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from crowd_assets.__main__ import app
+from crowd_assets.command_reference import reference
+from crowd_assets.status import Status, status
+from resources.claims import Quorum
+from resources.reading import NothingToReadError
+from resources.rounds import RoundBook
+from resources.run_history import RunHistory, _of_files, _of_instance, read_history
+from resources.settings import CrowdSettings
+from resources.warehouse import WarehouseResource
+from sensors import ROUND_TAG
+from sensors.processes import process_tags
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class Home:
+    """A home with feedback that waits, without models."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = CrowdSettings(home=str(folder), quorum_events=10, quorum_contributors=2)
+        self.warehouse = WarehouseResource(path=str(folder / "warehouse.duckdb"))
+        self.dagster_home = folder / "dagster_home"
+        self.dagster_home.mkdir()
+
+    def receive(self, *kinds: str) -> None:
+        with self.warehouse.transaction() as connection:
+            (first,) = connection.execute("SELECT count(*) FROM event_index").fetchall()[0]
+            for number, kind in enumerate(kinds, start=first + 1):
+                connection.execute(
+                    "INSERT INTO event_index VALUES ($1, $2, $3, $4, $5)",
+                    [f"e{number}", number, kind, f"person {number}", datetime(2026, 5, 1, 11)],
+                )
+
+    def status(self) -> Status:
+        return status(self.settings, self.dagster_home)
+
+    def health(self) -> dict[str, bool | None]:
+        return {finding.name: finding.well for finding in self.status().health}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    found = Home(tmp_path)
+    found.receive("bid", "demonstration", "demonstration")
+    return found
+
+
+def test_status_says_what_waits_and_what_the_next_round_lacks(home: Home) -> None:
+    (home.folder / "inbox").mkdir()
+    (home.folder / "inbox" / "more.jsonl").touch()
+    (home.folder / "inbox" / "unfinished.jsonl.tmp").touch()
+    found = home.status()
+    assert found.waiting == {"bid": 1, "demonstration": 2}
+    assert (found.waiting_contributors, found.waiting_since) == (3, "2026-05-01 11:00:00")
+    assert found.inbox_files == 1
+    assert found.next_round_lacks is None  # three events wait since a time long past
+    patient = CrowdSettings(home=str(home.folder), quorum_events=10, quorum_contributors=2, longest_wait_minutes=10**8)
+    assert status(patient, home.dagster_home).next_round_lacks == "3 of 10 events"
+    assert (found.last_round, found.open_round, found.running) == (None, None, [])
+
+
+def test_a_mistyped_home_stays_empty(tmp_path: Path) -> None:
+    settings = CrowdSettings(home=str(tmp_path / "mistyped"))
+    with pytest.raises(NothingToReadError, match="mistyped"):
+        status(settings, tmp_path)
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_while_another_process_writes_the_snapshot_is_shown_and_said(home: Home) -> None:
+    home.warehouse.publish_snapshot()
+    home.receive("outcome")
+    assert home.status().waiting["outcome"] == 1
+    with FileLock(f"{home.warehouse.path}.lock"):
+        found = home.status()
+    assert found.from_snapshot
+    assert "outcome" not in found.waiting
+
+
+def test_what_is_not_well_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.health() == {"ledger": True, "runs": True, "quarantine": None, "disk": True, "daemon": None}
+    with home.warehouse.transaction() as connection:
+        connection.execute(
+            "INSERT INTO ledger VALUES ('x', 1, 'r000001', 'contributor:ada', 'point', $1, '', '')", [Decimal(1)]
+        )
+    claimed, _ = RoundBook(home.warehouse).claim(_any_quorum(), home.settings, NOW)
+    assert claimed is not None
+    monkeypatch.setattr("crowd_assets.status.LEAST_FREE_GIB", 10**9)
+    assert home.health() == {"ledger": False, "runs": False, "quarantine": None, "disk": False, "daemon": None}
+    assert home.status().open_round == "r000001"
+
+
+def _any_quorum() -> Quorum:
+    return Quorum(1, 1, timedelta(0))
+
+
+def test_a_round_with_too_much_in_quarantine_is_not_well(home: Home) -> None:
+    RoundBook(home.warehouse).claim(_any_quorum(), home.settings, NOW)
+    verdict = {"passed": [False], "reason": ["too many rejected"], "accepted": [1], "rejected": [3]}
+    home.warehouse.replace_round("quality_verdicts", 1, pl.DataFrame(verdict))
+    (found,) = [finding for finding in home.status().health if finding.name == "quarantine"]
+    assert not found.well
+    assert found.words.startswith("75.0% of r000001 rejected")
+
+
+@op
+def looking(context: OpExecutionContext) -> list[RunHistory]:
+    """Logs a line and looks at its own run, from the files and by way of Dagster."""
+    context.log.info("4 of 5, about 3 s left")
+    root = Path(context.instance.root_directory)
+    context.instance.add_run_tags(context.run_id, process_tags(os.getpid()) | {ROUND_TAG: "r000007"})
+    return [_of_files(root / "history"), _of_instance(context.instance)]
+
+
+@job
+def looks() -> None:
+    looking()
+
+
+def test_runs_are_read_from_the_files_as_dagster_would_say(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster_home))
+    with DagsterInstance.get() as instance:
+        result = looks.execute_in_process(instance=instance)
+        of_files, of_instance = result.output_for_node("looking")
+        assert of_files == of_instance
+        (run,) = of_files.active
+        assert (run.steps, run.said, run.tags[ROUND_TAG]) == (("looking",), "4 of 5, about 3 s left", "r000007")
+        assert read_history(home.dagster_home) == RunHistory([], {}) == _of_instance(instance)
+
+
+def test_other_storage_is_asked_by_way_of_dagster(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.dagster_home / "dagster.yaml").write_text("storage: {postgres: {postgres_url: nowhere}}")
+    asked = []
+    monkeypatch.setattr(DagsterInstance, "get", lambda: nullcontext("the instance"))
+    monkeypatch.setattr(
+        "resources.run_history._of_instance", lambda instance: asked.append(instance) or RunHistory([], {})
+    )
+    home.status()
+    assert asked == ["the instance"]
+
+
+def test_a_run_whose_process_is_gone_is_not_well(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    tags = process_tags(process.pid)
+    process.communicate(b"\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster_home))
+    with DagsterInstance.get() as instance:
+        instance.create_run_for_job(looks, tags=tags | {ROUND_TAG: "r000001"})
+    found = home.status()
+    assert [(each.job, each.round_id, each.process_is_gone) for each in found.running] == [("looks", "r000001", True)]
+    assert home.health()["runs"] is False
+
+
+def test_looking_imports_nothing_that_takes_long(home: Home) -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from crowd_assets.__main__ import app\n"
+        "result = CliRunner().invoke(app, ['status', '--json'], catch_exceptions=False); print(result.stdout)\n"
+        "print(sorted({'dagster', 'torch', 'polars', 'numpy', 'pandas', 'upath'} & set(sys.modules)), file=sys.stderr)"
+    )
+    environment = os.environ | {"CROWD_HOME": str(home.folder), "DAGSTER_HOME": str(home.dagster_home)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["waiting"] == {"bid": 1, "demonstration": 2}
+    assert done.stderr.splitlines()[0] == "[]"
+
+
+def test_every_command_is_documented() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "command_line.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: python -m crowd_assets.command_reference > docs/command_line.md"
+
+
+def test_one_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listed = CliRunner().invoke(app, ["--help"], terminal_width=200).stdout
+    for command in ("import", "ingest", "round", "status", "leaderboard", "audit", "export", "reproduce", "exchange"):
+        assert f" {command} " in listed, command
+    assert "goemotions" in CliRunner().invoke(app, ["import", "--help"]).stdout
+    assert "label-studio" in CliRunner().invoke(app, ["exchange", "--help"]).stdout
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    done = CliRunner().invoke(app, ["import", "trl-prompt-completion", str(rows), "--out", str(tmp_path / "inbox")])
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "inbox").iterdir())
+    assert CliRunner().invoke(app, ["import", "trl-prompt-completion", str(rows)]).exit_code == 2

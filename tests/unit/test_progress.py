@@ -1,0 +1,59 @@
+"""Progress is a bar in a terminal and a line now and then elsewhere, and says how much time is left."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from resources import progress
+from resources.progress import bars, is_shown_as_a_bar, throttled
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that pass when a test says so."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_every_few_seconds_with_the_time_left(clock: list[float]) -> None:
+    lines: list[str] = []
+    said = throttled("training", lines.append)
+    for step in range(1, 13):
+        clock[0] += 1
+        said(step, 1200, 0.5)
+    assert lines == [
+        "training: 5 of 1,200, about 20 min left (0.500)",
+        "training: 10 of 1,200, about 20 min left (0.500)",
+    ]
+
+
+def test_units_and_notes_are_said(clock: list[float]) -> None:
+    lines: list[str] = []
+    said = throttled("ingestion", lines.append, "MiB")
+    clock[0] += 6
+    said(1.5, 3.0, "7 events")
+    assert lines == ["ingestion: 1.5 of 3.0 MiB, about 6 s left (7 events)"]
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal() -> None:
+    written = io.StringIO()
+    with bars(Console(file=written)):
+        throttled("training", lambda line: None)(1, 2)
+    assert written.getvalue() == ""
+
+
+def test_a_terminal_shows_a_bar_and_is_told_which_lines_it_need_not_print(clock: list[float]) -> None:
+    written, lines = io.StringIO(), []
+    console = Console(file=written, force_terminal=True, width=100)
+    with bars(console):
+        said = throttled("training", lambda line: lines.append((line, is_shown_as_a_bar())))
+        said(1, 4, "loss 2.0")
+        clock[0] += 6
+        said(2, 4, "loss 1.5")
+        throttled("generation", lambda line: None)(1, 4)  # which training ended early for
+        assert not is_shown_as_a_bar()
+    assert lines == [("training: 2 of 4, about 6 s left (loss 1.5)", True)]
+    assert progress._terminal.bars is None
+    assert "generation" in written.getvalue()

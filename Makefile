@@ -34,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore reproduce docs docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -82,10 +82,19 @@ backup: $(STAMP) ## Copy CROWD_HOME to the folder TO=, also while rounds run
 restore: $(STAMP) ## Put the backup FROM= back as CROWD_HOME, verified; FORCE=1 puts aside what lies there
 	@$(RUN) -m crowd_assets restore "$(FROM)" $(if $(FORCE),--force)
 
+report: $(STAMP) ## Write the pages of rounds and campaign anew from the warehouse; ROUND=r000003 for one round
+	@$(RUN) -m crowd_assets report $(if $(ROUND),--round "$(ROUND)")
+
+statement: $(STAMP) ## Write the page of CONTRIBUTOR=: every entry, and why
+	@$(RUN) -m crowd_assets statement "$(CONTRIBUTOR)"
+
+compact: $(STAMP) ## Remove what CROWD_KEEP_* do not keep: old runs and logs, Data Docs, losing models; also while rounds run
+	@$(RUN) -m crowd_assets compact
+
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)
 
-docs-quality: $(STAMP) ## Serve the quality report and the Great Expectations Data Docs on 127.0.0.1; PORT=3070
+docs-quality: $(STAMP) ## Serve the reports and the Great Expectations Data Docs on 127.0.0.1; PORT=3070
 	@$(RUN) -m crowd_assets docs-quality $(if $(PORT),--port "$(PORT)")
 
 docs: $(VENV)/.docs ## Write the documentation as a site to build/docs, broken links failing; SERVE=1 serves it on http://127.0.0.1:8000

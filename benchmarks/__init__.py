@@ -19,11 +19,14 @@ from typing import Any
 CPU, WALL = time.process_time, time.perf_counter
 
 
-def options(doc: str | None, argv: list[str] | None) -> argparse.Namespace:
-    """The command line that all benchmarks share: ``--quick`` and ``--seed``."""
+def options(doc: str | None, argv: list[str] | None, **sizes: tuple[int, str]) -> argparse.Namespace:
+    """The command line that all benchmarks share, ``--quick`` and ``--seed``, and ``sizes`` of this one by name: what it is
+    unless the command line says otherwise, and what it means."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small case under the same names, in seconds")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
+    for name, (usual, meaning) in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=usual, help=f"{meaning} (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crowd_assets.command_line import run
+from crowd_assets.report import PORT
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -293,6 +294,68 @@ def restore_home(
         typer.echo(f"what lay there before  {done.aside}")
 
 
+@app.command("report")
+def write_report(
+    round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",
+) -> None:
+    """Write the pages of rounds and of the campaign anew, from the warehouse."""
+    settings = _settings()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.export import settled_round
+    from crowd_assets.report.campaign import write_campaign_page
+    from crowd_assets.report.figures import settled_rounds
+    from crowd_assets.report.round import write_round_page
+
+    resources = build_resources(settings)
+    warehouse = resources["warehouse"]
+    rounds = [settled_round(settings, warehouse, round_name)] if round_name else settled_rounds(warehouse)
+    made_from = (settings, warehouse, resources["frames"], resources["data_quality"])
+    for found in rounds:
+        typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")
+    typer.echo(f"campaign  {write_campaign_page(*made_from)}")
+
+
+@app.command("statement")
+def write_statement_of(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+) -> None:
+    """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
+    settings = _settings()
+    from crowd_assets.console import show
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.report.statement import statement_of, write_statement
+
+    resources = build_resources(settings)
+    found = statement_of(contributor, settings, resources["warehouse"])
+    show(
+        f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",
+        found.rounds.drop("why"),
+    )
+    typer.echo(f"statement  {write_statement(found, settings, resources['warehouse'], resources['data_quality'])}")
+
+
+@app.command("compact")
+def compact_home() -> None:
+    """Remove what CROWD_KEEP_* do not keep of a home, also while rounds run: old runs and logs, Data Docs, models that lost,
+    archived files, what killed processes left. Ledger, rounds, events and chosen models stay."""
+    settings = _settings()
+    from crowd_assets.campaign import campaign
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.retention import compact
+
+    with campaign(settings) as here:
+        gone = compact(settings, build_resources(settings), here.instance)
+    for what, count in (
+        ("runs with their logs", gone.runs),
+        ("pages of the Data Docs", gone.pages),
+        ("models that no round chose", gone.models),
+        ("archived files", gone.archive),
+        ("unfinished files", gone.unfinished),
+    ):
+        typer.echo(f"{count:6} {what} removed")
+    typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
+
+
 @app.command("reproduce")
 def reproduce(
     quick: Annotated[
@@ -309,15 +372,17 @@ def reproduce(
 
 @app.command("docs-quality")
 def serve_quality(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = 3070,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = PORT,
 ) -> None:
-    """Serve the quality report and the Great Expectations Data Docs on this machine, until interrupted."""
+    """Serve the reports and the Great Expectations Data Docs on this machine, until interrupted."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
     from crowd_assets.quality.report import QualityServer
 
     with QualityServer(settings, build_resources(settings)["data_quality"], port) as server:
-        typer.echo(f"report     {server.page_url}")
+        if server.campaign_url:
+            typer.echo(f"campaign   {server.campaign_url}")
+        typer.echo(f"quality    {server.page_url}")
         typer.echo(f"Data Docs  {server.data_docs_url}")
         with suppress(KeyboardInterrupt):
             server.serve_forever()

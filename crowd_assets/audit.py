@@ -32,6 +32,7 @@ from crowd_assets.definitions import build_resources
 from crowd_assets.export import PLACES
 from crowd_assets.mechanisms.points import rank_of
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.retention import removed_models
 from crowd_assets.tournament import EMBEDDED_CONTRIBUTORS
 from resources.embedder import EmbedderResource
 from resources.errors import OperatorError
@@ -89,12 +90,14 @@ class Difference:
 @dataclass(frozen=True)
 class AuditedRound:
     """What the audit of one round found: the first difference, if there is one; what was ``erased`` on request and is
-    therefore not compared; whether the round was ``recomputed`` as well."""
+    therefore not compared; whether the round was ``recomputed`` as well; models that no round chose and retention ``removed``,
+    whose files nobody can compare any more."""
 
     round_id: str
     difference: Difference | None
     erased: tuple[str, ...]
     recomputed: bool
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ def line(audited: AuditedRound) -> str:
     parts = [f"DIFFERS  {audited.difference}" if audited.difference else "ok"]
     if audited.erased:
         parts.append(f"erased on request: {'; '.join(audited.erased)}")
+    if audited.removed:
+        parts.append(f"models that no round chose, removed: {len(audited.removed)}")
     if not audited.recomputed and not audited.difference:
         parts.append("as its record says, but not recomputed: it builds on a round that differs")
     return f"{audited.round_id}  {'  '.join(parts)}"
@@ -177,6 +182,7 @@ class _Auditor:
         self.inbox = InboxResource(warehouse=warehouse, root=inbox.root, archive=inbox.archive, segments=inbox.segments)
         self.erased_files = warehouse.query("SELECT * FROM erased_files")
         self.damaged: dict[str, str] = {}
+        self.removed = removed_models(warehouse)
 
     def run(self, expected: str, found: Callable[[AuditedRound], None]) -> Audit:
         begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
@@ -270,12 +276,15 @@ class _RoundAuditor:
         self._warehouse, self._frames, self._of = of.warehouse, of.frames, of
         self._round, self._row, self._previous, self._model, self._recompute = round_, row, previous, model, recompute
         self._erased: dict[str, None] = {}
+        self._removed: list[str] = []
         self.hash = row["hash"] if row else previous
         self.posted = pl.DataFrame()
 
     def run(self) -> AuditedRound:
         difference = next(self._differences(), None)
-        return AuditedRound(self._round.round_id, difference, tuple(self._erased), self._recompute)
+        return AuditedRound(
+            self._round.round_id, difference, tuple(self._erased), self._recompute, tuple(self._removed)
+        )
 
     def _differences(self) -> Iterator[Difference]:
         """Differences in the order of a round: what comes after the first may follow from it."""
@@ -354,7 +363,9 @@ class _RoundAuditor:
 
     def _models(self, record: Record, trainer: TrainerResource) -> Iterator[Difference]:
         for model in record["models"]:
-            if problem := self._of.damage(model):
+            if model in self._of.removed:
+                self._removed.append(model)
+            elif problem := self._of.damage(model):
                 yield Difference("models", model, "files", problem, model, BY_RECORD)
         for name, stored in (("root", trainer.root_identity()), ("phi", self._embedder.identity)):
             if stored != record[name]:

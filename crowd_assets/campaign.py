@@ -15,10 +15,11 @@ import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
 from upath import UPath
 
-from crowd_assets.assets.report import report_path, round_figures
 from crowd_assets.console import show
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
+from crowd_assets.report.figures import round_figures
+from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.rounds import REPRODUCTION_JOB, SEED_JOB
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal import console
@@ -273,6 +274,7 @@ class Campaign:
         reduction = 1 - overview["next_base"][-1] / overview["base"][0]
         console.print(f"target distance over all rounds: {-reduction:+.0%}")
         console.print(f"report          {report_path(self.settings, last.round_id)}")
+        console.print(f"campaign        {campaign_path(self.settings)}")
         console.print(f"quality report  {quality.data_docs}")
         console.print("Dagster UI      make ui, then open http://127.0.0.1:3000")
 

@@ -19,6 +19,7 @@ from resources.plain_text import one_line, without_links
 LONGEST_CELL = 120
 COLOURS = 48  # of a plot
 BLUE, GREY, LIGHT, DARK, ORANGE = "#2a6fdb", "#7b8794", "#cbd2d9", "#333333", "#d9730d"
+MOST_BARS = 40
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
@@ -41,11 +42,6 @@ def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
     header = "| " + " | ".join(map(escaped, frame.columns)) + " |\n|" + "---|" * frame.width
     rows = ("| " + " | ".join(escaped("" if cell is None else cell) for cell in row) + " |" for row in frame.rows())
     return MetadataValue.md("\n".join([header, *rows]))
-
-
-def ends(frame: pl.DataFrame, most: int = 40) -> pl.DataFrame:
-    """The first and the last rows, ``most`` in all: what a plot can show of a large crowd."""
-    return frame if frame.height <= most else pl.concat([frame.head(most // 2), frame.tail(most // 2)])
 
 
 @contextmanager
@@ -93,7 +89,13 @@ def bars(
     errors: Sequence[float] | None = None,
     highlighted: Callable[[str], bool] = lambda label: False,
 ) -> bytes:
-    """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG."""
+    """Horizontal bars with error bars, best read from the top; ``highlighted`` ones in colour. Returns a PNG.
+
+    Of more than ``MOST_BARS`` the first and the last are shown: a crowd's would be higher than any image.
+    """
+    shown = _ends(len(labels))
+    labels, values = [labels[row] for row in shown], [values[row] for row in shown]
+    errors = None if errors is None else [errors[row] for row in shown]
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         colours = [BLUE if highlighted(label) else "#9aa5b1" for label in labels]
         axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
@@ -110,7 +112,14 @@ def intervals(
     axis: str,
     highlighted: Callable[[str], bool] = lambda label: False,
 ) -> bytes:
-    """Dots with error bars, one below the other, on an axis that shows their differences. Returns a PNG."""
+    """Dots with error bars, one below the other, on an axis that shows their differences; of too many the ends, as of
+    :func:`bars`. Returns a PNG."""
+    shown = _ends(len(labels))
+    labels, values, errors = (
+        [labels[row] for row in shown],
+        [values[row] for row in shown],
+        [errors[row] for row in shown],
+    )
     with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
         for label, value, error in zip(labels, values, errors, strict=True):
             colour = BLUE if highlighted(label) else GREY
@@ -119,6 +128,12 @@ def intervals(
         axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
         axes.set_xlabel(axis)
         return _png(figure)
+
+
+def _ends(rows: int) -> list[int]:
+    """The rows that a plot shows: all, or as many from both ends as it has room for."""
+    half = MOST_BARS // 2
+    return list(range(rows)) if rows <= MOST_BARS else [*range(half), *range(rows - half, rows)]
 
 
 def lines(

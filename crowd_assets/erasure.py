@@ -19,9 +19,11 @@ from typing import Any
 
 import duckdb
 import polars as pl
+from markupsafe import escape
 from upath import UPath
 
 from crowd_assets.quality.detectors.personal import masked
+from crowd_assets.report.places import REPORTS
 from resources.errors import OperatorError
 from resources.feedback import ERASED, FIELDS, TEXTS
 from resources.frames import read_parquet
@@ -37,15 +39,15 @@ from resources.warehouse import WarehouseResource, as_stored, fetch_row
 WRITTEN = ("demonstration", "bid")
 """Kinds whose texts are their contributor's own; the texts of a preference are those it was asked about."""
 
-PAGES = ("quality", "reports")
-"""Folders of the home with pages that may quote feedback."""
-
 SHORTEST_IN_PAGES = 8
 """Characters; a shorter text is not looked for inside pages, where it would be found in other words."""
 
 KNOWN_FIELDS = {"kind", "event_id", "submitted_at", *(name for names in FIELDS.values() for name in names)}
 IDS = KNOWN_FIELDS - set(TEXTS)
 """What is never a text, even where somebody wrote the same: a name, a kind or a price."""
+
+CODE = re.compile(rb"(<script>.*?</script>)", re.DOTALL)
+"""Scripts of our own pages, where no text writes one: they quote nobody, and would not run with another word in them."""
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
@@ -120,9 +122,10 @@ class _Eraser:
             self._rewrite(erasure_id, path, self._arrived_frame if path.suffix == ".parquet" else self._lines)
         for path in self._outbox.files(COMPARISON_TASKS):
             self._rewrite(erasure_id, path, self._tasks)
-        for place in PAGES:
-            for path in _files(self._settings.path(place), ".html", ".json", ".md"):
-                self._rewrite(erasure_id, path, self._page)
+        for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
+            self._rewrite(erasure_id, path, self._page)
+        for path in _files(self._settings.path(REPORTS), ".html"):
+            self._rewrite(erasure_id, path, self._report)
         self._erase_excerpts(erasure_id)
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
             self._rewrite(erasure_id, path, self._frame)
@@ -342,11 +345,18 @@ class _Eraser:
             if len(text) < SHORTEST_IN_PAGES:
                 continue
             in_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
-            for form in {text, html.escape(text), html.escape(text, quote=False), *in_json}:
+            in_html = html.escape(text), html.escape(text, quote=False), str(escape(text))
+            for form in {text, *in_html, *in_json}:
                 written = form.encode("utf-8", "replace")
                 if found := data.count(written):
                     data, places = data.replace(written, ERASED.encode()), places + found
         return data, places
+
+    def _report(self, data: bytes) -> tuple[bytes, int]:
+        """A page of ours without the texts; its scripts stay as they are."""
+        parts = CODE.split(data)
+        erased = [(part, 0) if CODE.fullmatch(part) else self._page(part) for part in parts]
+        return b"".join(part for part, _ in erased), sum(places for _, places in erased)
 
     def _named(self, text: str) -> bool:
         """Whether a line that is no event names the contributor, or a comparison that is withdrawn."""

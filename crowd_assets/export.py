@@ -1,7 +1,7 @@
 """A settled round's model as a folder that transformers loads with one call, with a model card that names nobody.
 
 Belongs here: which round, what the folder holds, the card, writing all of it or nothing. Does not belong here: merging
-and saving weights (see ``resources.training.loading``), the page of a round (see ``crowd_assets.assets.report``).
+and saving weights (see ``resources.training.loading``), the page of a round (see ``crowd_assets.report``).
 """
 
 import hashlib

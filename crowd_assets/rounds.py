@@ -93,6 +93,6 @@ def generator_for(round_: Round, purpose: str) -> np.random.Generator:
 
 def tag_seconds(context: AssetExecutionContext) -> None:
     """Tag a run that has done its work with the seconds it took so far."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     if record is not None and record.start_time is not None:
-        context.instance.add_run_tags(context.run_id, {SECONDS_TAG: f"{time.time() - record.start_time:.0f}"})
+        context.instance.add_run_tags(context.run.run_id, {SECONDS_TAG: f"{time.time() - record.start_time:.0f}"})

@@ -18,7 +18,7 @@ from crowd_assets.mechanisms.points import (
     recovered_vectors,
     value_reliability,
 )
-from crowd_assets.mechanisms.shapley import estimate_shapley
+from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from resources.frames import FramesResource
 from resources.rounds import RoundBook
@@ -27,7 +27,8 @@ from resources.warehouse import WarehouseResource
 EMBEDDED_CANDIDATES = "candidate_embeddings"
 EMBEDDED_CONTRIBUTORS = "contributor_embeddings"
 SHAPLEY_PERMUTATIONS = 400
-MOST_COALITIONS = 40_000  # of a large crowd: what an estimate costs grows no faster than the crowd
+MOST_COALITIONS = 40_000  # of a larger crowd
+LARGE_CROWD = 1_000  # contributors, above whom a regression on coalitions takes minutes and gigabytes
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,16 @@ def tournament(
     """The tournament of the settled rounds before ``round_no`` and, where ``including``, of that round as well; None where
     there is no round yet. With ``memory`` of the last so many rounds only, and all of the open epoch. Prior state is never
     "the latest": a round run again reads what it read before."""
-    round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
-    if memory:
-        closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
-        unpaid = sum(closed is None or int(round_id[1:]) > int(str(closed)) for round_id in round_ids)
-        round_ids = round_ids[-max(memory, unpaid) :]
-    if not round_ids:
-        return None
-    numbers = [int(round_id[1:]) for round_id in round_ids]
-    groups, selections = (_rows(warehouse, table, numbers) for table in ("contributor_groups", "selections"))
+    with warehouse.session():
+        round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
+        if memory:
+            closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
+            unpaid = sum(closed is None or int(round_id[1:]) > int(str(closed)) for round_id in round_ids)
+            round_ids = round_ids[-max(memory, unpaid) :]
+        if not round_ids:
+            return None
+        numbers = [int(round_id[1:]) for round_id in round_ids]
+        groups, selections = (warehouse.read_rounds(table, numbers) for table in ("contributor_groups", "selections"))
     groups = groups.with_columns(
         share=pl.col("demonstrations") / pl.col("demonstrations").sum().over("round_no", "group_index")
     )
@@ -115,15 +117,11 @@ def tournament(
     np.add.at(counted, owner, demonstrations)
     shares = np.zeros((candidates.height, len(contributors)))
     places = {key: row for row, key in enumerate(candidates.select("round_no", "group_index").iter_rows())}
-    for number, group, contributor, share in groups.select(
-        "round_no", "group_index", "contributor_id", "share"
-    ).iter_rows():
-        shares[places[number, group], int(contributors.search_sorted(contributor))] = share
+    member = contributors.search_sorted(groups["contributor_id"]).to_numpy()
+    rows = [places[key] for key in groups.select("round_no", "group_index").iter_rows()]
+    shares[rows, member] = groups["share"].to_numpy()
     sent = np.zeros((len(numbers), len(contributors)))
-    sent[
-        [numbers.index(number) for number in groups["round_no"]],
-        contributors.search_sorted(groups["contributor_id"]).to_numpy(),
-    ] = groups["demonstrations"].to_numpy()
+    sent[np.searchsorted(numbers, groups["round_no"].to_numpy()), member] = groups["demonstrations"].to_numpy()
     bases = selections.filter(pl.col("role") == "base").sort("round_no")
     chosen = selections.filter("selected").sort("round_no")
     return Tournament(
@@ -158,8 +156,11 @@ def standing(found: Tournament, scheme: str, target: NDArray[np.float64], rng: n
     base = found.bases[-1]
     game = centroid_game(recovered.vectors, target, empty=base)
     crowd = len(found.contributors)
-    permutations = min(SHAPLEY_PERMUTATIONS, max(4, MOST_COALITIONS // crowd))
-    shapley = estimate_shapley(game, crowd, permutations=permutations, rng=rng)
+    if crowd > LARGE_CROWD:
+        shapley = distance_shapley(recovered.vectors, target, empty=base, rng=rng)
+    else:
+        permutations = min(SHAPLEY_PERMUTATIONS, max(4, MOST_COALITIONS // crowd))
+        shapley = estimate_shapley(game, crowd, permutations=permutations, rng=rng)
     towards = (target - base) / max(float(np.linalg.norm(target - base)), 1e-12)
     keys = recovered.vectors @ towards
     return Standing(
@@ -186,7 +187,3 @@ def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
         "ON posted.contributor_id = people.contributor_id ORDER BY points DESC, people.contributor_id",
         {"n": round_no},
     )
-
-
-def _rows(warehouse: WarehouseResource, table: str, numbers: list[int]) -> pl.DataFrame:
-    return pl.concat([warehouse.read_round(table, number) for number in numbers])

@@ -7,7 +7,8 @@ what follows from a finding (see ``crowd_assets.quality``).
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,7 @@ class DataQualityResource(ConfigurableResource):
 
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-        def busy(holder: str) -> QualityBusyError:
-            return QualityBusyError(
-                f"{self.root} has been locked for {self.lock_timeout_s:.0f} s by {holder}. "
-                "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
-            )
-
-        with held(Path(self.root, "context.lock"), self.lock_timeout_s, busy):
+        with self._locked():
             unfinished = Path(self.root, "unfinished")
             if unfinished.exists():
                 _remove_what_may_be_torn(Path(self.root, "gx"))
@@ -85,6 +80,36 @@ class DataQualityResource(ConfigurableResource):
             context.build_data_docs(resource_identifiers=pages if is_ours(self.data_docs) else None)
             unfinished.unlink()
             return found
+
+    def forget(self, run_names: Collection[str]) -> int:
+        """Remove the results and pages of runs; the front page names them until the next run.
+
+        Returns:
+            How many pages there were.
+
+        Raises:
+            QualityBusyError: as :meth:`run_suites`.
+        """
+        results = Path(self.root, "gx", "uncommitted", "validations")
+        pages = self.data_docs.parent / "validations"
+        forgotten = 0
+        with self._locked():
+            for folder in (results, pages):  # in this order: the front page lists what has a result
+                for of_run in sorted(folder.glob("*/*")):
+                    if of_run.name in run_names:
+                        forgotten += len(list(of_run.rglob("*.html")))
+                        shutil.rmtree(of_run)
+        return forgotten
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return held(Path(self.root, "context.lock"), self.lock_timeout_s, _busy(self.root, self.lock_timeout_s))
+
+
+def _busy(root: str, timeout_s: float) -> Callable[[str], QualityBusyError]:
+    return lambda holder: QualityBusyError(
+        f"{root} has been locked for {timeout_s:.0f} s by {holder}. "
+        "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+    )
 
 
 def _remove_what_may_be_torn(folder: Path) -> None:

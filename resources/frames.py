@@ -4,7 +4,7 @@ Belongs here: where frames lie and how they are replaced. Does not belong here: 
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 from dagster import ConfigurableResource
@@ -13,7 +13,7 @@ from pyarrow.parquet import ParquetWriter
 from pydantic import Field
 from upath import UPath
 
-from resources.storage import write_bytes_atomically, written_atomically
+from resources.storage import is_local, write_bytes_atomically, written_atomically
 
 Schema = Mapping[str, pl.DataType]
 
@@ -106,6 +106,21 @@ class FramesResource(ConfigurableResource):
             raise FileNotFoundError(f"{path} is missing: materialise {asset} of {round_id} first.")
         return read_parquet(path)
 
+    def scan(self, asset: str, round_ids: Sequence[str]) -> pl.LazyFrame:
+        """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``: of local files
+        only the columns and rows that are asked for are read, so that looking into many rounds costs little.
+
+        Raises:
+            FileNotFoundError: none of them has one.
+        """
+        if not is_local(UPath(self.root)):
+            return self.read_through(asset, list(round_ids)).lazy()
+        paths = [str(path) for round_id in round_ids if (path := self.path(asset, round_id)).exists()]
+        if not paths:
+            raise FileNotFoundError(self._no_frame(asset, round_ids))
+        name = pl.col("round_id").str.extract(r"([^/\\]+)\.parquet$")
+        return pl.scan_parquet(paths, glob=False, include_file_paths="round_id").with_columns(round_id=name)
+
     def read_through(self, asset: str, round_ids: list[str]) -> pl.DataFrame:
         """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``.
 
@@ -118,5 +133,8 @@ class FramesResource(ConfigurableResource):
             if (path := self.path(asset, round_id)).exists()
         ]
         if not frames:
-            raise FileNotFoundError(f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}.")
+            raise FileNotFoundError(self._no_frame(asset, round_ids))
         return pl.concat(frames, how="diagonal_relaxed")
+
+    def _no_frame(self, asset: str, round_ids: Sequence[str]) -> str:
+        return f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}."

@@ -122,6 +122,29 @@ class ModelStoreResource(ConfigurableResource):
         if actual != model:
             raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
 
+    def remove(self, model: str) -> int:
+        """Remove the files of a stored model, and what was fetched of it; 1 where there were any. Killed, what is left is no
+        model, and ``.putting-…`` in its name says so."""
+        shutil.rmtree(Path(self.cache, model), ignore_errors=True)
+        folder = UPath(self.root, model)
+        if not folder.exists():
+            return 0
+        if is_local(folder):
+            aside = Path(tempfile.mkdtemp(prefix=".putting-away-", dir=str(folder.parent)))
+            os.rename(str(folder), aside / model)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            (folder / CARD).unlink(missing_ok=True)  # first: without it the rest is no model
+            folder.rmdir(recursive=True)
+        return 1
+
+    def remove_idle_notes(self) -> None:
+        """Remove what :meth:`reuse_together` noted of models of which one is gone: nothing is found by it any more."""
+        for path in UPath(self.root, "made").glob("*.json"):
+            models = json.loads(path.read_text(encoding="utf-8")).get("models", [])
+            if not all(UPath(self.root, model, CARD).exists() for model in models):
+                path.unlink(missing_ok=True)
+
     def reuse(self, key: str, make: Callable[[], str]) -> tuple[str, bool]:
         """The model stored under ``key``, the hash of everything its training depends on; made first if there is none.
 

@@ -3,6 +3,7 @@
 Belongs here: bars and throttled lines. Does not belong here: what is being done.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,13 +59,28 @@ def bars(console: "Console") -> Iterator[None]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as shown:
+    with _past_capture(console) as terminal, Progress(*columns, console=terminal, transient=True) as shown:
         _terminal.bars = shown
         try:
             yield
         finally:
             _terminal.clear()
             _terminal.bars = None
+
+
+@contextmanager
+def _past_capture(console: "Console") -> Iterator["Console"]:
+    """A console on the same terminal that Dagster's capture of a step's output does not reach: it would keep every frame of a
+    bar, and show it late."""
+    from rich.console import Console
+
+    try:
+        number = console.file.fileno()
+    except OSError:  # it is no file of the system
+        yield console
+        return
+    with os.fdopen(os.dup(number), "w", encoding="utf-8") as file:
+        yield Console(file=file, force_terminal=True, highlight=False, soft_wrap=True)
 
 
 def is_shown_as_a_bar() -> bool:

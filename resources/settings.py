@@ -434,6 +434,31 @@ class Settings(BaseModel):
     )
     answers_per_lot: int = Field(default=2, ge=2, le=2, description="Answers bought a lot; a comparison has two.")
 
+    keep_runs: int = Field(
+        default=100,
+        ge=0,
+        description="Settled rounds, the last ones, whose runs Dagster still knows after `make compact`, with their logs and "
+        "what their steps handed on. 0: all.",
+    )
+    keep_data_docs: int = Field(
+        default=100, ge=0, description="Settled rounds whose pages of the Data Docs are kept by it. 0: all."
+    )
+    keep_losing_models: int = Field(
+        default=100,
+        ge=0,
+        description="Settled rounds whose candidates and aligned models are kept by it though no round chose them. 0: all.",
+    )
+    keep_archive: int = Field(
+        default=0,
+        ge=0,
+        description="Settled rounds whose files, as they arrived, are kept by it in the archive. 0: all. Events are kept in any case.",
+    )
+    keep_unfinished_hours: float = Field(
+        default=24.0,
+        gt=0,
+        description="Hours after which it removes what a killed process left half written; nothing takes that long to write.",
+    )
+
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process",
         description="How a round's steps run: in one process (0.1 s a step) or one process each (about 2 s a step).",

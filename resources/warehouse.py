@@ -5,7 +5,10 @@ Does not belong here: the life of a round and its settlement (see ``rounds``), b
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +22,7 @@ from upath import UPath
 
 from resources.errors import OperatorError
 from resources.locks import held
-from resources.storage import write_bytes_atomically
+from resources.storage import written_atomically
 
 # Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
 SCHEMA = """
@@ -55,12 +58,12 @@ CREATE TABLE IF NOT EXISTS quality_findings (
     figure DOUBLE, low DOUBLE, high DOUBLE, PRIMARY KEY (round_no, suite, expectation));
 CREATE TABLE IF NOT EXISTS quality_contributors (
     round_no INTEGER, contributor_id VARCHAR, detector VARCHAR, value DOUBLE, n BIGINT, p_value DOUBLE, flagged BOOLEAN,
-    detail VARCHAR, PRIMARY KEY (round_no, contributor_id, detector));
+    detail VARCHAR);
 CREATE TABLE IF NOT EXISTS rings (
     round_no INTEGER, contributor_id VARCHAR, ring BIGINT, PRIMARY KEY (round_no, contributor_id));
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
-    reports BIGINT, PRIMARY KEY (round_no, labeler_id));
+    reports BIGINT);
 CREATE TABLE IF NOT EXISTS contributor_groups (
     round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
     PRIMARY KEY (round_no, contributor_id));
@@ -83,7 +86,7 @@ CREATE TABLE IF NOT EXISTS contributions (
     PRIMARY KEY (round_no, contributor_id));
 CREATE TABLE IF NOT EXISTS contributor_estimates (
     round_no INTEGER, contributor_id VARCHAR, scheme VARCHAR, estimate DOUBLE, standard_error DOUBLE,
-    provisional_points DOUBLE, PRIMARY KEY (round_no, contributor_id));
+    provisional_points DOUBLE);
 CREATE TABLE IF NOT EXISTS epochs (
     round_no INTEGER PRIMARY KEY, first_round_no INTEGER, closes BOOLEAN, reliability DOUBLE, observed_variance DOUBLE,
     noise_variance DOUBLE);
@@ -96,9 +99,23 @@ CREATE TABLE IF NOT EXISTS comparison_tasks (
 CREATE TABLE IF NOT EXISTS ledger (
     entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
+CREATE TABLE IF NOT EXISTS removed_models (model VARCHAR PRIMARY KEY, round_no INTEGER, removed_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS round_records (
     round_no INTEGER PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);
 """
+
+HOLLOW = 0.2  # of the file's blocks, free: from there on writing it anew is worth that others wait
+KEYS = {
+    "quality_contributors": "contributor_id, detector",
+    "labeler_weights": "labeler_id",
+    "contributor_estimates": "contributor_id",
+}
+"""What is unique in a round, in the tables that have most rows: checked as they are written, as an index of all rounds would take
+three times the room of the rows."""
+
+NAMES_EVERY_TABLE = "SELECT 1 WHERE false AND ({})".format(
+    " OR ".join(f"EXISTS (FROM {name})" for name in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
+)
 
 ROUND_TABLES = (
     "quality_verdicts",
@@ -117,6 +134,16 @@ ROUND_TABLES = (
     "awards",
     "comparison_tasks",
 )
+
+
+class _Sessions(threading.local):
+    """Connections of sessions of a thread, by path."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, duckdb.DuckDBPyConnection] = {}
+
+
+_SESSIONS = _Sessions()
 
 
 class WarehouseBusyError(OperatorError, TimeoutError):
@@ -157,7 +184,10 @@ class WarehouseResource(ConfigurableResource):
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection under the lock, for reading; closed on leaving."""
+        """A connection under the lock, for reading; closed on leaving. In a :meth:`session` it is the session's."""
+        if self.path in _SESSIONS.connections:
+            yield _SESSIONS.connections[self.path]
+            return
         with self.locked():
             new = not os.path.exists(self.path)
             connection = duckdb.connect(self.path)
@@ -167,6 +197,20 @@ class WarehouseResource(ConfigurableResource):
                 yield connection
             finally:
                 connection.close()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """One connection for all that this thread asks of the warehouse inside, as opening one takes 30 ms of CPU; others wait
+        until the end, so nothing slow belongs inside."""
+        with self.connect() as connection:
+            if self.path in _SESSIONS.connections:
+                yield
+                return
+            _SESSIONS.connections[self.path] = connection
+            try:
+                yield
+            finally:
+                del _SESSIONS.connections[self.path]
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -189,6 +233,21 @@ class WarehouseResource(ConfigurableResource):
     def read_round(self, table: str, round_no: int) -> pl.DataFrame:
         """All rows of ``table`` of one round."""
         return self.query(f"SELECT * FROM {_checked(table)} WHERE round_no = $n ORDER BY ALL", {"n": round_no})
+
+    def read_rounds(self, table: str, round_nos: Sequence[int]) -> pl.DataFrame:
+        """All rows of ``table`` of several rounds, by round."""
+        return self.query(
+            f"SELECT * FROM {_checked(table)} WHERE list_contains($rounds, round_no) ORDER BY ALL",
+            {"rounds": list(round_nos)},
+        )
+
+    def read_last_before(self, table: str, round_no: int) -> pl.DataFrame:
+        """All rows of ``table`` of the last settled round before ``round_no`` that has any, as of :meth:`read_before`."""
+        return self.query(
+            f"SELECT * FROM {_checked(table)} WHERE round_no = (SELECT max(round_no) FROM {table} JOIN rounds r "
+            "USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')) ORDER BY ALL",
+            {"n": round_no},
+        )
 
     def read_before(self, table: str, round_no: int) -> pl.DataFrame:
         """All rows of ``table`` of the settled rounds before ``round_no``: prior state is never "the latest"."""
@@ -227,6 +286,12 @@ class WarehouseResource(ConfigurableResource):
                     return
             connection.execute(f"DELETE FROM {table} WHERE round_no = $n", {"n": round_no})
             connection.execute(f"INSERT INTO {table} FROM {incoming}")
+            if table in KEYS:
+                (twice,) = fetch_row(connection, f"SELECT count(*) - count(DISTINCT ({KEYS[table]})) FROM {incoming}")
+                if twice:
+                    raise ValueError(
+                        f"round {round_no}: {twice} rows of {table} have a {KEYS[table]} that others have."
+                    )
 
     def append(self, connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
         """Insert the rows of ``frame`` whose primary key ``table`` does not hold yet, inside a transaction.
@@ -265,6 +330,16 @@ class WarehouseResource(ConfigurableResource):
             finally:
                 Path(fresh).unlink(missing_ok=True)
 
+    def compact_if_hollow(self) -> bool:
+        """:meth:`compact`, where at least ``HOLLOW`` of the file holds nothing; whether it was."""
+        with self.connect() as connection:
+            connection.execute("CHECKPOINT")
+            total, free = fetch_row(connection, "SELECT total_blocks, free_blocks FROM pragma_database_size()")
+        if free < HOLLOW * total:
+            return False
+        self.compact()
+        return True
+
     def publish_snapshot(self) -> Path:
         """Copy the warehouse for readers; they see the old copy or the new one, never a part.
 
@@ -276,11 +351,10 @@ class WarehouseResource(ConfigurableResource):
 
     def copy_to(self, path: Path) -> None:
         """Copy the warehouse as the last transaction left it to the file ``path``, whole or not at all."""
-        with self.connect() as connection:
+        with written_atomically(UPath(path)) as temporary, self.connect() as connection:
             connection.execute("CHECKPOINT")
             connection.close()
-            data = Path(self.path).read_bytes()
-        write_bytes_atomically(UPath(path), data)
+            shutil.copyfile(self.path, temporary)
 
 
 def as_stored(instant: datetime) -> datetime:
@@ -298,8 +372,11 @@ def fetch_row(
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether every table is there: a home of an earlier version lacks those that came later."""
-    (tables,) = fetch_row(connection, "SELECT count(*) FROM duckdb_tables() WHERE NOT temporary")
-    return bool(tables >= SCHEMA.count("CREATE TABLE"))
+    try:
+        connection.execute(NAMES_EVERY_TABLE)  # cheaper than to list them
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def _quoted(path: str) -> str:

@@ -56,8 +56,8 @@ def next_run(
 ) -> tuple[RunRequest | None, str]:
     """The run that is due, if one is, and why or why not; claims a round if none is open.
 
-    The partition of the round, and those of the rounds before where they are missing, are added to ``instance`` before its
-    run is requested.
+    The partition of the round, and those of the rounds before where ``instance`` knows none, are added to it before the run is
+    requested.
     """
     book = RoundBook(warehouse)
     report_dead_runs(instance)
@@ -66,8 +66,10 @@ def next_run(
         claimed, reason = book.claim(quorum, settings, datetime.now(UTC))
         if claimed is None:
             return None, reason
-        # All of them: an instance that begins with a restored home knows none.
-        instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in book.all()])
+        # An instance that begins with a restored home knows none; one that forgot old rounds need not hear of them again.
+        known = instance.get_dynamic_partitions(ROUNDS_PARTITION)
+        unheard = [claimed] if known else book.all()
+        instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in unheard])
         return run_request(claimed), f"claimed {claimed.round_id}"
     runs = instance.get_runs(RunsFilter(tags={ROUND_TAG: open_round.round_id}))
     active = sum(run.status in ACTIVE for run in runs)

@@ -334,5 +334,10 @@ def _what_is_known(
 
 def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, float]:
     """Points of each account from the settled rounds before ``round_no``."""
-    entries = warehouse.read_before("ledger", round_no).filter(pl.col("unit") == "point")
-    return dict(entries.group_by("account").agg(pl.col("amount").sum().cast(pl.Float64)).iter_rows())
+    return dict(
+        warehouse.query(
+            "SELECT account, sum(amount)::DOUBLE AS points FROM ledger JOIN rounds r USING (round_no) WHERE unit = 'point' "
+            "AND round_no < $n AND r.status IN ('settled', 'completed') GROUP BY account",
+            {"n": round_no},
+        ).iter_rows()
+    )

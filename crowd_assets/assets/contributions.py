@@ -27,11 +27,19 @@ from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
 from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points
-from crowd_assets.mechanisms.shapley import estimate_shapley, mean_over_runs
+from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition
-from crowd_assets.tournament import EMBEDDED_CONTRIBUTORS, Standing, Tournament, standing, standings, tournament
+from crowd_assets.tournament import (
+    EMBEDDED_CONTRIBUTORS,
+    LARGE_CROWD,
+    Standing,
+    Tournament,
+    standing,
+    standings,
+    tournament,
+)
 from resources.embedder import EmbedderResource
 from resources.frames import FramesResource
 from resources.inbox import InboxResource
@@ -70,7 +78,7 @@ def shapley_estimates(
     )
     warehouse.replace_round("contributions", round_.round_no, frame)
     frames.write(EMBEDDED_CONTRIBUTORS, round_.round_id, written, settled=round_.settled)
-    shown = display.ends(frame.sort("shapley_value", descending=True))
+    shown = frame.sort("shapley_value", descending=True)
     worth = dict(frame.select("contributor_id", "shapley_value").iter_rows())
     in_run = settings.shapley_method == "in_run"
     unit = "nats a token of the target's texts" if in_run else "target distance"
@@ -111,7 +119,8 @@ def contributor_estimates(
     frame, epoch = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
     warehouse.replace_round("epochs", round_.round_no, epoch)
-    shown = display.ends(frame.sort("estimate", descending=True))
+    shown = frame.sort("estimate", descending=True)
+    estimated = dict(frame.select("contributor_id", "estimate").iter_rows())
     about = {"scheme": frame["scheme"][0], "contributors": frame.height}
     return MaterializeResult(
         metadata=display.rounded(about | epoch.row(0, named=True))
@@ -122,7 +131,7 @@ def contributor_estimates(
                     list(shown["estimate"]),
                     list(shown["standard_error"]),
                     axis="estimated contribution, in target distance (standard errors)",
-                    highlighted=lambda name: float(shown.row(by_predicate=pl.col("contributor_id") == name)[2]) > 0,
+                    highlighted=lambda name: estimated[name] > 0,
                 )
             )
         }
@@ -186,7 +195,6 @@ def point_ledger(
         now=datetime.now(UTC),
         about=about,
     )
-    warehouse.publish_snapshot()
     points = standings(warehouse, round_.round_no)
     paid = awards["payment"].sum() or Decimal(0)
     budget = Decimal(settings.budget)
@@ -194,7 +202,7 @@ def point_ledger(
     below = awards.filter(pl.col("payment") < pl.col("asked_price"))
     earned = _points_and_values(points, warehouse, round_.round_no)
     correlation = _correlation(earned)
-    context.instance.add_run_tags(context.run_id, {CREDITS_TAG: str(paid)})
+    context.instance.add_run_tags(context.run.run_id, {CREDITS_TAG: str(paid)})
     tracked: display.Metadata = {}
     if correlation is not None:
         tracked = {
@@ -284,13 +292,17 @@ def values_of(
     else:
         base_texts = list(frames.read("generations", round_.round_id)["base"])
         means = np.array(written["vector"].to_list())
-        estimates = estimate_shapley(
-            centroid_game(means, aim.vector, empty=embedder.embed(base_texts).mean(axis=0)),
-            len(contributors),
-            permutations=settings.shapley_permutations,
-            rng=generator_for(round_, "shapley"),
-            exact_up_to=settings.exact_shapley_up_to,
-        )
+        empty, rng = embedder.embed(base_texts).mean(axis=0), generator_for(round_, "shapley")
+        if len(contributors) > LARGE_CROWD:
+            estimates = distance_shapley(means, aim.vector, empty=empty, rng=rng)
+        else:
+            estimates = estimate_shapley(
+                centroid_game(means, aim.vector, empty=empty),
+                len(contributors),
+                permutations=settings.shapley_permutations,
+                rng=rng,
+                exact_up_to=settings.exact_shapley_up_to,
+            )
         values, errors = estimates.values, estimates.standard_errors
         method = f"centroid, {estimates.method}"
         about = {"evaluations": estimates.evaluations}
@@ -397,10 +409,12 @@ def _copied(found: Tournament, first: int, warehouse: WarehouseResource) -> NDAr
     place = {contributor: index for index, contributor in enumerate(found.contributors)}
     shares = np.zeros((len(found.round_ids) - first, len(place)))
     for row, round_id in zip(shares, found.round_ids[first:], strict=True):
-        flagged = warehouse.read_round("quality_contributors", int(round_id[1:])).filter(
-            "flagged", pl.col("detector") == "near_duplicates"
+        flagged = warehouse.query(
+            "SELECT contributor_id, value FROM quality_contributors WHERE round_no = $n AND flagged "
+            "AND detector = 'near_duplicates'",
+            {"n": int(round_id[1:])},
         )
-        for contributor, share in flagged.select("contributor_id", "value").iter_rows():
+        for contributor, share in flagged.iter_rows():
             if contributor in place:
                 row[place[contributor]] = share
     return shares

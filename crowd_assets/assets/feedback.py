@@ -142,20 +142,21 @@ def validated_feedback(
     frames.write_chunks("validated_feedback", round_.round_id, gate.valid(), schema, settled=round_.settled)
     if gate.vectors is not None and gate.vectors.size:
         frames.write(VECTORS, round_.round_id, kept_vectors(gate.vectors, space), settled=round_.settled)
-    with warehouse.transaction() as connection:
-        warehouse.append(connection, "rejected_feedback", gate.rejected)
     verdict = {
         "passed": [reason is None],
         "reason": [reason],
         "accepted": [gate.accepted],
         "rejected": [gate.rejected.height],
     }
-    warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
-    warehouse.replace_round("quality_contributors", round_.round_no, gate.contributors)
-    warehouse.replace_round("rings", round_.round_no, gate.rings)
-    warehouse.replace_round(
-        "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
-    )
+    with warehouse.session():
+        with warehouse.transaction() as connection:
+            warehouse.append(connection, "rejected_feedback", gate.rejected)
+        warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
+        warehouse.replace_round("quality_contributors", round_.round_no, gate.contributors)
+        warehouse.replace_round("rings", round_.round_no, gate.rings)
+        warehouse.replace_round(
+            "quality_verdicts", round_.round_no, pl.DataFrame(verdict, schema_overrides={"reason": pl.String})
+        )
     page = write_quality_page(settings, warehouse, data_quality)
     if reason is not None:
         book.skip(round_.round_no, reason)

@@ -7,6 +7,7 @@ Does not belong here: the grammar (see ``crowd_assets.simulation.forum``), train
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings)
     where CROWD_BASE_MODEL names no other. Built once; afterwards only its figures are shown again."""
     if settings.base_model:
         return MaterializeResult(metadata={"base model": settings.base_model, "used": False})
-    comments = forum.write_comments(COMMENTS, np.random.default_rng(SEED))
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+        comments = forum.write_comments(COMMENTS, np.random.default_rng(SEED))
         pairs = [(comment.prompt, comment.response) for comment in comments]
         return train_seed_language_model(pairs, directory, seed=SEED, progress=progress, threads=THREADS)
 
@@ -94,15 +95,15 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
     where CROWD_EMBEDDER names no other. Built once; afterwards only its figures are shown again."""
     if settings.embedder:
         return MaterializeResult(metadata={"embedder": settings.embedder, "used": False})
-    rng = np.random.default_rng(SEED)
-    comments = forum.write_comments(LABELLED_COMMENTS, rng)
-    unlabelled = [
-        forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng) for number in range(UNLABELLED_COMMENTS)
-    ]
-    texts = [comment.response for comment in comments] + unlabelled
-    labels = [(comment.mood,) for comment in comments] + [()] * len(unlabelled)
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+        rng = np.random.default_rng(SEED)
+        comments = forum.write_comments(LABELLED_COMMENTS, rng)
+        unlabelled = [
+            forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng) for number in range(UNLABELLED_COMMENTS)
+        ]
+        texts = [comment.response for comment in comments] + unlabelled
+        labels = [(comment.mood,) for comment in comments] + [()] * len(unlabelled)
         return train_seed_classifier(
             texts, labels, forum.MOODS, directory, seed=SEED, progress=progress, threads=THREADS
         )
@@ -141,7 +142,7 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     if settings.reference_texts:
         ordinary = _texts(settings.reference_texts, "CROWD_REFERENCE_TEXTS")
     else:
-        ordinary = [c.response for c in forum.write_comments(REFERENCE_COMMENTS, np.random.default_rng(SEED + 1))]
+        ordinary = list(_comments_of_the_forum(REFERENCE_COMMENTS))
     key = fingerprint(
         phi=embedder.identity,
         recipe=RECIPE,
@@ -155,6 +156,11 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     if not path.exists():
         frames.write(TARGET, key, _find(settings, embedder, wanted, ordinary))
     return read_target(frames, key)
+
+
+@cache
+def _comments_of_the_forum(count: int) -> tuple[str, ...]:
+    return tuple(comment.response for comment in forum.write_comments(count, np.random.default_rng(SEED + 1)))
 
 
 def read_target(frames: FramesResource, key: str) -> Target:

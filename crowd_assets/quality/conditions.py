@@ -256,7 +256,7 @@ def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Collectio
     )
 
 
-def keys(kind: str, events: pl.DataFrame) -> pl.DataFrame:
+def keys(kind: str, events: pl.LazyFrame) -> pl.LazyFrame:
     """The columns of ``FACTS`` of events of one kind."""
     return events.select(_keys(kind))
 

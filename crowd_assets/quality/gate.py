@@ -210,7 +210,8 @@ def check_feedback(
     objected: list[Objection] = []
     if detect:
         sent = [chunk.join(failing, on="seq", how="anti").select(_NO_EVENTS.columns) for chunk in events()]
-        detections = detect(pl.concat([_NO_EVENTS, *sent]), earlier.recent(), settings)
+        recent = earlier.recent()
+        detections = detect(pl.concat([_NO_EVENTS, *sent]), pl.concat(recent) if recent else None, settings)
         contributors += [each.contributors.select(pl.lit(each.detector).alias("detector"), "*") for each in detections]
         rings += [each.rings for each in detections]
         objected = objections_of(detections, settings)
@@ -484,8 +485,9 @@ def passed_round(warehouse: WarehouseResource, round_id: str) -> Round:
     Raises:
         GateClosedError: it did not pass, or was not checked yet.
     """
-    round_ = RoundBook(warehouse).get(round_id)
-    verdict = warehouse.read_round("quality_verdicts", round_.round_no)
+    with warehouse.session():
+        round_ = RoundBook(warehouse).get(round_id)
+        verdict = warehouse.read_round("quality_verdicts", round_.round_no)
     if verdict.is_empty():
         raise GateClosedError(f"{round_id} has not been through the gate: materialise validated_feedback first.")
     if not verdict["passed"].item():

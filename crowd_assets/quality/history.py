@@ -1,11 +1,10 @@
 """What the settled rounds before a round hold that its feedback is measured against.
 
-Belongs here: reading it, chunk by chunk. Does not belong here: what is expected (see ``conditions`` and ``drift``).
+Belongs here: reading it, of all rounds no more than a round asks about. Does not belong here: what is expected (see ``conditions`` and ``drift``).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 from crowd_assets.quality import conditions, drift
 from resources.feedback import EVENT_SCHEMA, KINDS
 from resources.frames import FramesResource
-from resources.rounds import Round
+from resources.rounds import Round, RoundBook
 from resources.warehouse import WarehouseResource
 
 TASKS = {"comparison_id": pl.String(), "event_id_a": pl.String(), "event_id_b": pl.String()}
 VECTORS = "feedback_vectors"  # the frame that keeps each round's
+_NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **EVENT_SCHEMA})
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,15 @@ class Earlier:
     """What was before a round.
 
     Attributes:
-        events: The valid events of each settled round, oldest first.
+        events: The valid events of all settled rounds, with ``round_id``.
         tasks: Comparisons that the platform published, and the bids that their answers come from.
         sold: ``event_id`` of bids that were bought.
-        recent: The valid events of the last ``drift.ROUNDS_COMPARED`` of them in one frame, for detectors; None where
-            there are none.
+        recent: The valid events of each of the last ``drift.ROUNDS_COMPARED`` of them, oldest first.
         vectors: Of demonstrations of the last rounds, in Φ, shape (m, d); None where there are none.
     """
 
-    events: Callable[[], Iterator[pl.DataFrame]] = lambda: iter(())
-    recent: Callable[[], pl.DataFrame | None] = lambda: None
+    events: pl.LazyFrame = field(default_factory=lambda: _NO_EVENTS.with_columns(round_id=pl.lit("")).lazy())
+    recent: Callable[[], list[pl.DataFrame]] = list
     tasks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TASKS))
     sold: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"event_id": pl.String()}))
     vectors: NDArray[np.float64] | None = None
@@ -62,18 +61,14 @@ class Known:
 
 def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, embedder: str) -> Earlier:
     """The settled rounds before ``round_``, and what they left in the space of ``embedder``."""
-    settled = warehouse.query(
-        "SELECT round_id FROM rounds WHERE round_no < $n AND status IN ('settled', 'completed') ORDER BY round_no",
-        {"n": round_.round_no},
-    )["round_id"]
+    of_settled = "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')"
+    with warehouse.session():
+        settled = RoundBook(warehouse).rounds_through(round_.round_no)[:-1]
+        tasks = warehouse.read_before("comparison_tasks", round_.round_no).select(*TASKS)
+        sold = warehouse.query(f"SELECT event_id FROM awards {of_settled} AND awarded", {"n": round_.round_no})
 
-    def events() -> Iterator[pl.DataFrame]:
-        for round_id in settled:
-            yield frames.read("validated_feedback", round_id)
-
-    def recent() -> pl.DataFrame | None:
-        rounds = [frames.read("validated_feedback", each) for each in settled[-drift.ROUNDS_COMPARED :]]
-        return pl.concat(rounds) if rounds else None
+    def recent() -> list[pl.DataFrame]:
+        return [frames.read("validated_feedback", each) for each in settled[-drift.ROUNDS_COMPARED :]]
 
     vectors = [
         of_round["vector"].to_numpy()
@@ -81,13 +76,8 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         if frames.path(VECTORS, round_id).exists()
         and (of_round := frames.read(VECTORS, round_id).filter(pl.col("embedder") == embedder)).height
     ]
-    return Earlier(
-        vectors=np.concatenate(vectors) if vectors else None,
-        events=events,
-        recent=recent,
-        tasks=warehouse.read_before("comparison_tasks", round_.round_no).select(*TASKS),
-        sold=warehouse.read_before("awards", round_.round_no).filter("awarded").select("event_id"),
-    )
+    found = Earlier(recent=recent, tasks=tasks, sold=sold, vectors=np.concatenate(vectors) if vectors else None)
+    return replace(found, events=frames.scan("validated_feedback", settled)) if settled else found
 
 
 def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:
@@ -98,32 +88,34 @@ def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:
 
 
 def known(earlier: Earlier, now: dict[str, pl.DataFrame]) -> Known:
-    """Go through the earlier rounds once.
+    """Look through the earlier rounds for what the round asks or answers again.
 
     Args:
         now: ``conditions.FACTS`` of the round, by kind.
     """
-    asked = {kind: now[kind].select("question").unique() for kind in KINDS}
+    asked = {kind: now[kind]["question"].unique() for kind in KINDS}
     asked["preference"] = pl.concat([asked["preference"], asked["outcome"]]).unique()
-    found: dict[str, list[pl.DataFrame]] = {kind: [conditions.keys(kind, _NO_EVENTS)] for kind in KINDS}
-    samples: deque[pl.DataFrame] = deque(maxlen=drift.ROUNDS_COMPARED)
-    volumes = []
-    for events in earlier.events():
-        for kind in KINDS:
-            of_kind = events.filter(pl.col("kind") == kind)
-            if kind == "bid":
-                found["preference"].append(
-                    _published(of_kind, earlier.tasks).join(asked["preference"], on="question", how="semi")
-                )
-                of_kind = of_kind.join(earlier.sold, on="event_id", how="semi")
-            found[kind].append(conditions.keys(kind, of_kind).join(asked[kind], on="question", how="semi"))
-        samples.append(drift.sample(events, drift.SAMPLE))
-        volumes.append(dict(events.group_by("kind").len().iter_rows()))
+    of_kind = {kind: earlier.events.filter(pl.col("kind") == kind) for kind in KINDS}
+    bids = of_kind["bid"]
+    of_kind["bid"] = bids.filter(pl.col("event_id").is_in(earlier.sold["event_id"].implode()))
+    found = {
+        kind: conditions.keys(kind, rows).filter(pl.col("question").is_in(asked[kind].implode()))
+        for kind, rows in of_kind.items()
+    }
+    # Many write to one prompt; only who writes the same to it again is asked about.
+    found["demonstration"] = conditions.keys("demonstration", of_kind["demonstration"]).filter(
+        pl.col("answer").is_in(now["demonstration"]["answer"].unique().implode())
+    )
+    published = earlier.tasks.filter(conditions.hashed("comparison_id").is_in(asked["preference"].implode()))
+    found["preference"] = pl.concat([_published(bids, published), found["preference"]])
+    volumes = earlier.events.group_by("round_id", "kind").len()
+    *keys, counted = pl.collect_all([*found.values(), volumes])
+    samples = [drift.described(drift.sample(events, drift.SAMPLE)) for events in earlier.recent()]
     return Known(
-        keys={kind: pl.concat(frames) for kind, frames in found.items()},
+        keys=dict(zip(found, keys, strict=True)),
         published=earlier.tasks.select(conditions.hashed("comparison_id"))["comparison_id"],
-        sample=pl.concat([pl.DataFrame(schema=drift.SAMPLED), *map(drift.described, samples)]),
-        volumes=volumes,
+        sample=pl.concat([pl.DataFrame(schema=drift.SAMPLED), *samples]),
+        volumes=[dict(of_round.select("kind", "len").iter_rows()) for _, of_round in counted.group_by("round_id")],
         vectors=earlier.vectors,
     )
 
@@ -137,15 +129,14 @@ def first_reports(preferences: pl.DataFrame) -> pl.DataFrame:
     return preferences.group_by("question").agg(first_report_at=pl.col("submitted_at").min())
 
 
-def _published(bids: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
+def _published(bids: pl.LazyFrame, tasks: pl.DataFrame) -> pl.LazyFrame:
     """Published comparisons as rows of ``conditions.FACTS``: what labelers are shown, and nobody's answer."""
-    answers = bids.select("event_id", "seq", "prompt", "response")
-    shown = tasks.join(answers, left_on="event_id_a", right_on="event_id").join(
-        answers, left_on="event_id_b", right_on="event_id", suffix="_b"
+    sold = pl.concat([tasks["event_id_a"], tasks["event_id_b"]])
+    answers = bids.filter(pl.col("event_id").is_in(sold.implode())).select("event_id", "seq", "prompt", "response")
+    shown = (
+        tasks.lazy()
+        .join(answers, left_on="event_id_a", right_on="event_id")
+        .join(answers, left_on="event_id_b", right_on="event_id", suffix="_b")
     )
     asked = shown.select("comparison_id", "seq", "prompt", response_a="response", response_b="response_b")
-    rows = pl.concat([_NO_EVENTS, asked], how="diagonal")
-    return conditions.keys("preference", rows)
-
-
-_NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **EVENT_SCHEMA})
+    return conditions.keys("preference", pl.concat([_NO_EVENTS.lazy(), asked], how="diagonal"))

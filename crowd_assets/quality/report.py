@@ -13,19 +13,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from upath import UPath
 
 from crowd_assets import display
 from crowd_assets.quality import drift
 from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report.page import render
+from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
 from resources.data_quality import DataQualityResource
 from resources.errors import OperatorError
 from resources.settings import CrowdSettings
 from resources.storage import write_text_atomically
 from resources.warehouse import WarehouseResource
 
-QUALITY_PAGE = "quality.html"
 ROWS_SHOWN = 40
 LINES_SHOWN = 8
 EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are the kind's events
@@ -33,38 +33,40 @@ EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are th
 
 def quality_page(settings: CrowdSettings) -> UPath:
     """Where the page lies."""
-    return settings.path("reports", QUALITY_PAGE)
+    return settings.path(REPORTS, QUALITY)
 
 
 def write_quality_page(
     settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
 ) -> UPath:
     """Write the page on all rounds that the gate has seen."""
-    verdicts = warehouse.query(
-        "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
-        "JOIN rounds USING (round_no) ORDER BY round_no"
-    )
-    findings = warehouse.query("SELECT * FROM quality_findings ORDER BY round_no, suite, expectation")
-    last = verdicts.row(-1, named=True)
-    rejected = warehouse.query(
-        "SELECT source, line, kind, contributor_id, reason, excerpt FROM rejected_feedback "
-        "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
-        {"n": last["round_no"], "most": ROWS_SHOWN},
-    )
-    flagged = warehouse.query(
-        "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
-        "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
-        {"n": last["round_no"], "most": ROWS_SHOWN},
-    )
-    at_ingestion = warehouse.query(
-        "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
-        "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
-        {"most": ROWS_SHOWN},
-    )
-    environment = Environment(
-        loader=PackageLoader("crowd_assets.quality", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("quality.html.jinja").render(
+    with warehouse.session():
+        verdicts = warehouse.query(
+            "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
+            "JOIN rounds USING (round_no) ORDER BY round_no"
+        )
+        findings = warehouse.query("SELECT * FROM quality_findings ORDER BY round_no, suite, expectation")
+        last = verdicts.row(-1, named=True)
+        rejected = warehouse.query(
+            "SELECT source, line, kind, contributor_id, reason, excerpt FROM rejected_feedback "
+            "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        flagged = warehouse.query(
+            "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
+            "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        at_ingestion = warehouse.query(
+            "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
+            "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
+            {"most": ROWS_SHOWN},
+        )
+    links = shared_links(settings, data_quality)
+    del links["Feedback quality"]
+    page = render(
+        "quality.html.jinja",
+        links=links,
         last=last,
         rounds=verdicts.height,
         findings=_table(findings.filter(pl.col("round_no") == last["round_no"])),
@@ -73,7 +75,6 @@ def write_quality_page(
         rows_shown=ROWS_SHOWN,
         at_ingestion=at_ingestion.rows(named=True),
         plots={title: display.data_uri(png) for title, png in _plots(verdicts, findings).items()},
-        data_docs=f"../{data_quality.data_docs.relative_to(Path(settings.home)).as_posix()}",
     )
     path = quality_page(settings)
     write_text_atomically(path, page)
@@ -145,17 +146,19 @@ class PortTakenError(OperatorError, OSError):
 
 class _TwoFolders(SimpleHTTPRequestHandler):
     """Files of the reports and of the Data Docs, by the paths that they have in the home; nothing else of it. The root leads
-    to the quality page."""
+    to ``first``."""
 
-    def __init__(self, *arguments: object, home: Path, folders: tuple[PurePosixPath, ...], **options: object) -> None:
-        self._folders = folders
+    def __init__(
+        self, *arguments: object, home: Path, folders: tuple[PurePosixPath, ...], first: str, **options: object
+    ) -> None:
+        self._folders, self._first = folders, first
         super().__init__(*arguments, directory=str(home), **options)  # type: ignore[arg-type]
 
     def send_head(self) -> Any:
         if self.path != "/":
             return super().send_head()
         self.send_response(HTTPStatus.FOUND)
-        self.send_header("Location", f"/reports/{QUALITY_PAGE}")
+        self.send_header("Location", self._first)
         self.send_header("Content-Length", "0")
         self.end_headers()
         return None
@@ -172,11 +175,11 @@ class _TwoFolders(SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))
         allowed = ".." not in asked.parts and any(asked.is_relative_to(folder) for folder in self._folders)
-        return super().translate_path(path) if allowed else str(Path(self.directory, "reports", "no such page"))
+        return super().translate_path(path) if allowed else str(Path(self.directory, REPORTS, "no such page"))
 
 
 class QualityServer(ThreadingHTTPServer):
-    """The quality page and the Data Docs on 127.0.0.1; ``serve_forever`` runs it.
+    """All reports and the Data Docs on 127.0.0.1; ``serve_forever`` runs it. ``campaign_url`` is empty while no round is reported.
 
     Args:
         port: 0 takes any that is free.
@@ -192,12 +195,15 @@ class QualityServer(ThreadingHTTPServer):
             raise NoReportError(f"{page} is not there yet: the gate of a round writes it. Run one with make round.")
         home = Path(settings.home).resolve()
         docs = PurePosixPath(data_quality.data_docs.resolve().relative_to(home).as_posix())
-        handler = partial(_TwoFolders, home=home, folders=(PurePosixPath("reports"), docs.parent))
+        campaign = campaign_path(settings)
+        first = f"/{REPORTS}/{(campaign if campaign.exists() else page).name}"
+        handler = partial(_TwoFolders, home=home, folders=(PurePosixPath(REPORTS), docs.parent), first=first)
         try:
             super().__init__(("127.0.0.1", port), handler)
         except OSError as problem:
             raise PortTakenError(
                 f"port {port} of 127.0.0.1: {problem.strerror}. Choose another: PORT=0 takes any."
             ) from None
-        self.page_url = f"http://127.0.0.1:{self.server_port}/reports/{page.name}"
+        self.page_url = f"http://127.0.0.1:{self.server_port}/{REPORTS}/{page.name}"
+        self.campaign_url = f"http://127.0.0.1:{self.server_port}{first}" if campaign.exists() else ""
         self.data_docs_url = f"http://127.0.0.1:{self.server_port}/{docs}"

@@ -918,13 +918,15 @@ def _render(parts: tuple[str, ...], fillers: dict[str, str]) -> str:
     return text
 
 
-def _distinct(cells: Sequence[_Cell], rng: np.random.Generator) -> Iterator[tuple[_Cell, dict[str, str]]]:
+def _distinct(
+    cells: Sequence[_Cell], ways_of_cells: Sequence[int], rng: np.random.Generator
+) -> Iterator[tuple[_Cell, dict[str, str]]]:
     """Every cell with every choice of its fillers, once each, in a random order that visits all cells evenly.
 
     One pass takes one unused choice of each cell. Drawing evenly from all texts instead would favour the templates with
     most slots, because they make most texts.
     """
-    ways = np.array([_ways(cell) for cell in cells])
+    ways = np.array(ways_of_cells)
     start = rng.integers(ways)
     for step in range(int(ways.max())):
         for position in rng.permutation(np.flatnonzero(ways > step)):
@@ -938,6 +940,11 @@ def _comment_cells(mood: str) -> tuple[_Cell, ...]:
         (topic, (opener, continuation))
         for topic, opener, continuation in product(_TOPICS.values(), _OPENERS[mood], _CONTINUATIONS[mood])
     )
+
+
+@cache
+def _ways_of_comments(mood: str) -> tuple[int, ...]:
+    return tuple(map(_ways, _comment_cells(mood)))
 
 
 @cache
@@ -963,7 +970,7 @@ def _prompt_for(topic: _Topic, fillers: dict[str, str], rng: np.random.Generator
 
 def most_comments(moods: Sequence[str] = MOODS) -> int:
     """How many distinct responses ``write_comments`` can write when every mood in ``moods`` has an equal share."""
-    return len(moods) * min(sum(map(_ways, _comment_cells(mood))) for mood in moods)
+    return len(moods) * min(sum(_ways_of_comments(mood)) for mood in moods)
 
 
 def write_comments(count: int, rng: np.random.Generator, moods: Sequence[str] = MOODS) -> list[Comment]:
@@ -996,7 +1003,8 @@ def write_comments(count: int, rng: np.random.Generator, moods: Sequence[str] = 
     comments = []
     for position, mood in enumerate(moods):
         share = count // len(moods) + (position < count % len(moods))
-        for _, ((topic, parts), fillers) in zip(range(share), _distinct(_comment_cells(mood), rng), strict=False):
+        drawn = _distinct(_comment_cells(mood), _ways_of_comments(mood), rng)
+        for _, ((topic, parts), fillers) in zip(range(share), drawn, strict=False):
             prompt = _prompt_for(topic, fillers, rng)
             comments.append(Comment(prompt, _render(parts, fillers), mood, topic.name))
     return [comments[position] for position in rng.permutation(count)]
@@ -1027,10 +1035,11 @@ def prompts(rng: np.random.Generator, count: int) -> list[str]:
     ValueError
         If there are fewer than ``count`` distinct titles.
     """
-    most = sum(map(_ways, _prompt_cells()))
+    ways = [_ways(cell) for cell in _prompt_cells()]
+    most = sum(ways)
     if not 0 <= count <= most:
         raise ValueError(f"count is {count}, but the grammar has between 0 and {most} distinct prompts; ask for fewer")
-    draws = zip(range(count), _distinct(_prompt_cells(), rng), strict=False)
+    draws = zip(range(count), _distinct(_prompt_cells(), ways, rng), strict=False)
     return [_render(parts, fillers) for _, ((_, parts), fillers) in draws]
 
 

@@ -18,6 +18,9 @@ from resources.storage import write_bytes_atomically
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
+RESULTS_LISTED = 100
+"""Results, five a round at most, that the front page lists, the newest ones: it reads each of them anew every round."""
+
 _VIEW = {"module_name": __name__, "class_name": "SelfContainedView"}
 SITE: dict[str, Any] = {
     "class_name": "SiteBuilder",
@@ -27,7 +30,11 @@ SITE: dict[str, Any] = {
         "class_name": "WholePages",
         "base_directory": "uncommitted/data_docs/local_site/",
     },
-    "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "view": _VIEW},
+    "site_index_builder": {
+        "class_name": "DefaultSiteIndexBuilder",
+        "view": _VIEW,
+        "validation_results_limit": RESULTS_LISTED,
+    },
     "site_section_builders": {"expectations": {"view": _VIEW}, "validations": {"view": _VIEW}, "profiling": "None"},
 }
 

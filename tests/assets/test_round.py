@@ -26,8 +26,7 @@ from upath import UPath
 
 from crowd_assets.__main__ import app
 from crowd_assets.assets.contributions import rank_entries
-from crowd_assets.assets.labelers import REGRETS
-from crowd_assets.assets.report import report_path, round_figures
+from crowd_assets.assets.labelers import REGRETS, regret_so_far
 from crowd_assets.audit import audit
 from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_definitions, build_resources
@@ -38,6 +37,9 @@ from crowd_assets.export import export_round
 from crowd_assets.leaderboard import NoStandingError, leaderboard
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
 from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report.figures import round_figures
+from crowd_assets.report.places import campaign_path, report_path
+from crowd_assets.retention import compact
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.status import status
 from crowd_assets.tournament import standings
@@ -244,10 +246,12 @@ def test_who_misreports_loses_weight(two_rounds: Platform) -> None:
 def test_the_report_is_one_page_without_references_to_others(two_rounds: Platform) -> None:
     page = report_path(two_rounds.settings, "r000002").read_text(encoding="utf-8")
     assert "Round 2" in page
-    assert "data:image/png;base64," in page
-    assert "<script" not in page
+    assert "Content-Security-Policy" in page
     assert 'src="http' not in page
     assert 'href="http' not in page
+    campaign = campaign_path(two_rounds.settings).read_text(encoding="utf-8")
+    assert 'href="rounds/r000001.html"' in campaign
+    assert 'href="rounds/r000002.html"' in campaign
 
 
 def test_a_round_is_exported_without_a_name_or_a_text_of_its_crowd(two_rounds: Platform, tmp_path: Path) -> None:
@@ -341,6 +345,9 @@ def test_regrets_add_up_over_rounds(two_rounds: Platform) -> None:
     assert (frames[1]["slots"].sum(), frames[0]["slots"].sum() > 0) == (weights["slots_seen"].sum(), True)
     lost = both["excess_loss"] + both["cumulative_loss"]  # of the aggregate, over the same outcomes
     assert lost.is_between(0, both["slots"].cast(pl.Float64)).all()
+    found = regret_so_far(two_rounds.warehouse, build_resources(two_rounds.settings)["frames"], 2)
+    assert found["round_no"].to_list() == [1, 2]
+    assert (found["regret"] <= found["bound"]).all()
 
 
 def test_the_event_log_holds_no_text_of_a_contributor(two_rounds: Platform) -> None:
@@ -767,6 +774,29 @@ def test_an_audit_tells_erased_texts_from_changed_ones(two_rounds: Platform, tmp
     assert "qualities of" in said
     _rewrite_a_text(settings, warehouse)
     assert "frame generations, r000001, base: stored" in _audit(settings)[1]
+
+
+def test_an_audit_is_clean_after_compaction_and_misses_no_model_that_was_chosen(
+    two_rounds: Platform, tmp_path: Path
+) -> None:
+    settings = _copied(two_rounds, tmp_path).changed(keep_losing_models=1, keep_data_docs=1)
+    resources = build_resources(settings)
+    warehouse, store = resources["warehouse"], resources["model_store"]
+    before = Platform(settings).contents()
+    done = compact(settings, resources, two_rounds.instance)
+    assert done.models >= QUICK["groups"] - 1
+    assert done.pages
+    code, said = _audit(settings)
+    assert (code, said.count("  ok")) == (0, 2), said
+    assert f"models that no round chose, removed: {done.models}" in said
+    assert Platform(settings).contents() == before
+    chosen = two_rounds.book.get("r000001").next_model
+    assert chosen is not None
+    store.remove(chosen)
+    _sql("INSERT INTO removed_models VALUES ($model, 1, NULL)", model=chosen)(settings, warehouse)
+    code, said = _audit(settings)
+    assert code == 1
+    assert f"models, {chosen}, files: stored" in said
 
 
 def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: Platform, tmp_path: Path) -> None:

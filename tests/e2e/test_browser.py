@@ -15,10 +15,11 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Page, expect, sync_playwright
 
-from crowd_assets.assets.report import _page, round_figures
 from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.quality.report import write_quality_page
+from crowd_assets.report.campaign import write_campaign_page
+from crowd_assets.report.round import write_round_page
 from resources.rounds import RoundBook
 from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
@@ -191,9 +192,8 @@ def test_no_page_of_a_round_runs_what_contributors_wrote(
     texts = [name for name, dtype in generations.schema.items() if dtype == pl.String]
     frames.write("generations", FIRST_ROUND, generations.with_columns(pl.lit(everything).alias(name) for name in texts))
     round_ = RoundBook(warehouse).get(FIRST_ROUND)
-    report = home / "reports" / "hostile.html"
-    figures = round_figures(round_, warehouse)
-    report.write_text(_page(round_, figures, settings, warehouse, frames, resources["data_quality"]), encoding="utf-8")
+    made_from = (settings, warehouse, frames, resources["data_quality"])
+    report, campaign = Path(write_round_page(round_, *made_from)), Path(write_campaign_page(*made_from))
     quality = Path(write_quality_page(settings, warehouse, resources["data_quality"]))
     model = store.lineage(round_.next_model)[-1]
     store.write_card(model, store.card(model) | dict(zip("abcdefghijkl", HOSTILE_TEXTS, strict=False)))
@@ -201,11 +201,12 @@ def test_no_page_of_a_round_runs_what_contributors_wrote(
     markdown = MarkdownIt("commonmark").enable("table").render((store.path(model) / "README.md").read_text())
     card.write_text(f"<!doctype html><meta charset='utf-8'>{markdown}", encoding="utf-8")
     shown, asked = watched
-    for path in (report, quality, card):
+    for path, ours in ((report, 3), (campaign, 3), (quality, 1), (card, 0)):
         shown.goto(path.as_uri())
         expect(shown.get_by_text("onerror").first).to_be_attached()  # it is there, as text
         assert shown.title() != OWNED, path
-        assert shown.locator(INERT).count() == 0, path
+        assert shown.locator("script:not([type='application/json'])").count() == ours, path
+        assert shown.locator(INERT.removeprefix("script, ").replace("svg", "svg:not(.drawing svg)")).count() == 0, path
         assert shown.locator("a[href^='http']").count() == 0, path
     assert _outside(asked) == []
 

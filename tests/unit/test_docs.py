@@ -36,7 +36,7 @@ NOT_RUN = {
     "import argilla as rg": "needs an Argilla server; tests/exports has what it wrote",
 }
 # Programs of others in blocks of commands.
-OTHERS = {"cp", "curl", "docker", "git", "label-studio/bin/label-studio", "pg_dump", "python3", "systemctl"}
+OTHERS = {"cd", "cp", "curl", "docker", "git", "label-studio/bin/label-studio", "pg_dump", "python3", "systemctl"}
 SHELL = re.compile(r"(make|python|crowd-rounds|export|\.venv/bin/\w+|CROWD_\w+=)\b|CROWD_\w+=")
 
 
@@ -233,7 +233,8 @@ def wrong_in_command(words: list[str]) -> str | None:
 
 def wrong_in_line(line: str) -> str | None:
     """What is wrong with a line of shell, if anything."""
-    words = shlex.split(line, comments=True)
+    crontab = r"[0-9*/]+( [0-9*/]+){4} +"
+    words = shlex.split(re.sub(f"^{crontab}", "", line), comments=True)
     while words and (words[0] == "export" or re.match(r"[A-Z_]+=", words[0])):
         name = words.pop(0).partition("=")[0]
         if name.startswith(ENVIRONMENT_PREFIX) and name not in variables():

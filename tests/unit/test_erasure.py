@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from crowd_assets import erasure
@@ -87,9 +88,10 @@ class Home:
         aggregated = pl.DataFrame([task | {"probability_a": 0.7} for task in tasks])
         self.resources["frames"].write("aggregated_preferences", "r000002", aggregated)
         self.resources["frames"].write("generations", "r000002", pl.DataFrame({"prompt": ["How?"], "base": [SECRET]}))
-        page = folder / "reports" / "r000001.html"
-        page.parent.mkdir()
-        page.write_text("<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>I am Bo.</td>")
+        page = folder / "reports" / "rounds" / "r000001.html"
+        page.parent.mkdir(parents=True)
+        written = f"<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>{escape(SOLD)}</td><td>I am Bo.</td>"
+        page.write_text(written)
         docs = folder / "quality" / "gx"
         docs.mkdir(parents=True)
         (docs / "run.json").write_text(json.dumps({"unexpected": [SOLD, "I am Bo."]}))
@@ -188,6 +190,15 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
     assert home.warehouse.query("SELECT sum(amount) FROM ledger GROUP BY unit").item() == 0
     with pytest.raises(ErasedRoundError, match="e000001"):
         home.book.reopen("r000001")
+
+
+def test_a_word_of_a_page_s_own_scripts_stays_in_them(home: Home) -> None:
+    home.send("three.jsonl", demonstration("ann", "constructor"), demonstration("bo", "Nothing new."))
+    home.settle(3, {"candidates": ["m5", "m6"]})
+    page = home.folder / "reports" / "rounds" / "r000003.html"
+    page.write_text("<td>constructor</td><script>constructor</script><td>constructor</td>")
+    home.erase()
+    assert page.read_text() == f"<td>{ERASED}</td><script>constructor</script><td>{ERASED}</td>"
 
 
 def test_a_text_whose_personal_data_was_masked_goes_as_well(home: Home) -> None:

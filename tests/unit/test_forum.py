@@ -55,9 +55,10 @@ def test_the_grammar_keeps_what_distinctness_rests_on() -> None:
 
 
 def test_all_choices_of_a_comment_give_different_texts() -> None:
-    cells = forum._comment_cells("joy")[:289]
-    texts = [forum._render(parts, fillers) for (_, parts), fillers in forum._distinct(cells, np.random.default_rng(0))]
-    assert len(texts) == len(set(texts)) == sum(map(forum._ways, cells))
+    cells, ways = forum._comment_cells("joy")[:289], forum._ways_of_comments("joy")[:289]
+    drawn = forum._distinct(cells, ways, np.random.default_rng(0))
+    texts = [forum._render(parts, fillers) for (_, parts), fillers in drawn]
+    assert len(texts) == len(set(texts)) == sum(map(forum._ways, cells)) == sum(ways)
 
 
 def test_the_same_generator_state_writes_the_same() -> None:

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.aggregation import (
     LabelerState,
     PairedState,
+    anytime_regret_bound,
     anytime_step,
     counted_reports,
     dawid_skene,
     drawn,
     elf_x,
+    excess_losses,
     initial_paired_state,
     initial_reliability,
     initial_state,
@@ -542,3 +544,23 @@ def test_reports_count_as_a_loop_over_them_would_have_it(seed: int, once: bool) 
     assert counted_reports(slot, ring).all()
     with pytest.raises(ValueError, match="one slot and ring a report"):
         counted_reports(slot, ring[:-1])
+
+
+def test_excess_losses_are_what_regret_is_the_largest_of_and_add_up_over_runs() -> None:
+    rng = np.random.default_rng(5)
+    labelers, slots = 6, 300
+    outcomes = rng.integers(0, 2, slots).astype(float)
+    outcomes[::17] = np.nan
+    reports = np.where(rng.random((slots, labelers)) < 0.6, rng.random((slots, labelers)), np.nan)
+    slot, labeler = np.nonzero(~np.isnan(reports))
+    state = initial_state(labelers)
+    aggregates = run_reports(state, slot, labeler, reports[slot, labeler], outcomes).aggregates
+    sums, counts = excess_losses(aggregates, outcomes, slot, labeler, reports[slot, labeler], labelers)
+    assert sums.max() == pytest.approx(regret(aggregates, outcomes, reports))
+    assert counts.sum() == (~np.isnan(outcomes[slot])).sum()
+    parts = [
+        excess_losses(aggregates, outcomes, slot[chosen], labeler[chosen], reports[slot, labeler][chosen], labelers)
+        for chosen in (slot < 100, slot >= 100)
+    ]
+    assert sum(part[0] for part in parts) == pytest.approx(sums)
+    assert sums.max() <= anytime_regret_bound(labelers, slots)

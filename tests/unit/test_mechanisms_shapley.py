@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.shapley import (
     Game,
     ShapleyEstimates,
+    distance_shapley,
     estimate_shapley,
     exact_shapley,
     in_run_shapley,
@@ -224,3 +225,33 @@ def test_crowds_whose_coalitions_no_float_can_count_are_estimated() -> None:
     estimates = kernel_shapley(lambda masks: masks @ worth, 1_100, evaluations=8_000, rng=rng)
     assert np.corrcoef(estimates.values, worth)[0, 1] > 0.999
     assert estimates.values.sum() == pytest.approx(worth.sum())
+
+
+@pytest.mark.parametrize("players", [3, 4, 9, 12])
+def test_common_coalitions_give_exact_values_within_their_errors(players: int) -> None:
+    rng = np.random.default_rng(players)
+    vectors, target, empty = rng.random((players, 5)), rng.random(5), np.zeros(5)
+    exact = exact_shapley(centroid_game(vectors, target, empty=empty), players)
+    found = [distance_shapley(vectors, target, empty=empty, rng=np.random.default_rng(seed)) for seed in range(60)]
+    for estimates in found:
+        assert estimates.values.sum() == pytest.approx(exact.values.sum())
+        assert (estimates.grand_value, estimates.empty_value) == pytest.approx((exact.grand_value, exact.empty_value))
+    values = np.array([estimates.values for estimates in found])
+    spread = values.std(axis=0, ddof=1)
+    assert (np.abs(values.mean(axis=0) - exact.values) <= 4 * spread / np.sqrt(len(found)) + 1e-12).all()
+    claimed = np.sqrt(np.mean([np.square(estimates.standard_errors) for estimates in found], axis=0))
+    assert np.median(spread / np.maximum(claimed, 1e-12)) == pytest.approx(1.0, abs=0.25)
+
+
+def test_common_coalitions_agree_with_the_regression_on_a_large_crowd() -> None:
+    rng = np.random.default_rng(7)
+    vectors, target, empty = rng.random((300, 8)), rng.random(8), np.zeros(8)
+    by_kernel = kernel_shapley(
+        centroid_game(vectors, target, empty=empty), 300, evaluations=20_000, rng=np.random.default_rng(1)
+    )
+    found = distance_shapley(vectors, target, empty=empty, rng=np.random.default_rng(1))
+    apart = (found.values - by_kernel.values) / np.hypot(found.standard_errors, by_kernel.standard_errors)
+    assert np.sqrt(np.square(apart).mean()) < 1.5
+    assert np.corrcoef(found.values, by_kernel.values)[0, 1] > 0.98
+    with pytest.raises(ValueError, match="at least 3 players"):
+        distance_shapley(vectors[:2], target, empty=empty, rng=rng)

@@ -54,6 +54,21 @@ def test_what_a_killed_writer_left_is_not_of_the_model(store: ModelStoreResource
     assert sorted(store.files(model)) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
+def test_a_removed_model_is_gone_and_can_be_made_again(store: ModelStoreResource, tmp_path: Path) -> None:
+    def make() -> str:
+        return store.put(directory(tmp_path, "a"), {"parent": None})
+
+    kept, _ = store.reuse("kept", lambda: store.put(directory(tmp_path, "b"), {"parent": None}))
+    model, _ = store.reuse("key", make)
+    assert (store.remove(model), store.remove(model)) == (1, 0)
+    store.remove_idle_notes()
+    names = {path.name for path in Path(store.root).rglob("*.json") if path.parent.name == "made"}
+    assert names == {"kept.json"}
+    assert store.reuse("key", make) == (model, False)
+    store.verify(model)
+    assert store.reuse("kept", make) == (kept, True)
+
+
 def test_pickles_are_not_stored(store: ModelStoreResource, tmp_path: Path) -> None:
     folder = directory(tmp_path, "a")
     (folder / "pytorch_model.bin").write_bytes(b"")

@@ -55,9 +55,15 @@ def events_of(*records: dict[str, Any], first: int = 1) -> pl.DataFrame:
     return events.cast({"seq": pl.Int64})
 
 
+def after(*rounds: pl.DataFrame, **more: Any) -> Earlier:
+    """What is before a round that comes after ``rounds``."""
+    events = pl.concat([each.with_columns(round_id=pl.lit(f"r{number}")) for number, each in enumerate(rounds)])
+    return Earlier(events=events.lazy(), recent=lambda: list(rounds), **more)
+
+
 def gate(data_quality: DataQualityResource, *records: dict[str, Any], **options: Any) -> GateResult:
-    before = options.get("earlier", Earlier()).events()
-    events = events_of(*records, first=1 + sum(each.height for each in before))
+    before = options.get("earlier", Earlier()).events.collect()
+    events = events_of(*records, first=1 + before.height)
     settings = CrowdSettings(**options.pop("settings", {}))
     return check_feedback(ROUND, lambda: events.iter_slices(5), data_quality, settings, **options)
 
@@ -115,7 +121,7 @@ def test_answers_and_outcomes_count_once_over_all_rounds(data_quality: DataQuali
         OUTCOME | {"preferred_a": 0},
         BID | {"event_id": "not-bought-then"},
         BID | {"lot_id": "sold", "event_id": "bought-then"},
-        earlier=Earlier(events=lambda: iter([before]), sold=sold),
+        earlier=after(before, sold=sold),
     )
     found = reasons(result)
     assert set(found) == {1, 3, 5, 6, 8}
@@ -150,7 +156,7 @@ def test_what_is_named_must_be_known(data_quality: DataQualityResource, tmp_path
         PREFERENCE,
         BID,
         BID | {"lot_id": "n"},
-        earlier=Earlier(events=lambda: iter([bought]), tasks=tasks),
+        earlier=after(bought, tasks=tasks),
         settings={"lots": str(tmp_path / "lots")},
     )
     found = reasons(result)
@@ -262,7 +268,7 @@ def test_personal_data_is_found_in_what_was_sent_and_masked_in_what_is_kept(
     assert found["keep"] == ("warning", [mail["response"]], [])
     # What an earlier round kept is what this one would keep of the same text.
     again = mail | {"event_id": "again"}
-    result = gate(data_quality, again, earlier=Earlier(events=lambda: iter([kept])))
+    result = gate(data_quality, again, earlier=after(kept))
     assert "same response to the same prompt once" in reasons(result)[1]
 
 
@@ -324,7 +330,7 @@ def test_drift_is_a_distance_beyond_chance(data_quality: DataQualityResource) ->
         return {each.check for each in result.findings if each.suite == "round" and not each.success}
 
     def checked(now: pl.DataFrame, *rounds: pl.DataFrame, vectors: Any = None) -> GateResult:
-        earlier = Earlier(events=lambda: iter(rounds), vectors=vectors)
+        earlier = after(*rounds, vectors=vectors)
         numbered = now.with_columns(pl.col("seq") + 10_000, pl.col("event_id") + "-now")
         lengths = lambda texts: np.array([[len(text), 0.0] for text in texts])  # noqa: E731
         return check_feedback(ROUND, lambda: iter([numbered]), data_quality, CrowdSettings(), earlier, embed=lengths)

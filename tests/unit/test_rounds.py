@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -190,6 +191,9 @@ def test_prior_state_is_that_of_settled_rounds_before(
     assert warehouse.read_before("contributor_groups", 1).is_empty()
     assert warehouse.read_before("contributor_groups", 2)["group_index"].to_list() == [1]
     assert warehouse.read_before("contributor_groups", 3)["group_index"].to_list() == [1]
+    assert warehouse.read_last_before("contributor_groups", 1).is_empty()
+    assert warehouse.read_last_before("contributor_groups", 3)["group_index"].to_list() == [1]
+    assert warehouse.read_rounds("contributor_groups", [2, 1, 9])["group_index"].to_list() == [1, 2]
     assert book.base_model(1) is None
     assert book.rounds_through(2) == ["r000001", "r000002"]
 
@@ -212,6 +216,26 @@ def test_a_lock_that_is_not_had_in_time_says_who_holds_it(warehouse: WarehouseRe
         impatient.connect(),
     ):
         pytest.fail("two connections at once")
+
+
+def test_a_session_is_one_connection_and_ends(warehouse: WarehouseResource) -> None:
+    impatient = WarehouseResource(path=warehouse.path, lock_timeout_s=0.1)
+    with warehouse.session(), warehouse.session(), warehouse.connect() as one:
+        with impatient.connect() as other, suppress(ZeroDivisionError), warehouse.transaction() as third:
+            third.execute("INSERT INTO pseudonym_key VALUES ('undone', NULL)")
+            assert one is other is third
+            raise ZeroDivisionError
+        assert warehouse.query("FROM pseudonym_key").is_empty()
+    with warehouse.connect(), pytest.raises(WarehouseBusyError), impatient.connect():
+        pytest.fail("the session goes on")
+
+
+def test_a_labeler_has_one_weight_in_a_round(warehouse: WarehouseResource) -> None:
+    weights = pl.DataFrame({"labeler_id": ["a", "b"], "weight": [0.5, 0.5]})
+    warehouse.replace_round("labeler_weights", 1, weights)
+    with pytest.raises(ValueError, match="1 rows of labeler_weights"):
+        warehouse.replace_round("labeler_weights", 1, pl.concat([weights, weights.head(1)]))
+    assert warehouse.read_round("labeler_weights", 1).height == 2
 
 
 def test_a_snapshot_is_readable_while_the_warehouse_is_written(warehouse: WarehouseResource) -> None:

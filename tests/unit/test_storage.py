@@ -24,6 +24,7 @@ def test_a_frame_is_read_as_it_was_written(frames: FramesResource) -> None:
     frames.write("stage", "r000001", frame)
     assert frames.read("stage", "r000001").equals(frame)
     both = frames.read_through("stage", ["r000001", "r000002"])
+    assert frames.scan("stage", ["r000001", "r000002", "r000003"]).collect().equals(both)
     assert both["round_id"].to_list() == ["r000001", "r000001"]
 
 

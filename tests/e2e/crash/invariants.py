@@ -221,7 +221,7 @@ def _files(settings: CrowdSettings, warehouse: WarehouseResource) -> list[str]:
             said += [
                 f"{path} is missing"
                 for path in (
-                    home / "reports" / f"{r.round_id}.html",
+                    home / "reports" / "rounds" / f"{r.round_id}.html",
                     home / "outbox" / "comparison_tasks" / f"{r.round_id}.jsonl",
                 )
                 if not path.is_file()

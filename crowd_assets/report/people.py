@@ -1,0 +1,120 @@
+"""Who took part in a round, what each did, and why it earned what it did, in plain words.
+
+Belongs here: gathering it by contributor, the words. Does not belong here: how points and prices come about.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from crowd_assets.report.figures import settled_rounds
+from crowd_assets.report.page import number, ordinal, plural, share
+from crowd_assets.tournament import standings
+from resources.warehouse import WarehouseResource
+
+Person = dict[str, Any]
+
+TOOK_PART = """
+WITH demonstrating AS (
+    SELECT contributor_id, group_index, demonstrations FROM contributor_groups WHERE round_no = $n),
+ranked AS (
+    SELECT group_index, rank, selected, count(*) OVER () AS groups FROM selections
+    WHERE round_no = $n AND role = 'candidate'),
+judging AS (
+    SELECT labeler_id AS contributor_id, reports, weight, slots_seen,
+        cumulative_loss / nullif(slots_seen, 0) AS mean_loss, avg(weight) OVER () AS mean_weight
+    FROM labeler_weights WHERE round_no = $n),
+selling AS (
+    SELECT contributor_id, count(*) AS offered, count(*) FILTER (awarded) AS sold,
+        sum(payment) FILTER (awarded) AS credits, sum(asked_price) FILTER (awarded) AS asked
+    FROM awards WHERE round_no = $n GROUP BY contributor_id),
+rejecting AS (
+    SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
+    WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
+flagging AS (
+    SELECT contributor_id, string_agg(replace(detector, '_', ' '), ', ' ORDER BY detector) AS flags
+    FROM quality_contributors WHERE round_no = $n AND flagged GROUP BY contributor_id),
+everybody AS (
+    SELECT contributor_id FROM demonstrating UNION SELECT contributor_id FROM judging WHERE reports > 0
+    UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM rejecting)
+SELECT everybody.contributor_id, group_index, rank, groups, selected, demonstrations, shapley_value,
+    v.standard_error AS shapley_error, estimate, e.standard_error AS estimate_error,
+    CASE WHEN reports > 0 THEN reports END AS reports, weight / mean_weight AS relative_weight, mean_loss,
+    offered, sold, credits, asked, rejected, flags
+FROM everybody LEFT JOIN demonstrating USING (contributor_id) LEFT JOIN ranked USING (group_index)
+    LEFT JOIN judging USING (contributor_id) LEFT JOIN selling USING (contributor_id)
+    LEFT JOIN rejecting USING (contributor_id) LEFT JOIN flagging USING (contributor_id)
+    LEFT JOIN (FROM contributions WHERE round_no = $n) v USING (contributor_id)
+    LEFT JOIN (FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
+ORDER BY everybody.contributor_id
+"""
+
+
+def people_of(warehouse: WarehouseResource, round_no: int, *, only: str | None = None) -> pl.DataFrame:
+    """Everybody who took part in a settled round, or ``only`` one, most points first: what each did, ``points`` so far, their
+    ``change`` since the settled round before, ``credits`` earned in the round, and ``why``."""
+    found = warehouse.query(TOOK_PART, {"n": round_no})
+    if only is not None:
+        found = found.filter(pl.col("contributor_id") == only)
+    before = settled_rounds(warehouse, round_no - 1)
+    points = standings(warehouse, round_no).select("contributor_id", "points")
+    if before:
+        earlier = standings(warehouse, before[-1].round_no).select("contributor_id", points_before="points")
+        points = points.join(earlier, on="contributor_id", how="left")
+    else:
+        points = points.with_columns(points_before=0.0)
+    points = points.with_columns(change=pl.col("points") - pl.col("points_before").fill_null(0.0)).drop("points_before")
+    joined = found.join(points, on="contributor_id", how="left").with_columns(pl.col("credits").cast(pl.Float64))
+    words = pl.Series([why(person) for person in joined.iter_rows(named=True)], dtype=pl.String)
+    return joined.with_columns(why=words).sort(
+        "points", "credits", "contributor_id", descending=[True, True, False], nulls_last=True
+    )
+
+
+def why(person: Person) -> str:
+    """What a contributor did in a round and what came of it, in plain words."""
+    said = [*_demonstrated(person), *_judged(person), *_sold(person)]
+    if person["rejected"]:
+        said.append(f"{plural(person['rejected'], 'event was', 'events were')} rejected at the gate.")
+    if person["flags"]:
+        said.append(f"Detectors noticed: {person['flags']}.")
+    return " ".join(said)
+
+
+def _demonstrated(person: Person) -> list[str]:
+    if person["demonstrations"] is None:
+        return []
+    wrote = f"Wrote {plural(person['demonstrations'], 'demonstration')} in group {person['group_index']}"
+    if person["rank"] is not None:
+        won = " and won" if person["selected"] else ""
+        wrote += f", whose candidate came {ordinal(person['rank'] + 1)} of {person['groups']}{won}"
+    said = [f"{wrote}."]
+    if person["estimate"] is not None:
+        direction = "closer to" if person["estimate"] >= 0 else "farther from"
+        by = f"{number(abs(person['estimate']), 3)} ± {number(person['estimate_error'], 3)}"
+        said.append(f"From all rounds so far estimated to bring a model {by} {direction} the target.")
+    return said
+
+
+def _judged(person: Person) -> list[str]:
+    if person["reports"] is None:
+        return []
+    judged = f"Judged {plural(person['reports'], 'comparison')}"
+    if person["mean_loss"] is None:
+        return [f"{judged}; none of its judgements has met an outcome yet."]
+    off = share(person["mean_loss"] ** 0.5)
+    return [
+        f"{judged}; so far off by {off} (root mean square), so a report counts "
+        f"{number(person['relative_weight'], 2)} times the mean."
+    ]
+
+
+def _sold(person: Person) -> list[str]:
+    if person["offered"] is None:
+        return []
+    if not person["sold"]:
+        return [f"Offered {plural(person['offered'], 'answer')}; none was bought."]
+    return [
+        f"Sold {person['sold']} of {plural(person['offered'], 'answer')} for {number(person['credits'], 3)} credits "
+        f"(asked {number(person['asked'], 3)})."
+    ]

@@ -1,0 +1,488 @@
+"""The page of a round: what it came to, who earned what and why, what was bought at what price, what was rejected.
+
+A page depends on the round and those before it alone, so a later call writes the same bytes.
+
+Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``round.html.jinja``).
+"""
+
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from crowd_assets.assets.labelers import regret_so_far
+from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report import charts
+from crowd_assets.report.charts import Chart
+from crowd_assets.report.figures import (
+    correlation,
+    record_of,
+    rejections,
+    round_figures,
+    settled_rounds,
+    settled_settings,
+)
+from crowd_assets.report.page import (
+    Cell,
+    Column,
+    Headline,
+    Table,
+    number,
+    ordinal,
+    plural,
+    render,
+    share,
+    signed,
+    table,
+)
+from crowd_assets.report.people import people_of
+from crowd_assets.report.places import report_path, round_link, shared_links
+from crowd_assets.tournament import standings
+from resources.data_quality import DataQualityResource
+from resources.frames import FramesResource
+from resources.rounds import Round
+from resources.settings import CrowdSettings
+from resources.storage import write_text_atomically
+from resources.warehouse import WarehouseResource
+
+SAMPLES_SHOWN = 60
+EXTREMES_SHOWN = 10
+POINTS_DRAWN = 600
+LOTS_DRAWN, BIDS_DRAWN = 60, 1_500
+WEIGHTS_DRAWN = 24
+MEMBERS_NAMED = 12
+
+BASE, CANDIDATE, WINNER, ALIGNED = "base", "candidate", "winner", "aligned"
+MODELS = {BASE: "var(--c-base)", CANDIDATE: "var(--c1)", WINNER: "var(--good)", ALIGNED: "var(--c4)"}
+EARNED = {"earned": "var(--good)", "lost": "var(--bad)"}
+
+
+def write_round_page(
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    data_quality: DataQualityResource,
+) -> UPath:
+    """Write the page of a settled round.
+
+    Returns:
+        where it lies.
+    """
+    path = report_path(settings, round_.round_id)
+    write_text_atomically(path, round_page(round_, settings, warehouse, frames, data_quality))
+    return path
+
+
+def round_page(
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    data_quality: DataQualityResource,
+) -> str:
+    """The page of a settled round, as HTML."""
+    figures = round_figures(round_, warehouse)
+    then = settled_settings(warehouse, round_.round_no, settings)
+    people = people_of(warehouse, round_.round_no)
+    before = settled_rounds(warehouse, round_.round_no - 1)
+    links = shared_links(settings, data_quality, up=1)
+    if before:
+        links[f"Round {before[-1].round_no}"] = round_link(before[-1].round_id, up=1)
+    parts = {
+        "candidates": _candidates_chart(figures),
+        "standings": _standings_chart(warehouse, round_.round_no),
+        **_shapley_chart(warehouse, round_.round_no),
+        **_labeler_charts(warehouse, frames, round_.round_no),
+        **_lots_chart(warehouse, round_.round_no),
+    }
+    return render(
+        "round.html.jinja",
+        charts=[part for part in parts.values() if isinstance(part, Chart)],
+        round=round_,
+        settings=then,
+        figures=figures,
+        headlines=_headlines(figures, people.height, then, warehouse, round_.round_no),
+        said=_said(figures, people.height, then),
+        links=links,
+        record=record_of(warehouse, round_.round_no),
+        chosen=_chosen(then),
+        settled_at=warehouse.query("SELECT settled_at FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item(),
+        groups=_groups(warehouse, figures, round_.round_no),
+        people=_people(people),
+        labelers=_labelers(warehouse, round_.round_no),
+        lots=_lots(warehouse, round_.round_no),
+        samples=_samples(round_, frames),
+        rejections=table(
+            "rejections",
+            rejections(warehouse, round_.round_no),
+            {
+                "kind": Column("kind"),
+                "reason": Column("reason"),
+                "events": Column("events"),
+                "contributors": Column("contributors"),
+            },
+        ),
+        findings=_findings(warehouse, round_.round_no),
+        **parts,
+    )
+
+
+def _chosen(settings: CrowdSettings) -> dict[str, Any]:
+    """The settings of a round that are not as they come, by the names that an operator gives them."""
+    return {
+        f"CROWD_{name.upper()}": getattr(settings, name)
+        for name, field in sorted(CrowdSettings.model_fields.items())
+        if name != "home" and getattr(settings, name) != field.default
+    }
+
+
+def _headlines(
+    figures: dict[str, Any], people: int, settings: CrowdSettings, warehouse: WarehouseResource, round_no: int
+) -> list[Headline]:
+    posted = warehouse.query(
+        "SELECT coalesce(sum(amount), 0)::DOUBLE FROM ledger WHERE round_no = $n AND unit = 'point' "
+        "AND starts_with(account, 'contributor:')",
+        {"n": round_no},
+    ).item()
+    epoch = figures["epoch"]
+    points = (
+        Headline(number(posted, 1), "points posted: the epoch closed")
+        if epoch["closes"]
+        else Headline("provisional", f"points, since round {epoch['first_round_no']}")
+    )
+    pairs = figures["pairs_bought"]
+    price = f", {number(float(figures['spent']) / pairs, 3)} a pair" if pairs else ""
+    return [
+        Headline(
+            f"{number(figures['distance_before'], 3)} → {number(figures['distance_after'], 3)}",
+            f"target distance, ± {number(figures['error_before'], 3)} and ± {number(figures['error_after'], 3)}, fresh sample",
+        ),
+        Headline(share(figures["reduction"], 1), "less distance", "good" if figures["reduction"] > 0 else "bad"),
+        Headline(figures["winner"], "won" if figures["winner"] != BASE else "stayed: no candidate was better"),
+        Headline(f"{people:,}", "took part"),
+        Headline(f"{figures['accepted']:,}", f"events accepted, {plural(figures['rejected'], 'rejected', 'rejected')}"),
+        Headline(
+            f"{number(figures['spent'], 2)} of {settings.budget}",
+            f"credits for {plural(pairs, 'pair')} of answers{price}",
+        ),
+        points,
+    ]
+
+
+def _said(figures: dict[str, Any], people: int, settings: CrowdSettings) -> list[str]:
+    """The round in sentences."""
+    candidates = figures["candidates"].height
+    if figures["winner"] == BASE:
+        won = f"None of {candidates} candidates was better than the base with enough confidence, so the base stayed."
+    else:
+        won = (
+            f"Of {candidates} candidates that of {figures['winner']} came closest to the target and took the place of "
+            f"the base: on a fresh sample its distance is {number(figures['distance_selected'], 3)}, that of the base "
+            f"{number(figures['distance_before'], 3)}."
+        )
+    alignment = figures["alignment"]
+    if alignment["kept"]:
+        aligned = (
+            f"Alignment with the crowd's preferences was kept: it ranks {share(alignment['accuracy_after'])} of the "
+            f"held-out pairs as the crowd does, {share(alignment['accuracy_before'])} before."
+        )
+    else:
+        aligned = f"Alignment with the crowd's preferences was left out: {alignment['reason']}."
+    epoch = figures["epoch"]
+    points = (
+        "The epoch closed, and its points were posted."
+        if epoch["closes"]
+        else f"Points are provisional: the epoch began with round {epoch['first_round_no']} and closes after "
+        f"{plural(settings.epoch_rounds, 'settled round')}."
+    )
+    return [
+        f"{plural(people, 'contributor')} took part. {won}",
+        aligned,
+        f"{points} Of what candidates differ by, {share(epoch['reliability'])} is more than noise of their evaluation.",
+    ]
+
+
+def _candidates_chart(figures: dict[str, Any]) -> Chart:
+    def row(label: str, kind: str, mean: float, error: float | None, note: str) -> dict[str, Any]:
+        spread = error or 0.0
+        said = f"{number(mean, 3)} ± {number(error, 3)} {note}"
+        return {"label": label, "kind": kind, "value": mean, "low": mean - spread, "high": mean + spread, "note": said}
+
+    rows = [
+        row(
+            f"group {each['group_index']} ({ordinal(each['rank'] + 1)})",
+            WINNER if each["selected"] else CANDIDATE,
+            each["distance"],
+            each["standard_error"],
+            "on the selection sample",
+        )
+        for each in figures["candidates"].sort("rank").iter_rows(named=True)
+    ]
+    rows.append(
+        row(BASE, BASE, figures["base_selection_distance"], figures["base_selection_error"], "on the selection sample")
+    )
+    fresh = "on a fresh sample"
+    if figures["winner"] != BASE:
+        rows.append(row("winner, fresh", WINNER, figures["distance_selected"], figures["error_selected"], fresh))
+    if figures["alignment"]["kept"]:
+        rows.append(row("aligned, fresh", ALIGNED, figures["distance_after"], figures["error_after"], fresh))
+    rows.append(row("base, fresh", BASE, figures["distance_before"], figures["error_before"], fresh))
+    there = {kind: colour for kind, colour in MODELS.items() if any(each["kind"] == kind for each in rows)}
+    return charts.intervals("candidates", rows, axis="target distance", kinds=there)
+
+
+def _groups(warehouse: WarehouseResource, figures: dict[str, Any], round_no: int) -> Table:
+    members = (
+        warehouse.read_round("contributor_groups", round_no)
+        .sort("demonstrations", "contributor_id", descending=[True, False])
+        .group_by("group_index")
+        .agg(
+            contributors=pl.len(),
+            demonstrations=pl.col("demonstrations").sum(),
+            named=pl.col("contributor_id").head(MEMBERS_NAMED).str.join(", "),
+        )
+        .with_columns(
+            members=pl.when(pl.col("contributors") > MEMBERS_NAMED)
+            .then(pl.format("{} and {} more", "named", pl.col("contributors") - MEMBERS_NAMED))
+            .otherwise("named")
+        )
+    )
+    joined = (
+        figures["candidates"]
+        .join(members, on="group_index", how="left")
+        .with_columns(place=pl.col("rank") + 1, ahead=figures["base_selection_distance"] - pl.col("distance"))
+        .sort("rank")
+    )
+    return table(
+        "groups",
+        joined,
+        {
+            "place": Column("place"),
+            "group_index": Column("group"),
+            "distance": Column("distance", 3),
+            "standard_error": Column("± standard error", 3),
+            "ahead": Column("closer than the base by", 3),
+            "contributors": Column("contributors"),
+            "demonstrations": Column("demonstrations"),
+            "members": Column("members"),
+        },
+    )
+
+
+def _standings_chart(warehouse: WarehouseResource, round_no: int) -> Chart:
+    points = standings(warehouse, round_no)
+    if points.height > 2 * EXTREMES_SHOWN:
+        points = pl.concat([points.head(EXTREMES_SHOWN), points.tail(EXTREMES_SHOWN)])
+    rows = [
+        {
+            "label": each["contributor_id"],
+            "value": each["points"],
+            "kind": "earned" if each["points"] >= 0 else "lost",
+            "note": f"{number(each['points'], 2)} points",
+        }
+        for each in points.iter_rows(named=True)
+    ]
+    return charts.bars("standings", rows, axis="points so far", kinds=EARNED)
+
+
+def _shapley_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
+    """Points so far against Shapley values summed so far, of those farthest apart where the crowd is large."""
+    values = warehouse.query(
+        "SELECT contributor_id, sum(shapley_value) AS shapley, sqrt(sum(standard_error * standard_error)) AS error "
+        "FROM contributions WHERE round_no <= $n GROUP BY contributor_id",
+        {"n": round_no},
+    )
+    both = values.join(standings(warehouse, round_no), on="contributor_id").sort("contributor_id")
+    drawn = both.gather_every(max(1, -(-both.height // POINTS_DRAWN)))
+    rows = [
+        {
+            "label": each["contributor_id"],
+            "x": each["shapley"],
+            "low": each["shapley"] - (each["error"] or 0.0),
+            "high": each["shapley"] + (each["error"] or 0.0),
+            "y": each["points"],
+            "kind": "earned" if each["points"] >= 0 else "lost",
+            "note": f"{number(each['points'], 2)} points, Shapley value {signed(each['shapley'], 4)} ± {number(each['error'], 4)}",
+        }
+        for each in drawn.iter_rows(named=True)
+    ]
+    return {
+        "shapley": charts.scatter("shapley", rows, x="Shapley values so far", y="points so far", kinds=EARNED),
+        "shapley_correlation": correlation(both["shapley"], both["points"]),
+        "shapley_drawn": (drawn.height, both.height),
+    }
+
+
+def _people(people: pl.DataFrame) -> Table:
+    return table(
+        "people",
+        people,
+        {
+            "contributor_id": Column("contributor"),
+            "points": Column("points so far", 2),
+            "change": Column("since last round", 2),
+            "credits": Column("credits", 3),
+            "why": Column("what for"),
+        },
+        size=25,
+    )
+
+
+def _labeler_charts(warehouse: WarehouseResource, frames: FramesResource, round_no: int) -> dict[str, Chart | None]:
+    weights = warehouse.read_round("labeler_weights", round_no).sort("weight", "labeler_id", descending=[True, False])
+    if weights.is_empty():
+        return {"weights": None, "regret": None}
+    mean = 1 / weights.height
+    shown = weights
+    if shown.height > WEIGHTS_DRAWN:
+        shown = pl.concat([weights.head(WEIGHTS_DRAWN // 2), weights.tail(WEIGHTS_DRAWN // 2)])
+    rows = [
+        {
+            "label": each["labeler_id"],
+            "value": each["weight"] / mean,
+            "kind": "above the mean" if each["weight"] >= mean else "below the mean",
+            "note": f"{number(each['weight'] / mean, 2)} times the mean",
+        }
+        for each in shown.iter_rows(named=True)
+    ]
+    kinds = {"above the mean": "var(--c1)", "below the mean": "var(--c-base)"}
+    drawn = charts.bars("weights", rows, axis="weight, in times the mean", kinds=kinds, reference=1.0)
+    return {"weights": drawn, "regret": regret_chart(regret_so_far(warehouse, frames, round_no))}
+
+
+def regret_chart(found: pl.DataFrame) -> Chart | None:
+    """Regret so far and its bound over the rounds; None where no outcome came yet."""
+    if found.is_empty():
+        return None
+    rows = [
+        {"round": each["round_no"], "series": name, "value": each[column]}
+        for each in found.iter_rows(named=True)
+        for name, column in (("regret so far", "regret"), ("bound, 3√(T ln N)", "bound"))
+    ]
+    colours = {"regret so far": "var(--c1)", "bound, 3√(T ln N)": "var(--c2)"}
+    return charts.lines(
+        "regret", rows, axis="quadratic loss", colours=colours, dashed=["bound, 3√(T ln N)"], form=".3~g", zero=True
+    )
+
+
+def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
+    weights = warehouse.query(
+        "SELECT labeler_id, weight * count(*) OVER () AS relative, reports, slots_seen, "
+        "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
+        "ORDER BY weight DESC, labeler_id",
+        {"n": round_no},
+    )
+    return table(
+        "labelers",
+        weights,
+        {
+            "labeler_id": Column("labeler"),
+            "relative": Column("weight, times the mean", 2),
+            "reports": Column("judged in this round"),
+            "slots_seen": Column("outcomes so far"),
+            "mean_loss": Column("mean quadratic loss", 4),
+        },
+        size=12,
+    )
+
+
+def _lots_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
+    awards = warehouse.read_round("awards", round_no)
+    if awards.is_empty():
+        return {"supply": None, "lots_drawn": 0}
+    paid = (
+        awards.group_by("lot_id")
+        .agg(paid=pl.col("payment").filter(pl.col("awarded")).sum(), bids=pl.len())
+        .sort("paid", "lot_id", descending=[True, False])
+    )
+    bids_so_far = paid["bids"].cum_sum()
+    chosen = (
+        paid.filter((bids_so_far <= BIDS_DRAWN) | (bids_so_far == paid["bids"]))["lot_id"].head(LOTS_DRAWN).to_list()
+    )
+    rows = []
+    for lot in chosen:
+        bids = awards.filter(pl.col("lot_id") == lot).sort("asked_price", "event_id")
+        for place, bid in enumerate(bids.iter_rows(named=True), start=1):
+            payment = float(bid["payment"]) if bid["awarded"] else None
+            rows.append(
+                {
+                    "lot": lot,
+                    "place": place,
+                    "seller": bid["contributor_id"],
+                    "asked": float(bid["asked_price"]),
+                    "value": float(bid["value"]),
+                    "paid": payment,
+                    "paid_text": "nothing" if payment is None else number(payment, 4),
+                    "kind": "bought" if bid["awarded"] else "not bought",
+                }
+            )
+    return {"supply": charts.lots("supply", rows, chosen=chosen), "lots_drawn": len(chosen)}
+
+
+def _lots(warehouse: WarehouseResource, round_no: int) -> Table:
+    lots = warehouse.query(
+        "SELECT lot_id, count(*) AS bids, count(*) FILTER (awarded) AS bought, "
+        "sum(payment) FILTER (awarded)::DOUBLE AS paid, sum(asked_price) FILTER (awarded)::DOUBLE AS asked, "
+        "avg(quality) FILTER (awarded) AS quality, min(asked_price)::DOUBLE AS cheapest, "
+        "string_agg(contributor_id, ', ' ORDER BY contributor_id) FILTER (awarded) AS sellers "
+        "FROM awards WHERE round_no = $n GROUP BY lot_id ORDER BY paid DESC NULLS LAST, lot_id",
+        {"n": round_no},
+    )
+    return table(
+        "lots",
+        lots,
+        {
+            "lot_id": Column("lot"),
+            "bids": Column("bids"),
+            "bought": Column("bought"),
+            "paid": Column("paid for the pair", 4),
+            "asked": Column("asked for it", 4),
+            "cheapest": Column("cheapest bid", 4),
+            "quality": Column("mean quality bought", 3),
+            "sellers": Column("bought from"),
+        },
+        size=12,
+    )
+
+
+def _samples(round_: Round, frames: FramesResource) -> Table:
+    written = frames.read("generations", round_.round_id)
+    if frames.path("aligned_generations", round_.round_id).exists():
+        aligned = frames.read("aligned_generations", round_.round_id)
+        written = pl.concat([written, aligned], how="horizontal")
+    titles = {"prompt": "prompt", "base": "base", "winner": "winner", "aligned": "aligned"}
+    shown = {name: Column(titles[name]) for name in written.columns if name in titles}
+    rows = tuple(
+        tuple(Cell(str(text)) for text in row) for row in written.head(SAMPLES_SHOWN).select(list(shown)).rows()
+    )
+    return Table(
+        "samples", tuple(shown.values()), (False,) * len(shown), rows, 6, max(0, written.height - SAMPLES_SHOWN)
+    )
+
+
+def _findings(warehouse: WarehouseResource, round_no: int) -> Table:
+    words = {(suite, name): text for suite, name, text, _ in all_expectations()}
+    missed = warehouse.query(
+        "SELECT suite, expectation, severity, rows, failing, failing / nullif(rows, 0) AS share FROM quality_findings "
+        "WHERE round_no = $n AND failing > 0 ORDER BY severity, share DESC, suite, expectation",
+        {"n": round_no},
+    )
+    described = missed.with_columns(
+        expected=pl.Series(
+            [words.get((suite, name), name) for suite, name in missed.select("suite", "expectation").iter_rows()],
+            dtype=pl.String,
+        )
+    )
+    return table(
+        "findings",
+        described,
+        {
+            "suite": Column("of"),
+            "expected": Column("expected"),
+            "severity": Column("severity"),
+            "failing": Column("failing"),
+            "rows": Column("events"),
+            "share": Column("share, %", 1, 100),
+        },
+    )

@@ -1,0 +1,201 @@
+"""A contributor's own page: every entry of the ledger, each traceable to its round, and what was done in that round.
+
+No text of anybody is on it, so it stays when texts are erased.
+
+Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``statement.html.jinja``).
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import polars as pl
+from upath import UPath
+
+from crowd_assets.mechanisms.ledger import contributor_account
+from crowd_assets.report import charts
+from crowd_assets.report.campaign import NothingToReportError
+from crowd_assets.report.charts import Chart
+from crowd_assets.report.figures import general_reason, record_of, settled_rounds
+from crowd_assets.report.page import Column, Headline, number, render, table
+from crowd_assets.report.people import people_of
+from crowd_assets.report.places import round_link, shared_links, statement_path
+from crowd_assets.tournament import standings
+from resources.data_quality import DataQualityResource
+from resources.pseudonyms import Pseudonyms
+from resources.settings import CrowdSettings
+from resources.storage import write_text_atomically
+from resources.warehouse import WarehouseResource
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a contributor has earned.
+
+    Attributes:
+        contributor_id: as the home knows the contributor.
+        rounds: those that the contributor took part in: ``round``, ``points`` so far and their ``change`` as that round
+            stated them, ``credits`` earned in it, ``why``.
+        entries: of the ledger: ``round``, ``unit``, ``amount``, ``reason``, ``reference``, ``entry_id``.
+        rejected: events that the gate rejected: ``round``, ``kind``, ``reason``, ``event_id``.
+        points: posted and provisional; ``provisional`` of these.
+        credits: paid.
+    """
+
+    contributor_id: str
+    rounds: pl.DataFrame
+    entries: pl.DataFrame
+    rejected: pl.DataFrame
+    points: float
+    provisional: float
+    credits: float
+
+
+def statement_of(contributor: str, settings: CrowdSettings, warehouse: WarehouseResource) -> Statement:
+    """What a contributor has earned, by name or pseudonym.
+
+    Raises:
+        NothingToReportError: nobody of that name has sent anything, or no round is settled.
+        PseudonymKeyError: the home was begun with another key.
+    """
+    name = Pseudonyms.from_environment().of(contributor)
+    settled = settled_rounds(warehouse)
+    known = warehouse.query("SELECT count(*) FROM event_index WHERE contributor_id = $who", {"who": name}).item()
+    if not known or not settled:
+        raise NothingToReportError(
+            f"{contributor} has sent nothing to this home ({settings.home}), or no round is settled yet. With a key in "
+            "CROWD_PSEUDONYM_KEY give the name as tools send it, or the pseudonym."
+        )
+    entries = warehouse.query(
+        "SELECT round_id AS round, unit, amount, reason, reference, entry_id FROM ledger WHERE account = $account "
+        "ORDER BY round_no, unit, reference",
+        {"account": contributor_account(name)},
+    )
+    rejected = warehouse.query(
+        "SELECT round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
+        "WHERE contributor_id = $who AND stage = 'gate' ORDER BY round_no, kind, event_id",
+        {"who": name},
+    )
+    took_part = [
+        people_of(warehouse, each.round_no, only=name).select(
+            pl.lit(each.round_id).alias("round"), "points", "change", "credits", "why"
+        )
+        for each in settled
+    ]
+    now = standings(warehouse, settled[-1].round_no).filter(pl.col("contributor_id") == name)["points"].sum()
+    posted = entries.filter(pl.col("unit") == "point")["amount"].sum() or 0
+    return Statement(
+        name,
+        pl.concat(took_part),
+        entries,
+        rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
+        float(now),
+        float(now) - float(posted),
+        float(entries.filter(pl.col("unit") == "credit")["amount"].sum() or 0),
+    )
+
+
+def write_statement(
+    found: Statement, settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+) -> UPath:
+    """Write a contributor's page.
+
+    Returns:
+        where it lies.
+    """
+    path = statement_path(settings, found.contributor_id)
+    write_text_atomically(path, statement_page(found, settings, warehouse, data_quality))
+    return path
+
+
+def statement_page(
+    found: Statement, settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+) -> str:
+    """A contributor's page, as HTML."""
+    last = settled_rounds(warehouse)[-1]
+
+    def to_round(round_id: str) -> str:
+        return round_link(round_id, up=1)
+
+    parts = {"points": _points(found), "credits": _credits(found)}
+    return render(
+        "statement.html.jinja",
+        charts=[part for part in parts.values() if part],
+        found=found,
+        links=shared_links(settings, data_quality, up=1),
+        last=last,
+        record=record_of(warehouse, last.round_no),
+        headlines=[
+            Headline(number(found.points, 2), f"points, {number(found.provisional, 2)} of them provisional"),
+            Headline(number(found.credits, 4), "credits paid"),
+            Headline(f"{found.rounds.height:,}", "rounds with a part of this contributor"),
+            Headline(f"{found.entries.height:,}", "entries in the ledger"),
+            Headline(f"{found.rejected.height:,}", "events rejected"),
+        ],
+        rounds=table(
+            "rounds",
+            found.rounds.reverse(),
+            {
+                "round": Column("round", link=to_round),
+                "points": Column("points so far", 2),
+                "change": Column("since the round before", 2),
+                "credits": Column("credits", 4),
+                "why": Column("what for"),
+            },
+        ),
+        entries=table(
+            "entries",
+            found.entries,
+            {
+                "round": Column("round", link=to_round),
+                "unit": Column("unit"),
+                "amount": Column("amount", 6),
+                "reason": Column("reason"),
+                "reference": Column("reference"),
+                "entry_id": Column("entry"),
+            },
+            most=found.entries.height + 1,
+        ),
+        rejected=table(
+            "rejected",
+            found.rejected,
+            {
+                "round": Column("round", link=to_round),
+                "kind": Column("kind"),
+                "reason": Column("reason"),
+                "event_id": Column("event"),
+            },
+        ),
+        **parts,
+    )
+
+
+def _points(found: Statement) -> Chart | None:
+    rows = [
+        {"round": int(round_id[1:]), "series": "points", "value": points}
+        for round_id, points in found.rounds.filter(pl.col("points").is_not_null())
+        .select("round", "points")
+        .iter_rows()
+    ]
+    return (
+        charts.lines("points", rows, axis="points so far", colours={"points": "var(--good)"}, zero=True)
+        if rows
+        else None
+    )
+
+
+def _credits(found: Statement) -> Chart | None:
+    paid = (
+        found.entries.filter(pl.col("unit") == "credit")
+        .group_by("round", maintain_order=True)
+        .agg(pl.col("amount").sum())
+    )
+    sums = accumulate(float(amount) for amount in paid["amount"])
+    rows = [
+        {"round": int(round_id[1:]), "series": "credits", "value": total}
+        for round_id, total in zip(paid["round"], sums, strict=True)
+    ]
+    return (
+        charts.lines("credits", rows, axis="credits so far", colours={"credits": "var(--c1)"}, zero=True)
+        if rows
+        else None
+    )

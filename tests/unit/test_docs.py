@@ -1,5 +1,6 @@
 """The documentation says what is so: links lead somewhere, code blocks run, commands, options, targets and settings exist."""
 
+import ast
 import json
 import re
 import shlex
@@ -297,3 +298,16 @@ def test_settings_and_targets_that_are_named_exist(page: Path) -> None:
     commands = [shlex.split(text) for text in code if text.startswith(("crowd-rounds ", "python -m crowd_assets "))]
     wrong = [wrong_in_command(words[1 if words[0] == "crowd-rounds" else 3 :]) for words in commands]
     assert [each for each in wrong if each] == []
+
+
+def test_every_error_for_an_operator_has_a_way_out() -> None:
+    found = {
+        node.name
+        for folder in ("crowd_assets", "resources", "sensors")
+        for path in (PROJECT / folder).rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "OperatorError" for base in node.bases)
+    }
+    section = (DOCS / "operations.md").read_text(encoding="utf-8").split("## When something is wrong")[1]
+    assert len(found) > 20
+    assert {name for name in found if f"`{name}`" not in section} == set()

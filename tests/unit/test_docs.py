@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -22,6 +23,7 @@ from markdown_it.token import Token
 from crowd_assets.__main__ import app
 from crowd_assets.exporters.cli import app as exporting
 from crowd_assets.importers.cli import app as importing
+from docs import plots
 from resources.feedback import KINDS, Limits, parse_event
 from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from resources.warehouse import WarehouseResource
@@ -311,3 +313,24 @@ def test_every_error_for_an_operator_has_a_way_out() -> None:
     section = (DOCS / "operations.md").read_text(encoding="utf-8").split("## When something is wrong")[1]
     assert len(found) > 20
     assert {name for name in found if f"`{name}`" not in section} == set()
+
+
+# Plots
+
+
+def numbers(svg: str) -> np.ndarray:
+    """The coordinates of what a plot draws, in its order."""
+    drawn = re.findall(r' (?:d|x|y|points|transform)="([^"]*)"', svg)
+    return np.array(re.findall(r"-?\d+\.?\d*", " ".join(drawn)), dtype=float)
+
+
+def test_plots_are_what_the_mechanisms_draw(tmp_path: Path) -> None:
+    plots.write(tmp_path)
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
+    for name in plots.PLOTS:
+        kept = plots.FOLDER / f"{name}.svg"
+        assert kept in shown, name
+        then, now = numbers(kept.read_text()), numbers((tmp_path / kept.name).read_text())
+        assert then.size == now.size > 100, f"{name}: run python -m docs.plots"
+        assert np.allclose(then, now, atol=0.5), f"{name}: run python -m docs.plots"
+    assert {path.stem for path in plots.FOLDER.iterdir()} == set(plots.PLOTS)

@@ -33,7 +33,7 @@ def test_the_tutorial_from_its_first_block_to_its_last(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    for name, value in {**QUICK, "value_seeds": 1}.items():
+    for name, value in {**QUICK, "epochs": 1, "selection_batches": 1, "shapley_method": "centroid"}.items():
         monkeypatch.setenv(f"CROWD_{name.upper()}", str(value))
     texts = forum.write_comments(400, np.random.default_rng(1))
     (tmp_path / "ordinary.txt").write_text("\n".join(each.response for each in texts))

@@ -1,6 +1,7 @@
 """What the settled rounds before a round hold that its feedback is measured against.
 
-Belongs here: reading it, of all rounds no more than a round asks about. Does not belong here: what is expected (see ``conditions`` and ``drift``).
+Belongs here: reading it, of all rounds no more than a round asks about. Does not belong here: what is expected (see
+``conditions`` and ``drift``).
 """
 
 from collections.abc import Callable

@@ -24,6 +24,7 @@ CONTRIBUTOR ?=
 KILLS ?= 300
 SEED ?= 0
 REASON ?=
+SERVE ?=
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -33,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -95,6 +96,14 @@ reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFEREN
 
 docs-quality: $(STAMP) ## Serve the reports and the Great Expectations Data Docs on 127.0.0.1; PORT=3070
 	@$(RUN) -m crowd_assets docs-quality $(if $(PORT),--port "$(PORT)")
+
+docs: $(VENV)/.docs ## Write the documentation as a site to build/docs, broken links failing; SERVE=1 serves it on http://127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs --quiet $(if $(SERVE),serve --dev-addr 127.0.0.1:8000,build)
+	@echo "build/docs/index.html"
+
+$(VENV)/.docs: $(STAMP)
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[docs]" --no-build-isolation
+	@touch $@
 
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml

@@ -52,12 +52,12 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {
     "0_seed": ["training.md"],
     "1_feedback": ["feedback.md", "quality.md"],
-    "2_labelers": ["training.md", "figures.md"],
-    "3_candidates": ["training.md"],
-    "4_selection": ["training.md"],
-    "5_procurement": ["figures.md", "attacks.md"],
-    "6_contributions": ["figures.md", "attacks.md"],
-    "7_report": ["operations.md"],
+    "2_labelers": ["mechanisms/labelers.md"],
+    "3_candidates": ["mechanisms/selection.md", "training.md"],
+    "4_selection": ["mechanisms/selection.md", "mechanisms/qa_dpo.md", "own_target.md"],
+    "5_procurement": ["mechanisms/auctions.md", "attacks.md"],
+    "6_contributions": ["mechanisms/points.md", "mechanisms/shapley.md", "attacks.md"],
+    "7_report": ["report.md", "operations.md"],
     GROUP: ["experiments.md", "reproduction.md"],
 }
 
@@ -151,11 +151,10 @@ def _with_references(assets: list[Any]) -> Sequence[Any]:
 
 def _with_pages(assets: AssetsDefinition) -> AssetsDefinition:
     def pages(group: str | None) -> CodeReferencesMetadataValue:
-        found = [DOCS / name for name in PAGES[group or ""]]
         references = [
-            LocalFileCodeReference(file_path=str(path), line_number=1, label=f"docs/{path.name}")
-            for path in found
-            if path.exists()
+            LocalFileCodeReference(file_path=str(DOCS / name), line_number=1, label=f"docs/{name}")
+            for name in PAGES[group or ""]
+            if (DOCS / name).exists()
         ]
         return CodeReferencesMetadataValue(code_references=list(references))
 

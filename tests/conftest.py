@@ -53,7 +53,7 @@ QUICK = {
 
 
 END_TO_END = "tests/e2e/"
-ON_THEIR_OWN = {f"{END_TO_END}{name}.py" for name in ("crash/test_crash", "crash/test_harness", "test_killed_daemon")}
+ON_THEIR_OWN = {f"{END_TO_END}{name}.py" for name in ("crash/test_crash", "crash/test_harness")}
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]

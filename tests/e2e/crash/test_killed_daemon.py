@@ -8,7 +8,7 @@ from dagster import DagsterRunStatus
 from sensors import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, Project, Worker, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.crash
 
 LOCATIONS = ("crowd", "crowd_again")
 DAEMONS = 2

@@ -111,7 +111,7 @@ ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and sche
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-test-crash: seed ## Kill a daemon, then rounds 300 times at random and at every named point, and check what is left; KILLS=, SEED=, ROUNDS=
+test-crash: seed ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
 	@$(RUN) -m pytest -m crash
 	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
 

@@ -7,7 +7,7 @@ from dagster._core.storage.dagster_run import DagsterRunStatus
 from sensors import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, SharedRound
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.crash
 
 
 def test_every_step_of_a_round_has_a_process_of_its_own(shared_round: SharedRound) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sensors import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, Project, RunningDagster, SharedRound
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.crash
 
 
 def _assert_first_round_is_there_once(project: Project) -> None:

@@ -15,7 +15,7 @@ SHARE_OF_CI = 4  # what fits into a minute or two of one core: a kill costs the 
 def test_killed_rounds_end_as_undisturbed_ones(seed_folder: Path) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="crash-", dir=MEMORY if MEMORY.is_dir() else None) as folder,
-        Harness(Path(folder), seed_folder, rounds=2, seed=0) as harness,
+        Harness(Path(folder), seed_folder, rounds=1, seed=0) as harness,
     ):
         figures = harness.run(SHARE_OF_CI, print)
     assert figures.kills == SHARE_OF_CI

@@ -30,7 +30,7 @@ from resources.warehouse import WarehouseResource, as_stored
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")
+LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")
 """Names that files and folders of ours have until they are whole, or once they are to go."""
 LOSERS = (
     "SELECT model, max(round_no) AS round_no FROM (SELECT model, round_no FROM candidates UNION ALL "
@@ -150,7 +150,7 @@ def _unfinished(settings: CrowdSettings) -> Iterator[UPath]:
     for place, pattern in ((settings.path(), "*"), *((each, "**/*") for each in (*places, *own))):
         if is_local(place) and place.exists():
             for path in sorted(place.glob(pattern), key=str):
-                if UNFINISHED.search(path.name) and path.exists() and path.stat().st_mtime < since:
+                if LEFT_BEHIND.search(path.name) and path.exists() and path.stat().st_mtime < since:
                     yield path
 
 

@@ -119,11 +119,7 @@ class TrainerResource(ConfigurableResource):
             return models, [list(result.values) for result in results]
 
         key = self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
-        models, values, reused = self.store.reuse_together(key, make)
-        return [
-            TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
-            for model, of_model in zip(models, values, strict=True)
-        ]
+        return self._together(key, make)
 
     def align(
         self,
@@ -238,6 +234,16 @@ class TrainerResource(ConfigurableResource):
 
         model, reused = self.store.reuse(key, make)
         return TrainedModel(model, reused, self.store.card(model)["training"])
+
+    def _together(
+        self, key: str, make: Callable[[], tuple[list[str], list[list[dict[str, float]]]]]
+    ) -> list[TrainedModel]:
+        """The models that were stored together under ``key``, made first if one is missing, each with its values."""
+        models, values, reused = self.store.reuse_together(key, make)
+        return [
+            TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
+            for model, of_model in zip(models, values, strict=True)
+        ]
 
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
         root = {"root": self.base_model, "root_identity": self.root_identity()}

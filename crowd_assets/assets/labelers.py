@@ -109,7 +109,7 @@ def labeler_weights(
                     highlighted=lambda name: name in newcomers,
                 )
             ),
-            "weights_over_rounds": display.plot(_weights_plot(round_, warehouse)),
+            "weights_over_rounds": display.plot(_weights_plot(round_, frame, warehouse)),
         }
     if past.height:
         rounds, so_far, at_most = (past[name].to_list() for name in past.columns)
@@ -236,13 +236,14 @@ def regret_so_far(warehouse: WarehouseResource, frames: FramesResource, through:
     round_ids = [name for name in RoundBook(warehouse).rounds_through(through) if frames.path(REGRETS, name).exists()]
     if not round_ids:
         return pl.DataFrame(schema={"round_no": pl.Int32(), "regret": pl.Float64(), "bound": pl.Float64()})
-    found = frames.read_through(REGRETS, round_ids)
+    found = frames.scan(REGRETS, round_ids)
     slots = warehouse.query(
         "SELECT DISTINCT round_no, slots AS all_slots FROM labeler_weights WHERE round_no <= $n", {"n": through}
     )
     so_far = (
         found.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
         .agg(regret=pl.col("excess_loss").filter(pl.col("slots") > 0).max(), labelers=pl.len())
+        .collect()
         .drop_nulls("regret")
         .join(slots, on="round_no")
         .sort("round_no")
@@ -251,17 +252,19 @@ def regret_so_far(warehouse: WarehouseResource, frames: FramesResource, through:
     return so_far.select("round_no", "regret").with_columns(bound=pl.Series(bounds, dtype=pl.Float64))
 
 
-def _weights_plot(round_: Round, warehouse: WarehouseResource) -> bytes:
-    """The weight of every labeler after each round, as a multiple of the mean weight."""
-    columns = ("round_no", "labeler_id", "weight")
-    rows = pl.concat(
-        [
-            warehouse.read_before("labeler_weights", round_.round_no).select(columns),
-            warehouse.read_round("labeler_weights", round_.round_no).select(columns),
-        ]
-    )
-    rows = rows.with_columns(pl.col("weight") / pl.col("weight").mean().over("round_no"))
-    table = rows.pivot("labeler_id", index="round_no", values="weight").sort("round_no")
+def _weights_plot(round_: Round, frame: pl.DataFrame, warehouse: WarehouseResource) -> bytes:
+    """The weight after each round, as a multiple of the mean weight, of every labeler in ``frame``; of many those with most and
+    with least now."""
+    names = frame.sort("weight", "labeler_id")["labeler_id"]
+    half = display.MOST_BARS // 2
+    shown = names if len(names) <= display.MOST_BARS else pl.concat([names.head(half), names.tail(half)])
+    table = warehouse.query(
+        "SELECT round_no, labeler_id, weight / mean AS weight FROM labeler_weights JOIN "
+        "(SELECT round_no, avg(weight) AS mean FROM labeler_weights JOIN rounds USING (round_no) WHERE round_no = $n "
+        "OR (round_no < $n AND status IN ('settled', 'completed')) GROUP BY round_no) USING (round_no) "
+        "WHERE list_contains($shown, labeler_id) ORDER BY round_no, labeler_id",
+        {"n": round_.round_no, "shown": shown.to_list()},
+    ).pivot("labeler_id", index="round_no", values="weight")
     return display.trajectories(
         table["round_no"].to_list(),
         {name: table[name].to_list() for name in table.columns[1:]},

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from crowd_assets.assets.contributions import as_frame
 from crowd_assets.definitions import build_resources
 from resources import feedback, locks
 from resources.data_quality import DataQualityResource, QualityBusyError
@@ -245,17 +246,7 @@ def test_a_clock_that_jumps_back_between_claim_and_settlement_changes_nothing(
     settings: CrowdSettings, inbox: InboxResource, warehouse: WarehouseResource
 ) -> None:
     book = RoundBook(warehouse)
-    entries = pl.DataFrame(
-        schema={
-            "entry_id": pl.String,
-            "round_id": pl.String,
-            "account": pl.String,
-            "unit": pl.String,
-            "amount": pl.Decimal(18, 6),
-            "reason": pl.String,
-            "reference": pl.String,
-        }
-    )
+    entries = as_frame([])
     now = datetime.now(UTC)
     for number in range(3):
         drop(inbox, f"{number}.jsonl", lines(10 * number, 10 * number + 10))

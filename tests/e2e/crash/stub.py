@@ -57,11 +57,7 @@ class StubTrainer(TrainerResource):
             ]
 
         key = self._key("stub candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
-        models, values, reused = self.store.reuse_together(key, make)
-        return [
-            TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
-            for model, of_model in zip(models, values, strict=True)
-        ]
+        return self._together(key, make)
 
     def align(
         self,

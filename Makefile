@@ -34,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test test-integration exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -114,6 +114,13 @@ test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 test-crash: seed ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
 	@$(RUN) -m pytest -m crash
 	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
+
+cluster-test: $(VENV)/.cluster ## Test rounds on PostgreSQL, S3 and Ray, on servers that are started here
+	@$(RUN) -m pytest -m cluster
+
+$(VENV)/.cluster: $(STAMP)
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[cluster,cluster-test,test]" --no-build-isolation
+	@touch $@
 
 $(LABEL_STUDIO): tests/label-studio.txt
 	@$(PYTHON) -m venv .venv-label-studio

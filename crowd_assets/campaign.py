@@ -123,6 +123,8 @@ class Campaign:
         open_round = self.book.open_round()
         if open_round is not None:
             console.print(f"{open_round.round_id} is {open_round.status}: finishing it first")
+            if not open_round.attempt:  # claimed by hand, and launched from here after all
+                self.book.next_attempt(open_round.round_no)
             self._start(round_quorum(self.settings))
         return int(open_round is not None)
 

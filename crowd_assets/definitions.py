@@ -129,7 +129,7 @@ def build_definitions(
     settings = settings or CrowdSettings.from_environment()
     return Definitions(
         assets=_with_references([*load_assets_from_modules(STAGES), *experiment_assets()]),
-        jobs=rounds.jobs(settings.executor),
+        jobs=[*rounds.jobs(settings.executor), rounds.claim_round],
         sensors=[
             inbox_sensor(),
             round_sensor(),

@@ -6,21 +6,31 @@ Belongs here: what every stage shares about "which round". Does not belong here:
 import sys
 import time
 import zlib
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from dagster import (
     AssetExecutionContext,
     AssetSelection,
+    Config,
     DynamicPartitionsDefinition,
     ExecutorDefinition,
+    Failure,
+    OpExecutionContext,
     define_asset_job,
     in_process_executor,
+    job,
     multiprocess_executor,
+    op,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from pydantic import Field
 
-from resources.rounds import Round
+from resources.rounds import Quorum, Round, RoundBook
+from resources.settings import CrowdSettings
+from resources.warehouse import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
+from sensors.rounds import add_partition
 
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 
@@ -71,6 +81,35 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
             description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
         ),
     ]
+
+
+class ByHand(Config):
+    """What a round that is claimed by hand asks for."""
+
+    events: int = Field(default=1, ge=1, description="Fewest events that must wait.")
+    contributors: int = Field(default=1, ge=1, description="Fewest contributors that they must be from.")
+
+
+@op
+def claim(context: OpExecutionContext, config: ByHand, warehouse: WarehouseResource, settings: CrowdSettings) -> None:
+    """Fix the events of the next round and add its partition; fails where there is nothing to claim."""
+    book = RoundBook(warehouse)
+    quorum = Quorum(config.events, config.contributors, timedelta.max)
+    claimed, reason = book.claim(quorum, settings, datetime.now(UTC), by_hand=True)
+    if claimed is None:
+        raise Failure(f"no round was claimed: {reason}", allow_retries=False)
+    add_partition(context.instance, book, claimed)
+    context.log.info(f"claimed {claimed.round_id}: launch {ROUND_JOB} for it with the settings you want")
+
+
+@job(
+    executor_def=in_process_executor,
+    description="Claim what waits as a round that is launched by hand: then launch crowd_round for its partition, with other "
+    "settings if you like. The round sensor leaves it alone until that run has ended.",
+)
+def claim_round() -> None:
+    """The job of :func:`claim`."""
+    claim()
 
 
 def _a_process_a_step() -> ExecutorDefinition:

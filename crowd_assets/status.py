@@ -269,6 +269,10 @@ def _runs(running: list[Running], begun: Round | None) -> Finding:
         )
     if silent:
         return Finding("runs", False, f"{', '.join(silent)} has said nothing for {SILENT.total_seconds() / 60:.0f} min")
+    if begun and not begun.attempt and not running:
+        return Finding(
+            "runs", True, f"{begun.round_id} was claimed by hand: launch its partition in the UI, or make round runs it"
+        )
     if begun and not any(run.round_id == begun.round_id for run in running):
         return Finding(
             "runs",

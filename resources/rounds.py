@@ -85,8 +85,13 @@ class RoundBook:
         with self._warehouse.connect() as connection:
             return read_rounds(connection, "", {})
 
-    def claim(self, quorum: Quorum, settings: CrowdSettings, now: datetime) -> tuple[Round | None, str]:
+    def claim(
+        self, quorum: Quorum, settings: CrowdSettings, now: datetime, *, by_hand: bool = False
+    ) -> tuple[Round | None, str]:
         """Fix the next round's events, if it is due and no round is open: one transaction, so exactly once.
+
+        Args:
+            by_hand: The round has had no attempt yet, and its first is not the sensor's to launch.
 
         Returns:
             The new round and "", or None and why there is none.
@@ -105,13 +110,14 @@ class RoundBook:
             round_no = int(fetch_row(connection, "SELECT coalesce(max(round_no), 0) + 1 FROM rounds")[0])
             connection.execute(
                 "INSERT INTO rounds (round_no, round_id, from_seq, to_seq, status, attempt, seed, settings, claimed_at) "
-                "VALUES ($round_no, $round_id, $from_seq, $to_seq, $status, 1, $seed, $settings, $now)",
+                "VALUES ($round_no, $round_id, $from_seq, $to_seq, $status, $attempt, $seed, $settings, $now)",
                 {
                     "round_no": round_no,
                     "round_id": round_id_of(round_no),
                     "from_seq": pending.first_seq,
                     "to_seq": pending.last_seq,
                     "status": CLAIMED,
+                    "attempt": 0 if by_hand else 1,
                     "seed": settings.seed * 1_000_003 + round_no,
                     "settings": json.dumps(settings.model_dump(), sort_keys=True),
                     "now": as_stored(now),

@@ -21,7 +21,8 @@ def decide(round_: Round, active_runs: int, finished_runs: int, max_attempts: in
     """What an open round needs next.
 
     A round whose claim was made but whose launch was lost has no run of its present attempt: it is launched, not
-    retried, so that a daemon killed between the two costs nothing.
+    retried, so that a daemon killed between the two costs nothing. One that was claimed by hand, with no attempt yet, has its
+    first run launched by hand, too.
 
     Args:
         active_runs: Runs of the round that are queued, starting or running.
@@ -30,6 +31,8 @@ def decide(round_: Round, active_runs: int, finished_runs: int, max_attempts: in
     """
     if active_runs:
         return Decision("wait", f"{round_.round_id} is running")
+    if not round_.attempt and not finished_runs:
+        return Decision("wait", f"{round_.round_id} was claimed by hand: launch its partition of crowd_round")
     if finished_runs < round_.attempt:
         return Decision("launch", f"attempt {round_.attempt} of {round_.round_id} has no run")
     if round_.attempt < max_attempts:

@@ -24,6 +24,7 @@ from dagster import (
     sensor,
 )
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from resources.claims import round_quorum
 from resources.rounds import Quorum, Round, RoundBook
@@ -56,8 +57,7 @@ def next_run(
 ) -> tuple[RunRequest | None, str]:
     """The run that is due, if one is, and why or why not; claims a round if none is open.
 
-    The partition of the round, and those of the rounds before where ``instance`` knows none, are added to it before the run is
-    requested.
+    The partition of the round is added to ``instance`` before the run is requested.
     """
     book = RoundBook(warehouse)
     report_dead_runs(instance)
@@ -66,12 +66,9 @@ def next_run(
         claimed, reason = book.claim(quorum, settings, datetime.now(UTC))
         if claimed is None:
             return None, reason
-        # An instance that begins with a restored home knows none; one that forgot old rounds need not hear of them again.
-        known = instance.get_dynamic_partitions(ROUNDS_PARTITION)
-        unheard = [claimed] if known else book.all()
-        instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in unheard])
+        add_partition(instance, book, claimed)
         return run_request(claimed), f"claimed {claimed.round_id}"
-    runs = instance.get_runs(RunsFilter(tags={ROUND_TAG: open_round.round_id}))
+    runs = instance.get_runs(RunsFilter(job_name=ROUND_JOB, tags={PARTITION_NAME_TAG: open_round.round_id}))
     active = sum(run.status in ACTIVE for run in runs)
     decision = decide(open_round, active, len(runs) - active, settings.max_attempts)
     if decision.action == "wait":
@@ -84,6 +81,13 @@ def next_run(
         open_round = book.get(open_round.round_id)
     instance.add_dynamic_partitions(ROUNDS_PARTITION, [open_round.round_id])
     return run_request(open_round), decision.reason
+
+
+def add_partition(instance: DagsterInstance, book: RoundBook, claimed: Round) -> None:
+    """Add the partition of a claimed round, and those of the rounds before where ``instance`` knows none."""
+    # An instance that begins with a restored home knows none; one that forgot old rounds need not hear of them again.
+    known = instance.get_dynamic_partitions(ROUNDS_PARTITION)
+    instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in ([claimed] if known else book.all())])
 
 
 def report_dead_runs(instance: DagsterInstance) -> None:

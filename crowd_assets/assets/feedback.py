@@ -40,6 +40,7 @@ from resources.releases import ReleaseBook
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
+from sensors import ROUND_TAG
 from sensors.processes import process_tags
 
 REASONS_SHOWN = 20
@@ -56,7 +57,7 @@ def raw_feedback(
 ) -> MaterializeResult[None]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
-    context.instance.add_run_tags(context.run_id, process_tags(os.getpid()))
+    context.instance.add_run_tags(context.run.run_id, process_tags(os.getpid()))
     files = inbox.ingest(context.log.info)
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")
     rejected = warehouse.query(
@@ -115,7 +116,7 @@ def validated_feedback(
     expectation and detector found is kept, and shown over all rounds on one page. Detectors look at the whole round at
     once: see docs/quality.md for the memory."""
     pid = os.getpid() if settings.executor == "in_process" else os.getppid()
-    context.instance.add_run_tags(context.run_id, process_tags(pid))
+    context.instance.add_run_tags(context.run.run_id, process_tags(pid) | {ROUND_TAG: context.partition_key})
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
     space = f"{embedder.source}@{embedder.revision}"

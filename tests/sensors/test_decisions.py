@@ -23,6 +23,9 @@ def open_round(attempt: int) -> Round:
         (2, 1, 1, "wait"),
         (3, 0, 3, "give_up"),
         (3, 1, 2, "wait"),
+        (0, 0, 0, "wait"),  # claimed by hand, and not launched yet
+        (0, 1, 0, "wait"),
+        (0, 0, 1, "retry"),
     ],
 )
 def test_every_state_of_an_open_round_has_one_answer(attempt: int, active: int, finished: int, action: str) -> None:

@@ -19,6 +19,7 @@ from dagster import (
     DagsterRunStatus,
     Definitions,
     RunRequest,
+    RunsFilter,
     SensorResult,
     SkipReason,
     build_run_status_sensor_context,
@@ -147,6 +148,27 @@ def test_a_lost_launch_is_launched_again_under_the_same_key(plain: CrowdSettings
     send(plain, "a.jsonl", 6)
     first = request_of(tick(plain, instance))
     assert request_of(tick(plain, instance)).run_key == first.run_key
+
+
+def test_a_round_claimed_by_hand_is_launched_by_hand_and_then_taken_up(
+    plain: CrowdSettings, instance: DagsterInstance, book: RoundBook
+) -> None:
+    job = build_definitions(plain).resolve_job_def("claim_round")
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success  # nothing waits
+    send(plain, "a.jsonl", 2)  # fewer than the sensor asks for
+    assert job.execute_in_process(instance=instance).success
+    assert instance.get_dynamic_partitions(ROUNDS_PARTITION) == ["r000001"]
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success  # one is open
+    result = tick(plain, instance)
+    assert isinstance(result, SkipReason)
+    assert "claimed by hand" in str(result.skip_message)
+    by_hand = RunRequest(partition_key="r000001")
+    launch(plain, instance, by_hand, DagsterRunStatus.STARTED)
+    assert isinstance(tick(plain, instance), SkipReason)
+    (run,) = instance.get_runs(RunsFilter(job_name=ROUND_JOB))
+    instance.report_run_failed(run)
+    assert request_of(tick(plain, instance)).run_key == "r000001:1"
+    assert book.get("r000001").attempt == 1
 
 
 def test_a_running_round_is_waited_for(plain: CrowdSettings, instance: DagsterInstance) -> None:

@@ -34,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test test-integration exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test test-integration screenshots exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -130,6 +130,9 @@ $(LABEL_STUDIO): tests/label-studio.txt
 
 test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on loopback
 	@LABEL_STUDIO=$(LABEL_STUDIO) $(RUN) -m pytest -m integration
+
+screenshots: $(STAMP) ## Take the docs' pictures anew: a round by sensors, one by hand, in a real browser
+	@SCREENSHOTS_FOLDER="$(CURDIR)/docs/images" $(RUN) -m pytest tests/e2e/test_browser.py tests/e2e/test_launch_by_hand.py
 
 exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
 	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)

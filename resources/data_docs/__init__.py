@@ -18,6 +18,9 @@ from resources.storage import write_bytes_atomically
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
+REPORTS = "../" * 5 + "reports/"
+"""Where the home's own pages lie, seen from the front page of the site."""
+
 RESULTS_LISTED = 100
 """Results, five a round at most, that the front page lists, the newest ones: it reads each of them anew every round."""
 
@@ -56,6 +59,7 @@ class SelfContainedView(DefaultJinjaPageView):
         self.env.loader = ChoiceLoader([PackageLoader(__name__, "."), theirs])
         self.env.autoescape = select_autoescape(["html.jinja"])
         self.env.globals["policy"] = POLICY
+        self.env.globals["reports"] = REPORTS
 
     @pass_context
     def render_content_block(self, jinja_context: Any, content_block: Any, *arguments: Any, **options: Any) -> Any:

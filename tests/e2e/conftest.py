@@ -1,4 +1,5 @@
-"""Projects of their own for tests with real processes: a home, a Dagster instance, and every process stopped afterwards.
+"""Projects of their own for tests with real processes: a home, a Dagster instance, and every process stopped afterwards;
+and a browser.
 
 Belongs here: starting, watching and stopping processes, and asking a running Dagster. Does not belong here: what they
 should have done.
@@ -26,6 +27,7 @@ import psutil
 import pytest
 from dagster import DagsterInstance
 from dagster._core.storage.tags import PARTITION_NAME_TAG
+from playwright.sync_api import Page, expect, sync_playwright
 from upath import UPath
 
 from crowd_assets.campaign import PROJECT
@@ -45,6 +47,19 @@ ORDINARY_COMMENTS = 400
 SECONDS_BETWEEN_LOOKS = 0.25
 PATIENCE = 3  # times longer than on a machine with nothing else to do
 LOG_TAIL = 6_000  # characters of a process's log in a failure
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WINDOW = {"width": 1600, "height": 1040}
+SECONDS_TO_SHOW = 30
+SCREENSHOTS_FOLDER = os.environ.get("SCREENSHOTS_FOLDER")
+"""Where pictures for the docs go, of a round with the default settings; else those of a test are its own."""
 
 Found = TypeVar("Found")
 
@@ -159,7 +174,7 @@ class Project:
             reference_texts=str(ordinary),
             target_neighbours=20,
             quorum_events=100,
-            **(QUICK | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one round posts its points, too
+            **(({} if SCREENSHOTS_FOLDER else QUICK) | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one posts its points
         )
         resources = build_resources(self.settings)
         self.warehouse: WarehouseResource = resources["warehouse"]
@@ -380,3 +395,38 @@ def round_by_daemon(dagster_dev: RunningDagster) -> str:
     run = wait_for("the end of the round", ended, seconds=left, explain=dagster_dev.explain)
     assert run["status"] == "SUCCESS", dagster_dev.explain()
     return str(run["runId"])
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """One page of a browser of this machine; no download."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
+    expect.set_options(timeout=SECONDS_TO_SHOW * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        shown = browser.new_page(viewport=WINDOW, color_scheme="light")  # type: ignore[arg-type]
+        shown.set_default_timeout(SECONDS_TO_SHOW * 1000)
+        yield shown
+        browser.close()
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Where this test's screenshots go."""
+    folder = Path(SCREENSHOTS_FOLDER or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def watched(page: Page) -> Iterator[tuple[Page, list[str]]]:
+    """A page of its own, and every address that it asks for or sends to."""
+    asked: list[str] = []
+    assert page.context.browser is not None
+    shown = page.context.browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    yield shown, asked
+    shown.close()

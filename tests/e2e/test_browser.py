@@ -1,19 +1,17 @@
 """The Dagster UI as an operator sees it, in a real browser: lineage, an asset's figures, automation, a run.
 
-SCREENSHOTS_FOLDER keeps what the browser saw; the pictures of the README are made so.
+``make screenshots`` keeps what the browser saw: the pictures of the README and the docs.
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 from markdown_it import MarkdownIt
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import all_expectations
@@ -23,45 +21,10 @@ from crowd_assets.report.round import write_round_page
 from resources.rounds import RoundBook
 from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
-from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
+from tests.e2e.conftest import FIRST_ROUND, SECONDS_TO_SHOW, RunningDagster, wait_for
 from tests.unit.test_hostile import HOSTILE_TEXTS, SCRIPT
 
 pytestmark = pytest.mark.e2e
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-WINDOW = {"width": 1600, "height": 1040}
-SECONDS_TO_SHOW = 30
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """One page of a browser of this machine; no download."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    expect.set_options(timeout=SECONDS_TO_SHOW * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        shown = browser.new_page(viewport=WINDOW, color_scheme="light")  # type: ignore[arg-type]
-        shown.set_default_timeout(SECONDS_TO_SHOW * 1000)
-        yield shown
-        browser.close()
-
-
-@pytest.fixture
-def screenshots(tmp_path: Path) -> Path:
-    """Where this test's screenshots go."""
-    folder = Path(os.environ.get("SCREENSHOTS_FOLDER") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _names_shown(page: Page) -> set[str]:
@@ -95,7 +58,6 @@ def test_lineage_leads_to_an_asset_and_its_plot(
     expect(page).to_have_url(re.compile(r"/assets/selected_model"))
     expect(page.get_by_text("The candidate whose generations lie closest to the target")).to_be_visible()
     expect(page.get_by_text(FIRST_ROUND).first).to_be_visible()
-    page.screenshot(path=screenshots / "selected-model-figures.png")
     page.get_by_role("row", name="distances").get_by_text("[Show Markdown]").click()
     plot = page.get_by_role("img", name="plot", exact=True)
     expect(plot).to_be_visible()
@@ -103,16 +65,13 @@ def test_lineage_leads_to_an_asset_and_its_plot(
     page.screenshot(path=screenshots / "selected-model.png", animations="disabled")
 
 
-def test_what_the_gate_found_is_a_check_each(
-    page: Page, dagster_dev: RunningDagster, round_by_daemon: str, screenshots: Path
-) -> None:
+def test_what_the_gate_found_is_a_check_each(page: Page, dagster_dev: RunningDagster, round_by_daemon: str) -> None:
     page.goto(f"{dagster_dev.url}/assets/validated_feedback?view=checks")
     expect(page.get_by_text(f"Checks ({len(all_expectations()) + 2})")).to_be_visible()
     for check, verdict in (("demonstration_few_copies", "Failed"), ("feedback_gate", "Passed")):
         page.get_by_text(check, exact=True).first.click()
         expect(page.get_by_text("Latest execution")).to_be_visible()
         expect(page.get_by_text(verdict, exact=True).last).to_be_visible()
-        page.screenshot(path=screenshots / f"{check}.png", animations="disabled")
 
 
 def test_automation_shows_that_it_runs(page: Page, dagster_dev: RunningDagster, screenshots: Path) -> None:
@@ -120,40 +79,82 @@ def test_automation_shows_that_it_runs(page: Page, dagster_dev: RunningDagster, 
     for name in ("inbox_sensor", "round_sensor", "failure_sensor", "nightly_schedule"):
         expect(page.get_by_role("link", name=name).first).to_be_visible()
     expect(page.locator("input[type=checkbox]:checked")).to_have_count(4)
-    page.screenshot(path=screenshots / "automation.png")
     page.get_by_role("link", name="round_sensor").first.click()
     expect(page.get_by_text("Starts a round when enough feedback has arrived")).to_be_visible()
     expect(page.locator("input[type=checkbox]:checked").first).to_be_attached()
     page.screenshot(path=screenshots / "round-sensor.png")
 
 
-def test_the_run_of_the_round_is_green(
-    page: Page, dagster_dev: RunningDagster, round_by_daemon: str, screenshots: Path
-) -> None:
+def test_the_run_of_the_round_is_green(page: Page, dagster_dev: RunningDagster, round_by_daemon: str) -> None:
     page.goto(f"{dagster_dev.url}/runs/{round_by_daemon}")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     expect(page.get_by_text(f"partition: {FIRST_ROUND}").first).to_be_visible()
     expect(page.get_by_text("Succeeded (19)")).to_be_visible()
     expect(page.get_by_text("Errored (0)")).to_be_visible()
-    page.screenshot(path=screenshots / "run.png")
+
+
+def test_every_stage_shows_its_plots(page: Page, dagster_dev: RunningDagster, round_by_daemon: str) -> None:
+    for asset, row in (
+        ("labeler_weights", "weights_over_rounds"),
+        ("contributor_estimates", "estimates"),
+        ("auction_clearing", "supply_and_demand"),
+        ("point_ledger", "points_and_shapley"),
+    ):
+        page.goto(f"{dagster_dev.url}/assets/{asset}")
+        page.get_by_role("row", name=row).first.get_by_text("[Show Markdown]").click()
+        plot = page.get_by_role("img", name="plot", exact=True)
+        expect(plot).to_be_visible()
+        assert plot.evaluate("image => image.complete && image.naturalWidth") > 300, asset
+
+
+def test_the_report_leads_from_the_ui_to_its_docs_and_says_how_fresh_it_is(
+    page: Page, dagster_dev: RunningDagster, round_by_daemon: str
+) -> None:
+    page.goto(f"{dagster_dev.url}/assets/round_report")
+    expect(page.get_by_text("Passing").first).to_be_visible()
+    expect(page.get_by_text("Fails if more than 7 days")).to_be_visible()
+    for source in ("docs/report.md", "report.py"):
+        expect(page.get_by_text(source, exact=True).first).to_be_visible()
+    expect(page.get_by_role("row", name=f"reports/rounds/{FIRST_ROUND}.html").first).to_be_visible()
+
+
+def test_the_report_is_read_offline_sorted_in_the_dark_and_on_a_phone(
+    watched: tuple[Page, list[str]], dagster_dev: RunningDagster, round_by_daemon: str, screenshots: Path
+) -> None:
+    shown, asked = watched
+    reports = Path(dagster_dev.project.settings.home, "reports")
+    shown.goto((reports / "rounds" / f"{FIRST_ROUND}.html").as_uri())
+    shown.screenshot(path=screenshots / "round-report.png", animations="disabled")
+    shown.get_by_role("link", name="Data Docs").click()
+    shown.locator("a[href*='feedback-demonstration']").first.click()
+    expect(shown.get_by_role("heading", name="Validation result")).to_be_visible()
+    shown.screenshot(path=screenshots / "data-docs.png")
+    shown.get_by_role("link", name="Feedback quality").click()
+    shown.screenshot(path=screenshots / "quality-report.png")
+    shown.get_by_role("link", name="Campaign").click()
+    expect(shown).to_have_url((reports / "campaign.html").as_uri())
+    shown.get_by_role("link", name=FIRST_ROUND).first.click()
+    expect(shown.locator(".drawing svg").first).to_be_visible()
+    points = shown.get_by_role("table").filter(has=shown.get_by_role("columnheader", name="points")).first
+    header = points.get_by_role("columnheader", name="points").first
+    orders = []
+    for _ in range(2):
+        header.get_by_role("button").click()
+        orders.append(points.locator("tbody tr").all_inner_texts())
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+    light = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+    shown.emulate_media(color_scheme="dark")
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    shown.set_viewport_size({"width": 390, "height": 844})
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    assert _outside(asked) == []
 
 
 # Nothing that a contributor wrote runs
 
 INERT = "script, iframe, object, svg, form, [onerror], [onload], a[href^='javascript'], img:not([src^='data:'])"
 OWNED = "owned"
-
-
-@pytest.fixture
-def watched(page: Page) -> Iterator[tuple[Page, list[str]]]:
-    """A page of its own, and every address that it asks for or sends to."""
-    asked: list[str] = []
-    assert page.context.browser is not None
-    shown = page.context.browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
-    shown.on("request", lambda request: asked.append(request.url))
-    shown.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
-    yield shown, asked
-    shown.close()
 
 
 def _outside(asked: list[str], *allowed: str) -> list[str]:

@@ -1,0 +1,75 @@
+"""A round that an operator claims and launches in the UI, with settings of its own, while the sensor is switched off."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from sensors import INGESTION_JOB, ROUND_JOB
+from tests.e2e.conftest import RunningDagster, wait_for
+
+pytestmark = pytest.mark.e2e
+
+ROUND = "r000002"
+GROUPS = 2
+CONFIG = "resources:\n  settings:\n    config:\n      groups: {}\n"
+
+
+def _switch_round_sensor(page: Page, dagster_dev: RunningDagster, *, on: bool) -> None:
+    page.goto(f"{dagster_dev.url}/locations/crowd_assets/sensors/round_sensor")
+    switch = page.locator("input[type=checkbox]").first
+    expect(switch).to_be_checked(checked=not on)
+    switch.locator("xpath=..").click()
+    expect(switch).to_be_checked(checked=on)
+
+
+def _ended(dagster_dev: RunningDagster, job: str, count: int) -> str | None:
+    runs = dagster_dev.runs(job)
+    if len(runs) < count or runs[0]["status"] not in ("SUCCESS", "FAILURE", "CANCELED"):
+        return None
+    return str(runs[0]["status"])
+
+
+def test_a_round_is_claimed_and_launched_with_other_settings(
+    page: Page, dagster_dev: RunningDagster, round_by_daemon: str, screenshots: Path
+) -> None:
+    project = dagster_dev.project
+    ingestions = len(dagster_dev.runs(INGESTION_JOB))
+    _switch_round_sensor(page, dagster_dev, on=False)
+    project.crowd_sends(2)
+    wait_for(
+        "the second round's files taken in",
+        lambda: _ended(dagster_dev, INGESTION_JOB, ingestions + 1) if not any(project.inbox.glob("*.jsonl")) else None,
+        seconds=60,
+        explain=dagster_dev.explain,
+    )
+
+    page.goto(f"{dagster_dev.url}/locations/crowd_assets/jobs/claim_round/playground")
+    page.get_by_role("button", name="Launch Run").click()
+    wait_for("the claim", lambda: _ended(dagster_dev, "claim_round", 1), seconds=30, explain=dagster_dev.explain)
+    assert project.book.get(ROUND).attempt == 0
+
+    page.goto(f"{dagster_dev.url}/locations/crowd_assets/jobs/{ROUND_JOB}/playground")
+    partition = page.get_by_placeholder("Partition")
+    partition.fill(ROUND)
+    partition.press("Enter")
+    page.locator(".CodeMirror").first.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(CONFIG.format("two"))
+    expect(page.get_by_text("Invalid scalar at path root:resources:settings:config:groups")).to_be_visible()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(CONFIG.format(GROUPS))
+    expect(page.get_by_text("No errors")).to_be_visible()
+    page.screenshot(path=screenshots / "launchpad.png", animations="disabled")
+    page.get_by_role("button", name="Launch Run").click()
+    expect(page).to_have_url(re.compile("/runs/"))
+    _switch_round_sensor(page, dagster_dev, on=True)  # it waits for the run, whoever launched it
+    ended = wait_for(
+        "the round by hand", lambda: _ended(dagster_dev, ROUND_JOB, 2), seconds=180, explain=dagster_dev.explain
+    )
+    assert ended == "SUCCESS", dagster_dev.explain()
+    assert len(dagster_dev.runs(ROUND_JOB)) == 2
+    assert project.book.get(ROUND).status == "completed"
+    groups = [project.warehouse.read_round("candidates", number).height for number in (1, 2)]
+    assert groups == [project.settings.groups, GROUPS]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.crash.harness import MEMORY, Harness
 
-SHARE_OF_CI = 4  # what fits into a minute or two of one core: a kill costs the better part of a round
+SHARE_OF_CI = 20
 
 
 @pytest.mark.e2e

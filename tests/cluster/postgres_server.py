@@ -30,7 +30,7 @@ class PostgresServer:
 
     def __init__(self, folder: Path, bin_: Path, port: int) -> None:
         self.port = port
-        self._data, self._bin, self._numbers = folder / "data", bin_, count(1)
+        self.data, self._bin, self._numbers = folder / "data", bin_, count(1)
         password = folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
@@ -38,8 +38,8 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._data} {QUICK}"
-        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self._data / "log"), "-o", options, "start")
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.data} {QUICK}"
+        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.data / "log"), "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it, by default as a crash would: without a checkpoint or a word to clients."""
@@ -64,7 +64,7 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._bin / program), "-D", str(self._data), *arguments]
+        command = [str(self._bin / program), "-D", str(self.data), *arguments]
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
         done = subprocess.run(
@@ -76,7 +76,7 @@ class PostgresServer:
             check=False,
         )
         if done.returncode:
-            log = self._data / "log"
+            log = self.data / "log"
             said = (done.stdout or b"").decode() + (log.read_text() if log.exists() else "")
             raise RuntimeError(f"{program} ended with {done.returncode}: {said[-2000:]}")
 

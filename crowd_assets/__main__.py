@@ -294,6 +294,27 @@ def restore_home(
         typer.echo(f"what lay there before  {done.aside}")
 
 
+@app.command("migrate")
+def migrate_home(
+    to: Annotated[str, typer.Option(help="Empty database, postgresql://user@host/database; the password by PGPASSWORD.")],
+) -> None:
+    """Move the tables of CROWD_HOME from its DuckDB file to PostgreSQL, compare them and audit every round from there. Stop the
+    daemon first, and set CROWD_WAREHOUSE to the same afterwards. The file stays, and opens no more."""
+    from resources.settings import CrowdSettings
+
+    settings = CrowdSettings.from_environment(warehouse=to)
+    from crowd_assets.audit import line
+    from crowd_assets.migration import migrate
+
+    done = migrate(
+        settings,
+        copied=lambda table, rows: typer.echo(f"{rows:10,} rows of {table}, the same there"),
+        found=lambda each: typer.echo(line(each)),
+    )
+    typer.echo(f"{sum(done.rows.values()):10,} rows in {done.place}, and the audit is clean")
+    typer.echo(f"set CROWD_WAREHOUSE={to} wherever this home is used")
+
+
 @app.command("report")
 def write_report(
     round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",

@@ -40,6 +40,7 @@ from resources.feedback import ERASED, EVENT_SCHEMA, TEXTS
 from resources.frames import FramesResource, parsed_parquet, read_parquet
 from resources.inbox import InboxResource
 from resources.model_store import DamagedModelError, ModelStoreResource
+from resources.postgres import Connection
 from resources.records import TEXT_COLUMNS, Record, chained, column_hashes, file_hash, rows_of
 from resources.rounds import COMPLETED, Round, RoundBook
 from resources.settings import CrowdSettings
@@ -135,7 +136,7 @@ def audit(
     """
     resources = build_resources(settings)
     live: WarehouseResource = resources["warehouse"]
-    if not Path(live.path).exists():  # opening a warehouse makes one
+    if not live.exists():  # opening a warehouse makes one
         raise AuditError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so no round to audit.")
     with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
         copy = Path(folder, "warehouse.duckdb")
@@ -156,7 +157,7 @@ class _Copy(WarehouseResource):
         return copy
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Iterator[Connection]:
         yield self._connection
 
 
@@ -188,7 +189,9 @@ class _Auditor:
         begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
         if begun.height:
             raise AuditError(f"the erasure of {begun.item()} was interrupted: repeat it first.")
-        records = {row["round_no"]: row for row in self.warehouse.query("FROM round_records").iter_rows(named=True)}
+        records = {
+            row["round_no"]: row for row in self.warehouse.query("SELECT * FROM round_records").iter_rows(named=True)
+        }
         rounds, posted = [], []
         previous, model, clean = "", None, True
         for round_ in (each for each in RoundBook(self.warehouse).all() if each.settled):
@@ -219,7 +222,7 @@ class _Auditor:
 
     def _ledger(self, posted: list[pl.DataFrame]) -> Difference | None:
         """The ledger as a whole, entries of all rounds and of none, against what the rounds post."""
-        stored = self.warehouse.query("FROM ledger")
+        stored = self.warehouse.query("SELECT * FROM ledger")
         entries = pl.concat([stored.clear(), *posted])
         return first_difference("ledger", ["entry_id"], stored, entries)
 

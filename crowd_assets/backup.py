@@ -29,7 +29,7 @@ FIRST = "inbox"
 LAST_IN = "warehouse.duckdb"
 """What makes a folder a home: restored last."""
 
-NOT_KEPT = {"dagster", "embeddings.sqlite", "models_cache", "warehouse.duckdb", "warehouse.snapshot.duckdb"}
+NOT_KEPT = {"dagster", "embeddings.sqlite", "models_cache", "warehouse.duckdb", "warehouse.moved", "warehouse.snapshot.duckdb"}
 """Entries of a home that are copied otherwise, or made again from the rest."""
 
 NOT_COPIED = (UNFINISHED, ".lock", ".holder", ".wal")
@@ -61,7 +61,7 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
         BackupError: there is no home, or ``to`` lies in it or is not empty.
     """
     home = Path(settings.home).resolve()
-    if not Path(warehouse.path).exists():
+    if not warehouse.exists():
         raise BackupError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to back up.")
     folder = to.expanduser().resolve()
     if folder.is_relative_to(home):
@@ -116,6 +116,11 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
         BackupError: the backup is not whole, or the home is not empty.
         WarehouseBusyError: somebody works with the home.
     """
+    if settings.warehouse:
+        raise BackupError(
+            "CROWD_WAREHOUSE is set, and a backup holds the tables as a DuckDB file: unset it, restore, and move them into an "
+            "empty database by python -m crowd_assets migrate."
+        )
     files = _manifest(source)
     home = Path(settings.home)
     home.mkdir(parents=True, exist_ok=True)

@@ -216,8 +216,8 @@ class Campaign:
         )
         self._show_people(round_)
         spent = self.warehouse.query(
-            "SELECT lot_id AS lot, count(*) FILTER (awarded) AS answers, "
-            "coalesce(sum(payment) FILTER (awarded), 0)::DOUBLE AS credits "
+            "SELECT lot_id AS lot, count(*) FILTER (WHERE awarded) AS answers, "
+            "coalesce(sum(payment) FILTER (WHERE awarded), 0)::float8 AS credits "
             "FROM awards WHERE round_no = $n GROUP BY lot_id ORDER BY lot_id",
             {"n": round_.round_no},
         )
@@ -238,7 +238,7 @@ class Campaign:
         weights = self.warehouse.query(
             "SELECT labeler_id AS contributor_id, weight, slots_seen AS outcomes, "
             "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
-            "ORDER BY weight DESC, labeler_id",
+            "ORDER BY weight DESC NULLS LAST, labeler_id",
             {"n": round_.round_no},
         )
         if weights.height:

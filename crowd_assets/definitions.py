@@ -38,6 +38,7 @@ from resources.frames import FramesResource
 from resources.inbox import InboxResource, OutboxResource
 from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
+from resources.postgres_warehouse import PostgresWarehouse
 from resources.settings import BASE_MODEL, CrowdSettings
 from resources.step_outputs import JsonStepOutputs
 from resources.trainer import TrainerResource
@@ -64,7 +65,7 @@ PAGES = {
 
 def build_resources(settings: CrowdSettings) -> dict[str, Any]:
     """Every resource of the graph, from the settings."""
-    warehouse = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
+    warehouse = _warehouse(settings)
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     return {
         "settings": settings.with_own_defaults(),
@@ -101,6 +102,13 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
         "embedder": _embedder(settings),
         "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
     }
+
+
+def _warehouse(settings: CrowdSettings) -> WarehouseResource:
+    path, timeout_s = str(settings.path("warehouse.duckdb")), settings.lock_timeout_s
+    if settings.warehouse:
+        return PostgresWarehouse(path=path, url=settings.warehouse, lock_timeout_s=timeout_s)
+    return WarehouseResource(path=path, lock_timeout_s=timeout_s)
 
 
 def _embedder(settings: CrowdSettings) -> EmbedderResource:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
 import polars as pl
 from markupsafe import escape
 from upath import UPath
@@ -30,6 +29,7 @@ from resources.frames import read_parquet
 from resources.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.model_store import ModelStoreResource
 from resources.parquet_rows import UnreadableParquetError, json_lines
+from resources.postgres import Connection
 from resources.pseudonyms import Pseudonyms
 from resources.records import TEXT_COLUMNS, file_hash
 from resources.settings import CrowdSettings
@@ -252,7 +252,7 @@ class _Eraser:
         with self._warehouse.transaction() as connection:
             incoming = self._warehouse.stage(connection, "erased_files", pl.DataFrame(row))
             connection.execute(  # of an interrupted erasure: the file is as it was, or as that call left it
-                f"INSERT INTO erased_files FROM {incoming} ON CONFLICT DO UPDATE SET digest_after = excluded.digest_after"
+                f"INSERT INTO erased_files SELECT * FROM {incoming} ON CONFLICT (erasure_id, uri) DO UPDATE SET digest_after = excluded.digest_after"
             )
         write_bytes_atomically(path, after)
 
@@ -363,7 +363,7 @@ class _Eraser:
         pattern = rf"""contributor_id["']?\s*[:=]?\s*["']{re.escape(self._name)}["']"""
         return re.search(pattern, text) is not None or any(name in text for name in self._withdrawn)
 
-    def _mentions(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    def _mentions(self, connection: Connection) -> list[tuple[str, str]]:
         """Rejected lines whose excerpt or reason may hold a text of the contributor: their ids and reasons."""
         rows = connection.execute(
             "SELECT rejection_id, reason, excerpt, contributor_id FROM rejected_feedback WHERE excerpt NOT IN ('', $erased)",

@@ -28,7 +28,7 @@ ADAPTERS = "adapter"
 README = "README.md"
 TAG = "crowd-rounds"
 NAME_LENGTH = 12
-PLACES = {"home", "inbox", "outbox", "frames", "models", "label_studio_url", "label_studio_project"}
+PLACES = {"home", "warehouse", "inbox", "outbox", "frames", "models", "label_studio_url", "label_studio_project"}
 SOURCES = {"base_model", "embedder"}
 FILES = {"target_texts", "gold_answers", "reference_texts"}
 ROUND = re.compile(r"r?(\d{1,9})")
@@ -96,7 +96,7 @@ def settled_round(settings: CrowdSettings, warehouse: WarehouseResource, name: s
         NoSuchRoundError: there is none.
     """
     # Opening a warehouse makes one, and a mistyped CROWD_HOME should stay empty.
-    rounds = RoundBook(warehouse).all() if Path(warehouse.path).exists() else []
+    rounds = RoundBook(warehouse).all() if warehouse.exists() else []
     settled = [round_ for round_ in rounds if round_.settled]
     known = f"settled rounds of CROWD_HOME={settings.home}: {', '.join(r.round_id for r in settled[-5:]) or 'none yet'}"
     if not name and not settled:
@@ -221,10 +221,11 @@ def _data_table(round_: Round, warehouse: WarehouseResource) -> str:
     of_round = "rounds r JOIN event_index e ON e.seq BETWEEN r.from_seq AND r.to_seq"
     settled = "r.round_no <= $n AND r.status IN ('settled', 'completed')"
     counted = warehouse.query(
-        f"SELECT round_id, kind, count(*) AS events FROM {of_round} WHERE {settled} GROUP BY ALL ORDER BY ALL", through
+        f"SELECT round_id, kind, count(*) AS events FROM {of_round} WHERE {settled} GROUP BY round_id, kind ORDER BY round_id, kind",
+        through,
     )
     people = warehouse.query(
-        "SELECT round_id, count(DISTINCT nullif(contributor_id, '')) AS contributors, any_value(v.rejected) AS rejected "
+        "SELECT round_id, count(DISTINCT nullif(contributor_id, '')) AS contributors, max(v.rejected) AS rejected "
         f"FROM {of_round} LEFT JOIN quality_verdicts v ON v.round_no = r.round_no WHERE {settled} "
         "GROUP BY round_id ORDER BY round_id",
         through,

@@ -19,10 +19,10 @@ took_part AS (
     UNION SELECT contributor_id, round_no FROM awards
     UNION SELECT labeler_id, round_no FROM labeler_weights WHERE reports > 0),
 people AS (
-    SELECT contributor_id, count(DISTINCT round_no) AS rounds FROM took_part JOIN settled USING (round_no) GROUP BY ALL),
+    SELECT contributor_id, count(DISTINCT round_no) AS rounds FROM took_part JOIN settled USING (round_no) GROUP BY contributor_id),
 earned AS (
-    SELECT account[13:] AS contributor_id, coalesce(sum(amount) FILTER (unit = 'point'), 0)::DOUBLE AS points,
-    coalesce(sum(amount) FILTER (unit = 'credit'), 0)::DOUBLE AS credits
+    SELECT substr(account, 13) AS contributor_id, coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
+    coalesce(sum(amount) FILTER (WHERE unit = 'credit'), 0)::float8 AS credits
     FROM ledger WHERE round_no <= $n AND starts_with(account, 'contributor:') GROUP BY account),
 estimated AS (
     SELECT e.contributor_id, e.estimate, e.standard_error,

@@ -34,7 +34,7 @@ LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.
 """Names that files and folders of ours have until they are whole, or once they are to go."""
 LOSERS = (
     "SELECT model, max(round_no) AS round_no FROM (SELECT model, round_no FROM candidates UNION ALL "
-    "SELECT model, round_no FROM alignments WHERE model IS NOT NULL) WHERE model NOT IN "
+    "SELECT model, round_no FROM alignments WHERE model IS NOT NULL) trained WHERE model NOT IN "
     "(SELECT model FROM selections WHERE selected AND model IS NOT NULL UNION ALL "
     "SELECT model FROM alignments WHERE kept AND model IS NOT NULL UNION ALL "
     "SELECT base_model FROM rounds WHERE base_model IS NOT NULL UNION ALL "
@@ -80,7 +80,11 @@ def compact(settings: CrowdSettings, resources: dict[str, Any], instance: Dagste
 
 def removed_models(warehouse: WarehouseResource) -> set[str]:
     """Models whose files retention may have removed: named as such, and chosen by no round."""
-    return set(warehouse.query(f"SELECT model FROM removed_models SEMI JOIN ({LOSERS}) USING (model)")["model"])
+    return set(
+        warehouse.query(f"SELECT model FROM removed_models WHERE model IN (SELECT model FROM ({LOSERS}) losers)")[
+            "model"
+        ]
+    )
 
 
 def _first_kept(rounds: list[Round], keep: int) -> Round | None:
@@ -119,7 +123,7 @@ def _remove_losers(first: Round | None, warehouse: WarehouseResource, store: Mod
     if first is not None:
         with warehouse.transaction() as connection:
             connection.execute(
-                f"INSERT OR IGNORE INTO removed_models SELECT model, round_no, $now FROM ({LOSERS}) WHERE round_no < $first",
+                f"INSERT INTO removed_models SELECT model, round_no, $now FROM ({LOSERS}) losers WHERE round_no < $first ON CONFLICT DO NOTHING",
                 {"now": as_stored(datetime.now(UTC)), "first": first.round_no},
             )
     removed = sum(map(store.remove, sorted(removed_models(warehouse))))

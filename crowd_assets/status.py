@@ -218,9 +218,9 @@ def _last_round(found: Look, round_: Round) -> LastRound:
     (row,) = found.connection.execute(
         "SELECT r.settings, r.settled_at, base.fresh_distance, winner.fresh_distance, winner.role, winner.group_index, "
         "a.kept, a.fresh_distance, "
-        "(SELECT coalesce(sum(payment), 0)::DOUBLE FROM awards WHERE round_no = $n AND awarded), "
+        "(SELECT coalesce(sum(payment), 0)::float8 FROM awards WHERE round_no = $n AND awarded), "
         "(SELECT count(*) FROM awards WHERE round_no = $n AND awarded), "
-        "(SELECT coalesce(sum(amount), 0)::DOUBLE FROM ledger WHERE round_no = $n AND unit = 'point' "
+        "(SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
         "AND starts_with(account, 'contributor:')), "
         "(SELECT coalesce(sum(provisional_points), 0) FROM contributor_estimates JOIN epochs USING (round_no) "
         "WHERE round_no = $n AND NOT closes) "

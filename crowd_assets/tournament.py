@@ -182,7 +182,7 @@ def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
         "(SELECT DISTINCT contributor_id FROM contributor_groups WHERE round_no <= $n) people "
         "CROSS JOIN (SELECT closes FROM epochs WHERE round_no = $n) epoch "
         "LEFT JOIN contributor_estimates e ON e.round_no = $n AND e.contributor_id = people.contributor_id "
-        "LEFT JOIN (SELECT account[13:] AS contributor_id, sum(amount)::DOUBLE AS points FROM ledger "
+        "LEFT JOIN (SELECT substr(account, 13) AS contributor_id, sum(amount)::float8 AS points FROM ledger "
         "WHERE unit = 'point' AND round_no <= $n AND starts_with(account, 'contributor:') GROUP BY account) posted "
         "ON posted.contributor_id = people.contributor_id ORDER BY points DESC, people.contributor_id",
         {"n": round_no},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resources.settings import Settings
 
 if TYPE_CHECKING:
-    import duckdb
+    from resources.postgres import Connection
 
 CLAIMED, SETTLED, COMPLETED, SKIPPED = "claimed", "settled", "completed", "skipped"
 
@@ -85,7 +85,7 @@ def round_id_of(round_no: int) -> str:
     return f"r{round_no:06d}"
 
 
-def read_rounds(connection: "duckdb.DuckDBPyConnection", where: str, parameters: dict[str, Any]) -> list[Round]:
+def read_rounds(connection: "Connection", where: str, parameters: dict[str, Any]) -> list[Round]:
     """The rounds that a WHERE clause chooses, oldest first."""
     rows = connection.execute(
         "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model, claimed_at "
@@ -95,20 +95,20 @@ def read_rounds(connection: "duckdb.DuckDBPyConnection", where: str, parameters:
     return [Round(*(*figures, claimed_at.replace(tzinfo=UTC))) for *figures, claimed_at in rows]
 
 
-def open_round(connection: "duckdb.DuckDBPyConnection") -> Round | None:
+def open_round(connection: "Connection") -> Round | None:
     """The round that is claimed or settled but not completed, if there is one."""
     rows = read_rounds(connection, "WHERE status IN ('claimed', 'settled')", {})
     return rows[0] if rows else None
 
 
-def pending_feedback(connection: "duckdb.DuckDBPyConnection") -> PendingFeedback:
+def pending_feedback(connection: "Connection") -> PendingFeedback:
     """What waits for the next round."""
     ((taken, skipped),) = connection.execute(
-        "SELECT coalesce(max(to_seq) FILTER (status <> 'skipped'), 0), coalesce(max(to_seq), 0) FROM rounds"
+        "SELECT coalesce(max(to_seq) FILTER (WHERE status <> 'skipped'), 0), coalesce(max(to_seq), 0) FROM rounds"
     ).fetchall()
     ((events, new_events, contributors, first_seq, last_seq, oldest),) = connection.execute(
-        "SELECT count(*), count(*) FILTER (seq > $skipped), count(DISTINCT nullif(contributor_id, '')), coalesce(min(seq), 0), "
-        "coalesce(max(seq), 0), min(ingested_at) FILTER (seq > $skipped) FROM event_index WHERE seq > $taken",
+        "SELECT count(*), count(*) FILTER (WHERE seq > $skipped), count(DISTINCT nullif(contributor_id, '')), coalesce(min(seq), 0), "
+        "coalesce(max(seq), 0), min(ingested_at) FILTER (WHERE seq > $skipped) FROM event_index WHERE seq > $taken",
         {"taken": taken, "skipped": skipped},
     ).fetchall()
     return PendingFeedback(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
-import duckdb
 import polars as pl
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field
@@ -24,6 +23,7 @@ from upath import UPath
 from resources import feedback
 from resources.errors import OperatorError
 from resources.frames import read_parquet, write_parquet
+from resources.postgres import Connection
 from resources.progress import throttled
 from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.storage import is_local, write_bytes_atomically, write_text_atomically
@@ -209,13 +209,13 @@ class InboxResource(ConfigurableResource):
         """Those of ``event_ids``, in their order, that no ingested event has."""
         wanted = pl.DataFrame({"event_id": event_ids}, schema={"event_id": pl.String})
         with self.warehouse.connect() as connection:
-            connection.register("wanted", wanted.to_arrow())
-            known = connection.sql("SELECT event_id FROM event_index SEMI JOIN wanted USING (event_id)").pl()
+            known = self._ingested(connection, wanted)
         return wanted.join(known, on="event_id", how="anti", maintain_order="left")["event_id"].to_list()
 
     def _store(self, path: UPath, parts: "_Parts", pseudonyms: Pseudonyms) -> IngestedFile:
         now = as_stored(datetime.now(UTC))
-        with self.warehouse.transaction() as connection:
+
+        def store(connection: Connection) -> IngestedFile:
             check_key(connection, pseudonyms, now)
             known = fetch_row(
                 connection,
@@ -254,16 +254,16 @@ class InboxResource(ConfigurableResource):
                     }
                 ),
             )
-        return done
+            return done
+
+        return self.warehouse.atomically(store)
 
     def _store_events(
-        self, connection: duckdb.DuckDBPyConnection, events: pl.DataFrame, first: int, digest: str, now: datetime
+        self, connection: Connection, events: pl.DataFrame, first: int, digest: str, now: datetime
     ) -> int:
         """Store what is new of a part's events as a segment that begins with ``seq`` ``first``; returns how many."""
         events = events.unique("event_id", keep="first", maintain_order=True)
-        connection.register("arrived", events.select("event_id").to_arrow())
-        seen = connection.sql("SELECT event_id FROM event_index SEMI JOIN arrived USING (event_id)").pl()
-        connection.unregister("arrived")
+        seen = self._ingested(connection, events.select("event_id"))
         events = events.join(seen, on="event_id", how="anti", maintain_order="left")
         if events.is_empty():
             return 0
@@ -279,6 +279,13 @@ class InboxResource(ConfigurableResource):
             events.select("event_id", "seq", "kind", "contributor_id", ingested_at=pl.lit(now)),
         )
         return events.height
+
+    def _ingested(self, connection: Connection, events: pl.DataFrame) -> pl.DataFrame:
+        """Those of the ``event_id`` of a frame that an ingested event has."""
+        arrived = self.warehouse.stage(connection, "event_index", events)
+        return connection.sql(
+            f"SELECT event_id FROM event_index WHERE event_id IN (SELECT event_id FROM {arrived})"
+        ).pl()
 
     def _put_away(self, path: UPath, parts: _Parts, *, keep: bool) -> None:
         """Move an ingested file to the archive, or remove it; what arrived under its name meanwhile stays, as nobody has read
@@ -332,7 +339,7 @@ class OutboxResource(ConfigurableResource):
         ]
 
 
-def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now: datetime) -> None:
+def check_key(connection: Connection, pseudonyms: Pseudonyms, now: datetime) -> None:
     """Note the key that a home is begun with; refuse another, and names beside pseudonyms.
 
     Raises:
@@ -357,7 +364,7 @@ def check_key(connection: duckdb.DuckDBPyConnection, pseudonyms: Pseudonyms, now
         )
 
 
-def refuse_withdrawn(connection: duckdb.DuckDBPyConnection, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def refuse_withdrawn(connection: Connection, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Events, and as rejections the judgements of withdrawn comparisons: they would bring back the texts that were erased."""
     withdrawn = [name for (name,) in connection.execute("SELECT comparison_id FROM withdrawn_comparisons").fetchall()]
     refused = (pl.col("kind") == "preference") & pl.col("comparison_id").is_in(withdrawn)

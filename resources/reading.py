@@ -4,7 +4,7 @@ Belongs here: which copy is read. Does not belong here: what is read, and every 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from resources.locks import held
 from resources.settings import Settings
 
 if TYPE_CHECKING:
-    import duckdb
+    from resources.postgres import Connection
 
 LONGEST_WAIT_S = 0.3  # a transaction takes milliseconds
 
@@ -32,7 +32,7 @@ class _BusyError(TimeoutError):
 class Look:
     """An open read-only connection, when what it shows was so, and whether that is the snapshot of the last settlement."""
 
-    connection: "duckdb.DuckDBPyConnection"
+    connection: "Connection"
     as_of: datetime
     snapshot: bool
 
@@ -46,6 +46,10 @@ def look(settings: Settings) -> Iterator[Look]:
     """
     import duckdb
 
+    if settings.warehouse:
+        with _look_at_postgres(settings) as found:
+            yield found
+        return
     warehouse = Path(settings.home, "warehouse.duckdb")
     snapshot = warehouse.with_suffix(".snapshot.duckdb")
     if not warehouse.exists():  # and nothing is made in what may be a mistyped home
@@ -53,6 +57,9 @@ def look(settings: Settings) -> Iterator[Look]:
             f"CROWD_HOME={settings.home}: no warehouse there yet. `make round` runs rounds; CROWD_HOME names the folder of "
             "others."
         )
+    moved = warehouse.with_suffix(".moved")
+    if moved.exists():
+        raise NothingToReadError(f"the tables of {warehouse} are in {moved.read_text()} now: set CROWD_WAREHOUSE.")
     with suppress(_BusyError), held(Path(f"{warehouse}.lock"), LONGEST_WAIT_S, _BusyError):
         with duckdb.connect(str(warehouse), read_only=True) as connection:
             yield Look(connection, datetime.now(UTC), snapshot=False)
@@ -61,3 +68,17 @@ def look(settings: Settings) -> Iterator[Look]:
         raise NothingToReadError(f"{warehouse} is in use, and no round has published a snapshot yet: try again.")
     with duckdb.connect(str(snapshot), read_only=True) as connection:
         yield Look(connection, datetime.fromtimestamp(snapshot.stat().st_mtime, UTC), snapshot=True)
+
+
+@contextmanager
+def _look_at_postgres(settings: Settings) -> Iterator[Look]:
+    """What one instant held: readers there wait for nobody."""
+    from resources.postgres import connect
+
+    with closing(connect(settings.warehouse, LONGEST_WAIT_S, patience_s=0)) as connection:
+        if connection.execute("SELECT to_regclass('round_records') IS NULL").fetchall() == [(True,)]:
+            raise NothingToReadError(
+                f"{connection.place}: no warehouse there yet. `make round` runs rounds; CROWD_WAREHOUSE names the database."
+            )
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield Look(connection, datetime.now(UTC), snapshot=False)

@@ -19,13 +19,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 from upath import UPath
 
 from resources.feedback import TEXTS
 from resources.frames import parsed_parquet
+from resources.postgres import Connection
 from resources.warehouse import ROUND_TABLES, fetch_row
 
 PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
@@ -35,8 +35,8 @@ TEXT_COLUMNS = frozenset({*TEXTS, "payload", "base", "winner", "aligned"})
 ROWS = {
     "rounds": "SELECT round_no, round_id, from_seq, to_seq, seed, settings, claimed_at, settled_at, base_model, next_model "
     "FROM rounds WHERE round_no = $n",
-    "rejected_feedback": "SELECT * EXCLUDE (reason, excerpt) FROM rejected_feedback WHERE round_no = $n AND stage = 'gate' "
-    "ORDER BY ALL",
+    "rejected_feedback": "SELECT rejection_id, round_no, stage, source, line, kind, contributor_id, event_id FROM rejected_feedback "
+    "WHERE round_no = $n AND stage = 'gate' ORDER BY ALL",
     **{
         table: f"SELECT * FROM {table} WHERE round_no = $n ORDER BY ALL"
         for table in (*ROUND_TABLES, "ledger")
@@ -82,7 +82,7 @@ def surroundings(
     }
 
 
-def append_record(connection: duckdb.DuckDBPyConnection, round_no: int, about: Mapping[str, Any]) -> None:
+def append_record(connection: Connection, round_no: int, about: Mapping[str, Any]) -> None:
     """Write the record of a round that is being settled, behind that of the round before; part of the caller's transaction."""
     tables = {table: column_hashes(rows_of(connection, table, round_no)) for table in ROWS}
     text = canonical({**about, "round_no": round_no, "tables": tables})
@@ -94,7 +94,7 @@ def append_record(connection: duckdb.DuckDBPyConnection, round_no: int, about: M
     )
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, table: str, round_no: int) -> pl.DataFrame:
+def rows_of(connection: Connection, table: str, round_no: int) -> pl.DataFrame:
     """The rows of ``table`` that the record of a round vouches for."""
     return connection.sql(ROWS[table], params={"n": round_no}).pl()
 

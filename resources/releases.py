@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
 import polars as pl
 from upath import UPath
 
 from resources.errors import OperatorError
 from resources.frames import write_parquet
 from resources.inbox import InboxResource
+from resources.postgres import Connection
 from resources.rounds import CLAIMED, SKIPPED, Round, round_id_of
 from resources.warehouse import as_stored, fetch_row
 
@@ -60,7 +60,8 @@ class ReleaseBook:
         """
         if not by.strip() or not why.strip():
             raise NoReleaseError("A release names who released and why: --by and --reason.")
-        with self._warehouse.transaction() as connection:
+
+        def note(connection: Connection) -> Release:
             rejection_id, event_id, round_no, rejected_for = _rejection(connection, reference)
             known = _releases(connection, "WHERE rejection_id = $id", {"id": rejection_id})
             if known:
@@ -90,7 +91,9 @@ class ReleaseBook:
                 "releases",
                 pl.DataFrame([{**vars(release), "released_at": as_stored(now)}]),
             )
-        return release
+            return release
+
+        return self._warehouse.atomically(note)
 
     def released(self, round_: Round) -> dict[str, set[str]]:
         """The rules that each released event of a round need not meet again, by ``event_id``."""
@@ -103,9 +106,7 @@ class ReleaseBook:
             rules.setdefault(event_id, set()).update(rule_of(reason) for reason in rejected_for.split("; "))
         return rules
 
-    def _arrive_again(
-        self, connection: duckdb.DuckDBPyConnection, seq: int, event_id: str, rejection_id: str, now: datetime
-    ) -> int:
+    def _arrive_again(self, connection: Connection, seq: int, event_id: str, rejection_id: str, now: datetime) -> int:
         (last,) = fetch_row(connection, "SELECT max(seq) FROM event_index")
         (uri,) = fetch_row(
             connection, "SELECT uri FROM feedback_segments WHERE $seq BETWEEN first_seq AND last_seq", {"seq": seq}
@@ -131,7 +132,7 @@ def rule_of(reason: str) -> str:
     return reason if reason.startswith("not met: ") else reason.split(": ", 1)[0]
 
 
-def _rejection(connection: duckdb.DuckDBPyConnection, reference: str) -> tuple[Any, ...]:
+def _rejection(connection: Connection, reference: str) -> tuple[Any, ...]:
     found = fetch_row(
         connection,
         "SELECT rejection_id, event_id, round_no, reason, stage FROM rejected_feedback "
@@ -150,6 +151,6 @@ def _rejection(connection: duckdb.DuckDBPyConnection, reference: str) -> tuple[A
     return tuple(rejection)
 
 
-def _releases(connection: duckdb.DuckDBPyConnection, where: str, parameters: dict[str, Any]) -> list[Release]:
+def _releases(connection: Connection, where: str, parameters: dict[str, Any]) -> list[Release]:
     rows = connection.execute(f"SELECT {COLUMNS} FROM releases {where}", parameters).fetchall()
     return [Release(*(*fields, released_at.replace(tzinfo=UTC))) for *fields, released_at in rows]

@@ -28,6 +28,7 @@ from resources.claims import (
 )
 from resources.claims import COMPLETED as COMPLETED
 from resources.errors import OperatorError
+from resources.postgres import Connection
 from resources.records import append_record
 from resources.settings import CrowdSettings
 from resources.warehouse import SettledRoundError, WarehouseResource, as_stored, fetch_row
@@ -96,7 +97,8 @@ class RoundBook:
         Returns:
             The new round and "", or None and why there is none.
         """
-        with self._warehouse.transaction() as connection:
+
+        def claim(connection: Connection) -> tuple[Round | None, str]:
             unfinished = open_round(connection)
             if unfinished is not None:
                 return None, f"{unfinished.round_id} is {unfinished.status}"
@@ -125,24 +127,21 @@ class RoundBook:
             )
             return read_rounds(connection, "WHERE round_no = $n", {"n": round_no})[0], ""
 
+        return self._warehouse.atomically(claim)
+
     def next_attempt(self, round_no: int) -> int:
         """Count one more run of an open round and return its number."""
-        with self._warehouse.transaction() as connection:
-            row = fetch_row(
-                connection,
-                "UPDATE rounds SET attempt = attempt + 1 WHERE round_no = $n RETURNING attempt",
-                {"n": round_no},
-            )
+        statement = "UPDATE rounds SET attempt = attempt + 1 WHERE round_no = $n RETURNING attempt"
+        row = self._warehouse.atomically(lambda connection: fetch_row(connection, statement, {"n": round_no}))
         return int(row[0])
 
     def skip(self, round_no: int, reason: str) -> None:
         """Skip a claimed round: its events are pending again. A settled round is completed instead: it has paid."""
-        with self._warehouse.transaction() as connection:
-            connection.execute(
-                "UPDATE rounds SET status = CASE status WHEN 'claimed' THEN 'skipped' WHEN 'settled' THEN 'completed' "
-                "ELSE status END, reason = $reason WHERE round_no = $n AND status IN ('claimed', 'settled')",
-                {"n": round_no, "reason": reason},
-            )
+        self._execute(
+            "UPDATE rounds SET status = CASE status WHEN 'claimed' THEN 'skipped' WHEN 'settled' THEN 'completed' "
+            "ELSE status END, reason = $reason WHERE round_no = $n AND status IN ('claimed', 'settled')",
+            {"n": round_no, "reason": reason},
+        )
 
     def reopen(self, round_id: str) -> Round:
         """The round of a run that is about to start; a skipped one is claimed again if no later round took its events.
@@ -157,7 +156,8 @@ class RoundBook:
             self._check_not_erased(round_id)
         if found.status != SKIPPED:
             return found
-        with self._warehouse.transaction() as connection:
+
+        def claim_again(connection: Connection) -> Round:
             if fetch_row(connection, "SELECT max(round_no) FROM rounds")[0] != found.round_no:
                 raise SkippedRoundError(
                     f"{round_id} was skipped ({found.reason}) and its events went to a later round: nothing to run."
@@ -167,11 +167,13 @@ class RoundBook:
             )
             return read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
 
+        return self._warehouse.atomically(claim_again)
+
     def _check_not_erased(self, round_id: str) -> None:
         with self._warehouse.connect() as connection:
             row = fetch_row(
                 connection,
-                "SELECT erasure_id FROM erased_files WHERE ends_with(uri, $frame)",
+                "SELECT erasure_id FROM erased_files WHERE right(uri, length($frame)) = $frame",
                 {"frame": f"validated_feedback/{round_id}.parquet"},
             )
         if row:
@@ -208,7 +210,8 @@ class RoundBook:
             SettledRoundError: the round was settled with other entries or another model.
             SkippedRoundError: the round was skipped meanwhile.
         """
-        with self._warehouse.transaction() as connection:
+
+        def post(connection: Connection) -> int:
             current = read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
             if current.status == SKIPPED:
                 raise SkippedRoundError(
@@ -223,8 +226,8 @@ class RoundBook:
             if current.settled:
                 (different,) = fetch_row(
                     connection,
-                    "SELECT count(*) FROM ((FROM incoming_ledger EXCEPT ALL SELECT * FROM ledger WHERE round_no = $n) "
-                    "UNION ALL (SELECT * FROM ledger WHERE round_no = $n EXCEPT ALL FROM incoming_ledger))",
+                    "SELECT count(*) FROM ((SELECT * FROM incoming_ledger EXCEPT ALL SELECT * FROM ledger WHERE round_no = $n) "
+                    "UNION ALL (SELECT * FROM ledger WHERE round_no = $n EXCEPT ALL SELECT * FROM incoming_ledger)) apart",
                     {"n": found.round_no},
                 )
                 if different or (current.base_model, current.next_model) != (base_model, next_model):
@@ -233,7 +236,7 @@ class RoundBook:
                         "Correct it by reversal, not by another run."
                     )
                 return 0
-            connection.execute("INSERT INTO ledger FROM incoming_ledger")
+            connection.execute("INSERT INTO ledger SELECT * FROM incoming_ledger")
             connection.execute(
                 "UPDATE rounds SET status = 'settled', settled_at = $now, base_model = $base, next_model = $next "
                 "WHERE round_no = $n",
@@ -242,12 +245,13 @@ class RoundBook:
             append_record(connection, found.round_no, about)
             return entries.height
 
+        return self._warehouse.atomically(post)
+
     def complete(self, round_no: int) -> None:
         """Mark a settled round as reported."""
-        with self._warehouse.transaction() as connection:
-            connection.execute(
-                "UPDATE rounds SET status = 'completed' WHERE round_no = $n AND status = 'settled'", {"n": round_no}
-            )
+        self._execute(
+            "UPDATE rounds SET status = 'completed' WHERE round_no = $n AND status = 'settled'", {"n": round_no}
+        )
 
     def base_model(self, round_no: int) -> str | None:
         """The model that the last settled round before ``round_no`` chose; None before the first."""
@@ -269,3 +273,6 @@ class RoundBook:
                 {"n": round_no},
             ).fetchall()
         return [row[0] for row in rows]
+
+    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> None:
+        self._warehouse.atomically(lambda connection: connection.execute(statement, parameters))

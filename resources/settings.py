@@ -38,6 +38,7 @@ DETECTORS = (
 # What other resources, or jobs, are made from when Dagster loads the code: a run cannot change them.
 FROM_THE_ENVIRONMENT = (
     "home",
+    "warehouse",
     "inbox",
     "outbox",
     "frames",
@@ -62,6 +63,10 @@ FROM_THE_ENVIRONMENT = (
     "lock_timeout_s",
 )
 CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
+PASSWORD = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&']*")  # whatever could be one: to be left out of messages
+POSTGRES = re.compile(
+    r"postgres(ql)?://([^:/?@]*@)?[^@?]*(\?((?!password)[^@])*)?"
+)  # with a user, and without a password
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
@@ -78,6 +83,11 @@ class Settings(BaseModel):
 
     home: str = Field(
         default=".crowd", description="Folder of everything the platform keeps: warehouse, models, frames, reports."
+    )
+    warehouse: str = Field(
+        default="",
+        description="Where the tables are: postgresql://user@host/database, with the password in PGPASSWORD or PGPASSFILE. "
+        "Empty: the DuckDB file <home>/warehouse.duckdb.",
     )
     inbox: str = Field(default="", description="Folder or URI where feedback files arrive. Empty: <home>/inbox.")
     outbox: str = Field(
@@ -492,6 +502,16 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("warehouse")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        if value and not POSTGRES.fullmatch(value):
+            raise ValueError(
+                "must be postgresql://user@host/database without a password, as settings are recorded with every round: give it "
+                "by PGPASSWORD or PGPASSFILE"
+            )
+        return value
+
     @field_validator("detectors_reject")
     @classmethod
     def _known_detectors(cls, value: str) -> str:
@@ -538,7 +558,7 @@ class Settings(BaseModel):
             return cls(**values)  # type: ignore[arg-type]  # pydantic converts and validates the text
         except ValidationError as error:
             problems = "; ".join(
-                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={CREDENTIALS.sub('…', repr(problem['input']))}: "
+                f"{ENVIRONMENT_PREFIX}{str(problem['loc'][0]).upper()}={PASSWORD.sub('…', repr(problem['input']))}: "
                 f"{problem['msg']}"
                 for problem in error.errors()
             )

@@ -1,18 +1,19 @@
 """The warehouse: every small table of the platform in one DuckDB file, behind one lock and short transactions.
 
-Belongs here: the schema, the lock, transactions, replacing a round's rows, the snapshot for readers.
-Does not belong here: the life of a round and its settlement (see ``rounds``), bulk frames (see ``frames``).
+Its SQL, here and everywhere, is what DuckDB and PostgreSQL both read: a home may keep its tables there instead.
+Belongs here: the schema, the lock, transactions, replacing a round's rows, the snapshot for readers. Does not belong here: the
+life of a round and its settlement (see ``rounds``), bulk frames (see ``frames``), PostgreSQL (see ``postgres_warehouse``).
 """
 
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import polars as pl
@@ -22,6 +23,7 @@ from upath import UPath
 
 from resources.errors import OperatorError
 from resources.locks import held
+from resources.postgres import Connection
 from resources.storage import written_atomically
 
 # Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
@@ -113,9 +115,8 @@ KEYS = {
 """What is unique in a round, in the tables that have most rows: checked as they are written, as an index of all rounds would take
 three times the room of the rows."""
 
-NAMES_EVERY_TABLE = "SELECT 1 WHERE false AND ({})".format(
-    " OR ".join(f"EXISTS (FROM {name})" for name in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
-)
+TABLES = tuple(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
+NAMES_EVERY_TABLE = f"SELECT 1 WHERE false AND ({' OR '.join(f'EXISTS (FROM {name})' for name in TABLES)})"
 
 ROUND_TABLES = (
     "quality_verdicts",
@@ -136,11 +137,14 @@ ROUND_TABLES = (
 )
 
 
+Result = TypeVar("Result")
+
+
 class _Sessions(threading.local):
-    """Connections of sessions of a thread, by path."""
+    """Connections of sessions of a thread, by path or URL."""
 
     def __init__(self) -> None:
-        self.connections: dict[str, duckdb.DuckDBPyConnection] = {}
+        self.connections: dict[str, Any] = {}
 
 
 _SESSIONS = _Sessions()
@@ -148,6 +152,10 @@ _SESSIONS = _Sessions()
 
 class WarehouseBusyError(OperatorError, TimeoutError):
     """The warehouse's lock was not had in time; the message says who holds it."""
+
+
+class MovedWarehouseError(OperatorError, RuntimeError):
+    """The tables of this home were moved elsewhere, and the file would go its own way."""
 
 
 class SettledRoundError(RuntimeError):
@@ -164,6 +172,18 @@ class WarehouseResource(ConfigurableResource):
     def snapshot_path(self) -> Path:
         """Read-only copy for notebooks and plots, replaced atomically by :meth:`publish_snapshot`."""
         return Path(self.path).with_suffix(".snapshot.duckdb")
+
+    def exists(self) -> bool:
+        """Whether there is one: connecting makes one, which a mistyped home should be spared."""
+        return Path(self.path).exists()
+
+    def moved_to(self, place: str) -> None:
+        """Note where the tables are now: from then on the file opens no more."""
+        self._moved.write_text(place, encoding="utf-8")
+
+    @property
+    def _moved(self) -> Path:
+        return Path(self.path).with_suffix(".moved")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -183,12 +203,17 @@ class WarehouseResource(ConfigurableResource):
             yield
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Iterator[Connection]:
         """A connection under the lock, for reading; closed on leaving. In a :meth:`session` it is the session's."""
-        if self.path in _SESSIONS.connections:
-            yield _SESSIONS.connections[self.path]
+        if self.path in self._sessions:
+            yield self._sessions[self.path]
             return
         with self.locked():
+            if self._moved.exists():
+                raise MovedWarehouseError(
+                    f"the tables of {self.path} are in {self._moved.read_text(encoding='utf-8')} now: set CROWD_WAREHOUSE. To go "
+                    f"back to the file as it was when they were moved, remove {self._moved}."
+                )
             new = not os.path.exists(self.path)
             connection = duckdb.connect(self.path)
             try:
@@ -198,22 +223,26 @@ class WarehouseResource(ConfigurableResource):
             finally:
                 connection.close()
 
+    @property
+    def _sessions(self) -> dict[str, Any]:
+        return _SESSIONS.connections
+
     @contextmanager
     def session(self) -> Iterator[None]:
         """One connection for all that this thread asks of the warehouse inside, as opening one takes 30 ms of CPU; others wait
         until the end, so nothing slow belongs inside."""
         with self.connect() as connection:
-            if self.path in _SESSIONS.connections:
+            if self.path in self._sessions:
                 yield
                 return
-            _SESSIONS.connections[self.path] = connection
+            self._sessions[self.path] = connection
             try:
                 yield
             finally:
-                del _SESSIONS.connections[self.path]
+                del self._sessions[self.path]
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def transaction(self) -> Iterator[Connection]:
         """A connection under the lock in one transaction: committed on leaving, rolled back on any exception."""
         with self.connect() as connection:
             connection.execute("BEGIN")
@@ -224,6 +253,11 @@ class WarehouseResource(ConfigurableResource):
                 with suppress(duckdb.Error):  # a commit that failed has rolled back, and its reason is what counts
                     connection.execute("ROLLBACK")
                 raise
+
+    def atomically(self, work: Callable[[Connection], Result]) -> Result:
+        """What ``work`` returns, done in one :meth:`transaction`; it may be called more than once, and the last call counts."""
+        with self.transaction() as connection:
+            return work(connection)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """The rows of one SELECT with bound ``$name`` parameters."""
@@ -237,7 +271,7 @@ class WarehouseResource(ConfigurableResource):
     def read_rounds(self, table: str, round_nos: Sequence[int]) -> pl.DataFrame:
         """All rows of ``table`` of several rounds, by round."""
         return self.query(
-            f"SELECT * FROM {_checked(table)} WHERE list_contains($rounds, round_no) ORDER BY ALL",
+            f"SELECT * FROM {_checked(table)} WHERE round_no = ANY($rounds) ORDER BY ALL",
             {"rounds": list(round_nos)},
         )
 
@@ -266,14 +300,15 @@ class WarehouseResource(ConfigurableResource):
             SettledRoundError: the round is settled with other rows.
         """
         _checked(table)
-        with self.transaction() as connection:
+
+        def replace(connection: Connection) -> None:
             status = fetch_row(connection, "SELECT status FROM rounds WHERE round_no = $n", {"n": round_no})
             incoming = self.stage(connection, table, frame.with_columns(round_no=pl.lit(round_no, pl.Int32)))
             if status and status[0] in ("settled", "completed"):
                 difference = fetch_row(
                     connection,
-                    f"SELECT count(*) FROM ((FROM {incoming} EXCEPT ALL SELECT * FROM {table} WHERE round_no = $n) "
-                    f"UNION ALL (SELECT * FROM {table} WHERE round_no = $n EXCEPT ALL FROM {incoming}))",
+                    f"SELECT count(*) FROM ((SELECT * FROM {incoming} EXCEPT ALL SELECT * FROM {table} WHERE round_no = $n) "
+                    f"UNION ALL (SELECT * FROM {table} WHERE round_no = $n EXCEPT ALL SELECT * FROM {incoming})) apart",
                     {"n": round_no},
                 )
                 held = fetch_row(connection, f"SELECT count(*) FROM {table} WHERE round_no = $n", {"n": round_no})
@@ -285,7 +320,7 @@ class WarehouseResource(ConfigurableResource):
                 if held[0]:
                     return
             connection.execute(f"DELETE FROM {table} WHERE round_no = $n", {"n": round_no})
-            connection.execute(f"INSERT INTO {table} FROM {incoming}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM {incoming}")
             if table in KEYS:
                 (twice,) = fetch_row(connection, f"SELECT count(*) - count(DISTINCT ({KEYS[table]})) FROM {incoming}")
                 if twice:
@@ -293,17 +328,20 @@ class WarehouseResource(ConfigurableResource):
                         f"round {round_no}: {twice} rows of {table} have a {KEYS[table]} that others have."
                     )
 
-    def append(self, connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
+        self.atomically(replace)
+
+    def append(self, connection: Connection, table: str, frame: pl.DataFrame) -> int:
         """Insert the rows of ``frame`` whose primary key ``table`` does not hold yet, inside a transaction.
 
         Returns:
             How many rows were new.
         """
         incoming = self.stage(connection, table, frame)
-        return int(fetch_row(connection, f"INSERT OR IGNORE INTO {table} FROM {incoming}")[0])
+        return int(fetch_row(connection, f"INSERT INTO {table} SELECT * FROM {incoming} ON CONFLICT DO NOTHING")[0])
 
-    def stage(self, connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> str:
-        """Put ``frame`` into the temporary table ``incoming_<table>``, with the columns and types of ``table``.
+    def stage(self, connection: Any, table: str, frame: pl.DataFrame) -> str:
+        """Put ``frame`` into the temporary table ``incoming_<table>``, with the columns and types of ``table``; those that it has
+        not are empty.
 
         Returns:
             The temporary table's name.
@@ -353,7 +391,7 @@ class WarehouseResource(ConfigurableResource):
         """Copy the warehouse as the last transaction left it to the file ``path``, whole or not at all."""
         with written_atomically(UPath(path)) as temporary, self.connect() as connection:
             connection.execute("CHECKPOINT")
-            connection.close()
+            connection.close()  # type: ignore[attr-defined]  # DuckDB's own
             shutil.copyfile(self.path, temporary)
 
 
@@ -362,9 +400,7 @@ def as_stored(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 
-def fetch_row(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
-) -> tuple[Any, ...]:
+def fetch_row(connection: Connection, sql: str, parameters: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
     """The first row of a statement, () where there is none; the rest is read too, which frees the connection."""
     rows = connection.execute(sql, dict(parameters or {})).fetchall()
     return rows[0] if rows else ()

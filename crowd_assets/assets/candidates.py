@@ -336,7 +336,7 @@ def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, flo
     """Points of each account from the settled rounds before ``round_no``."""
     return dict(
         warehouse.query(
-            "SELECT account, sum(amount)::DOUBLE AS points FROM ledger JOIN rounds r USING (round_no) WHERE unit = 'point' "
+            "SELECT account, sum(amount)::float8 AS points FROM ledger JOIN rounds r USING (round_no) WHERE unit = 'point' "
             "AND round_no < $n AND r.status IN ('settled', 'completed') GROUP BY account",
             {"n": round_no},
         ).iter_rows()

@@ -239,8 +239,8 @@ def _figures(gate: GateResult, round_: Round, warehouse: WarehouseResource) -> d
 def _trend(round_: Round, warehouse: WarehouseResource) -> bytes:
     """Over the rounds so far, the share of events rejected, and of expectations that were missed."""
     trend = warehouse.query(
-        "SELECT round_no, rejected / greatest(accepted + rejected, 1) AS events, (SELECT count(*) FILTER (failing > 0) / "
-        "greatest(count(*), 1) FROM quality_findings f WHERE f.round_no = v.round_no) AS expectations "
+        "SELECT round_no, rejected::float8 / greatest(accepted + rejected, 1) AS events, "
+        "(SELECT count(*) FILTER (WHERE failing > 0)::float8 / greatest(count(*), 1) FROM quality_findings f WHERE f.round_no = v.round_no) AS expectations "
         "FROM quality_verdicts v WHERE round_no <= $n ORDER BY round_no",
         {"n": round_.round_no},
     )

@@ -261,8 +261,8 @@ def _weights_plot(round_: Round, frame: pl.DataFrame, warehouse: WarehouseResour
     table = warehouse.query(
         "SELECT round_no, labeler_id, weight / mean AS weight FROM labeler_weights JOIN "
         "(SELECT round_no, avg(weight) AS mean FROM labeler_weights JOIN rounds USING (round_no) WHERE round_no = $n "
-        "OR (round_no < $n AND status IN ('settled', 'completed')) GROUP BY round_no) USING (round_no) "
-        "WHERE list_contains($shown, labeler_id) ORDER BY round_no, labeler_id",
+        "OR (round_no < $n AND status IN ('settled', 'completed')) GROUP BY round_no) means "
+        "USING (round_no) WHERE labeler_id = ANY($shown) ORDER BY round_no, labeler_id",
         {"n": round_.round_no, "shown": shown.to_list()},
     ).pivot("labeler_id", index="round_no", values="weight")
     return display.trajectories(
@@ -348,8 +348,8 @@ def _that_count(
     """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so with one
     report of a ring on each comparison, the first to arrive."""
     sellers = warehouse.query(
-        "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest([event_id_a, event_id_b]) AS event_id "
-        "FROM comparison_tasks WHERE list_contains($comparisons, comparison_id)) JOIN awards USING (round_no, event_id) "
+        "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest(ARRAY[event_id_a, event_id_b]) AS event_id "
+        "FROM comparison_tasks WHERE comparison_id = ANY($comparisons)) asked JOIN awards USING (round_no, event_id) "
         "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')",
         {"comparisons": preferences["comparison_id"].unique().to_list(), "n": round_.round_no},
     )

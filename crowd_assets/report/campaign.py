@@ -234,8 +234,8 @@ def _rounds(figures: dict[int, dict[str, Any]]) -> Table:
 
 def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
     earned = warehouse.query(
-        "SELECT account[13:] AS contributor_id, sum(amount) FILTER (unit = 'credit')::DOUBLE AS credits, "
-        "sum(amount) FILTER (unit = 'point')::DOUBLE AS posted FROM ledger "
+        "SELECT substr(account, 13) AS contributor_id, sum(amount) FILTER (WHERE unit = 'credit')::float8 AS credits, "
+        "sum(amount) FILTER (WHERE unit = 'point')::float8 AS posted FROM ledger "
         "WHERE starts_with(account, 'contributor:') AND round_no <= $n GROUP BY account",
         {"n": round_no},
     )

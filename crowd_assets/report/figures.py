@@ -37,14 +37,14 @@ def figures_of(rounds: Sequence[Round], warehouse: WarehouseResource) -> dict[in
     numbers = {"numbers": [each.round_no for each in rounds]}
 
     def rows(table: str) -> dict[int, dict[str, Any]]:
-        found = warehouse.query(f"SELECT * FROM {table} WHERE list_contains($numbers, round_no)", numbers)
+        found = warehouse.query(f"SELECT * FROM {table} WHERE round_no = ANY($numbers)", numbers)
         return {row["round_no"]: row for row in found.iter_rows(named=True)}
 
     alignments, verdicts, epochs = rows("alignments"), rows("quality_verdicts"), rows("epochs")
-    selections = warehouse.query("SELECT * FROM selections WHERE list_contains($numbers, round_no)", numbers)
+    selections = warehouse.query("SELECT * FROM selections WHERE round_no = ANY($numbers)", numbers)
     bought = warehouse.query(
         "SELECT round_no, sum(payment) AS spent, count(*) AS answers, count(DISTINCT lot_id) AS pairs, "
-        "avg(quality) AS quality FROM awards WHERE awarded AND list_contains($numbers, round_no) GROUP BY round_no",
+        "avg(quality) AS quality FROM awards WHERE awarded AND round_no = ANY($numbers) GROUP BY round_no",
         numbers,
     )
     purchases = {row["round_no"]: row for row in bought.iter_rows(named=True)}

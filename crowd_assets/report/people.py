@@ -25,8 +25,8 @@ judging AS (
         cumulative_loss / nullif(slots_seen, 0) AS mean_loss, avg(weight) OVER () AS mean_weight
     FROM labeler_weights WHERE round_no = $n),
 selling AS (
-    SELECT contributor_id, count(*) AS offered, count(*) FILTER (awarded) AS sold,
-        sum(payment) FILTER (awarded) AS credits, sum(asked_price) FILTER (awarded) AS asked
+    SELECT contributor_id, count(*) AS offered, count(*) FILTER (WHERE awarded) AS sold,
+        sum(payment) FILTER (WHERE awarded) AS credits, sum(asked_price) FILTER (WHERE awarded) AS asked
     FROM awards WHERE round_no = $n GROUP BY contributor_id),
 rejecting AS (
     SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
@@ -44,8 +44,8 @@ SELECT everybody.contributor_id, group_index, rank, groups, selected, demonstrat
 FROM everybody LEFT JOIN demonstrating USING (contributor_id) LEFT JOIN ranked USING (group_index)
     LEFT JOIN judging USING (contributor_id) LEFT JOIN selling USING (contributor_id)
     LEFT JOIN rejecting USING (contributor_id) LEFT JOIN flagging USING (contributor_id)
-    LEFT JOIN (FROM contributions WHERE round_no = $n) v USING (contributor_id)
-    LEFT JOIN (FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
+    LEFT JOIN (SELECT * FROM contributions WHERE round_no = $n) v USING (contributor_id)
+    LEFT JOIN (SELECT * FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
 ORDER BY everybody.contributor_id
 """
 

@@ -141,7 +141,7 @@ def _headlines(
     figures: dict[str, Any], people: int, settings: CrowdSettings, warehouse: WarehouseResource, round_no: int
 ) -> list[Headline]:
     posted = warehouse.query(
-        "SELECT coalesce(sum(amount), 0)::DOUBLE FROM ledger WHERE round_no = $n AND unit = 'point' "
+        "SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
         "AND starts_with(account, 'contributor:')",
         {"n": round_no},
     ).item()
@@ -370,7 +370,7 @@ def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
     weights = warehouse.query(
         "SELECT labeler_id, weight * count(*) OVER () AS relative, reports, slots_seen, "
         "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
-        "ORDER BY weight DESC, labeler_id",
+        "ORDER BY weight DESC NULLS LAST, labeler_id",
         {"n": round_no},
     )
     return table(
@@ -422,10 +422,10 @@ def _lots_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
 
 def _lots(warehouse: WarehouseResource, round_no: int) -> Table:
     lots = warehouse.query(
-        "SELECT lot_id, count(*) AS bids, count(*) FILTER (awarded) AS bought, "
-        "sum(payment) FILTER (awarded)::DOUBLE AS paid, sum(asked_price) FILTER (awarded)::DOUBLE AS asked, "
-        "avg(quality) FILTER (awarded) AS quality, min(asked_price)::DOUBLE AS cheapest, "
-        "string_agg(contributor_id, ', ' ORDER BY contributor_id) FILTER (awarded) AS sellers "
+        "SELECT lot_id, count(*) AS bids, count(*) FILTER (WHERE awarded) AS bought, "
+        "sum(payment) FILTER (WHERE awarded)::float8 AS paid, sum(asked_price) FILTER (WHERE awarded)::float8 AS asked, "
+        "avg(quality) FILTER (WHERE awarded) AS quality, min(asked_price)::float8 AS cheapest, "
+        "string_agg(contributor_id, ', ' ORDER BY contributor_id) FILTER (WHERE awarded) AS sellers "
         "FROM awards WHERE round_no = $n GROUP BY lot_id ORDER BY paid DESC NULLS LAST, lot_id",
         {"n": round_no},
     )
@@ -464,8 +464,8 @@ def _samples(round_: Round, frames: FramesResource) -> Table:
 def _findings(warehouse: WarehouseResource, round_no: int) -> Table:
     words = {(suite, name): text for suite, name, text, _ in all_expectations()}
     missed = warehouse.query(
-        "SELECT suite, expectation, severity, rows, failing, failing / nullif(rows, 0) AS share FROM quality_findings "
-        "WHERE round_no = $n AND failing > 0 ORDER BY severity, share DESC, suite, expectation",
+        "SELECT suite, expectation, severity, rows, failing, failing::float8 / nullif(rows, 0) AS share FROM quality_findings "
+        "WHERE round_no = $n AND failing > 0 ORDER BY severity, share DESC NULLS LAST, suite, expectation",
         {"n": round_no},
     )
     described = missed.with_columns(

@@ -64,7 +64,7 @@ def test_a_record_stands_behind_the_one_before(tmp_path: Path) -> None:
     for number in (1, 2):
         with warehouse.transaction() as connection:
             append_record(connection, number, {"versions": versions()})
-    (first, second) = warehouse.query("FROM round_records ORDER BY round_no").iter_rows(named=True)
+    (first, second) = warehouse.query("SELECT * FROM round_records ORDER BY round_no").iter_rows(named=True)
     assert first["previous_hash"] == ""
     assert second["previous_hash"] == first["hash"] == chained("", first["record"])
     assert second["hash"] == chained(first["hash"], second["record"]) != chained("", second["record"])

@@ -225,7 +225,7 @@ def test_a_session_is_one_connection_and_ends(warehouse: WarehouseResource) -> N
             third.execute("INSERT INTO pseudonym_key VALUES ('undone', NULL)")
             assert one is other is third
             raise ZeroDivisionError
-        assert warehouse.query("FROM pseudonym_key").is_empty()
+        assert warehouse.query("SELECT * FROM pseudonym_key").is_empty()
     with warehouse.connect(), pytest.raises(WarehouseBusyError), impatient.connect():
         pytest.fail("the session goes on")
 

@@ -77,7 +77,7 @@ class Figures:
 class Home:
     """A folder in which lives run one after the other."""
 
-    def __init__(self, folder: Path, seed_models: Path) -> None:
+    def __init__(self, folder: Path, seed_models: Path, warehouse: str = "") -> None:
         self.folder = folder
         home = folder / "home"
         home.mkdir(parents=True)
@@ -89,6 +89,7 @@ class Home:
         ordinary.write_text("\n".join(comment.response for comment in comments), encoding="utf-8")
         self.settings = CrowdSettings(
             home=str(home),
+            warehouse=warehouse,
             embedder=str(home / "seed" / "classifier"),  # by name, so that its vectors are kept
             reference_texts=str(ordinary),
             **SETTINGS,  # type: ignore[arg-type]
@@ -188,7 +189,7 @@ class Harness:
         """
         started = time.monotonic()
         calm = Home(self._folder / "campaign", self._seed_models)
-        ended = self._live(calm, None)
+        ended = self.live(calm, None)
         if ended["ended"] != "done":
             raise InvariantError(f"the undisturbed campaign {ended['ended']}\n{calm.tail()}")
         counts: Counter[str] = Counter(calm.noted()["counts"])
@@ -219,7 +220,7 @@ class Harness:
         while True:
             kill, after_s = self._draw() if self.figures.kills < kills else (None, None)
             before = home.completed() if recovering else 0
-            ended = self._live(home, kill, after_s)
+            ended = self.live(home, kill, after_s)
             noted = home.noted()
             if ended["ended"] == "killed":
                 self.figures.kills += 1
@@ -259,7 +260,8 @@ class Harness:
             return Kill(draws.randint(1, max(1, self._counts[label] // self._rounds)), side, label, delay), None
         return Kill(draws.randint(1, int(REACH * self._counts.total() / self._rounds)), side, "", delay), None
 
-    def _live(self, home: Home, kill: Kill | None, after_s: float | None = None) -> dict[str, Any]:
+    def live(self, home: Home, kill: Kill | None = None, after_s: float | None = None) -> dict[str, Any]:
+        """One life in a home, and how it ended."""
         assert self._lives.stdin is not None
         assert self._lives.stdout is not None
         self._lives.stdin.write(json.dumps(home.life(self._rounds, kill, after_s)) + "\n")

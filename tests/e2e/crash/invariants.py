@@ -74,20 +74,25 @@ def contents(settings: CrowdSettings) -> Contents:
     """A hash of each table, frame, segment, published file and model of a home, without what a life's times say."""
     warehouse: WarehouseResource = build_resources(settings)["warehouse"]
     found = {}
+
+    def hashed(text: str) -> str:
+        """Without the place of the tables, which settings name and nothing else should depend on."""
+        return _hash(text.replace(settings.warehouse, "") if settings.warehouse else text)
+
     for table in TABLES:
         rows = warehouse.query(f"SELECT * FROM {table}")
         if table == "quality_findings":
             rows = rows.with_columns(figure=pl.when(pl.col("expectation") != "freshness").then("figure"))
         else:
             rows = rows.drop(OF_A_LIFE.get(table, ()))
-        found[f"table {table}"] = _hash(repr(sorted(map(repr, rows.rows()))))
+        found[f"table {table}"] = hashed(repr(sorted(map(repr, rows.rows()))))
     home = Path(settings.home)
     for folder, pattern in (("frames", "*/*.parquet"), ("outbox", "*/*.jsonl"), ("archive", "*.*")):
         for path in sorted((home / folder).glob(pattern)):
             content = repr(read_parquet(UPath(path)).rows()) if path.suffix == ".parquet" else path.read_text()
             found[str(path.relative_to(home))] = _hash(content)
     for card in sorted((home / "models").glob("*/card.json")):
-        found[f"model {card.parent.name}"] = _hash(json.dumps(json.loads(card.read_text()), sort_keys=True))
+        found[f"model {card.parent.name}"] = hashed(json.dumps(json.loads(card.read_text()), sort_keys=True))
     return found
 
 
@@ -167,9 +172,9 @@ def _money(warehouse: WarehouseResource, budget: Decimal) -> list[str]:
     unpaid = warehouse.query(
         "SELECT coalesce(a.round_no, l.round_no) AS round_no FROM "
         "(SELECT a.round_no, contributor_id, sum(payment) AS due FROM awards a JOIN rounds r USING (round_no) "
-        " WHERE awarded AND payment > 0 AND r.status IN ('settled', 'completed') GROUP BY ALL) a FULL JOIN "
-        "(SELECT round_no, account[13:] AS contributor_id, sum(amount) AS paid FROM ledger WHERE unit = 'credit' "
-        " AND starts_with(account, 'contributor:') GROUP BY ALL) l "
+        " WHERE awarded AND payment > 0 AND r.status IN ('settled', 'completed') GROUP BY a.round_no, contributor_id) a FULL JOIN "
+        "(SELECT round_no, substr(account, 13) AS contributor_id, sum(amount) AS paid FROM ledger WHERE unit = 'credit' "
+        " AND starts_with(account, 'contributor:') GROUP BY round_no, account) l "
         "ON a.round_no = l.round_no AND a.contributor_id = l.contributor_id WHERE a.due IS DISTINCT FROM l.paid"
     )
     return said + [f"round {number}: awards and payments differ" for number in unpaid["round_no"]]
@@ -179,8 +184,8 @@ def _points(warehouse: WarehouseResource) -> list[str]:
     """Points were earned in a round by somebody who took part in it."""
     without = warehouse.query(
         "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND NOT EXISTS "
-        "(FROM contributor_groups g WHERE g.contributor_id = l.account[13:] AND "
-        "g.round_no = CAST(l.reference[12:17] AS INTEGER))"
+        "(SELECT 1 FROM contributor_groups g WHERE g.contributor_id = substr(l.account, 13) AND "
+        "g.round_no = CAST(substr(l.reference, 12, 6) AS INTEGER))"
     )
     return [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
 

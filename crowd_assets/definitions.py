@@ -40,6 +40,7 @@ from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
 from resources.settings import BASE_MODEL, CrowdSettings
 from resources.step_outputs import JsonStepOutputs
+from resources.storage import use_object_stores
 from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
 from sensors.failures import failure_sensor
@@ -64,6 +65,7 @@ PAGES = {
 
 def build_resources(settings: CrowdSettings) -> dict[str, Any]:
     """Every resource of the graph, from the settings."""
+    use_object_stores(settings.store_retry_s)
     warehouse = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     return {
@@ -73,7 +75,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
         "inbox": InboxResource(
             warehouse=warehouse,
             root=str(settings.inbox_path),
-            archive=str(settings.path("archive")),
+            archive=str(settings.archive_path),
             segments=str(settings.frames_path / "raw_feedback"),
             max_line_bytes=settings.max_line_bytes,
             max_text_characters=settings.max_text_characters,
@@ -99,7 +101,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             fused=settings.fused_candidates,
         ),
         "embedder": _embedder(settings),
-        "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
+        "io_manager": JsonStepOutputs(root=str(settings.steps_path)),
     }
 
 

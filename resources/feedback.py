@@ -7,6 +7,7 @@ Nothing read here is ever executed or unpickled: JSON and Parquet only.
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import polars as pl
 from upath import UPath
@@ -230,8 +231,8 @@ def _opened(path: UPath) -> Iterator[IO[bytes]]:
     """A file for reading; of a local one neither what a link points to nor a pipe that never ends."""
     if not is_local(path):
         try:
-            with path.open("rb") as file:
-                yield file
+            with path.open("rb") as file, io.BufferedReader(cast(Any, file)) as buffered:
+                yield buffered
         except OSError as problem:
             if problem.errno != errno.EBUSY:
                 raise

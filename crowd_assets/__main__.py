@@ -6,6 +6,7 @@ Belongs here: commands and their help; what takes long to import is imported ins
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -354,6 +355,66 @@ def compact_home() -> None:
     ):
         typer.echo(f"{count:6} {what} removed")
     typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
+
+
+@app.command("append")
+def append_feedback(
+    files: Annotated[list[Path], typer.Argument(help="Feedback files, whole: JSON Lines or Parquet.")],
+    collector: Annotated[str, typer.Option(help="Name of who collects: letters, digits, - and _.")] = "collector",
+) -> None:
+    """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
+    any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
+    settings = Settings.from_environment()
+    from resources.arrivals import append
+    from resources.storage import use_object_stores
+
+    use_object_stores(settings.store_retry_s)
+    for path in files:
+        put = append(settings.inbox_path, collector, path.read_bytes(), path.suffix, datetime.now(UTC))
+        typer.echo(f"{path}  {put}")
+
+
+@app.command("metrics")
+def show_metrics(
+    port: Annotated[
+        int, typer.Option(min=0, help="Serve them here, on /metrics, until stopped; 0: print them once.")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+) -> None:
+    """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
+    from crowd_assets.metrics import as_text, serve
+
+    settings = Settings.from_environment()
+    if not port:
+        typer.echo(as_text(settings), nl=False)
+        return
+    server = serve(settings, host, port)
+    typer.echo(f"metrics  http://{host}:{port}/metrics")
+    with suppress(KeyboardInterrupt):
+        Event().wait()
+    server.shutdown()
+
+
+@app.command("migrate")
+def migrate_home(
+    files_to: Annotated[
+        str, typer.Option("--files-to", help="URI or folder, such as s3://bucket/prefix, that files move to.")
+    ],
+) -> None:
+    """Move the files of CROWD_HOME elsewhere: copied, read back, proved by the audit. Stop the daemon first; interrupted, repeat
+    it. From then on CROWD_FILES must name the place."""
+    settings = _settings()
+    from crowd_assets.definitions import build_resources
+    from crowd_assets.migration_files import migrate_files
+
+    done = migrate_files(settings, build_resources(settings)["warehouse"], files_to, typer.echo)
+    typer.echo(
+        f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.to}; {done.copied} of them copied by this call"
+    )
+    typer.echo(f"{done.rounds} rounds audited there: ok; {done.names} names changed in the warehouse")
+    if done.aside:
+        typer.echo(f"what lay there before  {done.aside}")
+    typer.echo(f"from now on  CROWD_FILES={done.to}")
 
 
 @app.command("reproduce")

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from upath import UPath
 
+from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
 from resources.storage import StoredFile, files_below, write_bytes_atomically, write_text_atomically
 
@@ -27,6 +28,10 @@ OF_TIME = re.compile(r"(\d{2,4}/){0,4}")
 COLLECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LOCKS = 256
 NOTICE = "backlog.json"
+
+
+class CollectorError(OperatorError, ValueError):
+    """A collector has a name, or a file, that the inbox does not take."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,10 @@ def append(inbox: UPath, collector: str, data: bytes, suffix: str, now: datetime
         now: with a zone.
 
     Raises:
-        ValueError: the name is another, or the suffix.
+        CollectorError: the name is another, or the suffix.
     """
     if not COLLECTOR.fullmatch(collector) or suffix not in SUFFIXES:
-        raise ValueError(
+        raise CollectorError(
             f"{collector!r}, {suffix!r}: a collector's name is 1 to 64 letters, digits, - and _, and its files end in "
             f"{' or '.join(SUFFIXES)}."
         )

@@ -38,7 +38,7 @@ class UnwritableError(OperatorError, OSError):
 
 
 class StoreUnavailableError(OperatorError, RuntimeError):
-    """The object store did not answer in time. No OSError: what cannot be asked for is neither missing nor damaged."""
+    """The object store did not answer in time, or lets nobody in. No OSError: what cannot be asked for is neither missing nor damaged."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Belongs here: commands and their help; what takes long to import is imported ins
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -294,27 +295,6 @@ def restore_home(
         typer.echo(f"what lay there before  {done.aside}")
 
 
-@app.command("migrate")
-def migrate_home(
-    to: Annotated[str, typer.Option(help="Empty database, postgresql://user@host/database; the password by PGPASSWORD.")],
-) -> None:
-    """Move the tables of CROWD_HOME from its DuckDB file to PostgreSQL, compare them and audit every round from there. Stop the
-    daemon first, and set CROWD_WAREHOUSE to the same afterwards. The file stays, and opens no more."""
-    from resources.settings import CrowdSettings
-
-    settings = CrowdSettings.from_environment(warehouse=to)
-    from crowd_assets.audit import line
-    from crowd_assets.migration import migrate
-
-    done = migrate(
-        settings,
-        copied=lambda table, rows: typer.echo(f"{rows:10,} rows of {table}, the same there"),
-        found=lambda each: typer.echo(line(each)),
-    )
-    typer.echo(f"{sum(done.rows.values()):10,} rows in {done.place}, and the audit is clean")
-    typer.echo(f"set CROWD_WAREHOUSE={to} wherever this home is used")
-
-
 @app.command("report")
 def write_report(
     round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",
@@ -375,6 +355,86 @@ def compact_home() -> None:
     ):
         typer.echo(f"{count:6} {what} removed")
     typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
+
+
+@app.command("append")
+def append_feedback(
+    files: Annotated[list[Path], typer.Argument(help="Feedback files, whole: JSON Lines or Parquet.")],
+    collector: Annotated[str, typer.Option(help="Name of who collects: letters, digits, - and _.")] = "collector",
+) -> None:
+    """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
+    any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
+    settings = Settings.from_environment()
+    from resources.arrivals import append
+    from resources.storage import use_object_stores
+
+    use_object_stores(settings.store_retry_s)
+    for path in files:
+        put = append(settings.inbox_path, collector, path.read_bytes(), path.suffix, datetime.now(UTC))
+        typer.echo(f"{path}  {put}")
+
+
+@app.command("metrics")
+def show_metrics(
+    port: Annotated[
+        int, typer.Option(min=0, help="Serve them here, on /metrics, until stopped; 0: print them once.")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+) -> None:
+    """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
+    from crowd_assets.metrics import as_text, serve
+
+    settings = Settings.from_environment()
+    if not port:
+        typer.echo(as_text(settings), nl=False)
+        return
+    server = serve(settings, host, port)
+    typer.echo(f"metrics  http://{host}:{port}/metrics")
+    with suppress(KeyboardInterrupt):
+        Event().wait()
+    server.shutdown()
+
+
+@app.command("migrate")
+def migrate_home(
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Empty database for the tables, postgresql://user@host/database; the password by PGPASSWORD."
+        ),
+    ] = "",
+    files_to: Annotated[str, typer.Option(help="URI or folder for the files, such as s3://bucket/prefix.")] = "",
+) -> None:
+    """Move the tables of CROWD_HOME to PostgreSQL (--to), its files elsewhere (--files-to), or both: copied, compared, proved by
+    the audit. Stop the daemon first. From then on CROWD_WAREHOUSE and CROWD_FILES must name the places."""
+    from resources.settings import CrowdSettings
+
+    if not to and not files_to:
+        raise typer.BadParameter("name where to: --to for the tables, --files-to for the files, or both")
+    settings = CrowdSettings.from_environment(warehouse=to) if to else _settings()
+    if to:
+        from crowd_assets.audit import line
+        from crowd_assets.migration.tables import migrate_tables
+
+        moved = migrate_tables(
+            settings,
+            copied=lambda table, rows: typer.echo(f"{rows:10,} rows of {table}, the same there"),
+            found=lambda each: typer.echo(line(each)),
+        )
+        typer.echo(f"{sum(moved.rows.values()):10,} rows in {moved.place}, and the audit is clean")
+        typer.echo(f"from now on  CROWD_WAREHOUSE={to}")
+    if files_to:
+        from crowd_assets.definitions import build_resources
+        from crowd_assets.migration.files import migrate_files
+
+        done = migrate_files(settings, build_resources(settings)["warehouse"], files_to, typer.echo)
+        typer.echo(
+            f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.to}; {done.copied} of them copied by this call"
+        )
+        typer.echo(f"{done.rounds} rounds audited there: ok; {done.names} names changed in the warehouse")
+        if done.aside:
+            typer.echo(f"what lay there before  {done.aside}")
+        typer.echo(f"from now on  CROWD_FILES={done.to}")
 
 
 @app.command("reproduce")

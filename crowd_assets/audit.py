@@ -236,7 +236,7 @@ class _Auditor:
         """What is wrong with the files of a stored model; empty if nothing is."""
         if model not in self.damaged:
             try:
-                self.store.verify(model)
+                self.store.verify_stored(model)
                 self.damaged[model] = ""
             except (DamagedModelError, OSError) as problem:
                 self.damaged[model] = str(problem)

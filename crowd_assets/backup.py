@@ -1,7 +1,7 @@
 """Backup and restore of a home: whole and verified, or not at all; rounds may run meanwhile.
 
-A backup is a folder with the home's files as they were and ``manifest.json``, which names each with its size and hash. The
-inbox is copied first, then the warehouse under its lock, then the rest: what the copy of the warehouse speaks of is written
+A backup is a folder with the home's files as they were, those of an object store included, and ``manifest.json``, which names
+each with its size and hash. What is restored is a home whose files are local; ``migrate`` moves them again. The inbox is copied first, then the warehouse under its lock, then the rest: what the copy of the warehouse speaks of is written
 before it and never changed, and a file that is ingested meanwhile is in the copy of the inbox, where it counts once.
 
 Belongs here: what of a home is kept, copying, checking. Does not belong here: Dagster's own storage, which no round needs (see
@@ -13,14 +13,16 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from upath import UPath
+
 from resources.errors import OperatorError
 from resources.settings import CrowdSettings
-from resources.storage import UNFINISHED, is_free, is_local, whole_folder
+from resources.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
 from resources.warehouse import WarehouseResource
 
 MANIFEST = "manifest.json"
@@ -29,7 +31,14 @@ FIRST = "inbox"
 LAST_IN = "warehouse.duckdb"
 """What makes a folder a home: restored last."""
 
-NOT_KEPT = {"dagster", "embeddings.sqlite", "models_cache", "warehouse.duckdb", "warehouse.moved", "warehouse.snapshot.duckdb"}
+NOT_KEPT = {
+    "dagster",
+    "embeddings.sqlite",
+    "models_cache",
+    "warehouse.duckdb",
+    "warehouse.moved",
+    "warehouse.snapshot.duckdb",
+}
 """Entries of a home that are copied otherwise, or made again from the rest."""
 
 NOT_COPIED = (UNFINISHED, ".lock", ".holder", ".wal")
@@ -44,8 +53,8 @@ class BackupError(OperatorError, RuntimeError):
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied: ``files`` and their ``bytes``; ``elsewhere`` names what of the home's belongings lies outside it and
-    has to be kept on its own; ``aside`` is where a restore put what lay there before, if anything did."""
+    """What was copied: ``files`` and their ``bytes``; ``elsewhere`` names what of the home's belongings lies in other folders
+    and has to be kept on its own; ``aside`` is where a restore put what lay there before, if anything did."""
 
     folder: Path
     files: int
@@ -73,7 +82,7 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
 
     files: dict[str, dict[str, object]] = {}
 
-    def keep(source: Path, name: str) -> None:
+    def keep(source: UPath, name: str) -> None:
         target = unfinished / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -85,23 +94,24 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
         files[name] = {"bytes": size, "hash": digest}
 
     with whole_folder(folder, check_free) as unfinished:
+        remote = {folder: place for folder, place in settings.file_places.items() if not is_local(place)}
         for name in _files(home, FIRST):
-            keep(home / name, name)
+            keep(UPath(home / name), name)
+        _keep_remote({FIRST: remote.pop(FIRST)} if FIRST in remote else {}, keep)
         warehouse.copy_to(unfinished / LAST_IN)
         size, digest = _read(unfinished / LAST_IN)
         files[LAST_IN] = {"bytes": size, "hash": digest}
         for entry in sorted(path.name for path in home.iterdir()):
             if entry not in NOT_KEPT and entry != FIRST and not entry.startswith(SET_ASIDE):
                 for name in _files(home, entry):
-                    keep(home / name, name)
+                    keep(UPath(home / name), name)
+        _keep_remote(remote, keep)
         manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(), "files": files}
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-    places = {"CROWD_INBOX": settings.inbox_path, "CROWD_OUTBOX": settings.outbox_path}
-    places |= {"CROWD_FRAMES": settings.frames_path, "CROWD_MODELS": settings.models_path}
     elsewhere = tuple(
-        f"{name}={path}"
-        for name, path in places.items()
-        if not is_local(path) or not Path(str(path)).resolve().is_relative_to(home)
+        f"{folder}={place}"
+        for folder, place in settings.file_places.items()
+        if is_local(place) and not Path(str(place)).resolve().is_relative_to(home)
     )
     return Copied(folder, len(files), sum(int(str(each["bytes"])) for each in files.values()), elsewhere)
 
@@ -122,6 +132,11 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
             "empty database by python -m crowd_assets migrate."
         )
     files = _manifest(source)
+    if remote := [str(place) for place in settings.file_places.values() if not is_local(place)]:
+        raise BackupError(
+            f"{remote[0]}: a backup is restored into a home. Unset CROWD_FILES (and CROWD_INBOX, …), restore, and move the files "
+            "to the store with migrate."
+        )
     home = Path(settings.home)
     home.mkdir(parents=True, exist_ok=True)
     before = [
@@ -141,7 +156,7 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
             target = unfinished / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                size, digest = _copied(source / name, target)
+                size, digest = _copied(UPath(source / name), target)
             except FileNotFoundError:
                 raise BackupError(f"{source} is not whole: {name} is missing. Nothing was restored.") from None
             if (size, digest) != (about["bytes"], about["hash"]):
@@ -187,7 +202,13 @@ def _files(home: Path, entry: str) -> Iterator[str]:
                 yield path.relative_to(home).as_posix()
 
 
-def _copied(source: Path, target: Path) -> tuple[int, str]:
+def _keep_remote(places: dict[str, UPath], keep: Callable[[UPath, str], None]) -> None:
+    for folder, place in places.items():
+        for each in files_below(place):
+            keep(each.path, f"{folder}/{each.name}")
+
+
+def _copied(source: UPath, target: Path) -> tuple[int, str]:
     """Copy a file, and give the size and hash of what was written."""
     with source.open("rb") as old, target.open("wb") as new:
         shutil.copyfileobj(old, new, 1 << 20)

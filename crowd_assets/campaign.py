@@ -24,6 +24,7 @@ from crowd_assets.rounds import REPRODUCTION_JOB, SEED_JOB
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal import console
 from crowd_assets.tournament import standings
+from crowd_assets.tracing import export_run
 from resources.errors import OperatorError
 from resources.feedback import SUFFIXES
 from resources.progress import bars
@@ -163,6 +164,8 @@ class Campaign:
                 tags=(tags or {}) | process_tags(os.getpid()),
                 raise_on_error=False,
             )
+        if self.settings.traces:
+            export_run(self.instance, result.run_id)
         if not result.success:
             failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
             raise RoundFailedError(

@@ -29,11 +29,13 @@ from crowd_assets.assets import (
     seed,
     selection,
 )
-from crowd_assets.console import plain_lines
+from crowd_assets.console import console_logger, use_json_lines
 from crowd_assets.experiments.reproduction import GROUP, experiment_assets
 from crowd_assets.exporters.exchange import exchange
+from crowd_assets.tracing import export_run
 from resources.data_quality import DataQualityResource
 from resources.embedder import EmbedderResource
+from resources.errors import require
 from resources.frames import FramesResource
 from resources.inbox import InboxResource, OutboxResource
 from resources.label_studio import LabelStudioResource
@@ -41,12 +43,14 @@ from resources.model_store import ModelStoreResource
 from resources.postgres_warehouse import PostgresWarehouse
 from resources.settings import BASE_MODEL, CrowdSettings
 from resources.step_outputs import JsonStepOutputs
+from resources.storage import S3, use_object_stores
 from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.label_studio import label_studio_sensor
 from sensors.rounds import nightly_schedule, round_sensor
+from sensors.traces import trace_sensors
 
 STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -63,8 +67,22 @@ PAGES = {
 }
 
 
+def check_installed(settings: CrowdSettings) -> None:
+    """Refuse settings that ask for what is not installed here.
+
+    Raises:
+        MissingExtraError: name the extra.
+    """
+    if any(place.protocol in S3 for place in settings.file_places.values()):
+        require("s3fs", "files on S3")
+    if settings.traces:
+        require("opentelemetry.sdk", "CROWD_TRACES")
+
+
 def build_resources(settings: CrowdSettings) -> dict[str, Any]:
     """Every resource of the graph, from the settings."""
+    use_object_stores(settings.store_retry_s)
+    check_installed(settings)
     warehouse = _warehouse(settings)
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     return {
@@ -74,7 +92,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
         "inbox": InboxResource(
             warehouse=warehouse,
             root=str(settings.inbox_path),
-            archive=str(settings.path("archive")),
+            archive=str(settings.archive_path),
             segments=str(settings.frames_path / "raw_feedback"),
             max_line_bytes=settings.max_line_bytes,
             max_text_characters=settings.max_text_characters,
@@ -100,7 +118,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
             fused=settings.fused_candidates,
         ),
         "embedder": _embedder(settings),
-        "io_manager": JsonStepOutputs(root=str(settings.path("steps"))),
+        "io_manager": JsonStepOutputs(root=str(settings.steps_path)),
     }
 
 
@@ -135,17 +153,20 @@ def build_definitions(
         resource_overrides: Resources by name that take the place of those made from the settings.
     """
     settings = settings or CrowdSettings.from_environment()
+    if settings.log_format == "json":
+        use_json_lines()
     return Definitions(
         assets=_with_references([*load_assets_from_modules(STAGES), *experiment_assets()]),
-        jobs=[*rounds.jobs(settings.executor), rounds.claim_round],
+        jobs=[*rounds.jobs(settings.executor, console=settings.log_format == "json"), rounds.claim_round],
         sensors=[
             inbox_sensor(),
             round_sensor(),
             failure_sensor(),
             label_studio_sensor(exchange, running=bool(settings.label_studio_url)),
+            *(trace_sensors(export_run) if settings.traces else []),
         ],
         schedules=[nightly_schedule()],
-        loggers={"console": plain_lines},
+        loggers={"console": console_logger(settings.log_format)},
         resources={**build_resources(settings), **(resource_overrides or {})},
     )
 

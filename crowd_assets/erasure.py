@@ -22,7 +22,6 @@ from markupsafe import escape
 from upath import UPath
 
 from crowd_assets.quality.detectors.personal import masked
-from crowd_assets.report.places import REPORTS
 from resources.errors import OperatorError
 from resources.feedback import ERASED, FIELDS, TEXTS
 from resources.frames import read_parquet
@@ -33,7 +32,7 @@ from resources.postgres import Connection
 from resources.pseudonyms import Pseudonyms
 from resources.records import TEXT_COLUMNS, file_hash
 from resources.settings import CrowdSettings
-from resources.storage import write_bytes_atomically
+from resources.storage import files_below, write_bytes_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
 WRITTEN = ("demonstration", "bid")
@@ -124,7 +123,7 @@ class _Eraser:
             self._rewrite(erasure_id, path, self._tasks)
         for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
             self._rewrite(erasure_id, path, self._page)
-        for path in _files(self._settings.path(REPORTS), ".html"):
+        for path in _files(self._settings.reports_path, ".html"):
             self._rewrite(erasure_id, path, self._report)
         self._erase_excerpts(erasure_id)
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
@@ -406,6 +405,4 @@ class _Eraser:
 
 
 def _files(folder: UPath, *suffixes: str) -> list[UPath]:
-    if not folder.exists():
-        return []
-    return sorted((path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file()), key=str)
+    return [each.path for each in files_below(folder) if each.path.suffix in suffixes]

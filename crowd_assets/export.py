@@ -28,7 +28,17 @@ ADAPTERS = "adapter"
 README = "README.md"
 TAG = "crowd-rounds"
 NAME_LENGTH = 12
-PLACES = {"home", "warehouse", "inbox", "outbox", "frames", "models", "label_studio_url", "label_studio_project"}
+PLACES = {
+    "home",
+    "files",
+    "warehouse",
+    "inbox",
+    "outbox",
+    "frames",
+    "models",
+    "label_studio_url",
+    "label_studio_project",
+}
 SOURCES = {"base_model", "embedder"}
 FILES = {"target_texts", "gold_answers", "reference_texts"}
 ROUND = re.compile(r"r?(\d{1,9})")

@@ -9,7 +9,6 @@ erased (see ``erasure``), how long Dagster keeps the ticks of its sensors (see `
 """
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from resources.data_quality import DataQualityResource
 from resources.model_store import ModelStoreResource
 from resources.rounds import Round, RoundBook, round_id_of
 from resources.settings import CrowdSettings
-from resources.storage import is_local
+from resources.storage import files_below, is_local, remove
 from resources.warehouse import WarehouseResource, as_stored
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 
@@ -73,7 +72,7 @@ def compact(settings: CrowdSettings, resources: dict[str, Any], instance: Dagste
         pages=_forget_pages(_first_kept(rounds, settings.keep_data_docs), resources["data_quality"]),
         models=_remove_losers(_first_kept(rounds, settings.keep_losing_models), warehouse, resources["model_store"]),
         archive=_empty_archive(_first_kept(rounds, settings.keep_archive), settings, warehouse),
-        unfinished=sum(map(_gone, _unfinished(settings))),
+        unfinished=sum(map(remove, _unfinished(settings))),
         warehouse=warehouse.compact_if_hollow(),
     )
 
@@ -103,7 +102,7 @@ def _forget_runs(first: Round | None, settings: CrowdSettings, instance: Dagster
     for job in (INGESTION_JOB, ROUND_JOB):
         for run in instance.get_runs(RunsFilter(job_name=job, statuses=ENDED, created_before=first.claimed_at)):
             instance.compute_log_manager.delete_logs(prefix=[run.run_id])
-            _gone(settings.path("steps", run.run_id))
+            remove(settings.steps_path / run.run_id)
             events.delete_events(run.run_id)
             if isinstance(events, SqliteEventLogStorage):  # a file a run, which is emptied only
                 Path(events.path_for_shard(run.run_id)).unlink(missing_ok=True)
@@ -134,8 +133,7 @@ def _remove_losers(first: Round | None, warehouse: WarehouseResource, store: Mod
 
 def _empty_archive(first: Round | None, settings: CrowdSettings, warehouse: WarehouseResource) -> int:
     """Archived files all of whose events are of older rounds; the events themselves lie in segments of raw feedback."""
-    archive = settings.path("archive")
-    if first is None or not archive.exists():
+    if first is None:
         return 0
     old = warehouse.query(
         "SELECT digest FROM ingested_files LEFT JOIN feedback_segments USING (digest) GROUP BY digest "
@@ -143,27 +141,19 @@ def _empty_archive(first: Round | None, settings: CrowdSettings, warehouse: Ware
         {"claimed": as_stored(first.claimed_at), "from": first.from_seq},
     )
     digests = set(old["digest"])
-    return sum(_gone(path) for path in archive.iterdir() if re.split("[-.]", path.name)[0] in digests)
+    archived = (each.path for each in files_below(settings.archive_path))
+    return sum(remove(path) for path in archived if re.split("[-.]", path.name)[0] in digests)
 
 
 def _unfinished(settings: CrowdSettings) -> Iterator[UPath]:
     """What killed processes left half written, and has not been written to for so long that none writes to it."""
     since = time.time() - 3600 * settings.keep_unfinished_hours
-    places = (settings.inbox_path, settings.outbox_path, settings.frames_path, settings.models_path)
-    own = [settings.path(name) for name in ("archive", "exports", "models_cache", "quality", "reports", "steps")]
-    for place, pattern in ((settings.path(), "*"), *((each, "**/*") for each in (*places, *own))):
+    own = [settings.path(name) for name in ("exports", "models_cache", "quality")]
+    for place, pattern in (
+        (settings.path(), "*"),
+        *((each, "**/*") for each in (*settings.file_places.values(), *own)),
+    ):
         if is_local(place) and place.exists():
             for path in sorted(place.glob(pattern), key=str):
                 if LEFT_BEHIND.search(path.name) and path.exists() and path.stat().st_mtime < since:
                     yield path
-
-
-def _gone(path: UPath) -> int:
-    """Remove a local file or folder, or a file elsewhere; 1 where there was one."""
-    if not path.exists():
-        return 0
-    if path.is_dir():
-        shutil.rmtree(str(path), ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-    return 1

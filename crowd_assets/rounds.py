@@ -7,6 +7,7 @@ import sys
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from dagster import (
@@ -46,24 +47,28 @@ PRELOADED = [
 ]
 
 
-def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
+def jobs(executor: str, *, console: bool = False) -> list[UnresolvedAssetJobDefinition]:
     """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
 
     Args:
         executor: ``in_process`` or ``multiprocess``, for the steps of a round.
+        console: whether runs of a daemon log by our console logger, too, instead of Dagster's own.
     """
+    config: dict[str, Any] | None = {"loggers": {"console": {}}} if console else None
     ingestion = AssetSelection.assets("raw_feedback")
     seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
     experiments = AssetSelection.groups("experiments")
     return [
         define_asset_job(
             INGESTION_JOB,
+            config=config,
             selection=ingestion,
             executor_def=in_process_executor,
             description="Take every complete file of the inbox in: each event once, each bad line with its reason.",
         ),
         define_asset_job(
             ROUND_JOB,
+            config=config,
             selection=AssetSelection.all() - ingestion - experiments,
             executor_def=in_process_executor if executor == "in_process" else _a_process_a_step(),
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",

@@ -198,14 +198,22 @@ def _by_kind(found: Look, pending: PendingFeedback) -> dict[str, int]:
 
 
 def _files(settings: Settings) -> int | None:
-    """Files that lie in the inbox; None where it is not on this machine."""
-    folder = settings.inbox or os.path.join(settings.home, "inbox")
-    if "://" in folder:
-        return None
+    """Files that wait in the inbox; None where it does not answer at once."""
+    folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
+    if "://" not in folder:  # looked through without what takes long to import
+        found = 0
+        for _, inner, names in os.walk(folder):
+            inner[:] = [name for name in inner if name.isdecimal()]
+            found += sum(name.endswith((".jsonl", ".parquet")) and not name.startswith(".") for name in names)
+        return found
+    from resources.arrivals import arrived
+    from resources.storage import StoreUnavailableError, use_object_stores
+
+    use_object_stores(retry_s=0)
     try:
-        return sum(entry.name.endswith((".jsonl", ".parquet")) for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return 0
+        return len(arrived(settings.inbox_path))
+    except (StoreUnavailableError, ImportError):
+        return None
 
 
 def _running(run: ActiveRun, now: datetime) -> Running:

@@ -7,6 +7,7 @@ Nothing read here is ever executed or unpickled: JSON and Parquet only.
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,14 +22,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import polars as pl
 from upath import UPath
 
 from resources.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
 from resources.pseudonyms import Pseudonyms
-from resources.storage import is_local
+from resources.storage import is_local, state_of, state_of_status
 
 KINDS = ("demonstration", "preference", "outcome", "bid")
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -105,12 +106,12 @@ class ParsedFile:
     """Events (rows of ``EVENT_SCHEMA``) and rejections (rows of ``REJECTION_SCHEMA``) of one file, or of a part of it.
 
     Of a file's parts only the last has its ``digest`` and ``state``: what it was when it was opened and still was when all of
-    it had been read (see :func:`state_of`), else None. ``bytes`` is how much of the file was read; of Parquet, with the last.
+    it had been read (see ``storage.state_of``), else None. ``bytes`` is how much of the file was read; of Parquet, with the last.
     """
 
     digest: str = ""
     bytes: int = 0
-    state: tuple[float, ...] | None = None
+    state: tuple[Any, ...] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
 
@@ -221,31 +222,21 @@ def shown_name(path: UPath) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in path.name)
 
 
-def state_of(path: UPath) -> tuple[float, ...]:
-    """What tells a file from another of its name, and from itself with other content.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    return _state(os.lstat(str(path)) if is_local(path) else path.stat())
-
-
-def _state_of_opened(path: UPath, file: IO[bytes]) -> tuple[float, ...]:
-    return _state(os.fstat(file.fileno())) if is_local(path) else state_of(path)
-
-
-def _state(status: Any) -> tuple[float, ...]:
-    """Object storage knows size and time alone."""
-    names = ("st_dev", "st_ino", "st_size", "st_mtime", "st_mtime_ns")
-    return tuple(getattr(status, name, 0) for name in names)
+def _state_of_opened(path: UPath, file: IO[bytes]) -> tuple[Any, ...]:
+    return state_of_status(os.fstat(file.fileno())) if is_local(path) else state_of(path)
 
 
 @contextmanager
 def _opened(path: UPath) -> Iterator[IO[bytes]]:
     """A file for reading; of a local one neither what a link points to nor a pipe that never ends."""
     if not is_local(path):
-        with path.open("rb") as file:
-            yield file
+        try:
+            with path.open("rb") as file, io.BufferedReader(cast(Any, file)) as buffered:
+                yield buffered
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:
+                raise
+            raise FileNotFoundError(f"{path} was replaced while it was read") from None
         return
     try:
         number = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

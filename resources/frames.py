@@ -4,7 +4,7 @@ Belongs here: where frames lie and how they are replaced. Does not belong here: 
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
 from dagster import ConfigurableResource
@@ -13,7 +13,7 @@ from pyarrow.parquet import ParquetWriter
 from pydantic import Field
 from upath import UPath
 
-from resources.storage import is_local, write_bytes_atomically, written_atomically
+from resources.storage import files_below, is_local, read_all, write_bytes_atomically, written_atomically
 
 Schema = Mapping[str, pl.DataType]
 
@@ -34,6 +34,11 @@ def read_parquet(path: UPath) -> pl.DataFrame:
     return parsed_parquet(path.read_bytes())
 
 
+def read_parquets(paths: Iterable[UPath]) -> Iterator[pl.DataFrame]:
+    """:func:`read_parquet` of each file, in order."""
+    return map(parsed_parquet, read_all(paths))
+
+
 def parsed_parquet(data: bytes) -> pl.DataFrame:
     """The frame in the bytes of a Parquet file."""
     return pl.read_parquet(io.BytesIO(data))
@@ -49,9 +54,8 @@ class FramesResource(ConfigurableResource):
 
     def of_round(self, round_id: str) -> dict[str, UPath]:
         """Every frame of a round by its asset."""
-        root = UPath(self.root)
-        assets = sorted(folder.name for folder in root.iterdir()) if root.exists() else []
-        return {asset: path for asset in assets if (path := self.path(asset, round_id)).exists()}
+        name = f"{round_id}.parquet"
+        return {each.path.parent.name: each.path for each in files_below(UPath(self.root)) if each.path.name == name}
 
     def write(self, asset: str, round_id: str, frame: pl.DataFrame, *, settled: bool = False) -> UPath:
         """Replace the frame of ``asset`` in ``round_id``; of a ``settled`` round, confirm that it is the same.
@@ -107,19 +111,19 @@ class FramesResource(ConfigurableResource):
         return read_parquet(path)
 
     def scan(self, asset: str, round_ids: Sequence[str]) -> pl.LazyFrame:
-        """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``: of local files
-        only the columns and rows that are asked for are read, so that looking into many rounds costs little.
+        """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``: only the columns
+        and rows that are asked for are read, so that looking into many rounds costs little.
 
         Raises:
             FileNotFoundError: none of them has one.
         """
+        paths = self._of_rounds(asset, round_ids)
         if not is_local(UPath(self.root)):
-            return self.read_through(asset, list(round_ids)).lazy()
-        paths = [str(path) for round_id in round_ids if (path := self.path(asset, round_id)).exists()]
-        if not paths:
-            raise FileNotFoundError(self._no_frame(asset, round_ids))
+            scans = [_scanned(path).with_columns(round_id=pl.lit(round_id)) for round_id, path in paths.items()]
+            return pl.concat(scans)
         name = pl.col("round_id").str.extract(r"([^/\\]+)\.parquet$")
-        return pl.scan_parquet(paths, glob=False, include_file_paths="round_id").with_columns(round_id=name)
+        files = [str(path) for path in paths.values()]
+        return pl.scan_parquet(files, glob=False, include_file_paths="round_id").with_columns(round_id=name)
 
     def read_through(self, asset: str, round_ids: list[str]) -> pl.DataFrame:
         """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``.
@@ -127,14 +131,23 @@ class FramesResource(ConfigurableResource):
         Raises:
             FileNotFoundError: none of them has one.
         """
-        frames = [
-            read_parquet(path).with_columns(round_id=pl.lit(round_id))
-            for round_id in round_ids
-            if (path := self.path(asset, round_id)).exists()
-        ]
-        if not frames:
-            raise FileNotFoundError(self._no_frame(asset, round_ids))
-        return pl.concat(frames, how="diagonal_relaxed")
+        paths = self._of_rounds(asset, round_ids)
+        frames = zip(paths, read_parquets(paths.values()), strict=True)
+        return pl.concat(
+            (frame.with_columns(round_id=pl.lit(round_id)) for round_id, frame in frames), how="diagonal_relaxed"
+        )
 
-    def _no_frame(self, asset: str, round_ids: Sequence[str]) -> str:
-        return f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}."
+    def _of_rounds(self, asset: str, round_ids: Sequence[str]) -> dict[str, UPath]:
+        """Where the frames lie that there are, by round."""
+        lying = {each.path.name for each in files_below(UPath(self.root, asset))}
+        found = {each: path for each in round_ids if (path := self.path(asset, each)).name in lying}
+        if not found:
+            raise FileNotFoundError(f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}.")
+        return found
+
+
+def _scanned(path: UPath) -> pl.LazyFrame:
+    """A Parquet file of a store, of which nothing is read yet."""
+    from pyarrow.dataset import dataset
+
+    return pl.scan_pyarrow_dataset(dataset(path.path, filesystem=path.fs, format="parquet"))

@@ -11,8 +11,10 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
@@ -21,17 +23,20 @@ from pydantic import Field
 from upath import UPath
 
 from resources import feedback
+from resources.arrivals import arrived, claim
 from resources.errors import OperatorError
-from resources.frames import read_parquet, write_parquet
+from resources.frames import read_parquet, read_parquets, write_parquet
 from resources.postgres import Connection
 from resources.progress import throttled
 from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
-from resources.storage import is_local, write_bytes_atomically, write_text_atomically
+from resources.storage import StoredFile, files_below, move, remove_if, write_text_atomically
 from resources.warehouse import WarehouseResource, as_stored, fetch_row
 
 MIB = 2**20
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
+CLAIMS = "ingesting"
+"""Folder of locks beside the warehouse: a file that a process takes in, by the hash of its name."""
 LONGEST_NAME = 255  # bytes, of a file in a folder
 COMPARISON_TASKS = "comparison_tasks"
 """Topic of the outbox: what labelers are asked next."""
@@ -64,7 +69,7 @@ class _Parts:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = ""
-        self.state: tuple[float, ...] | None = None
+        self.state: tuple[Any, ...] | None = None
         self.bytes = self.events = self.rejections = 0
         self._sizes: list[int] = []
         self._file = file
@@ -96,29 +101,27 @@ class InboxResource(ConfigurableResource):
     max_text_characters: int = Field(default=20_000, description="Longest text, in characters.")
     max_parquet_mib: int = Field(default=2048, description="Largest content of a Parquet file, decompressed, in MiB.")
 
-    def complete_files(self) -> list[UPath]:
-        """Files that have their final name, by name. Hidden files, folders and links are not feedback."""
-        root = UPath(self.root)
-        if not root.exists():
-            return []
-        return sorted(
-            (
-                path
-                for path in root.iterdir()
-                if path.suffix in feedback.SUFFIXES
-                and not path.name.startswith(".")
-                and not _is_link(path)
-                and path.is_file()
-            ),
-            key=lambda path: path.name,
-        )
+    def arrived(self) -> list[StoredFile]:
+        """Files that have their final name, as :func:`arrivals.arrived` lists them."""
+        return arrived(UPath(self.root))
 
-    def ingest(self, progress: Callable[[str], None] = lambda line: None) -> list[IngestedFile]:
-        """Take every complete file in, one transaction a file; then move it to the archive.
+    def complete_files(self) -> list[UPath]:
+        """Where they lie."""
+        return [each.path for each in self.arrived()]
+
+    def ingest(
+        self, progress: Callable[[str], None] = lambda line: None, *, most_files: int = 0, most_mib: int = 0
+    ) -> list[IngestedFile]:
+        """Take complete files in, oldest hour first and then by name, one transaction a file; then move each to the archive.
+
+        Several processes share the work: a file that another one is at is left to it, and looked at again at the end.
 
         With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
         removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
         moved. A file that is written to or replaced meanwhile stays, and the next call takes in what is new of it.
+
+        Args:
+            most_files, most_mib: What this call takes in at most, the size about; the next one goes on. 0: all there is.
 
         Raises:
             PseudonymKeyError: the home was begun with another key, or without one.
@@ -128,17 +131,17 @@ class InboxResource(ConfigurableResource):
         limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
         ingested = []
         unreadable = []
-        files = self.complete_files()
-        sizes = {path: _size(path) for path in files}
-        total, before, events = sum(sizes.values()) / MIB, 0.0, 0
+        files = _first(self.arrived(), most_files, most_mib)
+        total, before, events = sum(each.size for each in files) / MIB, 0.0, 0
         said = throttled("ingestion", progress, "MiB")
-        for path in files:
+        for each in claim(files, Path(self.warehouse.path).parent / CLAIMS, self.warehouse.lock_timeout_s):
+            path = each.path
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
                     for part in feedback.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
                         parts.add(part)
-                        read = min(part.bytes, sizes[path]) / MIB  # a file may grow
+                        read = min(part.bytes, each.size) / MIB  # a file may grow
                         said(round(before + read, 1), round(total, 1), f"{events + parts.events:,} events")
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
@@ -147,7 +150,7 @@ class InboxResource(ConfigurableResource):
                     continue
                 last = self._store(path, parts, pseudonyms)
                 self._put_away(path, parts, keep=not pseudonyms.keyed)
-            before, events = before + sizes[path] / MIB, events + parts.events
+            before, events = before + each.size / MIB, events + parts.events
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
         if unreadable:
@@ -159,15 +162,15 @@ class InboxResource(ConfigurableResource):
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
-        frames = [self.segment(uri) for uri in self._segments(from_seq, to_seq)]
+        frames = list(read_parquets(self.segment_paths(from_seq, to_seq).values()))
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return _within(pl.concat(frames), from_seq, to_seq).sort("seq")
 
     def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
         """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
-        for uri in self._segments(from_seq, to_seq):
-            yield from _within(self.segment(uri), from_seq, to_seq).iter_slices(CHUNK_ROWS)
+        for segment in read_parquets(self.segment_paths(from_seq, to_seq).values()):
+            yield from _within(segment, from_seq, to_seq).iter_slices(CHUNK_ROWS)
 
     def _segments(self, from_seq: int, to_seq: int) -> list[str]:
         found = self.warehouse.query(
@@ -293,20 +296,13 @@ class InboxResource(ConfigurableResource):
         name = f"{parts.digest}-{path.name}"
         if len(os.fsencode(name)) > LONGEST_NAME:
             name = f"{parts.digest}{path.suffix}"
-        target = UPath(self.archive, name)
-        try:
-            if parts.state is None or feedback.state_of(path) != parts.state:
-                return
-            if not keep:
-                path.unlink()
-            elif is_local(path) and is_local(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
+        if parts.state is None:
+            return
+        with suppress(FileNotFoundError):  # another ingesting process put it away
+            if keep:
+                move(path, UPath(self.archive, name), parts.state)
             else:
-                write_bytes_atomically(target, path.read_bytes())
-                path.unlink()
-        except FileNotFoundError:
-            return  # another ingesting process put it away
+                remove_if(path, parts.state)
 
 
 class OutboxResource(ConfigurableResource):
@@ -326,8 +322,8 @@ class OutboxResource(ConfigurableResource):
 
     def files(self, topic: str) -> list[UPath]:
         """The files of a topic, oldest round first."""
-        folder = UPath(self.root, topic)
-        return sorted(folder.glob("r*.jsonl"), key=lambda path: path.name) if folder.exists() else []
+        found = (each.path for each in files_below(UPath(self.root, topic)))
+        return sorted(path for path in found if re.fullmatch(r"r.*\.jsonl", path.name))
 
     def published(self, topic: str) -> list[dict[str, Any]]:
         """The rows of a topic, oldest round first."""
@@ -385,6 +381,18 @@ def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
     return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~erased)
 
 
+def _first(files: list[StoredFile], most: int, most_mib: int) -> list[StoredFile]:
+    """The first of ``files``, at least one of them, as far as both go."""
+    batch: list[StoredFile] = []
+    size = 0
+    for each in files[: most or None]:
+        size += each.size
+        if batch and most_mib and size > most_mib * MIB:
+            break
+        batch.append(each)
+    return batch
+
+
 def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:
     """Rejections of a file that stay apart from those of another file that had its name."""
     ids = [
@@ -395,18 +403,3 @@ def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _size(path: UPath) -> int:
-    """Bytes of a file; 0 where it is gone by now."""
-    try:
-        return int(path.stat().st_size)
-    except FileNotFoundError:
-        return 0
-
-
-def _is_link(path: UPath) -> bool:
-    try:
-        return path.is_symlink()
-    except (AttributeError, NotImplementedError):
-        return False  # object storage has none

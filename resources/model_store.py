@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,14 @@ from upath import UPath
 
 from resources.errors import OperatorError
 from resources.plain_text import one_line, without_links
-from resources.storage import UNFINISHED, is_local, write_text_atomically
+from resources.storage import (
+    UNFINISHED,
+    files_below,
+    is_local,
+    remove,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 
 CARD = "card.json"
 README = "README.md"
@@ -68,7 +75,7 @@ class ModelStoreResource(ConfigurableResource):
                 _copy_by_rename(files, target)
             else:
                 for name, path in sorted(files.items()):
-                    (target / name).write_bytes(path.read_bytes())
+                    write_bytes_atomically(target / name, path.read_bytes())
         self.write_card(model, card)
         return model
 
@@ -90,14 +97,21 @@ class ModelStoreResource(ConfigurableResource):
         return json.loads(path.read_text(encoding="utf-8"))
 
     def path(self, model: str) -> Path:
-        """A local directory with the files of a stored model, fetched first where the store is remote."""
+        """A local directory with the files of a stored model; where the store is remote they are fetched first, and checked.
+
+        Raises:
+            FileNotFoundError: the store has no such model.
+            DamagedModelError: what was fetched does not hash to its name.
+        """
         self.card(model)
         source = UPath(self.root, model)
         if is_local(source):
             return Path(str(source))
         target = Path(self.cache, model)
         if not target.exists():
-            _copy_by_rename({path.name: path for path in source.iterdir() if path.is_file()}, UPath(target))
+            stored = _stored(source)
+            self._check(model, stored)
+            _copy_by_rename(stored, UPath(target))
         return target
 
     def files(self, model: str) -> dict[str, Path]:
@@ -113,12 +127,24 @@ class ModelStoreResource(ConfigurableResource):
         return chain[::-1]
 
     def verify(self, model: str) -> None:
-        """Check that the files of a stored model hash to its name.
+        """Check that the files of a stored model hash to its name: those that are loaded, fetched ones where the store is remote.
 
         Raises:
             DamagedModelError: they do not.
         """
-        actual = _hash(self.files(model))
+        self._check(model, self.files(model))
+
+    def verify_stored(self, model: str) -> None:
+        """:meth:`verify` for the files as the store has them, whatever was fetched before.
+
+        Raises:
+            DamagedModelError: they do not hash to the model's name.
+        """
+        self.card(model)
+        self._check(model, _stored(UPath(self.root, model)))
+
+    def _check(self, model: str, files: Mapping[str, Path | UPath]) -> None:
+        actual = _hash(files)
         if actual != model:
             raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
 
@@ -135,12 +161,12 @@ class ModelStoreResource(ConfigurableResource):
             shutil.rmtree(aside, ignore_errors=True)
         else:
             (folder / CARD).unlink(missing_ok=True)  # first: without it the rest is no model
-            folder.rmdir(recursive=True)
+            remove(folder)
         return 1
 
     def remove_idle_notes(self) -> None:
         """Remove what :meth:`reuse_together` noted of models of which one is gone: nothing is found by it any more."""
-        for path in UPath(self.root, "made").glob("*.json"):
+        for path in (each.path for each in files_below(UPath(self.root, "made"))):
             models = json.loads(path.read_text(encoding="utf-8")).get("models", [])
             if not all(UPath(self.root, model, CARD).exists() for model in models):
                 path.unlink(missing_ok=True)
@@ -210,7 +236,13 @@ def _files(directory: Path) -> dict[str, Path]:
     }
 
 
-def _hash(files: dict[str, Path]) -> str:
+def _stored(folder: UPath) -> dict[str, UPath]:
+    """Files of a stored model by name, without its card."""
+    named = {each.name: each.path for each in files_below(folder)}
+    return {name: path for name, path in named.items() if path.name not in NOT_HASHED and path.suffix != UNFINISHED}
+
+
+def _hash(files: Mapping[str, Path | UPath]) -> str:
     digest = hashlib.blake2b(digest_size=20)
     for name, path in sorted(files.items()):
         content = hashlib.blake2b(path.read_bytes(), digest_size=20).hexdigest()

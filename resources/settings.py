@@ -38,11 +38,15 @@ DETECTORS = (
 # What other resources, or jobs, are made from when Dagster loads the code: a run cannot change them.
 FROM_THE_ENVIRONMENT = (
     "home",
+    "files",
     "warehouse",
     "inbox",
     "outbox",
     "frames",
     "models",
+    "store_retry_s",
+    "log_format",
+    "traces",
     "label_studio_url",
     "label_studio_project",
     "label_studio_judgements",
@@ -89,12 +93,46 @@ class Settings(BaseModel):
         description="Where the tables are: postgresql://user@host/database, with the password in PGPASSWORD or PGPASSFILE. "
         "Empty: the DuckDB file <home>/warehouse.duckdb.",
     )
-    inbox: str = Field(default="", description="Folder or URI where feedback files arrive. Empty: <home>/inbox.")
-    outbox: str = Field(
-        default="", description="Folder or URI where comparison tasks are published. Empty: <home>/outbox."
+    files: str = Field(
+        default="",
+        description="Folder or URI, such as s3://bucket/prefix, below which inbox, outbox, frames, models, archive, steps and reports "
+        "lie; warehouse, locks, caches and Data Docs stay in <home>. Empty: <home>.",
     )
-    frames: str = Field(default="", description="Folder or URI of the Parquet frames. Empty: <home>/frames.")
-    models: str = Field(default="", description="Folder or URI of the model store. Empty: <home>/models.")
+    inbox: str = Field(default="", description="Folder or URI where feedback files arrive. Empty: <files>/inbox.")
+    outbox: str = Field(
+        default="", description="Folder or URI where comparison tasks are published. Empty: <files>/outbox."
+    )
+    frames: str = Field(default="", description="Folder or URI of the Parquet frames. Empty: <files>/frames.")
+    models: str = Field(default="", description="Folder or URI of the model store. Empty: <files>/models.")
+    store_retry_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds for which each call of an S3 store that does not answer is tried again; then the run fails, and the "
+        "next one repairs what it left.",
+    )
+    ingest_files: int = Field(
+        default=1000,
+        ge=0,
+        description="Feedback files that one run of the inbox sensor takes in at most; the next run goes on. 0: all there are.",
+    )
+    ingest_mib: int = Field(
+        default=1024,
+        ge=0,
+        description="MiB of feedback files, about, that one run of the inbox sensor takes in at most. 0: all there are.",
+    )
+    backlog_mib: int = Field(
+        default=4096,
+        ge=0,
+        description="MiB waiting in the inbox above which <outbox>/backlog.json tells collectors that it is full. 0: never.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Lines of the log of a run in a terminal, and of what commands warn of: for people, or one JSON object each.",
+    )
+    traces: bool = Field(
+        default=False,
+        description="Send an OpenTelemetry span for each stage of a round to OTEL_EXPORTER_OTLP_ENDPOINT. It takes the extra cluster.",
+    )
 
     label_studio_url: str = Field(
         default="",
@@ -492,7 +530,9 @@ class Settings(BaseModel):
             raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
         return value
 
-    @field_validator("home", "inbox", "outbox", "frames", "models", "label_studio_url", "base_model", "embedder")
+    @field_validator(
+        "home", "files", "inbox", "outbox", "frames", "models", "label_studio_url", "base_model", "embedder"
+    )
     @classmethod
     def _no_credentials(cls, value: str) -> str:
         if CREDENTIALS.search(value):
@@ -597,7 +637,7 @@ class Settings(BaseModel):
     def _place(self, value: str, default: str) -> "UPath":
         from upath import UPath
 
-        return UPath(value) if value else self.path(default)
+        return UPath(value) if value else UPath(self.files or self.home, default)
 
     @property
     def rejecting_detectors(self) -> tuple[str, ...]:
@@ -624,6 +664,31 @@ class Settings(BaseModel):
     @property
     def models_path(self) -> "UPath":
         return self._place(self.models, "models")
+
+    @property
+    def archive_path(self) -> "UPath":
+        return self._place("", "archive")
+
+    @property
+    def steps_path(self) -> "UPath":
+        return self._place("", "steps")
+
+    @property
+    def reports_path(self) -> "UPath":
+        return self._place("", "reports")
+
+    @property
+    def file_places(self) -> "dict[str, UPath]":
+        """Where files lie that are neither the warehouse nor made again from the rest, by the names of their folders."""
+        return {
+            "inbox": self.inbox_path,
+            "outbox": self.outbox_path,
+            "frames": self.frames_path,
+            "models": self.models_path,
+            "archive": self.archive_path,
+            "steps": self.steps_path,
+            "reports": self.reports_path,
+        }
 
     @property
     def target_source(self) -> Literal["neighbourhood", "top_k", "texts", "gold"]:

@@ -40,7 +40,7 @@ from resources.releases import ReleaseBook
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import WarehouseResource
-from sensors import ROUND_TAG
+from sensors import BATCH_TAG, ROUND_TAG
 from sensors.processes import process_tags
 
 REASONS_SHOWN = 20
@@ -53,12 +53,17 @@ REASONS_SHOWN = 20
     freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
 )
 def raw_feedback(
-    context: AssetExecutionContext, inbox: InboxResource, warehouse: WarehouseResource
+    context: AssetExecutionContext, settings: CrowdSettings, inbox: InboxResource, warehouse: WarehouseResource
 ) -> MaterializeResult[None]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
     context.instance.add_run_tags(context.run.run_id, process_tags(os.getpid()))
-    files = inbox.ingest(context.log.info)
+    bounded = BATCH_TAG in context.run.tags
+    files = inbox.ingest(
+        context.log.info,
+        most_files=settings.ingest_files if bounded else 0,
+        most_mib=settings.ingest_mib if bounded else 0,
+    )
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")
     rejected = warehouse.query(
         "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "

@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +24,7 @@ from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_l
 from resources.data_quality import DataQualityResource
 from resources.errors import OperatorError
 from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
+from resources.storage import is_local, write_text_atomically
 from resources.warehouse import WarehouseResource
 
 ROWS_SHOWN = 40
@@ -33,7 +34,7 @@ EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are th
 
 def quality_page(settings: CrowdSettings) -> UPath:
     """Where the page lies."""
-    return settings.path(REPORTS, QUALITY)
+    return settings.reports_path / QUALITY
 
 
 def write_quality_page(
@@ -145,13 +146,13 @@ class PortTakenError(OperatorError, OSError):
 
 
 class _TwoFolders(SimpleHTTPRequestHandler):
-    """Files of the reports and of the Data Docs, by the paths that they have in the home; nothing else of it. The root leads
-    to ``first``."""
+    """Files of the reports, and of the Data Docs by the path that they have in the home; nothing else of it. The root leads to
+    ``first``."""
 
     def __init__(
-        self, *arguments: object, home: Path, folders: tuple[PurePosixPath, ...], first: str, **options: object
+        self, *arguments: object, home: Path, docs: PurePosixPath, reports: Path, first: str, **options: object
     ) -> None:
-        self._folders, self._first = folders, first
+        self._docs, self._reports, self._first = docs, reports, first
         super().__init__(*arguments, directory=str(home), **options)  # type: ignore[arg-type]
 
     def send_head(self) -> Any:
@@ -174,12 +175,15 @@ class _TwoFolders(SimpleHTTPRequestHandler):
 
     def translate_path(self, path: str) -> str:
         asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))
-        allowed = ".." not in asked.parts and any(asked.is_relative_to(folder) for folder in self._folders)
-        return super().translate_path(path) if allowed else str(Path(self.directory, REPORTS, "no such page"))
+        if ".." not in asked.parts and asked.is_relative_to(self._docs):
+            return super().translate_path(path)
+        below = asked.parts[1:] if ".." not in asked.parts and asked.is_relative_to(REPORTS) else ("no such page",)
+        return str(self._reports.joinpath(*below))
 
 
 class QualityServer(ThreadingHTTPServer):
     """All reports and the Data Docs on 127.0.0.1; ``serve_forever`` runs it. ``campaign_url`` is empty while no round is reported.
+    Reports of an object store are those that lie there when it starts.
 
     Args:
         port: 0 takes any that is free.
@@ -197,7 +201,12 @@ class QualityServer(ThreadingHTTPServer):
         docs = PurePosixPath(data_quality.data_docs.resolve().relative_to(home).as_posix())
         campaign = campaign_path(settings)
         first = f"/{REPORTS}/{(campaign if campaign.exists() else page).name}"
-        handler = partial(_TwoFolders, home=home, folders=(PurePosixPath(REPORTS), docs.parent), first=first)
+        reports = settings.reports_path
+        if not is_local(reports):
+            self._fetched = TemporaryDirectory(prefix="crowd-reports-")
+            reports.fs.get(reports.path, self._fetched.name, recursive=True)
+            reports = UPath(self._fetched.name) / reports.name
+        handler = partial(_TwoFolders, home=home, docs=docs.parent, reports=Path(str(reports)), first=first)
         try:
             super().__init__(("127.0.0.1", port), handler)
         except OSError as problem:

@@ -10,6 +10,7 @@ from upath import UPath
 
 from resources.data_quality import DataQualityResource
 from resources.settings import CrowdSettings
+from resources.storage import is_local
 
 REPORTS = "reports"
 CAMPAIGN = "campaign.html"
@@ -19,17 +20,17 @@ ROUNDS, STATEMENTS = "rounds", "statements"
 
 def report_path(settings: CrowdSettings, round_id: str) -> UPath:
     """Where a round's page lies."""
-    return settings.path(REPORTS, ROUNDS, f"{round_id}.html")
+    return settings.reports_path / ROUNDS / f"{round_id}.html"
 
 
 def campaign_path(settings: CrowdSettings) -> UPath:
     """Where the page on all rounds lies."""
-    return settings.path(REPORTS, CAMPAIGN)
+    return settings.reports_path / CAMPAIGN
 
 
 def statement_path(settings: CrowdSettings, contributor_id: str) -> UPath:
     """Where a contributor's page lies; the name is a file's on every system."""
-    return settings.path(REPORTS, STATEMENTS, f"{quote(contributor_id, safe='')}.html")
+    return settings.reports_path / STATEMENTS / f"{quote(contributor_id, safe='')}.html"
 
 
 def round_link(round_id: str, *, up: int = 0) -> str:
@@ -38,11 +39,11 @@ def round_link(round_id: str, *, up: int = 0) -> str:
 
 
 def shared_links(settings: CrowdSettings, data_quality: DataQualityResource, *, up: int = 0) -> dict[str, str]:
-    """What every page leads to, by words: the campaign, the quality report and the Data Docs of the same home."""
-    docs = os.path.relpath(data_quality.data_docs, os.path.join(settings.home, REPORTS))
+    """What every page leads to, by words: the campaign, the quality report and the Data Docs of the same home, where they lie on
+    one disk with the pages."""
     above = "../" * up
-    return {
-        "Campaign": f"{above}{CAMPAIGN}",
-        "Feedback quality": f"{above}{QUALITY}",
-        "Data Docs": f"{above}{quote(docs.replace(os.sep, '/'))}",
-    }
+    links = {"Campaign": f"{above}{CAMPAIGN}", "Feedback quality": f"{above}{QUALITY}"}
+    if is_local(settings.reports_path):
+        docs = os.path.relpath(data_quality.data_docs, str(settings.reports_path))
+        links["Data Docs"] = f"{above}{quote(docs.replace(os.sep, '/'))}"
+    return links

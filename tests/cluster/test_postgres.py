@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from crowd_assets.definitions import build_resources
-from crowd_assets.migration import MigrationError, migrate
+from crowd_assets.migration.tables import MigrationError, migrate_tables
 from resources import postgres_warehouse, rounds
 from resources.postgres import ConflictError, PostgresConnection, WarehouseLostError, WarehouseUnreachableError
 from resources.postgres_warehouse import ConflictingTransactionsError, PostgresWarehouse, UnusableDatabaseError
@@ -303,7 +303,7 @@ def embedded(tmp_path: Path) -> CrowdSettings:
 def test_a_home_moves_once_and_its_file_opens_no_more(embedded: CrowdSettings, postgres: PostgresServer) -> None:
     before = build_resources(embedded)["warehouse"].query("SELECT * FROM event_index ORDER BY ALL")
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
-    done = migrate(moved)
+    done = migrate_tables(moved)
     assert done.audit.clean
     assert (done.rows["event_index"], done.rows["rounds"], done.rows["ledger"]) == (10, 1, 0)
     warehouse = build_resources(moved)["warehouse"]
@@ -315,7 +315,7 @@ def test_a_home_moves_once_and_its_file_opens_no_more(embedded: CrowdSettings, p
         pytest.fail("it would show what was")
     Path(embedded.home, "warehouse.moved").unlink()
     with pytest.raises(MigrationError, match=r"has rows in .*Nothing was moved"):
-        migrate(moved)
+        migrate_tables(moved)
 
 
 def test_a_move_that_loses_a_row_is_undone(
@@ -331,7 +331,7 @@ def test_a_move_that_loses_a_row_is_undone(
     )
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
     with pytest.raises(MigrationError, match=r"event_index: 9 rows .* of 10 .*Nothing was moved"):
-        migrate(moved)
+        migrate_tables(moved)
     assert build_resources(moved)["warehouse"].query("SELECT * FROM ingested_files").is_empty()
     assert len(RoundBook(build_resources(embedded)["warehouse"]).all()) == 1
 

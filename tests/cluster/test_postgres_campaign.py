@@ -15,7 +15,7 @@ import pytest
 from crowd_assets.audit import audit
 from crowd_assets.definitions import build_resources
 from crowd_assets.leaderboard import leaderboard
-from crowd_assets.migration import migrate
+from crowd_assets.migration.tables import migrate_tables
 from crowd_assets.status import status
 from resources.settings import CrowdSettings
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
@@ -106,7 +106,7 @@ def test_a_home_that_moves_goes_on_where_it_was(
         assert first.live(home)["ended"] == "done", home.tail()
         embedded = build_resources(home.settings)["warehouse"].read_round("ledger", 1)
         home.settings = home.settings.model_copy(update={"warehouse": postgres.place()})
-        done = migrate(home.settings)
+        done = migrate_tables(home.settings)
         assert done.audit.entries == embedded.height > 0
         assert second.live(home)["ended"] == "done", home.tail()
         assert invariants.broken(home.settings, campaigns.sent) == []

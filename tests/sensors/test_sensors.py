@@ -30,7 +30,7 @@ from dagster import (
 from crowd_assets.definitions import build_definitions, build_resources
 from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
-from sensors import INGESTION_JOB, PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
+from sensors import BATCH_TAG, INGESTION_JOB, PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.processes import is_gone, process_tags
@@ -112,7 +112,8 @@ def test_the_inbox_sensor_asks_once_for_each_state_of_the_inbox(
     plain: CrowdSettings, instance: DagsterInstance
 ) -> None:
     def look() -> RunRequest | SkipReason:
-        resources = {"inbox": build_resources(plain)["inbox"]}
+        found = build_resources(plain)
+        resources = {name: found[name] for name in ("settings", "inbox", "outbox")}
         with build_sensor_context(instance=instance, resources=resources) as context:
             result = inbox_sensor()(context)
         assert isinstance(result, RunRequest | SkipReason)
@@ -130,6 +131,49 @@ def test_the_inbox_sensor_asks_once_for_each_state_of_the_inbox(
     changed = look()
     assert isinstance(changed, RunRequest)
     assert changed.run_key != first.run_key
+    notice = json.loads(Path(plain.home, "outbox", "backlog.json").read_text())
+    assert (notice["files"], notice["bytes"], notice["full"]) == (1, path.stat().st_size, False)
+    assert notice["oldest_s"] > 1e9
+
+
+def test_one_ingestion_follows_the_other(plain: CrowdSettings, instance: DagsterInstance) -> None:
+    found = build_resources(plain)
+    resources = {name: found[name] for name in ("settings", "inbox", "outbox")}
+
+    def look() -> RunRequest | SkipReason:
+        with build_sensor_context(instance=instance, resources=resources) as context:
+            result = inbox_sensor()(context)
+        assert isinstance(result, RunRequest | SkipReason)
+        return result
+
+    drop(plain, "a.jsonl", 2)
+    begun = instance.create_run_for_job(build_definitions(plain).resolve_job_def(INGESTION_JOB))
+    instance.report_run_canceled(begun)
+    asked = look()
+    assert isinstance(asked, RunRequest)
+    assert BATCH_TAG in asked.tags
+    running = instance.create_run_for_job(build_definitions(plain).resolve_job_def(INGESTION_JOB))
+    waiting = look()
+    assert isinstance(waiting, SkipReason)
+    assert waiting.skip_message == "1 files wait, and an ingestion is running"
+    instance.report_run_canceled(running)
+    assert isinstance(look(), RunRequest)
+
+
+def test_a_run_of_the_sensor_takes_in_one_batch_and_any_other_everything(
+    plain: CrowdSettings, instance: DagsterInstance
+) -> None:
+    few = plain.changed(ingest_files=2)
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        drop(few, name, 1)
+    job = build_definitions(few).resolve_job_def(INGESTION_JOB)
+    assert job.execute_in_process(instance=instance, tags={BATCH_TAG: "1"}).success
+    inbox = build_resources(few)["inbox"]
+    assert [path.name for path in inbox.complete_files()] == ["c.jsonl"]
+    drop(few, "d.jsonl", 1)
+    drop(few, "e.jsonl", 1)
+    assert job.execute_in_process(instance=instance).success
+    assert inbox.complete_files() == []
 
 
 def test_a_round_starts_at_the_quorum(plain: CrowdSettings, instance: DagsterInstance, book: RoundBook) -> None:

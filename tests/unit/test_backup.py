@@ -10,6 +10,7 @@ from crowd_assets.__main__ import app
 from crowd_assets.backup import MANIFEST, BackupError, backup, restore
 from crowd_assets.definitions import build_resources
 from resources.settings import CrowdSettings
+from resources.storage import write_bytes_atomically
 from resources.warehouse import WarehouseBusyError, WarehouseResource
 
 
@@ -138,11 +139,27 @@ def test_a_backup_replaces_nothing_and_lies_outside_the_home(home: Home, kept: P
 
 def test_what_lies_outside_the_home_is_named(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROWD_HOME", str(home.folder))
-    monkeypatch.setenv("CROWD_MODELS", "s3://bucket/models")
+    monkeypatch.setenv("CROWD_MODELS", str(tmp_path / "elsewhere"))
     done = CliRunner().invoke(app, ["backup", str(tmp_path / "kept")])
     assert done.exit_code == 0, done.output
-    assert "CROWD_MODELS=s3://bucket/models" in done.output
+    assert f"models={tmp_path / 'elsewhere'}" in done.output
     monkeypatch.setenv("CROWD_HOME", str(tmp_path / "other"))
     done = CliRunner().invoke(app, ["restore", str(tmp_path / "kept")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "other" / "warehouse.duckdb").exists()
+
+
+def test_files_of_a_store_are_kept_and_restored_into_a_home(home: Home, tmp_path: Path) -> None:
+    stored = home.settings.changed(files=f"memory://{tmp_path.name}")
+    for name in sorted(KEPT - {"warehouse.duckdb"}):
+        folder, _, rest = name.partition("/")
+        write_bytes_atomically(stored.file_places[folder] / rest, f"{name} of the store".encode())
+        (home.folder / name).unlink()
+    done = backup(stored, home.warehouse, tmp_path / "kept")
+    assert (done.files, done.elsewhere) == (len(KEPT), ())
+    other = Home(tmp_path / "other")
+    with pytest.raises(BackupError, match="Unset CROWD_FILES"):
+        restore(other.settings.changed(files=stored.files), other.warehouse, tmp_path / "kept")
+    restore(other.settings, other.warehouse, tmp_path / "kept")
+    assert other.names() == KEPT
+    assert (other.folder / "models/abc/card.json").read_text() == "models/abc/card.json of the store"

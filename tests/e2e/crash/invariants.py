@@ -6,18 +6,17 @@ Belongs here: reading a home and saying what is wrong with it. Does not belong h
 import hashlib
 import json
 from decimal import Decimal
-from pathlib import Path
 
 import polars as pl
 from dagster import DagsterInstance, RunsFilter
-from upath import UPath
 
 from crowd_assets.definitions import build_resources
 from resources.frames import read_parquet
 from resources.inbox import InboxResource
-from resources.model_store import ModelStoreResource
+from resources.model_store import CARD, ModelStoreResource
 from resources.rounds import COMPLETED, SKIPPED, RoundBook
 from resources.settings import CrowdSettings
+from resources.storage import files_below
 from resources.warehouse import ROUND_TABLES, WarehouseResource
 from sensors.processes import is_gone
 from sensors.rounds import ACTIVE
@@ -86,13 +85,15 @@ def contents(settings: CrowdSettings) -> Contents:
         else:
             rows = rows.drop(OF_A_LIFE.get(table, ()))
         found[f"table {table}"] = hashed(repr(sorted(map(repr, rows.rows()))))
-    home = Path(settings.home)
-    for folder, pattern in (("frames", "*/*.parquet"), ("outbox", "*/*.jsonl"), ("archive", "*.*")):
-        for path in sorted((home / folder).glob(pattern)):
-            content = repr(read_parquet(UPath(path)).rows()) if path.suffix == ".parquet" else path.read_text()
-            found[str(path.relative_to(home))] = _hash(content)
-    for card in sorted((home / "models").glob("*/card.json")):
-        found[f"model {card.parent.name}"] = hashed(json.dumps(json.loads(card.read_text()), sort_keys=True))
+    for folder in ("frames", "outbox", "archive"):
+        for each in files_below(settings.file_places[folder]):
+            path = each.path
+            content = repr(read_parquet(path).rows()) if path.suffix == ".parquet" else path.read_text(encoding="utf-8")
+            found[f"{folder}/{each.name}"] = hashed(content)
+    for each in files_below(settings.models_path):
+        if each.path.name == CARD:
+            card = json.loads(each.path.read_text(encoding="utf-8"))
+            found[f"model {each.path.parent.name}"] = hashed(json.dumps(card, sort_keys=True))
     return found
 
 
@@ -209,16 +210,15 @@ def _models(warehouse: WarehouseResource, store: ModelStoreResource) -> list[str
 def _files(settings: CrowdSettings, warehouse: WarehouseResource) -> list[str]:
     """What a settled round points at can be read; a snapshot, where there is one, is a whole database."""
     said = []
-    home = Path(settings.home)
     wanted = [
-        home / "frames" / asset / f"{r.round_id}.parquet"
+        settings.frames_path / asset / f"{r.round_id}.parquet"
         for r in RoundBook(warehouse).all()
         if r.settled
         for asset in IN_A_ROUND
     ]
     for path in wanted:
         try:
-            read_parquet(UPath(path))
+            read_parquet(path)
         except Exception as problem:
             said.append(f"{path}: {problem}")
     for r in RoundBook(warehouse).all():
@@ -226,10 +226,10 @@ def _files(settings: CrowdSettings, warehouse: WarehouseResource) -> list[str]:
             said += [
                 f"{path} is missing"
                 for path in (
-                    home / "reports" / "rounds" / f"{r.round_id}.html",
-                    home / "outbox" / "comparison_tasks" / f"{r.round_id}.jsonl",
+                    settings.reports_path / "rounds" / f"{r.round_id}.html",
+                    settings.outbox_path / "comparison_tasks" / f"{r.round_id}.jsonl",
                 )
-                if not path.is_file()
+                if not path.exists()
             ]
     snapshot = warehouse.snapshot_path
     if snapshot.exists():

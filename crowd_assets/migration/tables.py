@@ -34,7 +34,7 @@ class Moved:
     audit: Audit
 
 
-def migrate(
+def migrate_tables(
     settings: CrowdSettings,
     *,
     copied: Callable[[str, int], None] = lambda table, rows: None,

@@ -3,6 +3,7 @@
 Belongs here: what every stage shares about "which round". Does not belong here: claims (see ``resources.rounds``).
 """
 
+import os
 import sys
 import time
 import zlib
@@ -19,7 +20,9 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from resources.ray_compute import require_ray
 from resources.rounds import Round
+from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
 
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
@@ -36,11 +39,11 @@ PRELOADED = [
 ]
 
 
-def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
+def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
     """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
 
-    Args:
-        executor: ``in_process`` or ``multiprocess``, for the steps of a round.
+    Raises:
+        RayMissingError: a round's steps should run on Ray, which is not installed.
     """
     ingestion = AssetSelection.assets("raw_feedback")
     seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
@@ -55,7 +58,7 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
         define_asset_job(
             ROUND_JOB,
             selection=AssetSelection.all() - ingestion - experiments,
-            executor_def=in_process_executor if executor == "in_process" else _a_process_a_step(),
+            executor_def=_executor(settings),
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),
         define_asset_job(
@@ -71,6 +74,19 @@ def jobs(executor: str) -> list[UnresolvedAssetJobDefinition]:
             description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
         ),
     ]
+
+
+def _executor(settings: CrowdSettings) -> ExecutorDefinition:
+    """How the steps of a round run."""
+    if settings.executor == "in_process":
+        return in_process_executor
+    if settings.executor == "multiprocess":
+        return _a_process_a_step()
+    require_ray("CROWD_EXECUTOR=ray")
+    from dagster_ray import ray_executor
+
+    passed_on = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS)
+    return ray_executor.configured({"ray": {"address": settings.ray_dashboard, "env_vars": passed_on}})
 
 
 def _a_process_a_step() -> ExecutorDefinition:

@@ -118,8 +118,18 @@ class TrainerResource(ConfigurableResource):
                 ]
             return models, [list(result.values) for result in results]
 
-        key = self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
-        return self._together(key, make)
+        return self._together(self.candidates_key(parent, groups, config, seed, valuation), make)
+
+    def candidates_key(
+        self,
+        parent: str | None,
+        groups: Sequence[Demonstrations],
+        config: CandidateConfig,
+        seed: int,
+        valuation: Valuation | None,
+    ) -> str:
+        """Under which candidates that are trained in one pass are stored."""
+        return self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
 
     def align(
         self,
@@ -146,8 +156,13 @@ class TrainerResource(ConfigurableResource):
                 progress=progress,
             )
 
-        key = self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
-        return self._trained(key, parent, card, train)
+        return self._trained(self.alignment_key(parent, pairs, config, beta, seed), parent, card, train)
+
+    def alignment_key(
+        self, parent: str | None, pairs: Sequence[PreferencePair], config: AdapterConfig, beta: float, seed: int
+    ) -> str:
+        """Under which an aligned model is stored."""
+        return self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
 
     def generate(
         self,

@@ -39,7 +39,7 @@ from resources.inbox import InboxResource, OutboxResource
 from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
 from resources.ray_compute import require_ray
-from resources.settings import BASE_MODEL, CrowdSettings
+from resources.settings import BASE_MODEL, CrowdSettings, SettingError
 from resources.step_outputs import JsonStepOutputs
 from resources.trainer import TrainerResource
 from resources.warehouse import WarehouseResource
@@ -99,8 +99,13 @@ def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, An
 
     Raises:
         RayMissingError: Ray is asked for, and is not installed.
+        SettingError: a base should be spread over tasks, and there are none.
     """
     if settings.compute == "embedded":
+        if settings.sharding != "none":
+            raise SettingError(
+                f"CROWD_SHARDING={settings.sharding} spreads the base over tasks: set CROWD_COMPUTE=ray, or CROWD_SHARDING=none."
+            )
         return {
             "trainer": TrainerResource(store=store, **_trainer(settings)),
             "embedder": EmbedderResource(**_embedder(settings)),
@@ -120,7 +125,12 @@ def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, An
         wait_s=settings.ray_wait_s,
     )
     return {
-        "trainer": RayTrainer(cluster=cluster, store=store, **_trainer(settings)),
+        "trainer": RayTrainer(
+            cluster=cluster,
+            store=store,
+            shards=settings.shards if settings.sharding == "fsdp" else 1,
+            **_trainer(settings),
+        ),
         "embedder": RayEmbedder(cluster=cluster, **_embedder(settings)),
     }
 

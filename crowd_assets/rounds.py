@@ -58,7 +58,7 @@ def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
         define_asset_job(
             ROUND_JOB,
             selection=AssetSelection.all() - ingestion - experiments,
-            executor_def=_executor(settings),
+            executor_def=executor(settings),
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),
         define_asset_job(
@@ -76,7 +76,7 @@ def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
     ]
 
 
-def _executor(settings: CrowdSettings) -> ExecutorDefinition:
+def executor(settings: CrowdSettings) -> ExecutorDefinition:
     """How the steps of a round run."""
     if settings.executor == "in_process":
         return in_process_executor

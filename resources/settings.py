@@ -66,6 +66,8 @@ FROM_THE_ENVIRONMENT = (
     "ray_retries",
     "ray_wait_s",
     "ray_dashboard",
+    "sharding",
+    "shards",
     "executor",
     "torch_threads",
     "lock_timeout_s",
@@ -501,6 +503,12 @@ class Settings(BaseModel):
         gt=0,
         description="Longest wait for the cluster to answer, and for a node on which a task fits, in seconds.",
     )
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: the base is spread over the devices of CROWD_SHARDS tasks that all make the same passes, for one that fits "
+        "on no single device: it saves memory, not time. It takes CROWD_COMPUTE=ray.",
+    )
+    shards: int = Field(default=2, ge=2, description="Tasks that the base is spread over then.")
     ray_dashboard: str = Field(
         default="http://127.0.0.1:8265",
         description="Where the cluster takes jobs, for CROWD_EXECUTOR=ray; RayRunLauncher's address goes before it.",

@@ -51,6 +51,9 @@ class TrainerResource(ConfigurableResource):
     dtype: str = Field(default="auto", description="Precision of the base.")
     device_map: str = Field(default="", description="Device of the base, as transformers' device_map.")
     quantization: str = Field(default="none", description="none, int8 or nf4: how bitsandbytes keeps the base.")
+    sharded: bool = Field(
+        default=False, description="Whether the base is spread over a group of processes that all do the same."
+    )
     fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
@@ -72,6 +75,7 @@ class TrainerResource(ConfigurableResource):
             dtype=self.dtype,
             device_map=self.device_map,
             quantization=quantization,
+            sharded=self.sharded,
         )
 
     def export(self, model: str | None, directory: Path) -> None:

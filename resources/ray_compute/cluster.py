@@ -68,7 +68,7 @@ class RayCluster(RayResource):
     def ready(self) -> bool:
         return True
 
-    def connect(self, context: Any = None) -> Any:
+    def connect(self, context: Any = None) -> Any:  # type: ignore[override]  # its context is only for its own log
         """Connect this process, where it is not yet; a cluster of its own is started where no address is set.
 
         Raises:
@@ -112,20 +112,17 @@ class RayCluster(RayResource):
         import ray
 
         self.connect()
-        asked = self._asked()
+        asked = self.asked()
         return sum(
             int(min(node["Resources"].get(name, 0.0) / amount for name, amount in asked.items()))
             for node in ray.nodes()
             if node["Alive"]
         )
 
-    def _asked(self) -> dict[str, float]:
+    def asked(self) -> dict[str, float]:
+        """What a task asks for, by Ray's names."""
         asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_gib * 2**30}
         return {name: amount for name, amount in asked.items() if amount}
-
-    def split(self, items: int, largest: int) -> list[int]:
-        """Sizes of the batches of ``items``, as even as can be: a task each, or more where none may be larger than ``largest``."""
-        return evenly(items, max(self.at_once, -(-items // largest)))
 
     @property
     def at_once(self) -> int:
@@ -138,6 +135,7 @@ class RayCluster(RayResource):
         function: Callable[..., Any],
         calls: Sequence[tuple[Any, ...]],
         progress: Progress = lambda done, total, note: None,
+        processes: int = 1,
     ) -> list[Any]:
         """What ``function(*call, progress=…)`` returns for each call, in their order, each in a task of its own.
 
@@ -147,6 +145,7 @@ class RayCluster(RayResource):
             what: Name of the tasks, where Ray shows them.
             function: Of a module, which every node has as this one does.
             progress: Called with done, total and a note about all tasks together, about once a second.
+            processes: That a task starts: then it asks for nothing itself, and each of them for what a task does.
 
         Raises:
             NoClusterError: there is no cluster.
@@ -160,12 +159,12 @@ class RayCluster(RayResource):
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
+        board: Any = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         task = ray.remote(in_task).options(
             name=what,
-            num_cpus=self.cpus,
-            num_gpus=self.gpus,
-            memory=self.memory_gib * 2**30 or None,
+            num_cpus=self.cpus if processes == 1 else 0,
+            num_gpus=self.gpus if processes == 1 else 0,
+            memory=(self.memory_gib * 2**30 or None) if processes == 1 else None,
             max_retries=self.retries,
             retry_exceptions=False,
         )
@@ -179,10 +178,10 @@ class RayCluster(RayResource):
                     results[pending[reference]] = ray.get(reference)
                     del pending[reference]
                 _show(board, len(calls), progress)
-                if self.room():
+                if self.room() >= processes:
                     fitted = time.monotonic()
                 elif time.monotonic() - fitted > self.wait_s:
-                    raise UnmeetableError(self._unmeetable())
+                    raise UnmeetableError(self._unmeetable(processes))
         except RayTaskError as problem:
             if isinstance(problem.cause, OperatorError):
                 raise problem.cause from None
@@ -199,16 +198,17 @@ class RayCluster(RayResource):
             ray.kill(board)
         return [results[number] for number in range(len(calls))]
 
-    def _unmeetable(self) -> str:
+    def _unmeetable(self, processes: int) -> str:
         import ray
 
-        asked = ", ".join(_amount(name, amount) for name, amount in self._asked().items())
+        asked = ", ".join(_amount(name, amount) for name, amount in self.asked().items())
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        there = "; ".join(", ".join(_amount(name, node.get(name, 0.0)) for name in self._asked()) for node in alive)
+        there = "; ".join(", ".join(_amount(name, node.get(name, 0.0)) for name in self.asked()) for node in alive)
         return (
-            f"a task asks for {asked}, and for {self.wait_s:g} s no node of the Ray cluster has had as much (there are: {there}). "
-            "Add a node, or change CROWD_RAY_CPUS_PER_TASK, CROWD_RAY_GPUS_PER_TASK or CROWD_RAY_MEMORY_PER_TASK_GIB; "
-            "CROWD_RAY_WAIT_S is how long to wait for nodes that are being started."
+            f"a task asks for {f'{processes} times ' if processes > 1 else ''}{asked}, and for {self.wait_s:g} s the Ray "
+            f"cluster has had no room for it (its nodes: {there}). Add nodes, or change CROWD_RAY_CPUS_PER_TASK, "
+            "CROWD_RAY_GPUS_PER_TASK or CROWD_RAY_MEMORY_PER_TASK_GIB; CROWD_RAY_WAIT_S is how long to wait for nodes that are "
+            "being started."
         )
 
 

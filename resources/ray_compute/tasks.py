@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from resources.model_store import ModelStoreResource
 from resources.storage import is_local
 from resources.trainer import TrainedModel, TrainerResource
 from resources.training.loading import use_threads
+
+if TYPE_CHECKING:
+    from resources.ray_compute.trainer import RayTrainer
 
 MARK = "shared"
 
@@ -47,10 +50,10 @@ class SentTrainer:
     root: str
 
     @classmethod
-    def of(cls, trainer: TrainerResource) -> "SentTrainer":
+    def of(cls, trainer: "RayTrainer") -> "SentTrainer":
         fields = {name: getattr(trainer, name) for name in TrainerResource.model_fields if name != "store"}
         mark, _ = trainer.store.pinned(MARK, lambda: uuid.uuid4().hex)
-        fields["base_model"] = anywhere(trainer.base_model)
+        fields |= {"base_model": anywhere(trainer.base_model), "sharded": trainer.shards > 1}
         place = UPath(trainer.store.root)
         store = str(Path(trainer.store.root).absolute()) if is_local(place) else trainer.store.root
         return cls(fields, store, mark, trainer.root_identity())

@@ -10,9 +10,11 @@ from itertools import accumulate
 from typing import Any
 
 from dagster import ResourceDependency
+from pydantic import Field
 
 from resources.ray_compute import tasks
 from resources.ray_compute.cluster import RayCluster, evenly
+from resources.ray_compute.sharded import in_group
 from resources.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
@@ -26,6 +28,7 @@ class RayTrainer(TrainerResource):
     already is found here, and asks for no cluster."""
 
     cluster: ResourceDependency[RayCluster]
+    shards: int = Field(default=1, description="Processes that a base is spread over; 1: each task has a whole one.")
 
     def train_candidates(
         self,
@@ -43,13 +46,13 @@ class RayTrainer(TrainerResource):
         Which candidates share a pass decides the last digits of their weights: the batches are those into which the same
         candidates were split first, whatever the cluster is by now.
         """
-        shared = {"config": config, "seed": seed, "valuation": valuation}
+        shared: dict[str, Any] = {"config": config, "seed": seed, "valuation": valuation}
         sizes, _ = self.store.pinned(
             self._key("batches", parent, groups=groups, **shared),
-            lambda: json.dumps(self.cluster.split(len(groups), self.fused)),
+            lambda: json.dumps(evenly(len(groups), max(self._at_once, -(-len(groups) // self.fused)))),
         )
         cards = [{**card, "root": self.base_model} for card in cards]
-        of_batches = [
+        of_batches: list[dict[str, Any]] = [
             {"parent": parent, "groups": groups[part], **shared, "cards": cards[part]}
             for part in _parts(json.loads(sizes))
         ]
@@ -105,7 +108,7 @@ class RayTrainer(TrainerResource):
         for number, some in enumerate(of_models):
             a_pass = generation.prompts_a_pass(len(some), device)
             passes = -(-len(prompts) // a_pass)
-            share = round(self.cluster.at_once * len(some) / len(models))
+            share = round(self._at_once * len(some) / len(models))
             for part in _parts(evenly(passes, share)):
                 first = part.start * a_pass
                 calls.append(
@@ -129,6 +132,10 @@ class RayTrainer(TrainerResource):
         arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}
         return self._run("preference accuracy", tasks.preference_accuracy, [arguments], lambda *_: None)[0]
 
+    @property
+    def _at_once(self) -> int:
+        return self.cluster.at_once // self.shards
+
     def _run(
         self,
         what: str,
@@ -139,7 +146,12 @@ class RayTrainer(TrainerResource):
         if not of_calls:
             return []
         sent = tasks.SentTrainer.of(self)
-        return self.cluster.run(what, function, [(sent, arguments) for arguments in of_calls], progress)
+        calls: list[tuple[Any, ...]] = [(sent, arguments) for arguments in of_calls]
+        if self.shards == 1:
+            return self.cluster.run(what, function, calls, progress)
+        each = self.cluster.asked()
+        grouped = [(function, call, self.shards, each) for call in calls]
+        return self.cluster.run(what, in_group, grouped, progress, processes=self.shards)
 
 
 def _parts(sizes: Sequence[int]) -> list[slice]:

@@ -61,6 +61,11 @@ def add(cluster: Any, **node: Any) -> None:
                 raise
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def started(nodes: int, **head: Any) -> Iterator[Any]:
     """A cluster of nodes with a CPU each."""
@@ -85,7 +90,7 @@ def started(nodes: int, **head: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    with started(NODES) as found:
+    with started(NODES, ray_client_server_port=free_port()) as found:
         yield found
 
 
@@ -271,6 +276,32 @@ def test_a_node_killed_in_training_changes_nothing(
         nodes.wait_for_nodes()
 
 
+def share_of_the_blocks(sent: Any, arguments: dict[str, Any], *, progress: Any) -> float:
+    """The part of the weights that a process keeps, of those that are spread."""
+    from torch.distributed.tensor import DTensor
+
+    spread = [each for each in sent.made().load(None).model.parameters() if isinstance(each, DTensor)]
+    return sum(each.to_local().numel() for each in spread) / sum(each.numel() for each in spread)
+
+
+def test_a_base_spread_over_two_processes_trains_the_same_candidates(
+    cluster: Any, here: tuple[TrainerResource, list[TrainedModel]], seed_folder: Path, tmp_path: Path
+) -> None:
+    one_process, alone = here
+    there = on_ray(cluster, seed_folder, tmp_path, shards=2)
+    (share,) = there._run("share", share_of_the_blocks, [{}], lambda *_: None)  # type: ignore[attr-defined]
+    assert share == pytest.approx(0.5, abs=0.01)
+    found = trained(there)
+    assert largest_difference(weights(there, found), weights(one_process, alone)) < 1e-5
+    assert [each.figures["steps"] for each in found] == [each.figures["steps"] for each in alone]
+
+    def written(trainer: TrainerResource, models: list[TrainedModel]) -> list[list[str]]:
+        chosen = [None, *(each.model for each in models)]
+        return trainer.generate(chosen, ["What about it?"] * 40, max_new_tokens=12, temperature=1.0, seed=5)
+
+    assert written(there, found) == written(one_process, alone)
+
+
 def failing(what: str, *, progress: Any) -> None:
     """A task that ends its process, or raises."""
     if what == "killed":
@@ -297,8 +328,7 @@ def test_what_cannot_be_is_said(cluster: Any, nodes: Any, seed_folder: Path, tmp
     import ray
 
     ray.shutdown()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    nobody = f"127.0.0.1:{free_port()}"
     for address in (nobody, f"ray://{nobody}", "no address"):
         with pytest.raises(NoClusterError, match="CROWD_RAY_ADDRESS"):
             of(address=address).connect()
@@ -306,11 +336,13 @@ def test_what_cannot_be_is_said(cluster: Any, nodes: Any, seed_folder: Path, tmp
     assert of().room() == NODES
 
 
-def test_a_run_connects_by_the_settings_and_lets_go(nodes: Any, home: Path) -> None:
+@pytest.mark.parametrize("client", [False, True], ids=["on_a_node", "as_a_client"])
+def test_a_run_connects_by_the_settings_and_lets_go(client: bool, nodes: Any, home: Path) -> None:
     import ray
 
     ray.shutdown()
-    settings = CrowdSettings(home=str(home), compute="ray", ray_address=nodes.address)
+    address = f"ray://127.0.0.1:{nodes.head_node._ray_params.ray_client_server_port}" if client else nodes.address
+    settings = CrowdSettings(home=str(home), compute="ray", ray_address=address)
 
     @asset
     def asked(trainer: TrainerResource, embedder: EmbedderResource) -> None:
@@ -341,8 +373,7 @@ def steps_on_ray() -> Any:
 
 
 def test_steps_run_as_jobs_of_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("CROWD_EXECUTOR", "ray")
     monkeypatch.setenv("CROWD_RAY_DASHBOARD", f"http://127.0.0.1:{port}")
     with (

@@ -41,7 +41,8 @@ from resources.inbox import InboxResource, OutboxResource
 from resources.label_studio import LabelStudioResource
 from resources.model_store import ModelStoreResource
 from resources.postgres_warehouse import PostgresWarehouse
-from resources.settings import BASE_MODEL, CrowdSettings
+from resources.ray_compute import require_ray
+from resources.settings import BASE_MODEL, CrowdSettings, SettingError
 from resources.step_outputs import JsonStepOutputs
 from resources.storage import S3, use_object_stores
 from resources.trainer import TrainerResource
@@ -107,17 +108,7 @@ def build_resources(settings: CrowdSettings) -> dict[str, Any]:
         ),
         "data_quality": DataQualityResource(root=str(settings.path("quality")), lock_timeout_s=settings.lock_timeout_s),
         "model_store": model_store,
-        "trainer": TrainerResource(
-            store=model_store,
-            base_model=settings.root_source,
-            revision=settings.base_model_revision,
-            threads=settings.torch_threads,
-            dtype=settings.dtype,
-            device_map=settings.device_map,
-            quantization=settings.quantization,
-            fused=settings.fused_candidates,
-        ),
-        "embedder": _embedder(settings),
+        **_compute(settings, model_store),
         "io_manager": JsonStepOutputs(root=str(settings.steps_path)),
     }
 
@@ -129,18 +120,71 @@ def _warehouse(settings: CrowdSettings) -> WarehouseResource:
     return WarehouseResource(path=path, lock_timeout_s=timeout_s)
 
 
-def _embedder(settings: CrowdSettings) -> EmbedderResource:
+def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, Any]:
+    """Trainer and embedder, of this process or of a Ray cluster.
+
+    Raises:
+        RayMissingError: Ray is asked for, and is not installed.
+        SettingError: a base should be spread over tasks, and there are none.
+    """
+    if settings.compute == "embedded":
+        if settings.sharding != "none":
+            raise SettingError(
+                f"CROWD_SHARDING={settings.sharding} spreads the base over tasks: set CROWD_COMPUTE=ray, or CROWD_SHARDING=none."
+            )
+        return {
+            "trainer": TrainerResource(store=store, **_trainer(settings)),
+            "embedder": EmbedderResource(**_embedder(settings)),
+        }
+    require_ray("CROWD_COMPUTE=ray")
+    from resources.ray_compute.cluster import RayCluster
+    from resources.ray_compute.embedder import RayEmbedder
+    from resources.ray_compute.trainer import RayTrainer
+
+    cluster = RayCluster(
+        address=settings.ray_address,
+        cpus=settings.ray_cpus_per_task,
+        gpus=settings.ray_gpus_per_task,
+        memory_gib=settings.ray_memory_per_task_gib,
+        tasks=settings.ray_tasks,
+        retries=settings.ray_retries,
+        wait_s=settings.ray_wait_s,
+    )
+    return {
+        "trainer": RayTrainer(
+            cluster=cluster,
+            store=store,
+            shards=settings.shards if settings.sharding == "fsdp" else 1,
+            **_trainer(settings),
+        ),
+        "embedder": RayEmbedder(cluster=cluster, **_embedder(settings)),
+    }
+
+
+def _trainer(settings: CrowdSettings) -> dict[str, Any]:
+    return {
+        "base_model": settings.root_source,
+        "revision": settings.base_model_revision,
+        "threads": settings.torch_threads,
+        "dtype": settings.dtype,
+        "device_map": settings.device_map,
+        "quantization": settings.quantization,
+        "fused": settings.fused_candidates,
+    }
+
+
+def _embedder(settings: CrowdSettings) -> dict[str, Any]:
     kept = bool(settings.embedder and settings.embedding_cache_mib)
     own_states = settings.embedder == BASE_MODEL
-    return EmbedderResource(
-        source=settings.root_source if own_states else settings.embedder or str(settings.seed_classifier_path),
-        revision=settings.base_model_revision if own_states else settings.embedder_revision,
-        dtype=settings.dtype if own_states else "auto",
-        setting="CROWD_BASE_MODEL" if own_states else "CROWD_EMBEDDER",
-        threads=settings.torch_threads,
-        cache=str(settings.path("embeddings.sqlite")) if kept else "",
-        cache_mib=settings.embedding_cache_mib,
-    )
+    return {
+        "source": settings.root_source if own_states else settings.embedder or str(settings.seed_classifier_path),
+        "revision": settings.base_model_revision if own_states else settings.embedder_revision,
+        "dtype": settings.dtype if own_states else "auto",
+        "setting": "CROWD_BASE_MODEL" if own_states else "CROWD_EMBEDDER",
+        "threads": settings.torch_threads,
+        "cache": str(settings.path("embeddings.sqlite")) if kept else "",
+        "cache_mib": settings.embedding_cache_mib,
+    }
 
 
 def build_definitions(
@@ -157,7 +201,7 @@ def build_definitions(
         use_json_lines()
     return Definitions(
         assets=_with_references([*load_assets_from_modules(STAGES), *experiment_assets()]),
-        jobs=[*rounds.jobs(settings.executor, console=settings.log_format == "json"), rounds.claim_round],
+        jobs=[*rounds.jobs(settings), rounds.claim_round],
         sensors=[
             inbox_sensor(),
             round_sensor(),

@@ -3,6 +3,7 @@
 Belongs here: what every stage shares about "which round". Does not belong here: claims (see ``resources.rounds``).
 """
 
+import os
 import sys
 import time
 import zlib
@@ -27,8 +28,9 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
+from resources.ray_compute import require_ray
 from resources.rounds import Quorum, Round, RoundBook
-from resources.settings import CrowdSettings
+from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from resources.warehouse import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
 from sensors.rounds import add_partition
@@ -47,14 +49,14 @@ PRELOADED = [
 ]
 
 
-def jobs(executor: str, *, console: bool = False) -> list[UnresolvedAssetJobDefinition]:
+def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
     """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
 
-    Args:
-        executor: ``in_process`` or ``multiprocess``, for the steps of a round.
-        console: whether runs of a daemon log by our console logger, too, instead of Dagster's own.
+    Raises:
+        RayMissingError: a round's steps should run on Ray, which is not installed.
     """
-    config: dict[str, Any] | None = {"loggers": {"console": {}}} if console else None
+    # runs of a daemon log by our console logger then, too, in place of Dagster's own
+    config: dict[str, Any] | None = {"loggers": {"console": {}}} if settings.log_format == "json" else None
     ingestion = AssetSelection.assets("raw_feedback")
     seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
     experiments = AssetSelection.groups("experiments")
@@ -70,7 +72,7 @@ def jobs(executor: str, *, console: bool = False) -> list[UnresolvedAssetJobDefi
             ROUND_JOB,
             config=config,
             selection=AssetSelection.all() - ingestion - experiments,
-            executor_def=in_process_executor if executor == "in_process" else _a_process_a_step(),
+            executor_def=executor(settings),
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),
         define_asset_job(
@@ -115,6 +117,19 @@ def claim(context: OpExecutionContext, config: ByHand, warehouse: WarehouseResou
 def claim_round() -> None:
     """The job of :func:`claim`."""
     claim()
+
+
+def executor(settings: CrowdSettings) -> ExecutorDefinition:
+    """How the steps of a round run."""
+    if settings.executor == "in_process":
+        return in_process_executor
+    if settings.executor == "multiprocess":
+        return _a_process_a_step()
+    require_ray("CROWD_EXECUTOR=ray")
+    from dagster_ray import ray_executor
+
+    passed_on = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS)
+    return ray_executor.configured({"ray": {"address": settings.ray_dashboard, "env_vars": passed_on}})
 
 
 def _a_process_a_step() -> ExecutorDefinition:

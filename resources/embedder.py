@@ -49,7 +49,7 @@ class EmbedderResource(ConfigurableResource):
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the d dimensions of a classifier; empty for a sentence encoder or a language model."""
-        return self._loaded().labels
+        return self.loaded().labels
 
     @property
     def identity(self) -> str:
@@ -60,9 +60,10 @@ class EmbedderResource(ConfigurableResource):
     def _fresh(self, texts: Sequence[str]) -> NDArray[np.float64]:
         use_threads(self.threads)
         said = throttled(f"embedding of {len(texts):,} texts", get_dagster_logger().info)
-        return self._loaded().embed(texts, progress=said)
+        return self.loaded().embed(texts, progress=said)
 
-    def _loaded(self) -> embedding.Embedder:
+    def loaded(self) -> embedding.Embedder:
+        """Φ, loaded once a process."""
         return _loaded(self.source, self.revision, self.dtype, self.setting, self.identity)
 
 

@@ -191,15 +191,25 @@ class ModelStoreResource(ConfigurableResource):
         Returns:
             The models, the value, and whether they were there already.
         """
-        path = UPath(self.root, "made", f"{key}.json")
+        made = self.made(key)
+        if made:
+            return *made, True
+        models, found = make()
+        write_text_atomically(self._note(key), json.dumps({"models": models, "found": found}))
+        return models, found, False
+
+    def made(self, key: str) -> tuple[list[str], Any] | None:
+        """What :meth:`reuse_together` would find under ``key``: the models and the value; None where it would make them."""
+        path = self._note(key)
         if path.exists():
             note = json.loads(path.read_text(encoding="utf-8"))
             models = note.get("models", [])
             if models and all(UPath(self.root, model, CARD).exists() for model in models):
-                return models, note["found"], True
-        models, found = make()
-        write_text_atomically(path, json.dumps({"models": models, "found": found}))
-        return models, found, False
+                return models, note["found"]
+        return None
+
+    def _note(self, key: str) -> UPath:
+        return UPath(self.root, "made", f"{key}.json")
 
     def pinned(self, key: str, find: Callable[[], str]) -> tuple[str, bool]:
         """The value that was found when ``key`` was first asked for, whatever would be found today.

@@ -62,6 +62,17 @@ FROM_THE_ENVIRONMENT = (
     "max_line_bytes",
     "max_text_characters",
     "max_parquet_mib",
+    "compute",
+    "ray_address",
+    "ray_cpus_per_task",
+    "ray_gpus_per_task",
+    "ray_memory_per_task_gib",
+    "ray_tasks",
+    "ray_retries",
+    "ray_wait_s",
+    "ray_dashboard",
+    "sharding",
+    "shards",
     "executor",
     "torch_threads",
     "lock_timeout_s",
@@ -507,9 +518,54 @@ class Settings(BaseModel):
         description="Hours after which it removes what a killed process left half written; nothing takes that long to write.",
     )
 
-    executor: Literal["in_process", "multiprocess"] = Field(
+    compute: Literal["embedded", "ray"] = Field(
+        default="embedded",
+        description="Where models are trained, sampled and embedded with: in the process of the step, or in tasks of a Ray "
+        "cluster, which the extra cluster installs. A round that was settled is repeated with what it was settled with.",
+    )
+    ray_address: str = Field(
+        default="",
+        description="The cluster: host:port or auto on one of its nodes, ray://host:10001 from elsewhere. Empty: one of the "
+        "step's own process, on the cores and GPUs of this machine.",
+    )
+    ray_cpus_per_task: float = Field(default=1.0, gt=0, description="CPUs that a task of the cluster asks for.")
+    ray_gpus_per_task: float = Field(
+        default=0.0,
+        ge=0,
+        description="GPUs that a task asks for. A task without one sees none; with less than 1, several share one.",
+    )
+    ray_memory_per_task_gib: float = Field(
+        default=0.0, ge=0, description="Memory that a task asks for, in GiB. 0: it does not say."
+    )
+    ray_tasks: int = Field(
+        default=0,
+        ge=0,
+        description="Tasks that candidates, generations and texts are split into. 0: as many as fit on the nodes that are there; "
+        "name a number where nodes are started on demand.",
+    )
+    ray_retries: int = Field(
+        default=3, ge=0, description="How often a task is run again whose process or node ended, as spot instances do."
+    )
+    ray_wait_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Longest wait for the cluster to answer, and for a node on which a task fits, in seconds.",
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: the base is spread over the devices of CROWD_SHARDS tasks that all make the same passes, for one that fits "
+        "on no single device: it saves memory, not time. It takes CROWD_COMPUTE=ray.",
+    )
+    shards: int = Field(default=2, ge=2, description="Tasks that the base is spread over then.")
+    ray_dashboard: str = Field(
+        default="http://127.0.0.1:8265",
+        description="Where the cluster takes jobs, for CROWD_EXECUTOR=ray; RayRunLauncher's address goes before it.",
+    )
+
+    executor: Literal["in_process", "multiprocess", "ray"] = Field(
         default="in_process",
-        description="How a round's steps run: in one process (0.1 s a step) or one process each (about 2 s a step).",
+        description="How a round's steps run: in one process (0.1 s a step), in one process each (about 2 s a step), or in a "
+        "job of the Ray cluster each (about 10 s a step), for machines that share CROWD_HOME and Dagster's storage.",
     )
     torch_threads: int = Field(
         default=1,
@@ -531,7 +587,17 @@ class Settings(BaseModel):
         return value
 
     @field_validator(
-        "home", "files", "inbox", "outbox", "frames", "models", "label_studio_url", "base_model", "embedder"
+        "home",
+        "files",
+        "inbox",
+        "outbox",
+        "frames",
+        "models",
+        "label_studio_url",
+        "base_model",
+        "embedder",
+        "ray_address",
+        "ray_dashboard",
     )
     @classmethod
     def _no_credentials(cls, value: str) -> str:

@@ -51,6 +51,9 @@ class TrainerResource(ConfigurableResource):
     dtype: str = Field(default="auto", description="Precision of the base.")
     device_map: str = Field(default="", description="Device of the base, as transformers' device_map.")
     quantization: str = Field(default="none", description="none, int8 or nf4: how bitsandbytes keeps the base.")
+    sharded: bool = Field(
+        default=False, description="Whether the base is spread over a group of processes that all do the same."
+    )
     fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
@@ -72,6 +75,7 @@ class TrainerResource(ConfigurableResource):
             dtype=self.dtype,
             device_map=self.device_map,
             quantization=quantization,
+            sharded=self.sharded,
         )
 
     def export(self, model: str | None, directory: Path) -> None:
@@ -118,8 +122,18 @@ class TrainerResource(ConfigurableResource):
                 ]
             return models, [list(result.values) for result in results]
 
-        key = self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
-        return self._together(key, make)
+        return self._together(self.candidates_key(parent, groups, config, seed, valuation), make)
+
+    def candidates_key(
+        self,
+        parent: str | None,
+        groups: Sequence[Demonstrations],
+        config: CandidateConfig,
+        seed: int,
+        valuation: Valuation | None,
+    ) -> str:
+        """Under which candidates that are trained in one pass are stored."""
+        return self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
 
     def align(
         self,
@@ -146,8 +160,13 @@ class TrainerResource(ConfigurableResource):
                 progress=progress,
             )
 
-        key = self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
-        return self._trained(key, parent, card, train)
+        return self._trained(self.alignment_key(parent, pairs, config, beta, seed), parent, card, train)
+
+    def alignment_key(
+        self, parent: str | None, pairs: Sequence[PreferencePair], config: AdapterConfig, beta: float, seed: int
+    ) -> str:
+        """Under which an aligned model is stored."""
+        return self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
 
     def generate(
         self,

@@ -119,11 +119,13 @@ def groups_of(
 def plan_candidates(
     context: OpExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
 ) -> Iterator[DynamicOutput[list[int]]]:
-    """One output for each pass over the base: the groups whose candidates it trains."""
+    """One output for each pass over the base: the groups whose candidates it trains. On Ray one for all, whose passes the
+    trainer makes, side by side."""
     round_ = passed_round(warehouse, context.partition_key)
     groups = warehouse.read_round("contributor_groups", round_.round_no)["group_index"].unique().sort().to_list()
-    for number, first in enumerate(range(0, len(groups), settings.fused_candidates)):
-        yield DynamicOutput(groups[first : first + settings.fused_candidates], mapping_key=f"pass_{number}")
+    together = settings.fused_candidates if settings.compute == "embedded" else len(groups)
+    for number, first in enumerate(range(0, len(groups), together)):
+        yield DynamicOutput(groups[first : first + together], mapping_key=f"pass_{number}")
 
 
 @op(pool="training", retry_policy=RetryPolicy(max_retries=1))
@@ -221,14 +223,14 @@ def collect_candidates(
             },
         ),
     )
-    seconds = sum(of_pass[0]["seconds"] for of_pass in passes)
+    seconds = sum(max(each["seconds"] for each in of_pass) for of_pass in passes)
     context.add_output_metadata(
         {
             "candidates": frame.height,
             "mean_last_loss": float(np.mean(frame["last_loss"].to_numpy())),
             "response_tokens": int(frame["tokens"].sum()),
             "response_tokens_per_second": round(frame["tokens"].sum() / seconds, 1),
-            "peak_memory_mib": round(max(of_pass[0]["peak_memory_mib"] for of_pass in passes), 1),
+            "peak_memory_mib": round(max(each["peak_memory_mib"] for each in candidates), 1),
             "training": display.table(frame),
         }
     )

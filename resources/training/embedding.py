@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from resources.training.loading import pretrained
 
 Progress = Callable[[int, int], None]
+BATCH = 256  # texts that go through the model together
 LONGEST_TEXT = 256  # tokens; what a comment or an answer needs, and less than every common encoder takes
 READ_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja"}  # weights, configuration and tokenizer
 
@@ -32,7 +33,7 @@ class Embedder:
     labels: tuple[str, ...]
 
     def embed(
-        self, texts: Sequence[str], batch_size: int = 256, progress: Progress = lambda done, total: None
+        self, texts: Sequence[str], batch_size: int = BATCH, progress: Progress = lambda done, total: None
     ) -> NDArray[np.float64]:
         """Vectors (n, d) of ``texts``: sigmoid outputs in [0, 1], or mean-pooled states of length 1.
 
@@ -43,7 +44,7 @@ class Embedder:
         """
         import torch
 
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        order = by_length(texts)
         vectors: list[NDArray[np.float64] | None] = [None] * len(texts)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -66,6 +67,11 @@ class Embedder:
                 vectors[index] = vector
             progress(start + len(chosen), len(order))
         return np.stack([vector for vector in vectors if vector is not None]) if texts else np.zeros((0, 0))
+
+
+def by_length(texts: Sequence[str]) -> list[int]:
+    """Numbers of the texts in the order in which they are embedded."""
+    return sorted(range(len(texts)), key=lambda index: len(texts[index]))
 
 
 def load_embedder(

@@ -55,7 +55,7 @@ def generate(
     models = len(lineages) if stack else 1
     rows = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     chunks = [range(start, min(start + PROMPTS, len(rows))) for start in range(0, len(rows), PROMPTS)]
-    together = max(1, ROWS_PER_PASS[device.type] // (models * PROMPTS))
+    together = prompts_a_pass(models, device.type) // PROMPTS
     responses: list[list[str]] = [[] for _ in lineages]
     for first in range(0, len(chunks), together):
         of_pass = chunks[first : first + together]
@@ -68,6 +68,12 @@ def generate(
             responses[index] += written[index * len(chosen) : (index + 1) * len(chosen)]
         progress(models * len(responses[0]), models * len(rows))
     return responses
+
+
+def prompts_a_pass(models: int, device: str) -> int:
+    """Prompts that so many models answer in one pass, on a ``cpu`` or a ``cuda`` device: a multiple of 32. What a slice of prompts
+    that begins with a pass gets is the same on its own, with the seed raised by where it begins."""
+    return PROMPTS * max(1, ROWS_PER_PASS[device] // (models * PROMPTS))
 
 
 def _sampled(

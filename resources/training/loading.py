@@ -106,6 +106,7 @@ def load(
     dtype: str = "auto",
     device_map: str = "",
     quantization: str = "none",
+    sharded: bool = False,
 ) -> LanguageModel:
     """The model of a lineage: the root with every adapter of the chain merged into its weights, in order.
 
@@ -115,9 +116,11 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: as the root's configuration says.
         device_map: transformers' ``device_map``; empty: the first GPU, or the CPU.
         quantization: ``int8`` or ``nf4``: linear layers as bitsandbytes keeps them.
+        sharded: Whether the model is spread over the processes of torch's default group; see :mod:`training.sharding`.
 
     Raises:
         ModelUnavailableError: the root cannot be loaded.
+        ShardingError: it cannot be spread.
         PlacementError: bitsandbytes is not installed, the map's device is not there, or the model does not fit on one.
     """
     import torch
@@ -125,6 +128,13 @@ def load(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quantized = quantization != "none"
+    if sharded and (device_map or quantized):
+        from resources.training.sharding import ShardingError
+
+        raise ShardingError(
+            f"CROWD_SHARDING=fsdp spreads the base as it is: leave CROWD_DEVICE_MAP={device_map} empty and set "
+            f"CROWD_QUANTIZATION={quantization} to none, or CROWD_SHARDING to none."
+        )
     if quantized and find_spec("bitsandbytes") is None:
         raise PlacementError(
             f"CROWD_QUANTIZATION={quantization} needs bitsandbytes: pip install bitsandbytes, or set CROWD_QUANTIZATION=none."
@@ -144,6 +154,10 @@ def load(
         model = _placed(model, device_map or str(device), quantization)
         device = model.device
     else:
+        if sharded:
+            from resources.training.sharding import shard
+
+            shard(model, device)
         model.to(device)
     return LanguageModel(model.eval(), tokenizer, device)
 

@@ -1,0 +1,159 @@
+"""The trainer whose models are trained, aligned, sampled and judged in tasks of a Ray cluster.
+
+Belongs here: how work is split, so that what comes out does not depend on how. Does not belong here: the work (see
+``resources.trainer``, which every task has one of), the cluster (see ``cluster``).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
+
+from dagster import ResourceDependency
+from pydantic import Field
+
+from resources.ray_compute import tasks
+from resources.ray_compute.cluster import RayCluster, evenly
+from resources.ray_compute.sharded import in_group
+from resources.trainer import TrainedModel, TrainerResource
+from resources.training import alignment, candidates, generation
+from resources.training.alignment import PreferencePair
+from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.supervised import AdapterConfig
+from resources.training.valuation import Valuation
+
+
+class RayTrainer(TrainerResource):
+    """The embedded trainer's work, in tasks. Nodes put what they train into the model store, which they share; what is there
+    already is found here, and asks for no cluster."""
+
+    cluster: ResourceDependency[RayCluster]
+    shards: int = Field(default=1, description="Processes that a base is spread over; 1: each task has a whole one.")
+
+    def train_candidates(
+        self,
+        parent: str | None,
+        groups: Sequence[Demonstrations],
+        *,
+        config: CandidateConfig,
+        seed: int,
+        valuation: Valuation | None,
+        cards: Sequence[dict[str, Any]],
+        progress: candidates.Progress,
+    ) -> list[TrainedModel]:
+        """As the embedded trainer, in batches that are trained side by side, each in one pass.
+
+        Which candidates share a pass decides the last digits of their weights: the batches are those into which the same
+        candidates were split first, whatever the cluster is by now.
+        """
+        shared: dict[str, Any] = {"config": config, "seed": seed, "valuation": valuation}
+        sizes, _ = self.store.pinned(
+            self._key("batches", parent, groups=groups, **shared),
+            lambda: json.dumps(evenly(len(groups), max(self._at_once, -(-len(groups) // self.fused)))),
+        )
+        cards = [{**card, "root": self.base_model} for card in cards]
+        of_batches: list[dict[str, Any]] = [
+            {"parent": parent, "groups": groups[part], **shared, "cards": cards[part]}
+            for part in _parts(json.loads(sizes))
+        ]
+        missing = [
+            number
+            for number, batch in enumerate(of_batches)
+            if not self.store.made(self.candidates_key(parent, batch["groups"], **shared))
+        ]
+        trained = dict(
+            zip(
+                missing,
+                self._run("candidates", tasks.train_candidates, [of_batches[number] for number in missing], progress),
+                strict=True,
+            )
+        )
+        found: list[TrainedModel] = []
+        for number, batch in enumerate(of_batches):
+            found += trained.get(number) or super().train_candidates(**batch, progress=progress)
+        return found
+
+    def align(
+        self,
+        parent: str | None,
+        pairs: Sequence[PreferencePair],
+        *,
+        config: AdapterConfig,
+        beta: float,
+        seed: int,
+        card: dict[str, Any],
+        progress: alignment.Progress,
+    ) -> TrainedModel:
+        how: dict[str, Any] = {"config": config, "beta": beta, "seed": seed}
+        card = {**card, "root": self.base_model}
+        if self.store.made(self.alignment_key(parent, pairs, **how)):
+            return super().align(parent, pairs, **how, card=card, progress=progress)
+        arguments = {"parent": parent, "pairs": pairs, **how, "card": card}
+        return self._run("alignment", tasks.align, [arguments], progress)[0]
+
+    def generate(
+        self,
+        models: Sequence[str | None],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        progress: generation.Progress = lambda done, total: None,
+    ) -> list[list[str]]:
+        """As the embedded trainer: tasks share out its own passes, with the noise that they have there."""
+        device = "cuda" if self.cluster.gpus else "cpu"
+        of_models = [models[first : first + self.fused] for first in range(0, len(models), self.fused)]
+        calls, places = [], []
+        for number, some in enumerate(of_models):
+            a_pass = generation.prompts_a_pass(len(some), device)
+            passes = -(-len(prompts) // a_pass)
+            share = round(self._at_once * len(some) / len(models))
+            for part in _parts(evenly(passes, share)):
+                first = part.start * a_pass
+                calls.append(
+                    {
+                        "models": some,
+                        "prompts": prompts[first : part.stop * a_pass],
+                        "max_new_tokens": max_new_tokens,
+                        "temperature": temperature,
+                        "seed": seed + first,
+                    }
+                )
+                places.append(number)
+        responses: list[list[list[str]]] = [[[] for _ in some] for some in of_models]
+        written = self._run("generation", tasks.generate, calls, lambda done, total, note: progress(done, total))
+        for number, of_call in zip(places, written, strict=True):
+            for already, more in zip(responses[number], of_call, strict=True):
+                already += more
+        return [texts for of_batch in responses for texts in of_batch]
+
+    def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
+        arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}
+        return self._run("preference accuracy", tasks.preference_accuracy, [arguments], lambda *_: None)[0]
+
+    @property
+    def _at_once(self) -> int:
+        return self.cluster.at_once // self.shards
+
+    def _run(
+        self,
+        what: str,
+        function: Callable[..., Any],
+        of_calls: Sequence[dict[str, Any]],
+        progress: Callable[[Any, Any, Any], None],
+    ) -> list[Any]:
+        if not of_calls:
+            return []
+        sent = tasks.SentTrainer.of(self)
+        calls: list[tuple[Any, ...]] = [(sent, arguments) for arguments in of_calls]
+        if self.shards == 1:
+            return self.cluster.run(what, function, calls, progress)
+        each = self.cluster.asked()
+        grouped = [(function, call, self.shards, each) for call in calls]
+        return self.cluster.run(what, in_group, grouped, progress, processes=self.shards)
+
+
+def _parts(sizes: Sequence[int]) -> list[slice]:
+    """Neighbouring slices of these sizes."""
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]

@@ -26,6 +26,8 @@ from tests.unit.test_deploy import DEPLOY, PROJECT, compose, copied
 
 pytestmark = pytest.mark.deploy
 BIN = Path(sys.executable).parent
+# Ray takes 127.0.0.1 for a name of the machine and would listen on an address that others reach.
+NODE = "127.0.0.2"
 WITH_SECRETS = str(DEPLOY / "with_secrets.sh")
 
 
@@ -249,8 +251,8 @@ def test_a_ray_cluster_works_for_those_who_have_its_token(secrets: Path, tmp_pat
     # Sockets of Ray have long names: a short folder.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     given = environment(secrets, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
-    here = {"6379": str(gcs), "10001": str(client), "ray-head": "127.0.0.1", "${RAY_WORKER_CPUS:-2}": "1"}
-    own = ["--node-ip-address=127.0.0.1", f"--temp-dir={folder}", "--object-store-memory=100000000"]
+    here = {"6379": str(gcs), "10001": str(client), "ray-head": NODE, "${RAY_WORKER_CPUS:-2}": "1"}
+    own = [f"--node-ip-address={NODE}", f"--temp-dir={folder}", "--object-store-memory=100000000"]
     head = Worker([WITH_SECRETS, *argv("ray-head", **here), *own], tmp_path, given, tmp_path / "head.log")
     worker = None
 

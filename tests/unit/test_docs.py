@@ -27,6 +27,7 @@ from docs import plots
 from resources.feedback import KINDS, Limits, parse_event
 from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from resources.warehouse import WarehouseResource
+from tests.unit.test_deploy import COMING
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
@@ -39,7 +40,21 @@ NOT_RUN = {
     "import argilla as rg": "needs an Argilla server; tests/exports has what it wrote",
 }
 # Programs of others in blocks of commands.
-OTHERS = {"cd", "cp", "curl", "docker", "git", "label-studio/bin/label-studio", "pg_dump", "python3", "systemctl"}
+OTHERS = {
+    "cd",
+    "cp",
+    "curl",
+    "docker",
+    "git",
+    "helm",
+    "kubectl",
+    "label-studio/bin/label-studio",
+    "pg_dump",
+    "printf",
+    "python3",
+    "sh",
+}
+OTHERS |= {"systemctl"}
 SHELL = re.compile(r"(make|python|crowd-rounds|export|\.venv/bin/\w+|CROWD_\w+=)\b|CROWD_\w+=")
 
 
@@ -208,7 +223,7 @@ def make_variables() -> set[str]:
 
 
 def variables() -> set[str]:
-    return {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in CrowdSettings.model_fields} | set(NOT_SETTINGS)
+    return {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in CrowdSettings.model_fields} | NOT_SETTINGS | COMING
 
 
 def module_options(module: str) -> set[str]:

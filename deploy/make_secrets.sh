@@ -30,7 +30,8 @@ if [ ! -s s3.json ]; then
         "$(cat AWS_ACCESS_KEY_ID)" "$(cat AWS_SECRET_ACCESS_KEY)" >s3.json
 fi
 if [ ! -s tls.key ]; then
-    openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj "/CN=$server" -addext "subjectAltName=DNS:$server" \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=$server" \
+        -addext "subjectAltName=DNS:$server" \
         -keyout tls.key -out tls.crt 2>/dev/null
     chmod 644 tls.key
 fi

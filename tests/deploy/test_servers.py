@@ -1,4 +1,4 @@
-"""What the containers of deploy/compose.yaml run, run here as processes: on PostgreSQL, an S3 server and Ray, on loopback.
+"""What the containers of deploy/compose.yaml run, run here as processes: on PostgreSQL and an S3 server, on loopback.
 
 Belongs here: commands, health checks, the Dagster instance and the scripts, as the files have them. Does not belong here:
 rounds on these servers.
@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -26,8 +25,6 @@ from tests.unit.test_deploy import DEPLOY, PROJECT, compose, copied
 
 pytestmark = pytest.mark.deploy
 BIN = Path(sys.executable).parent
-# Ray takes 127.0.0.1 for a name of the machine and would listen on an address that others reach.
-NODE = "127.0.0.2"
 WITH_SECRETS = str(DEPLOY / "with_secrets.sh")
 
 
@@ -240,51 +237,6 @@ def test_the_bucket_is_made_once_and_keeps_versions(s3: str, secrets: Path) -> N
     )
     assert wrong.returncode == 1
     assert "write s3://bucket/prefix" in wrong.stderr
-
-
-# Ray
-
-
-def test_a_ray_cluster_works_for_those_who_have_its_token(secrets: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    gcs, client = free_port(), free_port()
-    # Sockets of Ray have long names: a short folder.
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    given = environment(secrets, RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")
-    here = {"6379": str(gcs), "10001": str(client), "ray-head": NODE, "${RAY_WORKER_CPUS:-2}": "1"}
-    own = [f"--node-ip-address={NODE}", f"--temp-dir={folder}", "--object-store-memory=100000000"]
-    head = Worker([WITH_SECRETS, *argv("ray-head", **here), *own], tmp_path, given, tmp_path / "head.log")
-    worker = None
-
-    def healthy(name: str) -> bool:
-        command = argv(name, "healthcheck", **here)
-        return subprocess.run(command, env=given, capture_output=True, timeout=60).returncode == 0
-
-    program = "import ray\nray.init(ADDRESS)\nprint(ray.get(ray.remote(lambda: 41 + 1).remote()))\n"
-    program = program.replace("ADDRESS", repr(compose()["x-settings"]["CROWD_RAY_ADDRESS"]))
-    for there, replacement in here.items():
-        program = program.replace(there, replacement)
-
-    def task(variables: dict[str, str], command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=120)  # fmt: skip
-
-    try:
-        wait_for("the head is healthy", lambda: healthy("ray-head"), seconds=60, explain=head.tail)
-        # One machine has one folder of Ray; the head's.
-        worker = Worker(
-            [WITH_SECRETS, *argv("ray-worker", **here), own[0], own[2]], tmp_path, given, tmp_path / "worker.log"
-        )
-        known = task(given, [WITH_SECRETS])
-        assert known.stdout.splitlines()[-1:] == ["42"], known.stderr
-        stranger = {name: value for name, value in given.items() if not name.startswith("RAY_AUTH")}
-        assert "42" not in task(stranger, []).stdout
-        assert "42" not in task({**given, "RAY_AUTH_TOKEN": "wrong" * 8}, []).stdout
-    finally:
-        for each in (worker, head):
-            if each is not None:
-                each.stop()
-        time.sleep(1)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # The image

@@ -133,6 +133,7 @@ def test_a_run_is_a_job_that_kubernetes_knows(tmp_path: Path) -> None:
                 "resources": DEPLOYMENT["resources"],
                 "namespace": "crowd",
                 "run_k8s_config": launcher["run_k8s_config"],
+                "security_context": launcher["security_context"],
             }
         }
     )

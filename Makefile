@@ -25,6 +25,8 @@ KILLS ?= 300
 SEED ?= 0
 REASON ?=
 SERVE ?=
+# Where helm finds Dagster's chart.
+CHART ?= https://dagster-io.github.io/helm
 
 # Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
 export DAGSTER_HOME ?= $(CURDIR)
@@ -34,7 +36,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test test-integration screenshots exports check vulnerabilities fuzz format clean
+.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test deploy-check test-integration screenshots exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -122,6 +124,27 @@ $(VENV)/.cluster: $(STAMP)
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[cluster,cluster-test,test]" --no-build-isolation
 	@touch $@
 
+deploy-check: $(VENV)/.deploy .venv-deploy/.installed ## Check deploy/ with its own tools, and run what its containers run; nginx and PostgreSQL from the system
+	@.venv-deploy/bin/hadolint deploy/Dockerfile
+	@.venv-deploy/bin/shellcheck deploy/*.sh deploy/postgres/*.sh
+	@.venv-deploy/bin/yamllint --strict --config-file tests/deploy/yamllint.yaml deploy
+	@.venv-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@.venv-deploy/bin/kubernetes-validate --strict --quiet deploy/kubernetes/platform.yaml
+	@if docker compose version >/dev/null 2>&1; then docker compose --file deploy/compose.yaml --env-file deploy/example.env config --quiet; \
+		else echo "no docker compose here: compose.yaml was not rendered by it"; fi
+	@if command -v helm >/dev/null; then helm template crowd dagster --repo $(CHART) --version $$(sed -n 's/^dagster==//p' constraints.txt) \
+		--values deploy/helm/values.yaml >/dev/null; else echo "no helm here: values.yaml was not rendered by it"; fi
+	@$(RUN) -m pytest -m deploy tests/deploy
+
+$(VENV)/.deploy: $(STAMP)
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[cluster,cluster-test,kubernetes,test]" --no-build-isolation
+	@touch $@
+
+.venv-deploy/.installed: tests/deploy/requirements.txt
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 $(LABEL_STUDIO): tests/label-studio.txt
 	@$(PYTHON) -m venv .venv-label-studio
 	@echo "installing Label Studio into .venv-label-studio (1 GB, a few minutes, once)"
@@ -163,4 +186,4 @@ format: $(STAMP) ## Format the code
 	@$(VENV)/bin/ruff check --fix .
 
 clean: ## Remove virtual environments and caches; rounds and models in .crowd stay
-	@rm -rf $(VENV) .venv-label-studio .venv-argilla .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+	@rm -rf $(VENV) .venv-label-studio .venv-argilla .venv-audit .venv-deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

@@ -39,7 +39,21 @@ NOT_RUN = {
     "import argilla as rg": "needs an Argilla server; tests/exports has what it wrote",
 }
 # Programs of others in blocks of commands.
-OTHERS = {"cd", "cp", "curl", "docker", "git", "label-studio/bin/label-studio", "pg_dump", "python3", "systemctl"}
+OTHERS = {
+    "cd",
+    "cp",
+    "curl",
+    "docker",
+    "git",
+    "helm",
+    "kubectl",
+    "label-studio/bin/label-studio",
+    "pg_dump",
+    "printf",
+    "python3",
+    "sh",
+}
+OTHERS |= {"systemctl"}
 SHELL = re.compile(r"(make|python|crowd-rounds|export|\.venv/bin/\w+|CROWD_\w+=)\b|CROWD_\w+=")
 
 
@@ -208,7 +222,7 @@ def make_variables() -> set[str]:
 
 
 def variables() -> set[str]:
-    return {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in CrowdSettings.model_fields} | set(NOT_SETTINGS)
+    return {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in CrowdSettings.model_fields} | NOT_SETTINGS
 
 
 def module_options(module: str) -> set[str]:

@@ -55,7 +55,7 @@ def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
         *_events(warehouse, resources["inbox"], sent),
         *_rounds(warehouse),
         *_money(warehouse, Decimal(settings.budget)),
-        *_points(warehouse),
+        *_points(warehouse, Decimal(settings.deposit)),
         *_models(warehouse, resources["model_store"]),
         *_files(settings, warehouse),
     ]
@@ -175,14 +175,24 @@ def _money(warehouse: WarehouseResource, budget: Decimal) -> list[str]:
     return said + [f"round {number}: awards and payments differ" for number in unpaid["round_no"]]
 
 
-def _points(warehouse: WarehouseResource) -> list[str]:
-    """Points were earned in a round by somebody who took part in it."""
+def _points(warehouse: WarehouseResource, deposit: Decimal) -> list[str]:
+    """Points were earned in a round by somebody who took part in it, and the first of them are held back, once."""
     without = warehouse.query(
-        "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND NOT EXISTS "
+        "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND "
+        "NOT starts_with(reference, 'deposit of ') AND NOT EXISTS "
         "(FROM contributor_groups g WHERE g.contributor_id = l.account[13:] AND "
         "g.round_no = CAST(l.reference[12:17] AS INTEGER))"
     )
-    return [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
+    said = [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
+    accounts = warehouse.query(
+        "SELECT account[strpos(account, ':') + 1:] AS who, sum(amount) AS points, "
+        "coalesce(sum(amount) FILTER (starts_with(account, 'deposit:')), 0) AS held FROM ledger "
+        "WHERE unit = 'point' AND account <> 'treasury' GROUP BY ALL"
+    )
+    for who, points, held in accounts.iter_rows():
+        if not min(deposit, max(points, Decimal(0))) <= held <= deposit:
+            said.append(f"the deposit of {who} holds {held} of {deposit}, and {points} points were earned")
+    return said
 
 
 def _models(warehouse: WarehouseResource, store: ModelStoreResource) -> list[str]:

@@ -472,9 +472,10 @@ def rank_entries(round_: Round, settings: CrowdSettings, warehouse: WarehouseRes
     members = warehouse.read_round("contributor_groups", round_.round_no).sort("contributor_id")
     position = candidates["group_index"].search_sorted(members["group_index"]).cast(pl.Int64).to_numpy()
     points = rank_points(candidates["distance"].to_numpy(), position)
+    forfeited = set(settings.forfeited_names)
     entries: list[Entry] = []
     for contributor, group, amount in zip(members["contributor_id"], members["group_index"], points, strict=True):
-        if amount > 0 and contributor not in settings.forfeited_names:
+        if amount > 0 and contributor not in forfeited:
             entries += transfer(
                 round_id=round_.round_id,
                 debit_account=TREASURY,
@@ -497,11 +498,11 @@ def deposit_entries(
         points_due: What the round posts of points.
         held: What deposits hold before, by contributor.
     """
-    deposit = Decimal(settings.deposit)
+    deposit, forfeited = Decimal(settings.deposit), set(settings.forfeited_names)
     earned = {contributor_of(account): due for (account, _), due in totals(points_due).items() if account != TREASURY}
     entries: list[Entry] = []
     for name in sorted({*earned, *held}):
-        if name in settings.forfeited_names:
+        if name in forfeited:
             amount, reason = held.get(name, Decimal(0)), "deposit forfeited"
             accounts = (deposit_account(name), TREASURY)
         else:

@@ -48,7 +48,7 @@ from resources.trainer import TrainerResource
 from resources.warehouse import ROUND_TABLES, WarehouseResource
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-7  # how far floating-point figures may be apart: Φ is of single precision
-POINTS_APART = 2e-6  # points are such figures, rounded to 6 decimal places
+POINTS_APART = 1e-5  # points are such figures, rounded to 6 decimal places, and deposits sums of a few of them
 
 FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
 FRESH = ("fresh_distance", "fresh_standard_error")

@@ -292,6 +292,8 @@ def _settings_table(of_round: Mapping[str, Any]) -> str:
 
 def _shown(setting: str, value: Any) -> Any:
     """A setting's value as strangers may see it: a path of this machine is only said to be one."""
+    if setting == "forfeited" and value:
+        return "names of contributors"
     if setting in FILES and value:
         return "a file of the operator"
     if setting in SOURCES:

@@ -21,16 +21,18 @@ took_part AS (
 people AS (
     SELECT contributor_id, count(DISTINCT round_no) AS rounds FROM took_part JOIN settled USING (round_no) GROUP BY contributor_id),
 earned AS (
-    SELECT substr(account, 13) AS contributor_id, coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
+    SELECT substr(account, strpos(account, ':') + 1) AS contributor_id,
+    coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
+    coalesce(sum(amount) FILTER (WHERE starts_with(account, 'deposit:')), 0)::float8 AS held,
     coalesce(sum(amount) FILTER (WHERE unit = 'credit'), 0)::float8 AS credits
-    FROM ledger WHERE round_no <= $n AND starts_with(account, 'contributor:') GROUP BY account),
+    FROM ledger WHERE round_no <= $n AND account <> 'treasury' GROUP BY 1),
 estimated AS (
     SELECT e.contributor_id, e.estimate, e.standard_error,
     CASE WHEN epochs.closes THEN 0 ELSE e.provisional_points END AS provisional
     FROM contributor_estimates e JOIN epochs USING (round_no) WHERE round_no = $n)
 SELECT rank() OVER (ORDER BY coalesce(earned.points, 0) + coalesce(provisional, 0) DESC) AS rank, contributor_id,
     coalesce(earned.points, 0) AS posted, coalesce(provisional, 0) AS provisional, estimate, standard_error,
-    coalesce(credits, 0) AS credits, rounds
+    coalesce(credits, 0) AS credits, rounds, coalesce(held, 0) AS held
 FROM people LEFT JOIN earned USING (contributor_id) LEFT JOIN estimated USING (contributor_id)
 ORDER BY rank, credits DESC, contributor_id
 """
@@ -43,7 +45,8 @@ class NoStandingError(OperatorError, LookupError):
 @dataclass(frozen=True)
 class Place:
     """One contributor's place: points posted in the ledger and those that the open epoch would pay, the estimate they go by
-    with its standard error (in target distance; None without a demonstration so far), credits, and rounds taken part in."""
+    with its standard error (in target distance; None without a demonstration so far), credits, rounds taken part in, and what of
+    the points posted is held back as a deposit."""
 
     rank: int
     contributor_id: str
@@ -53,6 +56,7 @@ class Place:
     standard_error: float | None
     credits: float
     rounds: int
+    points_held_back: float
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,14 @@ def leaderboard(settings: Settings, round_name: str = "", top: int = 0) -> Leade
 
 def print_leaderboard(found: Leaderboard) -> None:
     """Print it for a person."""
+    held = any(place.points_held_back for place in found.places)
     print_table(
         f"as {found.round_id} left it",
         [
             ("#", True),
             ("contributor", False),
             ("posted", True),
+            *([("held back", True)] if held else []),
             ("provisional", True),
             ("estimate", True),
             ("credits", True),
@@ -101,6 +107,7 @@ def print_leaderboard(found: Leaderboard) -> None:
                 place.rank,
                 place.contributor_id,
                 f"{place.points_posted:.2f}",
+                *([f"{place.points_held_back:.2f}"] if held else []),
                 f"{place.points_provisional:.2f}",
                 None if place.estimate is None else f"{place.estimate:+.4f} ± {place.standard_error:.4f}",
                 f"{place.credits:.2f}",
@@ -110,6 +117,8 @@ def print_leaderboard(found: Leaderboard) -> None:
         ),
     )
     console.print("ranked by points posted and those provisional ones that the open epoch would pay as it stands")
+    if held:
+        console.print("held back: of the points posted, what stays in the name's deposit (CROWD_DEPOSIT)")
     console.print(
         "estimate: by how much a contributor takes a candidate's target distance down, and its standard error"
     )

@@ -229,7 +229,7 @@ def _last_round(found: Look, round_: Round) -> LastRound:
         "(SELECT coalesce(sum(payment), 0)::float8 FROM awards WHERE round_no = $n AND awarded), "
         "(SELECT count(*) FROM awards WHERE round_no = $n AND awarded), "
         "(SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
-        "AND starts_with(account, 'contributor:')), "
+        "AND account <> 'treasury'), "
         "(SELECT coalesce(sum(provisional_points), 0) FROM contributor_estimates JOIN epochs USING (round_no) "
         "WHERE round_no = $n AND NOT closes) "
         "FROM rounds r JOIN alignments a USING (round_no) "

@@ -6,11 +6,13 @@ Does not belong here: the estimators (see ``crowd_assets.mechanisms.points``), p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.ledger import DEPOSITS
 from crowd_assets.mechanisms.points import (
     Reliability,
     averaging_spread,
@@ -172,9 +174,21 @@ def standing(found: Tournament, scheme: str, target: NDArray[np.float64], rng: n
     )
 
 
+def deposits_before(warehouse: WarehouseResource, round_no: int) -> dict[str, Decimal]:
+    """What deposits hold from the settled rounds before ``round_no``, by contributor."""
+    return dict(
+        warehouse.query(
+            "SELECT substr(account, $length + 1), sum(amount) AS held FROM ledger JOIN rounds r USING (round_no) WHERE "
+            "starts_with(account, $deposits) AND round_no < $n AND r.status IN ('settled', 'completed') "
+            "GROUP BY account HAVING sum(amount) <> 0",
+            {"deposits": DEPOSITS, "length": len(DEPOSITS), "n": round_no},
+        ).iter_rows()
+    )
+
+
 def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
-    """Points through ``round_no`` of everybody who took part, most first: those posted, and while the epoch is open the
-    provisional ones; beside them the last estimate and its standard error. Columns contributor_id, points, estimate,
+    """Points through ``round_no`` of everybody who took part, most first: those posted, deposits counted, and while the epoch
+    is open the provisional ones; beside them the last estimate and its standard error. Columns contributor_id, points, estimate,
     standard_error."""
     return warehouse.query(
         "SELECT people.contributor_id, coalesce(posted.points, 0) + CASE WHEN epoch.closes THEN 0 "
@@ -182,8 +196,8 @@ def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
         "(SELECT DISTINCT contributor_id FROM contributor_groups WHERE round_no <= $n) people "
         "CROSS JOIN (SELECT closes FROM epochs WHERE round_no = $n) epoch "
         "LEFT JOIN contributor_estimates e ON e.round_no = $n AND e.contributor_id = people.contributor_id "
-        "LEFT JOIN (SELECT substr(account, 13) AS contributor_id, sum(amount)::float8 AS points FROM ledger "
-        "WHERE unit = 'point' AND round_no <= $n AND starts_with(account, 'contributor:') GROUP BY account) posted "
+        "LEFT JOIN (SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount)::float8 AS points FROM ledger "
+        "WHERE unit = 'point' AND round_no <= $n AND account <> 'treasury' GROUP BY 1) posted "
         "ON posted.contributor_id = people.contributor_id ORDER BY points DESC, people.contributor_id",
         {"n": round_no},
     )

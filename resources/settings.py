@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from resources.errors import OperatorError
 
@@ -283,6 +283,22 @@ class Settings(BaseModel):
         default=False,
         description="Points of an epoch are scaled down so that they need nobody's debts: in all at most what the model gained. "
         "Off: who is below zero pays who is above, if the name is ever used again.",
+    )
+    deposit: str = Field(
+        default="0",
+        description="Points that are held back of each name's first, as its deposit, for as long as this says so: what every "
+        "further name costs somebody who takes several. Lowered, the rest is paid with the next points. At most 6 decimal "
+        "places; 0: none.",
+    )
+    labeler_stake: bool = Field(
+        default=False,
+        description="Judgements count only from names whose deposit was whole before the round. Demonstrations alone earn "
+        "points, so nobody's count before the first epoch has closed, and never those of who only judges.",
+    )
+    forfeited: str = Field(
+        default="",
+        description="Contributors, separated by commas and as the home names them, whom somebody found cheating: they are paid "
+        "no points above zero, and their deposits go to the treasury with the next points. Credits stay.",
     )
     memory_rounds: int = Field(
         default=9,
@@ -575,7 +591,7 @@ class Settings(BaseModel):
     )
     lock_timeout_s: float = Field(default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.")
 
-    @field_validator("budget", "value_per_quality", "least_surplus", "points_per_distance")
+    @field_validator("budget", "value_per_quality", "least_surplus", "points_per_distance", "deposit")
     @classmethod
     def _money(cls, value: str) -> str:
         try:
@@ -584,6 +600,13 @@ class Settings(BaseModel):
             raise ValueError(f"{value!r} is not a decimal number") from None
         if not amount.is_finite() or amount < 0 or amount != amount.quantize(Decimal("0.000001")):
             raise ValueError(f"{value!r} must be at least 0 with at most 6 decimal places")
+        return value
+
+    @field_validator("labeler_stake")
+    @classmethod
+    def _a_deposit_to_stake(cls, value: bool, about: ValidationInfo) -> bool:
+        if value and not Decimal(about.data.get("deposit", "1")):
+            raise ValueError("needs a deposit, and CROWD_DEPOSIT is 0: set it as well")
         return value
 
     @field_validator(
@@ -709,6 +732,11 @@ class Settings(BaseModel):
     def rejecting_detectors(self) -> tuple[str, ...]:
         """Names in ``detectors_reject``."""
         return _parts(self.detectors_reject)
+
+    @property
+    def forfeited_names(self) -> tuple[str, ...]:
+        """Names in ``forfeited``."""
+        return _parts(self.forfeited)
 
     @property
     def spoken_languages(self) -> tuple[str, ...]:

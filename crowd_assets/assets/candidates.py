@@ -30,7 +30,6 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import Target, find_target, target
 from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
-from crowd_assets.mechanisms.ledger import contributor_account
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.rounds import generator_for, rounds_partition, seed_for
 from crowd_assets.tournament import standing, tournament
@@ -317,8 +316,7 @@ def _what_is_known(
     rank, else the estimates from the rounds before, with newcomers at the mean of those known."""
     if settings.points_scheme == "rank":
         points = _points_before(warehouse, round_.round_no)
-        accounts = [points.get(contributor_account(contributor), 0.0) for contributor in contributors]
-        return np.array(accounts), np.zeros(len(contributors))
+        return np.array([points.get(contributor, 0.0) for contributor in contributors]), np.zeros(len(contributors))
     found = tournament(warehouse, frames, round_.round_no, including=False, memory=settings.memory_rounds)
     if found is None:
         return np.zeros(len(contributors)), np.zeros(len(contributors))
@@ -335,11 +333,12 @@ def _what_is_known(
 
 
 def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, float]:
-    """Points of each account from the settled rounds before ``round_no``."""
+    """Points of each contributor from the settled rounds before ``round_no``, deposits counted."""
     return dict(
         warehouse.query(
-            "SELECT account, sum(amount)::float8 AS points FROM ledger JOIN rounds r USING (round_no) WHERE unit = 'point' "
-            "AND round_no < $n AND r.status IN ('settled', 'completed') GROUP BY account",
+            "SELECT substr(account, strpos(account, ':') + 1), sum(amount)::float8 AS points FROM ledger JOIN rounds r USING (round_no) "
+            "WHERE unit = 'point' AND account <> 'treasury' AND round_no < $n AND r.status IN ('settled', 'completed') "
+            "GROUP BY 1",
             {"n": round_no},
         ).iter_rows()
     )

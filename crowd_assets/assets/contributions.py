@@ -4,6 +4,7 @@ Belongs here: Shapley estimates, estimates from the tournament, and the settleme
 (see ``crowd_assets.mechanisms``) and the transaction (see ``resources.rounds``).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -25,7 +26,18 @@ from crowd_assets.assets.procurement import auction_clearing
 from crowd_assets.assets.seed import TARGET, Target, find_target
 from crowd_assets.assets.selection import aligned_model, selected_model
 from crowd_assets.mechanisms.auction import MONEY_QUANTUM
-from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, totals, transfer, unbalanced
+from crowd_assets.mechanisms.ledger import (
+    DEPOSITS,
+    TREASURY,
+    Entry,
+    contributor_account,
+    contributor_of,
+    deposit_account,
+    held_back,
+    totals,
+    transfer,
+    unbalanced,
+)
 from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points
 from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
@@ -36,6 +48,7 @@ from crowd_assets.tournament import (
     LARGE_CROWD,
     Standing,
     Tournament,
+    deposits_before,
     standing,
     standings,
     tournament,
@@ -168,9 +181,9 @@ def point_ledger(
     inbox: InboxResource,
     trainer: TrainerResource,
 ) -> MaterializeResult:
-    """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, payments to
-    the sellers, the next base model, and the record that audits start from. Double entry: what a contributor receives, the
-    treasury gives. A settled round is never rewritten; a second run posts nothing."""
+    """The settlement of a round, in one transaction: the points of the epoch's rounds where the round closes it, what is held
+    back of them as deposits, payments to the sellers, the next base model, and the record that audits start from. Double entry:
+    what a contributor receives, the treasury gives. A settled round is never rewritten; a second run posts nothing."""
     round_ = passed_round(warehouse, context.partition_key)
     awards = warehouse.read_round("awards", round_.round_no).filter("awarded")
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
@@ -196,6 +209,8 @@ def point_ledger(
         about=about,
     )
     points = standings(warehouse, round_.round_no)
+    if unknown := set(settings.forfeited_names) - set(points["contributor_id"]):
+        context.log.warning("CROWD_FORFEITED names who wrote no demonstration here: %s", ", ".join(sorted(unknown)))
     paid = awards["payment"].sum() or Decimal(0)
     budget = Decimal(settings.budget)
     uneven = unbalanced(entries)
@@ -223,6 +238,7 @@ def point_ledger(
             "entries": len(entries),
             "posted_now": posted,
             "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),
+            "points_held_back": float(sum(entry.amount for entry in entries if entry.account.startswith(DEPOSITS))),
             "epoch_closes": epoch["closes"],
             "reliability_of_values": round(epoch["reliability"], 4),
             "credits_paid": float(paid),
@@ -347,11 +363,11 @@ def estimates_of(
 def entries_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
 ) -> list[Entry]:
-    """What a round posts: points, where it closes an epoch or they go by rank, and payments."""
+    """What a round posts: points, where it closes an epoch or they go by rank, what is held back of them, and payments."""
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
     points_due: list[Entry] = []
     if settings.points_scheme == "rank":
-        points_due = rank_entries(round_, warehouse)
+        points_due = rank_entries(round_, settings, warehouse)
     elif epoch["closes"]:
         found = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
         assert found is not None  # this round is in it
@@ -359,6 +375,8 @@ def entries_of(
         first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
         points = _epoch_points(found, known, first, settings, warehouse)
         points_due = _epoch_entries(round_, found, points, first, settings)
+    if epoch["closes"]:
+        points_due += deposit_entries(round_, settings, points_due, deposits_before(warehouse, round_.round_no))
     return [*points_due, *_payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))]
 
 
@@ -381,8 +399,8 @@ def _epoch_points(
     found: Tournament, known: Standing, first: int, settings: CrowdSettings, warehouse: WarehouseResource
 ) -> NDArray[np.float64]:
     """Points of each round of the open epoch, (rounds, N): what the model gained, shared by who took part and shifted
-    by what each is estimated to add, less what newcomers and copyists are not paid. A contributor who holds the crowd back
-    may end below zero."""
+    by what each is estimated to add, less what newcomers, copyists and those found cheating are not paid. A contributor who
+    holds the crowd back may end below zero."""
     gains, sent = found.gains[first:], found.demonstrations[first:]
     payouts = regression_points(
         known.estimates,
@@ -400,6 +418,8 @@ def _epoch_points(
         least_rounds=min(settings.points_after_rounds, len(found.round_ids)),
         copy_discount=settings.copy_discount,
     )
+    caught = np.isin(found.contributors, settings.forfeited_names)
+    payouts = np.where(caught & (payouts > 0), 0.0, payouts)
     return payouts * float(settings.points_per_distance)
 
 
@@ -442,8 +462,9 @@ def _epoch_entries(
     return entries
 
 
-def rank_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
-    """Rank points of every member, if a candidate won; a round in which the base stayed earns nobody points."""
+def rank_entries(round_: Round, settings: CrowdSettings, warehouse: WarehouseResource) -> list[Entry]:
+    """Rank points of every member who was not found cheating, if a candidate won; a round in which the base stayed earns nobody
+    points."""
     candidates = warehouse.read_round("selections", round_.round_no).filter(pl.col("role") == "candidate")
     candidates = candidates.sort("group_index")
     if not candidates["selected"].any():
@@ -451,9 +472,10 @@ def rank_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
     members = warehouse.read_round("contributor_groups", round_.round_no).sort("contributor_id")
     position = candidates["group_index"].search_sorted(members["group_index"]).cast(pl.Int64).to_numpy()
     points = rank_points(candidates["distance"].to_numpy(), position)
+    forfeited = set(settings.forfeited_names)
     entries: list[Entry] = []
     for contributor, group, amount in zip(members["contributor_id"], members["group_index"], points, strict=True):
-        if amount > 0:
+        if amount > 0 and contributor not in forfeited:
             entries += transfer(
                 round_id=round_.round_id,
                 debit_account=TREASURY,
@@ -462,6 +484,41 @@ def rank_entries(round_: Round, warehouse: WarehouseResource) -> list[Entry]:
                 amount=Decimal(str(amount)),
                 reason="rank of the group's candidate",
                 reference=f"group {group}, {contributor}",
+            )
+    return entries
+
+
+def deposit_entries(
+    round_: Round, settings: CrowdSettings, points_due: list[Entry], held: Mapping[str, Decimal]
+) -> list[Entry]:
+    """What goes from names' accounts to their deposits and back when points are posted, and to the treasury from those who
+    forfeit them.
+
+    Args:
+        points_due: What the round posts of points.
+        held: What deposits hold before, by contributor.
+    """
+    deposit, forfeited = Decimal(settings.deposit), set(settings.forfeited_names)
+    earned = {contributor_of(account): due for (account, _), due in totals(points_due).items() if account != TREASURY}
+    entries: list[Entry] = []
+    for name in sorted({*earned, *held}):
+        if name in forfeited:
+            amount, reason = held.get(name, Decimal(0)), "deposit forfeited"
+            accounts = (deposit_account(name), TREASURY)
+        else:
+            amount = held_back(held.get(name, Decimal(0)), earned.get(name, Decimal(0)), deposit)
+            reason = "held back as deposit" if amount > 0 else "deposit paid back"
+            accounts = (contributor_account(name), deposit_account(name))
+        if amount:
+            debit, credit = accounts if amount > 0 else accounts[::-1]
+            entries += transfer(
+                round_id=round_.round_id,
+                debit_account=debit,
+                credit_account=credit,
+                unit="point",
+                amount=abs(amount),
+                reason=reason,
+                reference=f"deposit of {name}",
             )
     return entries
 

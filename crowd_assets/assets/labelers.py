@@ -5,6 +5,7 @@ Does not belong here: the update itself (see ``crowd_assets.mechanisms.aggregati
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from crowd_assets.mechanisms import aggregation
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.quality.rings import with_rings
 from crowd_assets.rounds import rounds_partition
+from crowd_assets.tournament import deposits_before
 from resources.frames import FramesResource
 from resources.rounds import Round, RoundBook
 from resources.settings import CrowdSettings
@@ -345,8 +347,12 @@ def _slots(
 def _that_count(
     preferences: pl.DataFrame, round_: Round, settings: CrowdSettings, warehouse: WarehouseResource
 ) -> pl.DataFrame:
-    """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so with one
-    report of a ring on each comparison, the first to arrive."""
+    """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so without
+    those of names that have no whole deposit, and with one report of a ring on each comparison, the first to arrive."""
+    if settings.labeler_stake:
+        held, whole = deposits_before(warehouse, round_.round_no), Decimal(settings.deposit)
+        staked = [name for name, amount in held.items() if amount >= whole]
+        preferences = preferences.filter(pl.col("contributor_id").is_in(staked))
     sellers = warehouse.query(
         "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest(ARRAY[event_id_a, event_id_b]) AS event_id "
         "FROM comparison_tasks WHERE comparison_id = ANY($comparisons)) asked JOIN awards USING (round_no, event_id) "

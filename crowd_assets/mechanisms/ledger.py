@@ -14,9 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from typing import TypeVar
 
 TREASURY = "treasury"
 """The account that points and credits come from."""
+
+DEPOSITS = "deposit:"
+"""What accounts begin with that hold points back."""
 
 UNITS = ("point", "credit")
 
@@ -24,6 +28,8 @@ DECIMAL_PLACES = 6
 
 # Sums of entries are exact whatever precision the caller's decimal context has.
 _EXACT = Context(prec=200)
+
+Amount = TypeVar("Amount", Decimal, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,42 @@ def contributor_account(contributor_id: str) -> str:
     if not contributor_id:
         raise ValueError("a contributor's account needs a contributor id")
     return f"contributor:{contributor_id}"
+
+
+def deposit_account(contributor_id: str) -> str:
+    """Account of what is held back of a contributor's points: ``deposit:<id>``. Raises ValueError for an empty id."""
+    if not contributor_id:
+        raise ValueError("a deposit needs a contributor id")
+    return f"{DEPOSITS}{contributor_id}"
+
+
+def contributor_of(account: str) -> str:
+    """Whose a contributor's account or deposit is."""
+    return account.partition(":")[2]
+
+
+def held_back(held: Amount, earned: Amount, deposit: Amount) -> Amount:
+    """What goes from a name's account to its deposit when it earns; below zero: what comes back.
+
+    Formula: min(deposit, held + max(earned, 0)) - held. So the first ``deposit`` points that a name earns are held back, once,
+    however its earnings are cut into settlements; what it loses does not touch them. Whoever is paid under k names in place of
+    one leaves k - 1 more deposits behind.
+
+    Args:
+        held: what its deposit holds, at least 0.
+        earned: what this settlement pays it in all, may be negative.
+        deposit: what every name's deposit should hold, at least 0; where it was lowered the rest comes back.
+
+    Guarantees: at most what was earned, if that is positive; afterwards the deposit holds at most ``deposit``.
+
+    Raises:
+        ValueError: a negative ``held`` or ``deposit``.
+
+    Source: Friedman & Resnick, "The social cost of cheap pseudonyms" (2001): newcomers pay their dues.
+    """
+    if held < 0 or deposit < 0:
+        raise ValueError(f"a deposit holds nothing below zero: got {held} of {deposit}")
+    return min(deposit, held + max(earned, earned * 0)) - held
 
 
 def entry_id(round_id: str, account: str, unit: str, reason: str, reference: str) -> str:

@@ -234,9 +234,10 @@ def _rounds(figures: dict[int, dict[str, Any]]) -> Table:
 
 def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
     earned = warehouse.query(
-        "SELECT substr(account, 13) AS contributor_id, sum(amount) FILTER (WHERE unit = 'credit')::float8 AS credits, "
-        "sum(amount) FILTER (WHERE unit = 'point')::float8 AS posted FROM ledger "
-        "WHERE starts_with(account, 'contributor:') AND round_no <= $n GROUP BY account",
+        "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount) FILTER (WHERE unit = 'credit')::float8 AS credits, "
+        "sum(amount) FILTER (WHERE unit = 'point')::float8 AS posted, "
+        "sum(amount) FILTER (WHERE starts_with(account, 'deposit:'))::float8 AS held FROM ledger "
+        "WHERE account <> 'treasury' AND round_no <= $n GROUP BY 1",
         {"n": round_no},
     )
     everybody = (
@@ -251,6 +252,7 @@ def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
             "contributor_id": Column("contributor"),
             "points": Column("points so far", 2),
             "posted": Column("of these posted", 2),
+            **({"held": Column("and held back as deposit", 2)} if everybody["held"].sum() else {}),
             "estimate": Column("estimated to bring a model closer by", 4),
             "standard_error": Column("± standard error", 4),
             "credits": Column("credits", 4),

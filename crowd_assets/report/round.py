@@ -5,6 +5,7 @@ A page depends on the round and those before it alone, so a later call writes th
 Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``round.html.jinja``).
 """
 
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -37,7 +38,7 @@ from crowd_assets.report.page import (
 )
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import report_path, round_link, shared_links
-from crowd_assets.tournament import standings
+from crowd_assets.tournament import deposits_before, standings
 from resources.data_quality import DataQualityResource
 from resources.frames import FramesResource
 from resources.rounds import Round
@@ -103,7 +104,9 @@ def round_page(
         settings=then,
         figures=figures,
         headlines=_headlines(figures, people.height, then, warehouse, round_.round_no),
-        said=_said(figures, people.height, then),
+        said=_said(
+            figures, people.height, then, sum(deposits_before(warehouse, round_.round_no + 1).values(), Decimal(0))
+        ),
         links=links,
         record=record_of(warehouse, round_.round_no),
         chosen=_chosen(then),
@@ -142,7 +145,7 @@ def _headlines(
 ) -> list[Headline]:
     posted = warehouse.query(
         "SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
-        "AND starts_with(account, 'contributor:')",
+        "AND account <> 'treasury'",
         {"n": round_no},
     ).item()
     epoch = figures["epoch"]
@@ -170,8 +173,8 @@ def _headlines(
     ]
 
 
-def _said(figures: dict[str, Any], people: int, settings: CrowdSettings) -> list[str]:
-    """The round in sentences."""
+def _said(figures: dict[str, Any], people: int, settings: CrowdSettings, held: Decimal) -> list[str]:
+    """The round in sentences; ``held`` points lie in deposits after it."""
     candidates = figures["candidates"].height
     if figures["winner"] == BASE:
         won = f"None of {candidates} candidates was better than the base with enough confidence, so the base stayed."
@@ -196,11 +199,18 @@ def _said(figures: dict[str, Any], people: int, settings: CrowdSettings) -> list
         else f"Points are provisional: the epoch began with round {epoch['first_round_no']} and closes after "
         f"{plural(settings.epoch_rounds, 'settled round')}."
     )
-    return [
+    said = [
         f"{plural(people, 'contributor')} took part. {won}",
         aligned,
         f"{points} Of what candidates differ by, {share(epoch['reliability'])} is more than noise of their evaluation.",
     ]
+    if Decimal(settings.deposit) or held:
+        said.append(
+            f"Of points posted so far, {number(held, 2)} are held back: the first {settings.deposit} of every name are its "
+            "deposit, so that taking several names does not pay."
+            + (" Only judgements of names whose deposit was whole before the round count." * settings.labeler_stake)
+        )
+    return said
 
 
 def _candidates_chart(figures: dict[str, Any]) -> Chart:

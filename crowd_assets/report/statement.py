@@ -11,7 +11,7 @@ from itertools import accumulate
 import polars as pl
 from upath import UPath
 
-from crowd_assets.mechanisms.ledger import contributor_account
+from crowd_assets.mechanisms.ledger import contributor_account, deposit_account
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError
 from crowd_assets.report.charts import Chart
@@ -35,9 +35,10 @@ class Statement:
         contributor_id: as the home knows the contributor.
         rounds: those that the contributor took part in: ``round``, ``points`` so far and their ``change`` as that round
             stated them, ``credits`` earned in it, ``why``.
-        entries: of the ledger: ``round``, ``unit``, ``amount``, ``reason``, ``reference``, ``entry_id``.
+        entries: of the ledger, on the contributor's account and on its deposit: ``round``, ``account`` (which of the two),
+            ``unit``, ``amount``, ``reason``, ``reference``, ``entry_id``.
         rejected: events that the gate rejected: ``round``, ``kind``, ``reason``, ``event_id``.
-        points: posted and provisional; ``provisional`` of these.
+        points: posted and provisional; ``provisional`` of these, and ``held_back`` as a deposit.
         credits: paid.
     """
 
@@ -47,6 +48,7 @@ class Statement:
     rejected: pl.DataFrame
     points: float
     provisional: float
+    held_back: float
     credits: float
 
 
@@ -66,9 +68,9 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
             "CROWD_PSEUDONYM_KEY give the name as tools send it, or the pseudonym."
         )
     entries = warehouse.query(
-        "SELECT round_id AS round, unit, amount, reason, reference, entry_id FROM ledger WHERE account = $account "
-        "ORDER BY round_no, unit, reference",
-        {"account": contributor_account(name)},
+        "SELECT round_id AS round, split_part(account, ':', 1) AS account, unit, amount, reason, reference, entry_id FROM ledger "
+        "WHERE account IN ($account, $deposit) ORDER BY round_no, unit, reference, account",
+        {"account": contributor_account(name), "deposit": deposit_account(name)},
     )
     rejected = warehouse.query(
         "SELECT round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
@@ -90,6 +92,7 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
         float(now),
         float(now) - float(posted),
+        float(entries.filter(pl.col("account") == "deposit")["amount"].sum() or 0),
         float(entries.filter(pl.col("unit") == "credit")["amount"].sum() or 0),
     )
 
@@ -125,7 +128,11 @@ def statement_page(
         last=last,
         record=record_of(warehouse, last.round_no),
         headlines=[
-            Headline(number(found.points, 2), f"points, {number(found.provisional, 2)} of them provisional"),
+            Headline(
+                number(found.points, 2),
+                f"points, {number(found.provisional, 2)} of them provisional"
+                + (f" and {number(found.held_back, 2)} held back" if found.held_back else ""),
+            ),
             Headline(number(found.credits, 4), "credits paid"),
             Headline(f"{found.rounds.height:,}", "rounds with a part of this contributor"),
             Headline(f"{found.entries.height:,}", "entries in the ledger"),
@@ -147,6 +154,7 @@ def statement_page(
             found.entries,
             {
                 "round": Column("round", link=to_round),
+                "account": Column("account"),
                 "unit": Column("unit"),
                 "amount": Column("amount", 6),
                 "reason": Column("reason"),

@@ -7,10 +7,13 @@ belong here: the mechanisms' mathematics (see ``crowd_assets.mechanisms``), how 
 candidate goes ``STEP`` of the way from the base to the mean of its members' texts; the closest becomes the next base. What is
 observed of a model is its place with noise. Pay is computed by the functions that the asset graph calls. Texts that somebody
 thought about cost work: half of what a careful contributor earns on average under the same mechanism; copied and generated
-ones cost nothing. A balance below zero is left behind with the name. The payoff is points less the cost of work.
+ones cost nothing. A balance below zero is left behind with the name, and so is its deposit. Who is found out by a reader is
+not paid for the epoch and comes back at once as a new name that is paid as well, the most that it can hope for. The payoff is
+points less the cost of work.
 
 *Judgements.* Labelers report the chance that A is preferred; of some comparisons the outcome is realised. The payoff is
-influence: the share of the aggregate that the attacker's reports are, on comparisons without an outcome.
+influence: the share of the aggregate that the attacker's reports are, on comparisons without an outcome. Everybody's work has
+filled one deposit before the first round; a further name's is work done for it.
 
 *Bids.* Sellers offer answers in lots, each at its own cost. The payoff is credits less cost.
 """
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.aggregation import counted_reports, initial_state, pooled, run_slots, with_newcomers
 from crowd_assets.mechanisms.auction import scoring_vcg, vickrey_feedback
 from crowd_assets.mechanisms.grouping import assign_groups
+from crowd_assets.mechanisms.ledger import held_back
 from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points, weight_shares
 from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS, Detection
 from crowd_assets.quality.detectors.groups import collusion
@@ -58,6 +62,8 @@ class Rules:
         copy_discount, least_rounds: see ``points.kept_points``.
         solvent: see ``points.solvent_points``.
         memory: Rounds that estimates go back; 0: all.
+        deposit: What is held back of each name's first points, in what a careful contributor earns in a round.
+        read: Share of the names whose texts somebody reads when an epoch closes, drawn at random.
     """
 
     scheme: str = "rank"
@@ -67,11 +73,15 @@ class Rules:
     least_rounds: int = 1
     solvent: bool = False
     memory: int = 0
+    deposit: float = 0.0
+    read: float = 0.0
 
 
 PLAIN = Rules()
 OURS = Rules("surrogate")
-DEFENDED = Rules("surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=6)
+DEFENDED = Rules(
+    "surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=6, deposit=1.0, read=0.5
+)
 RULES = {"plain": PLAIN, "ours": OURS, "defended": DEFENDED}
 
 
@@ -217,13 +227,14 @@ Attack = Callable[[Writers, np.random.Generator], Writers]
 @dataclass(frozen=True, slots=True)
 class WritersAttack:
     """An attack by ``attackers`` people in a campaign of ``rounds``, beside what they would do honestly. Gains are in units
-    of what they are paid for ``unit_rounds`` of honest work."""
+    of what they are paid for ``unit_rounds`` of honest work. ``readable``: whoever reads the texts beside others' finds it out."""
 
     cheat: Attack
     attackers: int = 1
     honest: Attack | None = None
     rounds: int = ROUNDS
     unit_rounds: int = ROUNDS
+    readable: bool = False
 
 
 WRITERS_ATTACKS = {
@@ -231,7 +242,7 @@ WRITERS_ATTACKS = {
     "sybils_repeat_work": WritersAttack(repeated_work),
     "collusion_scapegoat": WritersAttack(scapegoat, attackers=3),
     "copycat": WritersAttack(copycat),
-    "copycat_paraphrase": WritersAttack(paraphraser),
+    "copycat_paraphrase": WritersAttack(paraphraser, readable=True),
     "free_rider_one_demonstration": WritersAttack(one_demonstration),
     "free_rider_generated": WritersAttack(generated_work),
     "free_rider_flood": WritersAttack(flood),
@@ -241,13 +252,13 @@ WRITERS_ATTACKS = {
 
 
 def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Points of every name (N,) after all rounds, in target distance or, by rank, in ranks."""
+    """Points of every name in every epoch (E, N), in target distance; by rank, those of all rounds (1, N), in ranks."""
     names = writers.sent.shape[1]
     target = np.zeros(DIMENSIONS)
     base = np.zeros(DIMENSIONS)
     base[0] = START
     ranked = np.ones(names)
-    points = np.zeros(names)
+    points: list[NDArray[np.float64]] = []
     history: list[_Round] = []
     known: Standing | None = None
     start = base
@@ -288,8 +299,8 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
         if rules.scheme != "rank":
             known = standing(_tournament(history, rules.memory), rules.scheme, target, rng)
             if (t + 1) % EPOCH == 0:
-                points += _epoch_pay(history[-EPOCH:], known, writers, rules, t)
-    return ranked - 1.0 if rules.scheme == "rank" else points
+                points.append(_epoch_pay(history[-EPOCH:], known, writers, rules, t))
+    return ranked[None] - 1.0 if rules.scheme == "rank" else np.stack(points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,30 +384,34 @@ DISGUISE = 0.1  # sd by which a careful sybil's reports differ from one another
 class LabelRules:
     """How judgements are pooled; the defaults are the plain average. ``rings_once``: one report a comparison of those that
     the detector ``collusion`` links; ``entry``: see ``aggregation.with_newcomers``; ``audited``: share of the comparisons
-    without an outcome that get one in the end, drawn when all have judged."""
+    without an outcome that get one in the end, drawn when all have judged; ``stake``: no report counts of a name without a
+    deposit."""
 
     weighted: bool = False
     rings_once: bool = False
     entry: float = 1.0
     audited: float = 0.0
+    stake: bool = False
 
 
 LABEL_RULES = {
     "plain": LabelRules(),
     "ours": LabelRules(weighted=True),
-    "defended": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25),
+    "defended": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Judges:
     """N names that judge in R rounds: ``reports`` (R, S, N), NaN where there is none; ``outcomes`` (R, S), of which the first
-    ``WITH_OUTCOME`` of a round are realised; ``attacker`` (N,), whose influence counts, ``counted`` (R,) in which rounds."""
+    ``WITH_OUTCOME`` of a round are realised; ``attacker`` (N,), whose influence counts, ``counted`` (R,) in which rounds; ``staked``
+    (N,), whose deposits are whole."""
 
     reports: NDArray[np.float64]
     outcomes: NDArray[np.float64]
     attacker: NDArray[np.bool_]
     counted: NDArray[np.bool_]
+    staked: NDArray[np.bool_]
 
 
 def honest_judges(rng: np.random.Generator) -> Judges:
@@ -409,6 +424,7 @@ def honest_judges(rng: np.random.Generator) -> Judges:
         (rng.random(chance.shape) < chance).astype(np.float64),
         np.arange(LABELERS) == 0,
         np.ones(LABELING_ROUNDS, dtype=bool),
+        np.ones(LABELERS, dtype=bool),
     )
 
 
@@ -420,12 +436,19 @@ def same_reports(judges: Judges, rng: np.random.Generator, names: int = 4, disgu
         judges,
         reports=np.concatenate([judges.reports, own], axis=-1),
         attacker=np.append(judges.attacker, np.ones(names - 1, dtype=bool)),
+        staked=np.append(judges.staked, np.zeros(names - 1, dtype=bool)),
     )
 
 
 def disguised_reports(judges: Judges, rng: np.random.Generator) -> Judges:
     """Sybils that take care to differ."""
     return same_reports(judges, rng, disguise=DISGUISE)
+
+
+def funded_reports(judges: Judges, rng: np.random.Generator) -> Judges:
+    """The same, each with a deposit of its own, which takes the work."""
+    judges = disguised_reports(judges, rng)
+    return replace(judges, staked=np.ones(judges.staked.size, dtype=bool))
 
 
 def fresh_names(judges: Judges, rng: np.random.Generator) -> Judges:
@@ -437,6 +460,7 @@ def fresh_names(judges: Judges, rng: np.random.Generator) -> Judges:
         judges,
         reports=np.concatenate([guesses, judges.reports[..., 1:]], axis=-1),
         attacker=np.arange(LABELING_ROUNDS + LABELERS - 1) < LABELING_ROUNDS,
+        staked=np.isin(np.arange(LABELING_ROUNDS + LABELERS - 1), np.arange(1, LABELING_ROUNDS), invert=True),
     )
 
 
@@ -461,6 +485,7 @@ def _last_third(judges: Judges) -> Judges:
 JUDGES_ATTACKS: dict[str, tuple[Callable[[Judges, np.random.Generator], Judges], bool]] = {
     "labeler_sybils": (same_reports, False),
     "labeler_sybils_disguised": (disguised_reports, False),
+    "labeler_sybils_funded": (funded_reports, False),
     "labeler_fresh_names": (fresh_names, False),
     "labeler_milking": (turned, True),
     "labeler_milking_unseen": (turned_unseen, True),
@@ -474,6 +499,8 @@ def influence(judges: Judges, rules: LabelRules, rng: np.random.Generator) -> fl
     state = None
     shares = []
     for reports, outcomes in zip(judges.reports, judges.outcomes, strict=True):
+        if rules.stake:
+            reports = np.where(judges.staked, reports, np.nan)
         present = ~np.isnan(reports).all(axis=0)
         if rules.rings_once:
             reports = _once(reports)
@@ -665,6 +692,20 @@ class Payoffs:
         return float(gains.mean()), float(gains.mean() - half), float(gains.mean() + half)
 
 
+def kept(earned: NDArray[np.float64], deposit: float, found: float = 0.0) -> float:
+    """What somebody keeps in the end of the points ``earned`` (E,) in E epochs, as one name or, where it is found out with chance
+    ``found`` in each, as one after the other; the mean."""
+    total = 0.0
+    for first in range(earned.size if found else 1):
+        born, paid, held = found if first else 1.0, 0.0, 0.0
+        for epoch, points in enumerate(earned[first:]):
+            back = held_back(held, float(points), deposit)
+            held += back
+            paid += (1.0 - found) ** (epoch + 1) * (float(points) - back)
+        total += born * paid
+    return max(total, 0.0)
+
+
 Played = list[tuple[NDArray[np.float64], Writers]]
 
 
@@ -686,21 +727,25 @@ def _nobody_cheats(attackers: int, rounds: int, rules: Rules, seeds: int, seed: 
 
 def writers_payoffs(attack: WritersAttack, rules: Rules, seeds: int, seed: int) -> Payoffs:
     """An attack on points under ``rules``."""
-    game = (attack.attackers, attack.rounds, rules, seeds, seed)
+    same = replace(rules, deposit=0.0, read=0.0)  # neither changes a round
+    game = (attack.attackers, attack.rounds, same, seeds, seed)
     full = _nobody_cheats(*game)
-    careful = np.mean([points[:CAREFUL].mean() for points, _ in full]) / (DEMONSTRATIONS * attack.rounds)
+    careful = np.mean([points.sum(axis=0)[:CAREFUL].mean() for points, _ in full]) / attack.rounds  # in a round
 
-    def payoffs(played: Played) -> NDArray[np.float64]:
-        return np.array(
-            [
-                np.maximum(points[of.attacker], 0.0).sum() - EFFORT * careful * of.thought[:, of.attacker].sum()
-                for points, of in played
-            ]
-        )
+    def payoffs(played: Played, found: float = 0.0) -> NDArray[np.float64]:
+        paid = [
+            sum(kept(earned, rules.deposit * careful, found) for earned in points.T[of.attacker])
+            for points, of in played
+        ]
+        work = [of.thought[:, of.attacker].sum() / DEMONSTRATIONS for _, of in played]
+        return np.array(paid) - EFFORT * careful * np.array(work)
 
-    honest = full if attack.honest is None else _played(attack.honest, *game)
+    honest = payoffs(full if attack.honest is None else _played(attack.honest, *game))
+    if honest.mean() < 0:
+        honest = np.zeros(seeds)  # who would work at a loss stays away
     unit = float(payoffs(full).mean()) * attack.unit_rounds / attack.rounds
-    return Payoffs(payoffs(honest), payoffs(_played(attack.cheat, *game)), unit)
+    cheating = payoffs(_played(attack.cheat, *game), rules.read * attack.readable)
+    return Payoffs(honest, cheating, unit)
 
 
 def judges_payoffs(name: str, rules: LabelRules, seeds: int, seed: int) -> Payoffs:

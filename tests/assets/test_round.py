@@ -53,6 +53,7 @@ from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED
 
+DEPOSIT = "0.5"
 Tampering = Callable[[CrowdSettings, WarehouseResource], None]
 
 
@@ -108,7 +109,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> P
     """Two rounds with the simulated crowd; tests that share it leave it as it is."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "seed").symlink_to(seed_folder)
-    platform = Platform(CrowdSettings(home=str(folder), **QUICK))  # type: ignore[arg-type]
+    platform = Platform(CrowdSettings(home=str(folder), deposit=DEPOSIT, **QUICK))  # type: ignore[arg-type]
     for number in (1, 2):
         result = platform.round(number)
         assert result.success
@@ -149,7 +150,8 @@ def test_points_are_provisional_until_the_epoch_closes_and_then_sum_to_what_the_
     assert two_rounds.settings.epoch_rounds == 2
     per_round = two_rounds.warehouse.query(
         "SELECT round_no, reference[11:17] AS earned, sum(amount)::DOUBLE AS points FROM ledger "
-        "WHERE unit = 'point' AND starts_with(account, 'contributor:') GROUP BY ALL ORDER BY ALL"
+        "WHERE unit = 'point' AND starts_with(account, 'contributor:') AND starts_with(reference, 'earned in') "
+        "GROUP BY ALL ORDER BY ALL"
     )
     assert per_round["round_no"].unique().to_list() == [2]
     selections = two_rounds.warehouse.query("SELECT * FROM selections ORDER BY round_no")
@@ -167,6 +169,19 @@ def test_points_are_provisional_until_the_epoch_closes_and_then_sum_to_what_the_
     epochs = two_rounds.warehouse.query("SELECT closes, reliability FROM epochs ORDER BY round_no")
     assert epochs["closes"].to_list() == [False, True]
     assert epochs["reliability"].is_between(0, 1).all()
+
+
+def test_the_first_points_of_every_name_are_held_back(two_rounds: Platform) -> None:
+    found = two_rounds.warehouse.query(
+        "SELECT account[strpos(account, ':') + 1:] AS who, sum(amount) AS points, "
+        "coalesce(sum(amount) FILTER (starts_with(account, 'deposit:')), 0) AS held FROM ledger "
+        "WHERE unit = 'point' AND account <> 'treasury' GROUP BY ALL"
+    )
+    assert found["held"].max() == Decimal(DEPOSIT)
+    for _, points, held in found.iter_rows():
+        assert held == min(Decimal(DEPOSIT), max(points, Decimal(0)))
+    page = report_path(two_rounds.settings, "r000002").read_text(encoding="utf-8")
+    assert "held back: the first 0.5 of every name" in page
 
 
 def _withheld(platform: Platform, earned: str) -> float:
@@ -196,7 +211,7 @@ def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:
 def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) -> None:
     round_ = two_rounds.book.get("r000001")
     selection = two_rounds.warehouse.read_round("selections", 1).filter(pl.col("role") == "candidate")
-    entries = rank_entries(round_, two_rounds.warehouse)
+    entries = rank_entries(round_, two_rounds.settings, two_rounds.warehouse)
     if not selection["selected"].any():
         assert entries == []
         return
@@ -208,6 +223,9 @@ def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) ->
     }
     assert {entry.account: entry.amount for entry in entries if entry.account != TREASURY} == expected
     assert sum(entry.amount for entry in entries) == 0
+    caught = next(iter(groups["contributor_id"]))
+    left = rank_entries(round_, two_rounds.settings.changed(forfeited=caught), two_rounds.warehouse)
+    assert {entry.account for entry in entries} - {entry.account for entry in left} == {contributor_account(caught)}
 
 
 def test_shapley_values_are_the_mean_of_what_was_found_while_candidates_trained(two_rounds: Platform) -> None:
@@ -686,6 +704,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "deleted entry": (
         _sql("DELETE FROM ledger WHERE rowid = (SELECT min(rowid) FROM ledger)"),
         r"r00000\d .*ledger, \w+, entry_id: stored no row, recomputed a row",
+    ),
+    "deposit": (
+        _first("ledger", "amount", "amount - 0.1", "starts_with(account, 'deposit:')"),
+        r"r000002 .*ledger, \w+, amount: stored \S+, recomputed",
     ),
     "entries of no round": (
         _sql(

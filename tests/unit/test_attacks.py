@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import benchmarks.attacks as benchmark
 from benchmarks.attacks import gains
+from crowd_assets.mechanisms.auction import scoring_vcg
 from crowd_assets.simulation import attacks
 from crowd_assets.simulation.attacks import DEFENDED, LABEL_RULES, OURS, WRITERS_ATTACKS, Rules
 
@@ -27,7 +30,32 @@ def test_splitting_work_pays_by_contributor_and_not_by_demonstrations() -> None:
 def test_a_copyist_is_paid_for_nothing_where_copies_are_seen() -> None:
     assert writers_gain("copycat", replace(DEFENDED, copy_discount=0.0)) > 0.3
     assert writers_gain("copycat", DEFENDED) == pytest.approx(-1.0)
-    assert writers_gain("copycat_paraphrase", DEFENDED) > 0.3, "docs/attacks.md says that nothing stops this one"
+
+
+def test_a_paraphrase_pays_where_nobody_reads_and_less_the_more_is_read() -> None:
+    never, half, most = (writers_gain("copycat_paraphrase", replace(DEFENDED, read=share)) for share in (0.0, 0.5, 0.8))
+    assert never > 0.3, "docs/attacks.md says that no detector sees this one"
+    assert never > half > most
+    assert half < 0.3
+    assert most < 0
+
+
+def test_a_deposit_takes_from_sybils_what_splitting_their_work_gains() -> None:
+    without, with_one = (writers_gain("sybils_split_work", replace(DEFENDED, deposit=held)) for held in (0.0, 1.0))
+    assert without > 0
+    assert with_one < 0
+
+
+def test_what_is_kept_in_the_end() -> None:
+    earned = np.array([2.0, -1.0, 3.0])
+    assert attacks.kept(earned, 0.0) == 4.0
+    assert attacks.kept(earned, 2.5) == 1.5
+    assert attacks.kept(earned, 9.0) == 0.0
+    assert attacks.kept(np.array([2.0, 2.0]), 0.0, 0.5) == pytest.approx(2.0)
+    found_half_the_time = (
+        0.5 * 0.0 + 0.25 * 2.0 + 0.5 * 0.5 * 0.0
+    )  # never found: the second epoch; found first: a new deposit
+    assert attacks.kept(np.array([2.0, 2.0]), 2.0, 0.5) == pytest.approx(found_half_the_time)
 
 
 def test_a_hit_and_run_attacker_is_paid_nothing_before_a_name_has_taken_part_twice() -> None:
@@ -41,7 +69,9 @@ def test_points_by_rank_and_ours_pay_careful_writers_more_than_adversaries() -> 
     for rules in (attacks.PLAIN, OURS, DEFENDED):
         paid = np.mean(
             [
-                attacks.play(attacks.honest_writers(np.random.default_rng([run, 0])), rules, np.random.default_rng(run))
+                attacks.play(
+                    attacks.honest_writers(np.random.default_rng([run, 0])), rules, np.random.default_rng(run)
+                ).sum(axis=0)
                 for run in range(SEEDS)
             ],
             axis=0,
@@ -55,6 +85,11 @@ def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
     assert abs(attacks.judges_payoffs("labeler_sybils", once, 2, 0).gain[0]) < 0.1
     disguised = attacks.judges_payoffs("labeler_sybils_disguised", once, 2, 0).gain[0]
     assert disguised > 1, "docs/attacks.md says that reports with some noise are not linked"
+    staked = replace(once, stake=True)
+    assert attacks.judges_payoffs("labeler_sybils_disguised", staked, 2, 0).gain[0] == pytest.approx(0.0)
+    assert attacks.judges_payoffs("labeler_sybils_funded", staked, 2, 0).gain[0] > 1, (
+        "it is bounded by its deposits alone"
+    )
 
 
 def test_lying_where_no_outcome_comes_costs_weight_only_with_audits() -> None:
@@ -80,6 +115,22 @@ def test_no_ring_is_paid_more_than_the_value_less_what_the_buyer_keeps() -> None
         assert attacks.sybil_seller_pay(market, "defended", True) == attacks.sybil_seller_pay(market, "defended", False)
     assert min(gained) >= 0
     assert sum(gained) > 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=3, max_size=7),
+    st.integers(1, 3),
+    st.integers(0, 60),
+)
+def test_a_ring_gains_at_most_what_the_third_best_answer_leaves_for_each_that_it_would_have_sold(
+    offered: list[tuple[int, int]], size: int, least: int
+) -> None:
+    quality, asked = np.array(offered, dtype=np.int64).T
+    values, ring = np.maximum(quality - least, 0), np.arange(size)
+    third = np.sort(values - asked)[-3]
+    honest = attacks.earned(values, asked, asked, ring)
+    sold = int(scoring_vcg(values, asked, 2, tie_break=np.arange(values.size)).awarded[:size].sum())
+    assert 0 <= attacks.best_ring(values, asked, ring) - honest <= sold * max(int(third), 0)
 
 
 def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(

@@ -12,6 +12,9 @@ from crowd_assets.mechanisms.ledger import (
     Entry,
     colliding,
     contributor_account,
+    contributor_of,
+    deposit_account,
+    held_back,
     reversal,
     totals,
     transfer,
@@ -142,3 +145,33 @@ def test_an_account_needs_a_contributor() -> None:
     assert contributor_account("ada") == "contributor:ada"
     with pytest.raises(ValueError, match="contributor id"):
         contributor_account("")
+
+
+points = st.decimals(min_value=-50, max_value=50, places=6, allow_nan=False)
+
+
+@given(st.lists(points, max_size=8), st.decimals(min_value=0, max_value=30, places=6))
+def test_the_first_points_of_a_name_are_held_back_once_however_they_arrive(
+    earned: list[Decimal], deposit: Decimal
+) -> None:
+    held = Decimal(0)
+    for amount in earned:
+        back = held_back(held, amount, deposit)
+        assert 0 <= back <= max(amount, Decimal(0))
+        held += back
+    assert held == min(deposit, sum((max(amount, Decimal(0)) for amount in earned), Decimal(0)))
+
+
+def test_a_deposit_that_is_lowered_comes_back_and_none_is_below_zero() -> None:
+    assert held_back(Decimal(5), Decimal(-3), Decimal(2)) == Decimal(-3)
+    assert held_back(Decimal(5), Decimal(1), Decimal(0)) == Decimal(-5)
+    for held, deposit in ((-1, 5), (1, -5)):
+        with pytest.raises(ValueError, match="below zero"):
+            held_back(Decimal(held), Decimal(1), Decimal(deposit))
+
+
+def test_a_deposit_is_an_account_of_its_own() -> None:
+    assert deposit_account("a:b") != contributor_account("a:b")
+    assert contributor_of(deposit_account("a:b")) == contributor_of(contributor_account("a:b")) == "a:b"
+    with pytest.raises(ValueError, match="contributor id"):
+        deposit_account("")

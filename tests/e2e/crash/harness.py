@@ -35,6 +35,7 @@ ORDINARY_COMMENTS = 200
 SETTINGS = {
     "groups": 3,
     "epoch_rounds": 2,
+    "deposit": "0.5",
     "fused_candidates": 2,
     "selection_samples": 16,
     "selection_batches": 2,

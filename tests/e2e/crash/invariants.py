@@ -54,7 +54,7 @@ def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
         *_events(warehouse, resources["inbox"], sent),
         *_rounds(warehouse),
         *_money(warehouse, Decimal(settings.budget)),
-        *_points(warehouse),
+        *_points(warehouse, Decimal(settings.deposit)),
         *_models(warehouse, resources["model_store"]),
         *_files(settings, warehouse),
     ]
@@ -181,14 +181,24 @@ def _money(warehouse: WarehouseResource, budget: Decimal) -> list[str]:
     return said + [f"round {number}: awards and payments differ" for number in unpaid["round_no"]]
 
 
-def _points(warehouse: WarehouseResource) -> list[str]:
-    """Points were earned in a round by somebody who took part in it."""
+def _points(warehouse: WarehouseResource, deposit: Decimal) -> list[str]:
+    """Points were earned in a round by somebody who took part in it, and the first of them are held back, once."""
     without = warehouse.query(
-        "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND NOT EXISTS "
+        "SELECT account, reference FROM ledger l WHERE unit = 'point' AND starts_with(account, 'contributor:') AND "
+        "NOT starts_with(reference, 'deposit of ') AND NOT EXISTS "
         "(SELECT 1 FROM contributor_groups g WHERE g.contributor_id = substr(l.account, 13) AND "
         "g.round_no = CAST(substr(l.reference, 12, 6) AS INTEGER))"
     )
-    return [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
+    said = [f"{account} has points of a round without it: {reference}" for account, reference in without.iter_rows()]
+    accounts = warehouse.query(
+        "SELECT substr(account, strpos(account, ':') + 1) AS who, sum(amount) AS points, "
+        "coalesce(sum(amount) FILTER (WHERE starts_with(account, 'deposit:')), 0) AS held FROM ledger "
+        "WHERE unit = 'point' AND account <> 'treasury' GROUP BY 1"
+    )
+    for who, points, held in accounts.iter_rows():
+        if not min(deposit, max(points, Decimal(0))) <= held <= deposit:
+            said.append(f"the deposit of {who} holds {held} of {deposit}, and {points} points were earned")
+    return said
 
 
 def _models(warehouse: WarehouseResource, store: ModelStoreResource) -> list[str]:

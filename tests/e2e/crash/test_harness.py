@@ -155,6 +155,10 @@ def test_a_home_that_nobody_tampered_with_is_whole(home: CrowdSettings) -> None:
         ("UPDATE awards SET contributor_id = 'c1'", "no bid"),
         ("DELETE FROM ledger WHERE unit = 'credit'", "awards and payments differ"),
         ("DELETE FROM contributor_groups", "points of a round without it"),
+        (
+            "UPDATE ledger SET account = 'deposit:c0' WHERE account = 'contributor:c0' AND unit = 'point'",
+            "deposit of c0",
+        ),
         ("UPDATE rounds SET next_model = 'feed'", "model feed"),
     ],
 )

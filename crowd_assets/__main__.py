@@ -296,7 +296,9 @@ def restore_home(
 
 @app.command("migrate")
 def migrate_home(
-    to: Annotated[str, typer.Option(help="Empty database, postgresql://user@host/database; the password by PGPASSWORD.")],
+    to: Annotated[
+        str, typer.Option(help="Empty database, postgresql://user@host/database; the password by PGPASSWORD.")
+    ],
 ) -> None:
     """Move the tables of CROWD_HOME from its DuckDB file to PostgreSQL, compare them and audit every round from there. Stop the
     daemon first, and set CROWD_WAREHOUSE to the same afterwards. The file stays, and opens no more."""

@@ -29,7 +29,14 @@ FIRST = "inbox"
 LAST_IN = "warehouse.duckdb"
 """What makes a folder a home: restored last."""
 
-NOT_KEPT = {"dagster", "embeddings.sqlite", "models_cache", "warehouse.duckdb", "warehouse.moved", "warehouse.snapshot.duckdb"}
+NOT_KEPT = {
+    "dagster",
+    "embeddings.sqlite",
+    "models_cache",
+    "warehouse.duckdb",
+    "warehouse.moved",
+    "warehouse.snapshot.duckdb",
+}
 """Entries of a home that are copied otherwise, or made again from the rest."""
 
 NOT_COPIED = (UNFINISHED, ".lock", ".holder", ".wal")

@@ -27,7 +27,7 @@ BATCH_ROWS = 50_000
 FETCHED_ROWS = 5_000  # at a time, by a cursor of the server
 CONNECT_TIMEOUT_S = 10
 ANSWERED = re.compile(
-    r"FATAL: +(?!the database system is|sorry, too many|remaining connection|terminating)"
+    r"FATAL:(?!\s*(the database system is|sorry, too many|remaining connection|terminating))"
 )  # it would say so again
 # A server or client that vanished without a word is noticed within a minute, on both sides.
 KEEPALIVES = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
@@ -216,7 +216,7 @@ def connect(url: str, lock_timeout_s: float, patience_s: float) -> PostgresConne
             connection = psycopg.connect(
                 url,
                 autocommit=True,
-                prepare_threshold=None,  # so that a pooler may stand between
+                prepare_threshold=None,  # connections are short
                 client_encoding="utf8",
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name=f"crowd-rounds process {os.getpid()} on {socket.gethostname()}"[:63],

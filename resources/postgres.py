@@ -26,9 +26,8 @@ TOKEN = re.compile(r"'(?:[^']|'')*'|\$([a-z_]\w*)|%")
 BATCH_ROWS = 50_000
 FETCHED_ROWS = 5_000  # at a time, by a cursor of the server
 CONNECT_TIMEOUT_S = 10
-ANSWERED = re.compile(
-    r"FATAL:(?!\s*(the database system is|sorry, too many|remaining connection|terminating))"
-)  # it would say so again
+# What a server would say again, however long one waits.
+ANSWERED = re.compile(r"FATAL:(?!\s*(the database system is|sorry, too many|remaining connection|terminating))")
 # A server or client that vanished without a word is noticed within a minute, on both sides.
 KEEPALIVES = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 ON_THE_SERVER = {

@@ -146,3 +146,14 @@ def test_what_lies_outside_the_home_is_named(home: Home, tmp_path: Path, monkeyp
     done = CliRunner().invoke(app, ["restore", str(tmp_path / "kept")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "other" / "warehouse.duckdb").exists()
+
+
+def test_a_backup_is_not_restored_beside_tables_in_postgresql(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").filled()
+    backup(home.settings, home.warehouse, tmp_path / "kept")
+    other = Home(tmp_path / "other")
+    there = other.settings.model_copy(update={"warehouse": "postgresql://db/crowd"})
+    with pytest.raises(BackupError, match="CROWD_WAREHOUSE is set"):
+        restore(there, other.warehouse, tmp_path / "kept")
+    restore(other.settings, other.warehouse, tmp_path / "kept")
+    assert other.key() == "of the first"

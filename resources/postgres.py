@@ -85,12 +85,14 @@ class PostgresConnection:
 
     Attributes:
         place: Server and database, without credentials.
+        writing: Whether the open transaction is one that writes, as who begins it notes.
         lost: Whether the server ended it.
     """
 
     def __init__(self, connection: "psycopg.Connection[Any]", place: str) -> None:
         self._connection = connection
         self.place = place
+        self.writing = False
 
     def execute(self, query: str, parameters: Mapping[str, Any] | None = None, /) -> "Rows":
         """Run a statement.

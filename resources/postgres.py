@@ -26,9 +26,8 @@ TOKEN = re.compile(r"'(?:[^']|'')*'|\$([a-z_]\w*)|%")
 BATCH_ROWS = 50_000
 FETCHED_ROWS = 5_000  # at a time, by a cursor of the server
 CONNECT_TIMEOUT_S = 10
-ANSWERED = re.compile(
-    r"FATAL: +(?!the database system is|sorry, too many|remaining connection|terminating)"
-)  # it would say so again
+# What a server would say again, however long one waits.
+ANSWERED = re.compile(r"FATAL:(?!\s*(the database system is|sorry, too many|remaining connection|terminating))")
 # A server or client that vanished without a word is noticed within a minute, on both sides.
 KEEPALIVES = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 ON_THE_SERVER = {
@@ -86,12 +85,14 @@ class PostgresConnection:
 
     Attributes:
         place: Server and database, without credentials.
+        writing: Whether the open transaction is one that writes, as who begins it notes.
         lost: Whether the server ended it.
     """
 
     def __init__(self, connection: "psycopg.Connection[Any]", place: str) -> None:
         self._connection = connection
         self.place = place
+        self.writing = False
 
     def execute(self, query: str, parameters: Mapping[str, Any] | None = None, /) -> "Rows":
         """Run a statement.
@@ -216,7 +217,7 @@ def connect(url: str, lock_timeout_s: float, patience_s: float) -> PostgresConne
             connection = psycopg.connect(
                 url,
                 autocommit=True,
-                prepare_threshold=None,  # so that a pooler may stand between
+                prepare_threshold=None,  # connections are short
                 client_encoding="utf8",
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name=f"crowd-rounds process {os.getpid()} on {socket.gethostname()}"[:63],

@@ -1,8 +1,9 @@
 """The warehouse's tables on PostgreSQL, behind the same interface as those in the DuckDB file.
 
 Reading takes a snapshot and no lock. Writing is one transaction at a time, as with the file: events are numbered without gaps in
-the order in which they are committed, which nothing but one after the other gives. Transactions are serialisable, so that what
-others write by hand cannot slip between either; one that is undone for that, or that loses its connection, is repeated as a whole.
+the order in which they are committed, which nothing but one after the other gives. Transactions are serialisable as well: where
+somebody else writes the same rows meanwhile, one of the two is undone. Ours is then repeated as a whole, as is one that loses its
+connection.
 
 Belongs here: transactions, locks and repeating in PostgreSQL's own terms, the copy for readers. Does not belong here: the
 connection (see ``postgres``), tables and what is in them (see ``warehouse``).
@@ -105,15 +106,21 @@ class PostgresWarehouse(WarehouseResource):
             ConflictError: somebody without the lock wrote the same. :meth:`atomically` repeats what these two end.
         """
         with self._opened(tables=True) as connection:
+            if connection.writing:
+                raise RuntimeError("a transaction was begun within a transaction of the same session")
             reading = connection.in_transaction
             if reading:  # a session's look around, which goes on afterwards
                 connection.execute("COMMIT")
-            with self._begun(connection, "SERIALIZABLE"):
-                # Before the transaction has seen anything, as LOCK is a statement that looks at nothing.
-                connection.execute("LOCK TABLE rounds IN SHARE ROW EXCLUSIVE MODE")
-                yield connection
-            if reading:
-                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.writing = True
+            try:
+                with self._begun(connection, "SERIALIZABLE"):
+                    # Before the transaction has seen anything, as LOCK is a statement that looks at nothing.
+                    connection.execute("LOCK TABLE rounds IN SHARE ROW EXCLUSIVE MODE")
+                    yield connection
+            finally:
+                connection.writing = False
+                if reading and not connection.lost:
+                    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 
     def atomically(self, work: Callable[[Connection], Result]) -> Result:
         """Repeats ``work`` where its transaction was undone or its connection lost.

@@ -15,7 +15,7 @@ from typing import Any
 
 from crowd_assets.audit import Audit, AuditedRound, audit
 from resources.errors import OperatorError
-from resources.postgres import BATCH_ROWS, PostgresConnection, place_of
+from resources.postgres import BATCH_ROWS, PostgresConnection
 from resources.postgres_warehouse import PostgresWarehouse
 from resources.settings import CrowdSettings
 from resources.warehouse import TABLES, WarehouseResource, fetch_row
@@ -53,11 +53,11 @@ def migrate_tables(
     target = PostgresWarehouse(path=source.path, url=settings.warehouse, lock_timeout_s=settings.lock_timeout_s)
     if not source.exists():
         raise MigrationError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to move.")
-    place = place_of(settings.warehouse)
     rows = {}
     with source.connect() as old:
         with target.transaction() as new:
             assert isinstance(new, PostgresConnection)
+            place = new.place
             for table in TABLES:
                 if fetch_row(new, f"SELECT 1 FROM {table} LIMIT 1"):
                     raise MigrationError(f"{place} has rows in {table}: name an empty database. Nothing was moved.")

@@ -201,6 +201,8 @@ def test_a_look_is_at_one_instant_and_a_session_reads_what_it_wrote(warehouse: P
                 pool.submit(other.atomically, lambda there: there.execute(insert)).result()
             assert fetch_row(connection, "SELECT count(*) FROM removed_models") == (1,)
         assert warehouse.query("SELECT * FROM removed_models").height == 2
+        with warehouse.transaction(), pytest.raises(RuntimeError, match="within"), warehouse.transaction():
+            pytest.fail("the first would have been committed")
 
 
 def test_a_server_that_is_started_anew_in_the_middle_of_a_posting_posts_it_once(
@@ -224,6 +226,29 @@ def test_a_server_that_is_started_anew_in_the_middle_of_a_posting_posts_it_once(
     assert warehouse.query("SELECT count(*) AS n, sum(amount) AS total FROM ledger").row(0) == (2, Decimal(0))
     assert warehouse.query("SELECT * FROM round_records").height == 1
     assert book.get("r000001").settled
+
+
+def test_a_commit_whose_answer_is_lost_posts_once(
+    settings: CrowdSettings, warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(settings, "first", 5)
+    book = RoundBook(warehouse)
+    round_ = claim(book, settings)
+    execute, commits = PostgresConnection.execute, []
+
+    def unanswered(self: PostgresConnection, query: str, parameters: Any = None, /) -> Any:
+        found = execute(self, query, parameters)
+        if query == "COMMIT" and not commits:
+            commits.append(query)
+            self.close()
+            execute(self, query)
+        return found
+
+    monkeypatch.setattr(PostgresConnection, "execute", unanswered)
+    assert book.settle(round_, entries(round_), base_model="a", next_model="b", now=NOW, about={}) == 0  # none was new
+    assert commits
+    assert warehouse.query("SELECT count(*) AS n, sum(amount) AS total FROM ledger").row(0) == (2, Decimal(0))
+    assert warehouse.query("SELECT * FROM round_records").height == 1
 
 
 def test_what_is_not_repeated_says_that_it_was_undone(postgres: PostgresServer, warehouse: PostgresWarehouse) -> None:

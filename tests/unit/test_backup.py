@@ -163,3 +163,14 @@ def test_files_of_a_store_are_kept_and_restored_into_a_home(home: Home, tmp_path
     restore(other.settings, other.warehouse, tmp_path / "kept")
     assert other.names() == KEPT
     assert (other.folder / "models/abc/card.json").read_text() == "models/abc/card.json of the store"
+
+
+def test_a_backup_is_not_restored_beside_tables_in_postgresql(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").filled()
+    backup(home.settings, home.warehouse, tmp_path / "kept")
+    other = Home(tmp_path / "other")
+    there = other.settings.model_copy(update={"warehouse": "postgresql://db/crowd"})
+    with pytest.raises(BackupError, match="CROWD_WAREHOUSE is set"):
+        restore(there, other.warehouse, tmp_path / "kept")
+    restore(other.settings, other.warehouse, tmp_path / "kept")
+    assert other.key() == "of the first"

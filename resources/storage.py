@@ -84,7 +84,9 @@ def files_below(folder: UPath) -> list[StoredFile]:
 
 def _walked(folder: str, below: str) -> Iterator[StoredFile]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(
+            os.scandir(folder), key=lambda entry: f"{entry.name}{'/' * entry.is_dir(follow_symlinks=False)}"
+        )
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:

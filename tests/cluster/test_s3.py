@@ -20,6 +20,7 @@ from crowd_assets.audit import audit
 from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_resources
 from crowd_assets.erasure import erase
+from crowd_assets.metrics import measure
 from crowd_assets.migration_files import FileMigrationError, migrate_files
 from resources.arrivals import append
 from resources.feedback import Limits, read_file
@@ -105,6 +106,7 @@ def test_a_campaign_comes_out_as_in_a_local_folder(campaigns: Campaigns, lives: 
         os.listdir(home.settings.home)
     )
     assert audit(home.settings).clean
+    _assert_measured(home.settings)
     said = home.tail() + "".join(path.read_text(errors="replace") for path in home.folder.rglob("*.jsonl"))
     assert "a-secret-of-the-store" not in said
 
@@ -122,6 +124,20 @@ def test_a_campaign_comes_out_as_in_a_local_folder(campaigns: Campaigns, lives: 
     shutil.rmtree(store.cache)
     with pytest.raises(DamagedModelError):
         store.path(weights.parent.name)
+
+
+def _assert_measured(settings: CrowdSettings) -> None:
+    """Metrics of a campaign that has ended, against its tables."""
+    found = {each.name: dict(each.values) for each in measure(settings, datetime.now(UTC))}
+    use_object_stores(60)
+    assert found["up"] == {"inbox": 1, "warehouse": 1}
+    assert found["inbox_files"] == {"": 0}
+    assert found["rounds"]["completed"] == found["last_round"][""] == ROUNDS
+    assert found["last_round_seconds"][""] > 0
+    assert all(0 < distance < 10 for distance in found["last_round_distance"].values())
+    assert found["ledger_imbalance"] == dict.fromkeys(found["ledger_entries_total"], 0)
+    assert set(found["ledger_imbalance"]) == {"credit", "point"}
+    assert found["ledger_contributors"]["credit"] > 0
 
 
 def test_a_store_that_goes_away_is_waited_for(campaigns: Campaigns, lives: Lives, server: S3Server, place: str) -> None:

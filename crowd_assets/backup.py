@@ -1,8 +1,9 @@
 """Backup and restore of a home: whole and verified, or not at all; rounds may run meanwhile.
 
 A backup is a folder with the home's files as they were, those of an object store included, and ``manifest.json``, which names
-each with its size and hash. What is restored is a home whose files are local; ``migrate`` moves them again. The inbox is copied first, then the warehouse under its lock, then the rest: what the copy of the warehouse speaks of is written
-before it and never changed, and a file that is ingested meanwhile is in the copy of the inbox, where it counts once.
+each with its size and hash. What is restored is a home whose files are local; ``migrate`` moves them again. The inbox is
+copied first, then the warehouse under its lock, then the rest: what the copy of the warehouse speaks of is written before it
+and never changed, and a file that is ingested meanwhile is in the copy of the inbox, where it counts once.
 
 Belongs here: what of a home is kept, copying, checking. Does not belong here: Dagster's own storage, which no round needs (see
 docs/operations.md), and whether what a home holds is right (see ``crowd_assets.audit``).

@@ -129,13 +129,15 @@ class InboxResource(ConfigurableResource):
         """
         pseudonyms = Pseudonyms.from_environment()
         limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
-        ingested = []
+        ingested: list[IngestedFile] = []
         unreadable = []
-        files = _first(self.arrived(), most_files, most_mib)
+        files = self.arrived()
         total, before, events = sum(each.size for each in files) / MIB, 0.0, 0
         said = throttled("ingestion", progress, "MiB")
         for each in claim(files, Path(self.warehouse.path).parent / CLAIMS, self.warehouse.lock_timeout_s):
             path = each.path
+            if ingested and (0 < most_files <= len(ingested) or 0 < most_mib < before + each.size / MIB):
+                break
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
@@ -379,18 +381,6 @@ def refuse_withdrawn(connection: Connection, events: pl.DataFrame) -> tuple[pl.D
 def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
     erased = pl.any_horizontal(pl.col(feedback.TEXTS).eq_missing(feedback.ERASED))
     return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~erased)
-
-
-def _first(files: list[StoredFile], most: int, most_mib: int) -> list[StoredFile]:
-    """The first of ``files``, at least one of them, as far as both go."""
-    batch: list[StoredFile] = []
-    size = 0
-    for each in files[: most or None]:
-        size += each.size
-        if batch and most_mib and size > most_mib * MIB:
-            break
-        batch.append(each)
-    return batch
 
 
 def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:

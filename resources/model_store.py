@@ -109,9 +109,7 @@ class ModelStoreResource(ConfigurableResource):
             return Path(str(source))
         target = Path(self.cache, model)
         if not target.exists():
-            stored = _stored(source)
-            self._check(model, stored)
-            _copy_by_rename(stored, UPath(target))
+            _copy_by_rename(_stored(source), UPath(target), lambda copy: self._check(model, _files(copy)))
         return target
 
     def files(self, model: str) -> dict[str, Path]:
@@ -260,7 +258,9 @@ def _hash(files: Mapping[str, Path | UPath]) -> str:
     return digest.hexdigest()
 
 
-def _copy_by_rename(files: dict[str, Any], target: UPath) -> None:
+def _copy_by_rename(
+    files: Mapping[str, Path | UPath], target: UPath, check: Callable[[Path], None] = lambda copy: None
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".putting-", dir=str(target.parent)))
     try:
@@ -268,6 +268,7 @@ def _copy_by_rename(files: dict[str, Any], target: UPath) -> None:
             copy = temporary / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
+        check(temporary)
         temporary.chmod(0o755)
         try:
             os.rename(temporary, str(target))

@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from resources.errors import OperatorError
 
 UNFINISHED = ".tmp"
 """How the names of files and folders end that a writer has begun; killed, it leaves them behind."""
+PIECE = 1 << 20  # bytes copied at once
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WAY_IN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 S3 = ("s3", "s3a")
@@ -83,7 +84,9 @@ def files_below(folder: UPath) -> list[StoredFile]:
 
 def _walked(folder: str, below: str) -> Iterator[StoredFile]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(
+            os.scandir(folder), key=lambda entry: f"{entry.name}{'/' * entry.is_dir(follow_symlinks=False)}"
+        )
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
@@ -111,15 +114,16 @@ def state_of(path: UPath) -> tuple[Any, ...]:
     Raises:
         FileNotFoundError: it is not there.
     """
-    if is_local(path):
-        return state_of_status(os.lstat(str(path)))
-    about = path.fs.info(path.path)
-    return tuple(str(about.get(name, "")) for name in ("size", "ETag", "etag", "LastModified", "created"))
+    return state_of_status(os.lstat(str(path))) if is_local(path) else _state_of_info(path.fs.info(path.path))
 
 
 def state_of_status(status: os.stat_result) -> tuple[Any, ...]:
     """:func:`state_of` for a local file that is open."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _state_of_info(about: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(str(about.get(name, "")) for name in ("size", "ETag", "etag", "LastModified", "created"))
 
 
 def read_all(paths: Iterable[UPath]) -> Iterator[bytes]:
@@ -137,7 +141,7 @@ def read_all(paths: Iterable[UPath]) -> Iterator[bytes]:
             yield from (found[path.path] for path in some)
 
 
-def move(path: UPath, target: UPath, state: Sequence[Any]) -> bool:
+def move(path: UPath, target: UPath, state: tuple[Any, ...]) -> bool:
     """Move a file that still is as ``state`` says; False where it is not, and it stays.
 
     Locally that is a rename. Elsewhere it is a copy and a removal: killed between the two, both are there.
@@ -151,32 +155,42 @@ def move(path: UPath, target: UPath, state: Sequence[Any]) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
         return True
-    data = path.read_bytes()
-    if state_of(path) != state:  # asked after it was read: it was this content all the time
+    _copy(path, target)
+    if state_of(path) != state:  # asked after it was copied: else it was this content all the time
+        target.unlink(missing_ok=True)
         return False
-    write_bytes_atomically(target, data)
     return remove_if(path, state)
 
 
-def remove_if(path: UPath, state: Sequence[Any]) -> bool:
+def _copy(path: UPath, target: UPath) -> None:
+    if path.protocol in S3 and target.protocol in S3:
+        path.fs.cp_file(path.path, target.path)  # the store does it by itself
+        return
+    with path.open("rb") as old, written_atomically(target) as temporary, open(temporary, "wb") as new:
+        shutil.copyfileobj(old, new, PIECE)
+
+
+def remove_if(path: UPath, state: tuple[Any, ...]) -> bool:
     """Remove a file that still is as ``state`` says; False where it is not, and it stays. S3 compares and removes in one step.
 
     Raises:
         FileNotFoundError: it is not there.
     """
-    if state_of(path) != state:
-        return False
-    if path.protocol in S3:
-        about = path.fs.info(path.path)
-        bucket, key, _ = path.fs.split_path(path.path)
-        try:
-            path.fs.call_s3("delete_object", Bucket=bucket, Key=key, IfMatch=about["ETag"])
-        except OSError:
-            if state_of(path) != state:
-                return False
-            raise
-    else:
+    if path.protocol not in S3:
+        if state_of(path) != state:
+            return False
         path.unlink()
+        return True
+    about = path.fs.info(path.path)
+    if _state_of_info(about) != state:
+        return False
+    bucket, key, _ = path.fs.split_path(path.path)
+    try:
+        path.fs.call_s3("delete_object", Bucket=bucket, Key=key, IfMatch=about["ETag"])
+    except OSError:
+        if state_of(path) != state:
+            return False
+        raise
     return True
 
 

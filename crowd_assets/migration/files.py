@@ -24,12 +24,11 @@ from crowd_assets.backup import SET_ASIDE
 from resources.errors import OperatorError
 from resources.progress import throttled
 from resources.settings import CrowdSettings
-from resources.storage import StoredFile, files_below, is_local, use_object_stores, written_atomically
+from resources.storage import PIECE, StoredFile, files_below, is_local, use_object_stores, written_atomically
 from resources.warehouse import WarehouseResource, fetch_row
 
 JOURNAL = "moving_files.jsonl"
 TOGETHER = 8  # files under way at once: most of the time is the store's
-PIECE = 1 << 20
 UNFINISHED_NAME = re.compile(r"\.tmp$|(^|/)\.putting-")
 NAMED = ("ingested_files", "erased_files")
 """Tables that name files in a column ``uri``. Segments are named without their folder, wherever it lies."""

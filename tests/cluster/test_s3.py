@@ -7,10 +7,12 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import fsspec
+import polars as pl
 import pytest
 from upath import UPath
 
@@ -18,10 +20,11 @@ from crowd_assets.audit import audit
 from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_resources
 from crowd_assets.erasure import erase
+from crowd_assets.metrics import measure
 from crowd_assets.migration.files import FileMigrationError, migrate_files
 from resources.arrivals import append
 from resources.feedback import Limits, read_file
-from resources.frames import FramesResource
+from resources.frames import FramesResource, read_parquet
 from resources.model_store import DamagedModelError
 from resources.settings import CrowdSettings
 from resources.storage import StoreUnavailableError, files_below, use_object_stores, write_bytes_atomically
@@ -103,6 +106,7 @@ def test_a_campaign_comes_out_as_in_a_local_folder(campaigns: Campaigns, lives: 
         os.listdir(home.settings.home)
     )
     assert audit(home.settings).clean
+    _assert_measured(home.settings)
     said = home.tail() + "".join(path.read_text(errors="replace") for path in home.folder.rglob("*.jsonl"))
     assert "a-secret-of-the-store" not in said
 
@@ -122,10 +126,24 @@ def test_a_campaign_comes_out_as_in_a_local_folder(campaigns: Campaigns, lives: 
         store.path(weights.parent.name)
 
 
+def _assert_measured(settings: CrowdSettings) -> None:
+    """Metrics of a campaign that has ended, against its tables."""
+    found = {each.name: dict(each.values) for each in measure(settings, datetime.now(UTC))}
+    use_object_stores(60)
+    assert found["up"] == {"inbox": 1, "warehouse": 1}
+    assert found["inbox_files"] == {"": 0}
+    assert found["rounds"]["completed"] == found["last_round"][""] == ROUNDS
+    assert found["last_round_seconds"][""] > 0
+    assert all(0 < distance < 10 for distance in found["last_round_distance"].values())
+    assert found["ledger_imbalance"] == dict.fromkeys(found["ledger_entries_total"], 0)
+    assert set(found["ledger_imbalance"]) == {"credit", "point"}
+    assert found["ledger_contributors"]["credit"] > 0
+
+
 def test_a_store_that_goes_away_is_waited_for(campaigns: Campaigns, lives: Lives, server: S3Server, place: str) -> None:
     home = campaigns.home(place)
     lives.begin(home, ROUNDS)
-    _wait_for(home, "labeler_weights")
+    _wait_for_the_gate(home)
     server.pause()
     time.sleep(AWAY_S)
     server.resume()
@@ -140,7 +158,7 @@ def test_a_store_that_stays_away_fails_the_round_in_words_and_the_next_run_repai
     home = campaigns.home(place)
     home.settings = home.settings.changed(store_retry_s=2)
     lives.begin(home, ROUNDS)
-    _wait_for(home, "labeler_weights")
+    _wait_for_the_gate(home)
     server.pause()
     try:
         assert lives.end()["ended"] == "failed"
@@ -153,10 +171,10 @@ def test_a_store_that_stays_away_fails_the_round_in_words_and_the_next_run_repai
     assert campaigns.differences(home.settings) == []
 
 
-def _wait_for(home: Home, step: str) -> None:
-    """Until the first round of a life has come to a step."""
-    deadline = time.monotonic() + 120
-    while not list(files_below(home.settings.frames_path / "validated_feedback")):
+def _wait_for_the_gate(home: Home) -> None:
+    """Until the first round of a life has passed the gate."""
+    deadline = time.monotonic() + 300
+    while not files_below(home.settings.frames_path / "validated_feedback"):
         assert time.monotonic() < deadline, home.tail()
         time.sleep(0.1)
 
@@ -165,18 +183,12 @@ def _collect(place: str, number: int) -> None:
     use_object_stores(60)
     for file in range(6):
         events = [_event(f"collector-{number}", f"{number} {file} {event}") for event in range(20)]
-        append(UPath(place, "inbox"), f"collector-{number}", "".join(events).encode(), ".jsonl", _now())
+        append(UPath(place, "inbox"), f"collector-{number}", "".join(events).encode(), ".jsonl", datetime.now(UTC))
 
 
 def _event(who: str, text: str) -> str:
     event = {"kind": "demonstration", "contributor_id": who, "prompt": "p", "response": text}
     return json.dumps(event | {"submitted_at": "2026-01-01T00:00:00Z"}) + "\n"
-
-
-def _now():  # type: ignore[no-untyped-def]
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
 
 
 def _ingest(home: str, place: str, done: str) -> None:
@@ -288,7 +300,6 @@ def test_a_home_moves_to_the_store_and_back_by_a_backup(campaigns: Campaigns, pl
     again = CrowdSettings(**moved.model_dump() | {"home": str(tmp_path / "again"), "files": ""})
     (tmp_path / "again").mkdir()
     restore(again, build_resources(again)["warehouse"], tmp_path / "backup")
-    (tmp_path / "again" / "seed").exists() or (tmp_path / "again" / "seed").symlink_to(Path(settings.home, "seed"))
     assert campaigns.differences(again) == []
 
 
@@ -310,14 +321,10 @@ def _content(path: UPath) -> bytes:
     """What a file says, Parquet decompressed."""
     if path.suffix != ".parquet":
         return path.read_bytes()
-    from resources.frames import read_parquet
-
     return repr(read_parquet(path).rows()).encode()
 
 
 def test_duckdb_and_polars_read_many_files_of_the_store(place: str) -> None:
-    import polars as pl
-
     frames = FramesResource(root=f"{place}/frames")
     for number in range(1, 21):
         frames.write("values", f"r{number:06d}", pl.DataFrame({"round": [number] * 5, "value": range(5)}))

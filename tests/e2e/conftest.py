@@ -266,7 +266,7 @@ class Project:
             str(path.relative_to(self.settings.home)): path.read_bytes()
             for folder in folders
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.suffix in (".parquet", ".jsonl")
         }
 
 

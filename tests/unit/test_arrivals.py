@@ -8,8 +8,10 @@ import pytest
 from filelock import FileLock
 from upath import UPath
 
+from crowd_assets.definitions import build_resources
 from resources import arrivals
 from resources.arrivals import COLLECTOR, CollectorError, append, arrived, backlog, claim, publish_backlog
+from resources.settings import CrowdSettings
 from resources.storage import StoredFile, move, remove_if, state_of, write_bytes_atomically
 
 NOW = datetime(2026, 11, 21, 13, 5, 7, 250, tzinfo=UTC)
@@ -33,6 +35,23 @@ def test_files_of_hours_come_in_their_order_and_other_folders_are_not_looked_int
         write_bytes_atomically(inbox / name, b"{}")
     assert [each.name for each in arrived(inbox)] == ["2026/11/21/09/b.jsonl", "2026/11/21/14/a.jsonl", "late.jsonl"]
     assert arrived(inbox / "nowhere") == []
+
+
+def test_a_batch_ends_after_so_many_files_or_so_much_and_takes_one_at_least(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.inbox.MIB", 10)
+    inbox = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    for name in "abcdef":
+        write_bytes_atomically(UPath(inbox.root) / f"{name}.jsonl", f"{name} 15 bytes long".encode())
+
+    def taken(**bounds: int) -> list[str]:
+        return [file.name.removesuffix(".jsonl") for file in inbox.ingest(**bounds)]
+
+    assert taken(most_files=2) == ["a", "b"]
+    assert taken(most_mib=1) == ["c"]
+    assert taken(most_mib=4, most_files=9) == ["d", "e"]
+    assert taken() == ["f"]
 
 
 def test_what_is_appended_lies_in_its_hour_under_a_name_of_its_own(inbox: UPath) -> None:

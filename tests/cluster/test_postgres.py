@@ -27,11 +27,13 @@ from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import TABLES, MovedWarehouseError, WarehouseBusyError, WarehouseResource, fetch_row
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
+from tests.unit import test_erasure as erasing
 from tests.unit.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
 from tests.unit.test_rounds import NOW, QUORUM, claim, entries, send
 
 pytestmark = pytest.mark.cluster
 
+MODULES = ()
 LOCK = "LOCK TABLE rounds IN SHARE ROW EXCLUSIVE MODE"
 
 
@@ -303,6 +305,25 @@ def test_what_was_deleted_is_gone_from_the_servers_files(
     warehouse.compact()
     assert b"Zebulon" not in files()
     assert b"kept here" in files()
+
+
+@pytest.mark.usefixtures("on_postgres")
+def test_texts_of_a_contributor_are_erased_from_every_table_and_figures_stay(tmp_path: Path) -> None:
+    home = erasing.Home.made(tmp_path)
+
+    def holding() -> list[str]:
+        found = {table: str(home.warehouse.query(f"SELECT * FROM {table}").rows()) for table in TABLES}
+        return [table for table, rows in found.items() if erasing.SECRET in rows or erasing.SOLD in rows]
+
+    before = home.figures()
+    assert isinstance(home.warehouse, PostgresWarehouse)
+    assert holding() == ["rejected_feedback"]
+    erased = home.erase()
+    assert (holding(), home.figures()) == ([], before)
+    assert (erased.erasure_id, home.erase().erasure_id) == ("e000001", "")
+    with duckdb.connect(str(home.warehouse.snapshot_path), read_only=True) as copy:
+        assert erasing.SECRET not in str(copy.execute("SELECT * FROM rejected_feedback").fetchall())
+        assert copy.execute("SELECT status FROM erasures").fetchall() == [("done",)]
 
 
 def test_a_look_makes_nothing_and_shows_what_is_there(settings: CrowdSettings, warehouse: PostgresWarehouse) -> None:

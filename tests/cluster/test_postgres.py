@@ -16,7 +16,9 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
 from crowd_assets.migration import MigrationError, migrate
 from resources import postgres_warehouse, rounds
@@ -349,9 +351,11 @@ def embedded(tmp_path: Path) -> CrowdSettings:
 def test_a_home_moves_once_and_its_file_opens_no_more(embedded: CrowdSettings, postgres: PostgresServer) -> None:
     before = build_resources(embedded)["warehouse"].query("SELECT * FROM event_index ORDER BY ALL")
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
-    done = migrate(moved)
-    assert done.audit.clean
-    assert (done.rows["event_index"], done.rows["rounds"], done.rows["ledger"]) == (10, 1, 0)
+    done = CliRunner().invoke(app, ["migrate", "--to", moved.warehouse], env={"CROWD_HOME": embedded.home})
+    assert done.exit_code == 0, done.output
+    assert "        10 rows of event_index, the same there" in done.output
+    assert "set CROWD_WAREHOUSE=" in done.output
+    assert PASSWORD not in done.output
     warehouse = build_resources(moved)["warehouse"]
     assert warehouse.query("SELECT * FROM event_index ORDER BY ALL").equals(before)
     assert RoundBook(warehouse).open_round() is not None

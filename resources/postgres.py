@@ -1,8 +1,8 @@
 """PostgreSQL as DuckDB would answer: a connection that takes the warehouse's SQL and gives back frames with DuckDB's types.
 
 The warehouse's SQL keeps to what both databases read. What is left to translate is ``$name`` parameters, a closing ``ORDER BY
-ALL``, and how many rows a statement changed. Belongs here: connecting, translating, types, who holds a lock; without imports that
-a command that only looks would have to wait for. Does not belong here: tables and transactions (see ``postgres_warehouse``).
+ALL``, and how many rows a statement changed. Belongs here: connecting, translating, types; without Dagster, which a command that
+only looks would have to wait for. Does not belong here: tables, transactions and who holds a lock (see ``postgres_warehouse``).
 """
 
 import os

@@ -79,9 +79,8 @@ FROM_THE_ENVIRONMENT = (
 )
 CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 PASSWORD = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&']*")  # whatever could be one: to be left out of messages
-POSTGRES = re.compile(
-    r"postgres(ql)?://([^:/?@]*@)?[^@?]*(\?((?!password)[^@])*)?"
-)  # with a user, and without a password
+# With a user, and without a password.
+POSTGRES = re.compile(r"postgres(ql)?://([^:/?@]*@)?[^@?]*(\?((?!password)[^@])*)?")
 NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown

@@ -63,9 +63,11 @@ def migrate_tables(
                     raise MigrationError(f"{place} has rows in {table}: name an empty database. Nothing was moved.")
                 columns = old.sql(f"FROM {table} LIMIT 0").columns
                 new.load(table, columns, _rows(old, f"FROM {table}"))
-                order = ", ".join(map(str, range(1, len(columns) + 1)))
+                named = ", ".join(columns)
                 before = _content(_rows(old, f"FROM {table} ORDER BY ALL"))
-                after = _content(row for some in new.batches(f"SELECT * FROM {table} ORDER BY {order}") for row in some)
+                after = _content(
+                    row for some in new.batches(f"SELECT {named} FROM {table} ORDER BY {named}") for row in some
+                )
                 if before != after:
                     raise MigrationError(
                         f"{table}: {after[0]} rows with the hash {after[1]} arrived in {place}, of {before[0]} with "

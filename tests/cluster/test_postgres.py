@@ -16,7 +16,9 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
 from crowd_assets.migration.tables import MigrationError, migrate_tables
 from resources import postgres_warehouse, rounds
@@ -27,11 +29,13 @@ from resources.rounds import RoundBook
 from resources.settings import CrowdSettings
 from resources.warehouse import TABLES, MovedWarehouseError, WarehouseBusyError, WarehouseResource, fetch_row
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
+from tests.unit import test_erasure as erasing
 from tests.unit.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
 from tests.unit.test_rounds import NOW, QUORUM, claim, entries, send
 
 pytestmark = pytest.mark.cluster
 
+MODULES = ()
 LOCK = "LOCK TABLE rounds IN SHARE ROW EXCLUSIVE MODE"
 
 
@@ -305,6 +309,25 @@ def test_what_was_deleted_is_gone_from_the_servers_files(
     assert b"kept here" in files()
 
 
+@pytest.mark.usefixtures("on_postgres")
+def test_texts_of_a_contributor_are_erased_from_every_table_and_figures_stay(tmp_path: Path) -> None:
+    home = erasing.Home.made(tmp_path)
+
+    def holding() -> list[str]:
+        found = {table: str(home.warehouse.query(f"SELECT * FROM {table}").rows()) for table in TABLES}
+        return [table for table, rows in found.items() if erasing.SECRET in rows or erasing.SOLD in rows]
+
+    before = home.figures()
+    assert isinstance(home.warehouse, PostgresWarehouse)
+    assert holding() == ["rejected_feedback"]
+    erased = home.erase()
+    assert (holding(), home.figures()) == ([], before)
+    assert (erased.erasure_id, home.erase().erasure_id) == ("e000001", "")
+    with duckdb.connect(str(home.warehouse.snapshot_path), read_only=True) as copy:
+        assert erasing.SECRET not in str(copy.execute("SELECT * FROM rejected_feedback").fetchall())
+        assert copy.execute("SELECT status FROM erasures").fetchall() == [("done",)]
+
+
 def test_a_look_makes_nothing_and_shows_what_is_there(settings: CrowdSettings, warehouse: PostgresWarehouse) -> None:
     with pytest.raises(NothingToReadError, match="no warehouse there yet"), look(settings):
         pytest.fail("there is nothing")
@@ -328,9 +351,11 @@ def embedded(tmp_path: Path) -> CrowdSettings:
 def test_a_home_moves_once_and_its_file_opens_no_more(embedded: CrowdSettings, postgres: PostgresServer) -> None:
     before = build_resources(embedded)["warehouse"].query("SELECT * FROM event_index ORDER BY ALL")
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
-    done = migrate_tables(moved)
-    assert done.audit.clean
-    assert (done.rows["event_index"], done.rows["rounds"], done.rows["ledger"]) == (10, 1, 0)
+    done = CliRunner().invoke(app, ["migrate", "--to", moved.warehouse], env={"CROWD_HOME": embedded.home})
+    assert done.exit_code == 0, done.output
+    assert "        10 rows of event_index, the same there" in done.output
+    assert "CROWD_WAREHOUSE=" in done.output
+    assert PASSWORD not in done.output
     warehouse = build_resources(moved)["warehouse"]
     assert warehouse.query("SELECT * FROM event_index ORDER BY ALL").equals(before)
     assert RoundBook(warehouse).open_round() is not None

@@ -154,7 +154,7 @@ class Home:
 
     def figures(self) -> list[Any]:
         tables = ("ledger", "rounds", "contributor_groups", "candidates", "comparison_tasks", "event_index")
-        return [self.warehouse.query(f"FROM {table} ORDER BY ALL").rows() for table in tables]
+        return [self.warehouse.query(f"SELECT * FROM {table} ORDER BY ALL").rows() for table in tables]
 
 
 @pytest.fixture(scope="module")

@@ -327,7 +327,6 @@ def test_a_run_connects_by_the_settings_and_lets_go(client: bool, nodes: Any, ho
 def noted(sent: Any, arguments: dict[str, Any], *, progress: Any) -> list[TrainedModel]:
     """Trains, and writes down first on which node. Where a node is to be killed, the first that is not the head stops at its
     fourth step for that."""
-    from resources.ray_compute import tasks
 
     folder, node = Path(sent.store).parent, os.getppid()
     with open(folder / "starts", "a") as file:

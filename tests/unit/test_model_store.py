@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from resources.model_store import DamagedModelError, ModelStoreResource
 from resources.storage import UNFINISHED
@@ -103,3 +104,26 @@ def test_a_remote_store_is_read_through_a_local_copy(tmp_path: Path) -> None:
     model = store.put(directory(tmp_path, "a"), {"parent": None})
     assert store.path(model) == tmp_path / "cache" / model
     store.verify(model)
+
+
+def test_a_model_of_a_store_elsewhere_is_checked_as_it_is_fetched(tmp_path: Path) -> None:
+    store = ModelStoreResource(root=f"memory://{tmp_path.name}/models", cache=str(tmp_path / "cache"))
+    made = directory(tmp_path, "a")
+    (made / "inner").mkdir()
+    (made / "inner" / "more.json").write_text("[]")
+    model = store.put(made, {"parent": None})
+    weights = UPath(store.root, model, "adapter_model.safetensors")
+    weights.write_text("tampered")
+    for look in (store.path, store.verify, store.verify_stored):
+        with pytest.raises(DamagedModelError, match=model):
+            look(model)
+    assert list(Path(store.cache).iterdir()) == []
+    weights.write_text("a")
+    assert sorted(store.files(model)) == ["adapter_config.json", "adapter_model.safetensors", "inner/more.json"]
+    weights.write_text("tampered")
+    store.verify(model)  # what is loaded was fetched before
+    with pytest.raises(DamagedModelError, match=model):
+        store.verify_stored(model)
+    assert store.remove(model) == 1
+    assert not weights.exists()
+    assert store.remove(model) == 0

@@ -221,7 +221,7 @@ def connect(url: str, lock_timeout_s: float, patience_s: float) -> PostgresConne
                 client_encoding="utf8",
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name=f"crowd-rounds process {os.getpid()} on {socket.gethostname()}"[:63],
-                **KEEPALIVES,  # type: ignore[arg-type]
+                **KEEPALIVES,  # type: ignore[arg-type, unused-ignore]  # without psycopg, too
             )
             wanted = ON_THE_SERVER | {"lock_timeout": max(1, round(1000 * lock_timeout_s))}
             connection.execute("; ".join(f"SET {name} = {value}" for name, value in wanted.items()))

@@ -68,7 +68,7 @@ class RayCluster(RayResource):
     def ready(self) -> bool:
         return True
 
-    def connect(self, context: Any = None) -> Any:  # type: ignore[override]  # its context is only for its own log
+    def connect(self, context: Any = None) -> Any:  # type: ignore[override, unused-ignore]  # its context is only for its own log
         """Connect this process, where it is not yet; a cluster of its own is started where no address is set.
 
         Raises:
@@ -79,13 +79,13 @@ class RayCluster(RayResource):
         import ray
 
         if ray.is_initialized():
-            return self._context
+            return self._context  # type: ignore[has-type, unused-ignore]  # without dagster-ray
         logging.getLogger("ray").setLevel(logging.ERROR)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         with _signals_kept():
             if not self.address:
                 self._context = ray.init(address="local", include_dashboard=False, **quiet)
-                return self._context
+                return self._context  # type: ignore[has-type, unused-ignore]  # without dagster-ray
             try:
                 self._check_that_something_listens()
                 self._context = ray.init(address=self.address, **quiet)

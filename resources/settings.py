@@ -517,7 +517,7 @@ class Settings(BaseModel):
     executor: Literal["in_process", "multiprocess", "ray"] = Field(
         default="in_process",
         description="How a round's steps run: in one process (0.1 s a step), in one process each (about 2 s a step), or in a "
-        "job of the Ray cluster each (about 10 s a step), for machines that share CROWD_HOME and Dagster's storage.",
+        "job of the Ray cluster each, whose machines share CROWD_HOME and Dagster's storage.",
     )
     torch_threads: int = Field(
         default=1,

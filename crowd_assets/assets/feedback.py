@@ -114,8 +114,9 @@ def validated_feedback(
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
     expectation and detector found is kept, and shown over all rounds on one page. Detectors look at the whole round at
     once: see docs/quality.md for the memory."""
-    pid = os.getpid() if settings.executor == "in_process" else os.getppid()
-    context.instance.add_run_tags(context.run_id, process_tags(pid))
+    if settings.executor != "ray":  # there a step does not see the process that runs its round
+        pid = os.getpid() if settings.executor == "in_process" else os.getppid()
+        context.instance.add_run_tags(context.run_id, process_tags(pid))
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
     space = f"{embedder.source}@{embedder.revision}"

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -177,7 +177,7 @@ class RayCluster(RayResource):
                 for reference in finished:
                     results[pending[reference]] = ray.get(reference)
                     del pending[reference]
-                _show(board, len(calls), progress)
+                _show(board, len(calls), results, progress)
                 if self.room() >= processes:
                     fitted = time.monotonic()
                 elif time.monotonic() - fitted > self.wait_s:
@@ -244,7 +244,7 @@ def in_task(function: Callable[..., Any], call: tuple[Any, ...], board: Any, num
     return function(*call, progress=progress)
 
 
-def _show(board: Any, tasks: int, progress: Progress) -> None:
+def _show(board: Any, tasks: int, finished: Container[int], progress: Progress) -> None:
     """Progress of all tasks together; those that have not begun are taken to be as long as the others."""
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError
@@ -254,11 +254,12 @@ def _show(board: Any, tasks: int, progress: Progress) -> None:
     except (GetTimeoutError, RayActorError):  # its node is gone or slow: the work goes on
         return
     if of_tasks:
-        done, total, notes = zip(*of_tasks.values(), strict=True)
+        done = sum(total if number in finished else done for number, (done, total, _) in of_tasks.items())
+        _, totals, notes = zip(*of_tasks.values(), strict=True)
         note = (
             notes[0] if tasks == 1 else f"{len(of_tasks)} of {tasks} tasks begun{f'; {notes[0]}' if notes[0] else ''}"
         )
-        progress(sum(done), round(sum(total) / len(of_tasks) * tasks), note)
+        progress(done, round(sum(totals) / len(of_tasks) * tasks), note)
 
 
 @contextmanager

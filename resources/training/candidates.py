@@ -270,6 +270,7 @@ class _Trainer:
             self.validation = [tokenise(tokenizer, *pair, config.max_tokens) for pair in valuation.pairs]
             self.validation_order = np.random.default_rng((seeds[0], 2))
             self.validation_turns: list[int] = []
+            self.gradients_of_validation = [0] * len(self.runs)
 
     def run(self, progress: Progress) -> None:
         """All steps of all adapters."""
@@ -394,6 +395,7 @@ class _Trainer:
             groups = len(self.runs) // self.seeds
             first = self._gradient_of_validation([number * groups for number in range(self.seeds)])
             self.validation_gradient.copy_(first.repeat_interleave(groups, dim=0))
+            self.gradients_of_validation = [1] * len(self.runs)
         for number in ending:
             segment = self.segments[number]
             if segment is not None:
@@ -481,15 +483,19 @@ class _Trainer:
         return scale
 
     def _gradient_of_validation(self, active: list[int]) -> "Tensor":
-        """Gradient of the mean loss a token on the next validation rows, (k, P). All have their turn before one comes again:
-        what one gradient misses, the next ones have."""
+        """Gradient of the mean loss a token on each adapter's next validation rows, (k, P). All have their turn before one comes
+        again: what one gradient misses, the next ones have. Which rows an adapter's gradient is on depends on no other adapter."""
         assert self.valuation is not None
         rows = min(self.valuation.rows, len(self.validation))
-        if len(self.validation_turns) < rows:
-            self.validation_turns += self.validation_order.permutation(len(self.validation)).tolist()
-        chosen, self.validation_turns = self.validation_turns[:rows], self.validation_turns[rows:]
+        chosen = []
+        for number in active:
+            begin = self.gradients_of_validation[number] * rows
+            while len(self.validation_turns) < begin + rows:
+                self.validation_turns += self.validation_order.permutation(len(self.validation)).tolist()
+            chosen.append([self.validation[row] for row in self.validation_turns[begin : begin + rows]])
+            self.gradients_of_validation[number] += 1
         self.stack.use(active)
-        self._passes([[self.validation[row] for row in chosen]] * len(active))
+        self._passes(chosen)
         return self.stack.gradients.clone()
 
     def _evaluate(self, due: list[int]) -> None:

@@ -217,6 +217,17 @@ def test_values_change_nothing_and_a_contributor_without_gradient_is_worth_nothi
     assert results[0].values[0] != results[0].values[1]
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_contributors_are_worth_depends_on_no_other_group(order: int, seed_folder: Path, tmp_path: Path) -> None:
+    """Groups of other sizes have their validation gradients at other steps."""
+    valuation = Valuation(VALIDATION, seeds=2, rows=3, every=2, order=order)
+    _, together = trained(language_model(seed_folder), GROUPS, tmp_path / "together", valuation=valuation)
+    for number, group in enumerate(GROUPS):
+        _, (alone,) = trained(language_model(seed_folder), [group], tmp_path / str(number), valuation=valuation)
+        for values, expected in zip(alone.values, together[number].values, strict=True):
+            assert values == pytest.approx(expected, rel=1e-6)
+
+
 def test_values_of_small_steps_add_up_to_the_fall_of_the_validation_loss(seed_folder: Path) -> None:
     config = replace(CONFIG, optimizer="sgd", learning_rate=0.3, epochs=1)
     errors = {}

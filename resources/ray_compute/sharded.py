@@ -40,4 +40,5 @@ def in_group(
             ),
             run_config=RunConfig(storage_path=folder),
         )
-        return trainer.fit().return_value
+        result: Any = trainer.fit()
+        return result.return_value

@@ -79,7 +79,7 @@ def started(nodes: int, **head: Any) -> Iterator[Any]:
 
         found = Cluster()
         try:
-            add(found, include_dashboard=False, **head)
+            add(found, **{"include_dashboard": False, "include_log_monitor": False, **head})
             for _ in range(nodes - 1):
                 add(found)
             found.wait_for_nodes()
@@ -91,7 +91,7 @@ def started(nodes: int, **head: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    with started(NODES, ray_client_server_port=free_port()) as found:
+    with started(NODES) as found:
         yield found
 
 
@@ -305,12 +305,11 @@ def test_what_cannot_be_is_said(cluster: Any, nodes: Any, seed_folder: Path, tmp
     assert of().room() == NODES
 
 
-@pytest.mark.parametrize("client", [False, True], ids=["on_a_node", "as_a_client"])
-def test_a_run_connects_by_the_settings_and_lets_go(client: bool, nodes: Any, home: Path) -> None:
+def connects_and_lets_go(address: str, home: Path) -> None:
+    """A run that asks trainer and embedder."""
     import ray
 
     ray.shutdown()
-    address = f"ray://127.0.0.1:{nodes.head_node._ray_params.ray_client_server_port}" if client else nodes.address
     settings = CrowdSettings(home=str(home), compute="ray", ray_address=address)
 
     @asset
@@ -322,6 +321,10 @@ def test_a_run_connects_by_the_settings_and_lets_go(client: bool, nodes: Any, ho
 
     assert materialize([asked], resources=build_resources(settings), instance=DagsterInstance.ephemeral()).success
     assert not ray.is_initialized()
+
+
+def test_a_run_connects_by_the_settings_and_lets_go(nodes: Any, home: Path) -> None:
+    connects_and_lets_go(nodes.address, home)
 
 
 def noted(sent: Any, arguments: dict[str, Any], *, progress: Any) -> list[TrainedModel]:
@@ -392,6 +395,12 @@ def steps_on_ray() -> Any:
         where()
 
     return steps
+
+
+def test_a_run_connects_as_a_client(home: Path) -> None:
+    port = free_port()
+    with started(1, ray_client_server_port=port):
+        connects_and_lets_go(f"ray://127.0.0.1:{port}", home)
 
 
 def test_steps_run_as_jobs_of_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

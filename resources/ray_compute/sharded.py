@@ -14,6 +14,7 @@ def in_group(
     call: tuple[Any, ...],
     processes: int,
     resources: dict[str, float],
+    retries: int = 0,
     *,
     progress: Callable[..., None],
 ) -> Any:
@@ -21,8 +22,9 @@ def in_group(
 
     Args:
         resources: What each process asks for.
+        retries: How often all begin again where one of them, or its node, ended.
     """
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     def each() -> Any:
@@ -38,7 +40,7 @@ def in_group(
             scaling_config=ScalingConfig(
                 num_workers=processes, use_gpu="GPU" in resources, resources_per_worker=resources
             ),
-            run_config=RunConfig(storage_path=folder),
+            run_config=RunConfig(storage_path=folder, failure_config=FailureConfig(max_failures=retries)),
         )
         result: Any = trainer.fit()
         return result.return_value

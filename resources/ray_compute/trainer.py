@@ -150,7 +150,7 @@ class RayTrainer(TrainerResource):
         if self.shards == 1:
             return self.cluster.run(what, function, calls, progress)
         each = self.cluster.asked()
-        grouped = [(function, call, self.shards, each) for call in calls]
+        grouped = [(function, call, self.shards, each, self.cluster.retries) for call in calls]
         return self.cluster.run(what, in_group, grouped, progress, processes=self.shards)
 
 

@@ -28,9 +28,9 @@ Belongs here: costs of what is distributed. Does not belong here: whether it com
 """
 
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,12 +39,12 @@ from contextlib import ExitStack, chdir, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 import psutil
 from dagster import DagsterInstance
-from upath import UPath
 
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from benchmarks.load import SETTINGS, Load, LoadCrowd
@@ -52,12 +52,10 @@ from benchmarks.train_candidates import config_of, seed_language_model
 from crowd_assets.campaign import PROJECT
 from crowd_assets.definitions import build_resources
 from crowd_assets.simulation import forum
-from resources.arrivals import append
 from resources.model_store import ModelStoreResource
 from resources.ray_compute import require_ray
 from resources.rounds import Quorum, RoundBook
 from resources.settings import CrowdSettings
-from resources.storage import use_object_stores
 from resources.trainer import TrainerResource
 from resources.training.candidates import Demonstrations
 from resources.training.loading import use_threads
@@ -192,8 +190,11 @@ def places() -> Iterator[Places]:
     bin_ = postgres_server.binaries()
     if bin_ is None:
         sys.exit("benchmarks.scale starts a PostgreSQL, and there is none on this machine: apt-get install postgresql")
-    with postgres_server.running(bin_) as server, s3_server() as store:
-        os.environ.update(store.environment | {"PGPASSWORD": postgres_server.PASSWORD})
+    with (
+        postgres_server.running(bin_) as server,
+        s3_server() as store,
+        patch.dict(os.environ, store.environment | {"PGPASSWORD": postgres_server.PASSWORD}),
+    ):
         yield Places(server)
 
 
@@ -207,33 +208,45 @@ def measured(servers: Places) -> Iterator[Figures]:
         found[name] += clock()
 
 
-def collect(inbox: str, number: int, files: list[bytes], ready: Any) -> None:
-    """A collector's process: once all are ready, each appends its files."""
-    use_object_stores(60)
-    ready.wait()
-    for data in files:
-        append(UPath(inbox), f"collector-{number}", data, ".jsonl", datetime.now(UTC))
+@contextmanager
+def collecting(settings: CrowdSettings, files: list[bytes], collectors: int) -> Iterator[Callable[[], None]]:
+    """As many collectors, each in a process of its own, and what lets them begin, all at once."""
+    inbox, of_all = str(settings.inbox_path), Path(settings.home, "collected")
+    processes = []
+    for number in range(collectors):
+        folder = of_all / f"collector-{number}"
+        folder.mkdir(parents=True)
+        for count, data in enumerate(files[number::collectors]):
+            (folder / f"{count:06d}").write_bytes(data)
+        command = [sys.executable, "-m", "benchmarks.collector", inbox, str(folder)]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    try:
+        for process in processes:
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError("a collector ended before it began")
+        yield lambda: _close(processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _close(processes: list[subprocess.Popen[str]]) -> None:
+    """The line that collectors wait for is the end of their input."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def ingested(servers: Places, settings: CrowdSettings, files: list[bytes], collectors: int) -> Figures:
     """Seconds from the first append of as many collectors to the last event in the tables."""
     inbox = build_resources(settings)["inbox"]
-    inbox.ingest()  # makes the tables
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Barrier(collectors + 1)
-    processes = [
-        spawn.Process(target=collect, args=(str(settings.inbox_path), number, files[number::collectors], ready))
-        for number in range(collectors)
-    ]
-    for process in processes:
-        process.start()
-    ready.wait()
+    inbox.not_ingested([])  # makes the tables
     done = 0
-    with measured(servers) as spent:
+    with collecting(settings, files, collectors) as begin, measured(servers) as spent:
+        begin()
         while done < len(files):
             done += len(inbox.ingest())
-    for process in processes:
-        process.join()
     return spent
 
 

@@ -37,8 +37,11 @@ ROUNDS = 5
 AWAY_S = 20
 A_ROUND_S = 300  # longest
 SETTINGS = {
+    "quorum_events": 60,
+    "quorum_contributors": 4,
+    "alignment_min_pairs": 4,
     "fused_candidates": 1,
-    "epochs": 1,
+    "batch_size": 4,
     "epoch_rounds": 2,
     "selection_samples": 16,
     "report_samples": 16,
@@ -89,14 +92,21 @@ class Running:
         self.wait(f"round {number}", begun)
 
 
-def run(project: Project, rounds: int) -> None:
-    project.start_rounds("embedded", rounds).finish(seconds=A_ROUND_S * rounds)
+def start(project: Project, rounds: int) -> Worker:
+    return project.start("campaign", "tests.cluster.held_training", "round", "--rounds", str(rounds))
 
 
 def project_of(folder: Path, seed_folder: Path, **settings: object) -> Project:
     project = Project(folder, seed_folder)
     project.settings = project.settings.changed(**SETTINGS, **settings)
     return project
+
+
+def run(project: Project, rounds: int) -> None:
+    try:
+        start(project, rounds).finish(seconds=A_ROUND_S * rounds)
+    finally:
+        project.stop()
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +238,8 @@ def test_a_campaign_on_three_servers_ends_as_an_undisturbed_one_in_one_process(
         compute="ray",
         ray_address=nodes.address,
     )
-    command = ["tests.cluster.held_training", "round", "--rounds", str(ROUNDS)]
     try:
-        running = Running(project.start("campaign", *command), postgres, url)
+        running = Running(start(project, ROUNDS), postgres, url)
         say(f"{ROUNDS} rounds on PostgreSQL, S3 and {NODES} nodes")
         running.wait_for_round(IN_TRAINING)
         kill_a_node(running, nodes, held)
@@ -266,7 +275,6 @@ def test_the_comparison_sees_another_seed(undisturbed: Undisturbed, seed_folder:
     """One round of it in one process: no frame, no task and no model is the same."""
     project = project_of(tmp_path / "campaign", seed_folder, seed=1)
     run(project, 1)
-    project.stop()
     other = invariants.contents(project.settings)
     of_the_round = {name for name in undisturbed.contents if "r000001" in name}
     assert {name.split("/")[0] for name in of_the_round} == {"frames", "outbox"}

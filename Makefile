@@ -118,7 +118,7 @@ test-crash: seed ## Test killed daemons and runs side by side; then kill rounds 
 	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
 
 cluster-test: $(VENV)/.cluster ## Test rounds on PostgreSQL, S3 and Ray, on servers that are started here
-	@$(RUN) -m pytest -m cluster
+	@$(RUN) -m pytest -m cluster -v --durations=10
 
 $(VENV)/.cluster: $(STAMP)
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[cluster,cluster-test,test]" --no-build-isolation

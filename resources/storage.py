@@ -60,6 +60,11 @@ def use_object_stores(retry_s: float) -> None:
         fsspec.register_implementation(protocol, "resources.object_store.ObjectStore", clobber=True)
 
 
+def patience_with_stores() -> float:
+    """For how long this process tries each call of an S3 store again, in seconds, as :func:`use_object_stores` was told; 0 before."""
+    return float(fsspec.config.conf.get(S3[0], {}).get("retry_s", 0.0))
+
+
 def is_local(path: UPath) -> bool:
     """True where ``path`` is on a file system that can rename."""
     return path.protocol in ("", "file", "local")

@@ -19,7 +19,7 @@ from upath import UPath
 from resources.embedder import EmbedderResource
 from resources.errors import OperatorError
 from resources.model_store import ModelStoreResource
-from resources.storage import is_local
+from resources.storage import is_local, patience_with_stores, use_object_stores
 from resources.trainer import TrainedModel, TrainerResource
 from resources.training.loading import use_threads
 
@@ -42,12 +42,14 @@ class SentTrainer:
         store: Folder or URI of the model store.
         mark: What the store holds under ``pinned/shared``.
         root: Identity of the root.
+        patience_s: How long to wait for an object store that does not answer.
     """
 
     fields: dict[str, Any]
     store: str
     mark: str
     root: str
+    patience_s: float
 
     @classmethod
     def of(cls, trainer: "RayTrainer") -> "SentTrainer":
@@ -56,7 +58,7 @@ class SentTrainer:
         fields |= {"base_model": anywhere(trainer.base_model), "sharded": trainer.shards > 1}
         place = UPath(trainer.store.root)
         store = str(Path(trainer.store.root).absolute()) if is_local(place) else trainer.store.root
-        return cls(fields, store, mark, trainer.root_identity())
+        return cls(fields, store, mark, trainer.root_identity(), patience_with_stores())
 
     def made(self) -> TrainerResource:
         """The trainer, checked to be the same as there.
@@ -64,6 +66,7 @@ class SentTrainer:
         Raises:
             UnsharedFilesError: its store or its root is another.
         """
+        use_object_stores(self.patience_s)
         store = ModelStoreResource(root=self.store, cache=str(Path(tempfile.gettempdir(), "crowd-models")))
         path = UPath(self.store, "pinned", MARK)
         if not path.exists() or path.read_text(encoding="utf-8") != self.mark:

@@ -1,8 +1,12 @@
-"""Servers that the tests of the cluster share, each started once."""
+"""Servers that the tests of the cluster share, each started once; nothing that was started is left running."""
 
+import os
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import pytest
 
 from crowd_assets import definitions
@@ -10,6 +14,33 @@ from resources.postgres_warehouse import PostgresWarehouse
 from resources.warehouse import WarehouseResource
 from tests.cluster import postgres_server
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
+
+MARK = "CLUSTER_TEST_SESSION"
+ENDED_WITHIN_S = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The parts come first, and what needs all of them last."""
+    items.sort(key=lambda item: item.path.stem == "test_campaign")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """What was started here has our mark in its environment, whoever its parent is by now."""
+    mark = uuid.uuid4().hex
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, mark)
+        yield
+    _, left = psutil.wait_procs(list(_marked(mark)), timeout=ENDED_WITHIN_S)
+    assert not left, f"still running: {left}"
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            ours = process.environ().get(MARK) == mark and process.pid != os.getpid()
+            if ours and not any("multiprocessing.resource_tracker" in word for word in process.cmdline()):
+                yield process
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,9 @@ OF_A_LIFE = {
     "event_index": ("ingested_at",),
     "quality_findings": ("figure",),  # of the expectation freshness it is an age
 }
+FIGURES_OF_A_LIFE = {"seconds", "peak_memory_mib"}
+# Where things are kept and computed, which settings name and nothing else should depend on.
+PLACES = {"warehouse", "files", "compute", "ray_address", "store_retry_s"}
 TABLES = (
     *ROUND_TABLES,
     "ledger",
@@ -74,26 +77,25 @@ def contents(settings: CrowdSettings) -> Contents:
     warehouse: WarehouseResource = build_resources(settings)["warehouse"]
     found = {}
 
-    def hashed(text: str) -> str:
-        """Without the place of the tables, which settings name and nothing else should depend on."""
-        return _hash(text.replace(settings.warehouse, "") if settings.warehouse else text)
-
     for table in TABLES:
         rows = warehouse.query(f"SELECT * FROM {table}")
         if table == "quality_findings":
             rows = rows.with_columns(figure=pl.when(pl.col("expectation") != "freshness").then("figure"))
         else:
             rows = rows.drop(OF_A_LIFE.get(table, ()))
-        found[f"table {table}"] = hashed(repr(sorted(map(repr, rows.rows()))))
+        if table == "rounds":
+            rows = rows.with_columns(pl.col("settings").map_elements(_without_places, pl.String))
+        found[f"table {table}"] = _hash(repr(sorted(map(repr, rows.rows()))))
     for folder in ("frames", "outbox", "archive"):
         for each in files_below(settings.file_places[folder]):
             path = each.path
             content = repr(read_parquet(path).rows()) if path.suffix == ".parquet" else path.read_text(encoding="utf-8")
-            found[f"{folder}/{each.name}"] = hashed(content)
+            found[f"{folder}/{each.name}"] = _hash(content)
     for each in files_below(settings.models_path):
         if each.path.name == CARD:
             card = json.loads(each.path.read_text(encoding="utf-8"))
-            found[f"model {each.path.parent.name}"] = hashed(json.dumps(card, sort_keys=True))
+            card["training"] = {name: card["training"][name] for name in card["training"].keys() - FIGURES_OF_A_LIFE}
+            found[f"model {each.path.parent.name}"] = _hash(json.dumps(card, sort_keys=True))
     return found
 
 
@@ -248,6 +250,10 @@ def _files(settings: CrowdSettings, warehouse: WarehouseResource) -> list[str]:
         with duckdb.connect(str(snapshot), read_only=True) as connection:
             connection.execute("SELECT count(*) FROM ledger").fetchall()
     return said
+
+
+def _without_places(settings: str) -> str:
+    return json.dumps({name: value for name, value in json.loads(settings).items() if name not in PLACES})
 
 
 def _hash(text: str) -> str:

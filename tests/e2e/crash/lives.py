@@ -29,17 +29,6 @@ from tests.e2e.crash.points import Kill, Points
 LONGEST_LIFE_S = 240.0
 
 
-def _smaller_crowd() -> None:
-    from crowd_assets.simulation import crowd
-
-    crowd.DEMONSTRATORS = {"careful": 5, "sloppy": 1, "off_topic": 1, "spammer": 1, "adversary": 1}
-    crowd.LABELERS = {"accurate": 3, "biased": 1, "strategic": 1, "absent": 1}
-    crowd.SELLERS = {"honest": 3, "overclaiming": 1}
-    crowd.DEMONSTRATIONS = 6
-    crowd.GOLD_COMPARISONS = 16
-    crowd.LOTS = 4
-
-
 def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int) -> None:
     os.chdir(folder)
     os.environ["DAGSTER_HOME"] = str(folder)
@@ -48,9 +37,10 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     from crowd_assets.definitions import build_definitions, build_resources
     from resources.rounds import COMPLETED
     from resources.settings import CrowdSettings
+    from tests.e2e.crash.crowd import make_crowd_smaller
     from tests.e2e.crash.stub import StubTrainer
 
-    _smaller_crowd()
+    make_crowd_smaller()
     settings = CrowdSettings.from_environment()
     points = Points(Path(settings.home), kill, note, killer)
     points.install()

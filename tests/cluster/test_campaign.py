@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-import psycopg
 import pytest
 
 from crowd_assets.audit import audit
@@ -31,6 +30,7 @@ from tests.cluster.test_ray import NODES, started
 from tests.e2e.conftest import Project, Worker, wait_for
 from tests.e2e.crash import invariants
 
+psycopg = pytest.importorskip("psycopg", reason="make cluster-test installs the extra cluster")
 pytestmark = pytest.mark.cluster
 
 ROUNDS = 5

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, job, op
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.metrics import MetricsPortTakenError, as_text, serve
 from crowd_assets.tracing import export_run
 from resources.settings import CrowdSettings
 
+otlp = pytest.importorskip(
+    "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="make cluster-test installs the extra cluster"
+)
 pytestmark = pytest.mark.cluster
 
 
@@ -36,15 +38,15 @@ def crowd_round() -> None:
 
 
 @pytest.fixture
-def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ExportTraceServiceRequest]]:
+def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[otlp.ExportTraceServiceRequest]]:
     """What a collector of traces is sent."""
-    requests: list[ExportTraceServiceRequest] = []
+    requests: list[otlp.ExportTraceServiceRequest] = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/v1/traces":
-                requests.append(ExportTraceServiceRequest.FromString(body))
+                requests.append(otlp.ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -59,7 +61,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ExportTraceServic
         server.shutdown()
 
 
-def test_a_run_is_one_trace_with_a_span_a_step(received: list[ExportTraceServiceRequest]) -> None:
+def test_a_run_is_one_trace_with_a_span_a_step(received: list[otlp.ExportTraceServiceRequest]) -> None:
     with DagsterInstance.ephemeral() as instance:
         tags = {"crowd/round": "r000007", "crowd/attempt": "2"}
         run = crowd_round.execute_in_process(instance=instance, raise_on_error=False, tags=tags)

@@ -37,6 +37,7 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     from crowd_assets.definitions import build_definitions, build_resources
     from resources.rounds import COMPLETED
     from resources.settings import CrowdSettings
+    from sensors.rounds import report_dead_runs
     from tests.e2e.crash.crowd import make_crowd_smaller
     from tests.e2e.crash.stub import StubTrainer
 
@@ -50,6 +51,8 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
         completed = sum(round_.status == COMPLETED for round_ in here.book.all())
         if completed < rounds:
             here.simulate(rounds - completed)
+        else:  # killed after its last round was over: what is left to do is the round sensor's
+            report_dead_runs(here.instance)
     points.close()
 
 

@@ -42,6 +42,8 @@ SETTINGS = {
     "alignment_min_pairs": 4,
     "fused_candidates": 1,
     "batch_size": 4,
+    "epochs": 4,
+    "selection_confidence": 0.5,
     "epoch_rounds": 2,
     "selection_samples": 16,
     "report_samples": 16,

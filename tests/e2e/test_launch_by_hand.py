@@ -11,6 +11,8 @@ from tests.e2e.conftest import RunningDagster, wait_for
 
 pytestmark = pytest.mark.e2e
 
+SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
+  sensors { name sensorState { status ticks(limit: 1) { status } } } } } } }"""
 ROUND = "r000002"
 GROUPS = 2
 CONFIG = "resources:\n  settings:\n    config:\n      groups: {}\n"
@@ -22,6 +24,14 @@ def _switch_round_sensor(page: Page, dagster_dev: RunningDagster, *, on: bool) -
     expect(switch).to_be_checked(checked=not on)
     switch.locator("xpath=..").click()
     expect(switch).to_be_checked(checked=on)
+    wait_for("the sensor's last tick", lambda: on or _rests(dagster_dev), seconds=30, explain=dagster_dev.explain)
+
+
+def _rests(dagster_dev: RunningDagster) -> bool:
+    """Whether the round sensor is off, and no tick that began before still looks."""
+    (repository,) = dagster_dev.ask(SENSORS)["repositoriesOrError"]["nodes"]
+    (state,) = (each["sensorState"] for each in repository["sensors"] if each["name"] == "round_sensor")
+    return bool(state["status"] == "STOPPED" and all(tick["status"] != "STARTED" for tick in state["ticks"]))
 
 
 def _ended(dagster_dev: RunningDagster, job: str, count: int) -> str | None:

@@ -18,6 +18,7 @@ from upath import UPath
 from crowd_assets.console import show
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
+from crowd_assets.quality.report import quality_page
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.rounds import REPRODUCTION_JOB, SEED_JOB
@@ -275,12 +276,11 @@ class Campaign:
         if by_kind.height:
             show("mean points by true kind", by_kind)
         last = settled[-1][0]
-        quality = build_resources(self.settings)["data_quality"]
         reduction = 1 - overview["next_base"][-1] / overview["base"][0]
         console.print(f"target distance over all rounds: {-reduction:+.0%}")
         console.print(f"report          {report_path(self.settings, last.round_id)}")
         console.print(f"campaign        {campaign_path(self.settings)}")
-        console.print(f"quality report  {quality.data_docs}")
+        console.print(f"quality report  {quality_page(self.settings)}")
         console.print("Dagster UI      make ui, then open http://127.0.0.1:3000")
 
 

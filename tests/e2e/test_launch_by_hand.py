@@ -34,6 +34,13 @@ def _rests(dagster_dev: RunningDagster) -> bool:
     return bool(state["status"] == "STOPPED" and all(tick["status"] != "STARTED" for tick in state["ticks"]))
 
 
+def _choose_partition(page: Page) -> bool:
+    """Choose it from what the launchpad knows; it knows it a moment after it is opened."""
+    page.get_by_placeholder("Partition").fill(ROUND)
+    page.get_by_placeholder("Partition").press("Enter")
+    return page.get_by_text(f"partition: {ROUND}").first.is_visible()
+
+
 def _ended(dagster_dev: RunningDagster, job: str, count: int) -> str | None:
     runs = dagster_dev.runs(job)
     if len(runs) < count or runs[0]["status"] not in ("SUCCESS", "FAILURE", "CANCELED"):
@@ -61,9 +68,7 @@ def test_a_round_is_claimed_and_launched_with_other_settings(
     assert project.book.get(ROUND).attempt == 0
 
     page.goto(f"{dagster_dev.url}/locations/crowd_assets/jobs/{ROUND_JOB}/playground")
-    partition = page.get_by_placeholder("Partition")
-    partition.fill(ROUND)
-    partition.press("Enter")
+    wait_for("the partition to be taken", lambda: _choose_partition(page), seconds=20)
     page.locator(".CodeMirror").first.click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(CONFIG.format("two"))

@@ -448,18 +448,28 @@ def _epoch_entries(
         for contributor, amount in zip(found.contributors, of_round, strict=True):
             exact = Decimal(str(round(float(amount), 6))).quantize(MONEY_QUANTUM)
             accounts = (TREASURY, contributor_account(contributor))
-            if exact:
-                debit, credit = accounts if exact > 0 else accounts[::-1]
-                entries += transfer(
-                    round_id=round_.round_id,
-                    debit_account=debit,
-                    credit_account=credit,
-                    unit="point",
-                    amount=abs(exact),
-                    reason=f"contribution, by {settings.points_scheme}",
-                    reference=f"earned in {round_id}, {contributor}",
-                )
+            reason = f"contribution, by {settings.points_scheme}"
+            entries += _points_moved(round_, accounts, exact, reason, f"earned in {round_id}, {contributor}")
     return entries
+
+
+def _points_moved(
+    round_: Round, accounts: tuple[str, str], amount: Decimal, reason: str, reference: str
+) -> list[Entry]:
+    """Points from the first account to the second, or back where ``amount`` is below zero; of none there are no entries."""
+    if not amount:
+        return []
+    debit, credit = accounts if amount > 0 else accounts[::-1]
+    entries = transfer(
+        round_id=round_.round_id,
+        debit_account=debit,
+        credit_account=credit,
+        unit="point",
+        amount=abs(amount),
+        reason=reason,
+        reference=reference,
+    )
+    return list(entries)
 
 
 def rank_entries(round_: Round, settings: CrowdSettings, warehouse: WarehouseResource) -> list[Entry]:
@@ -509,17 +519,7 @@ def deposit_entries(
             amount = held_back(held.get(name, Decimal(0)), earned.get(name, Decimal(0)), deposit)
             reason = "held back as deposit" if amount > 0 else "deposit paid back"
             accounts = (contributor_account(name), deposit_account(name))
-        if amount:
-            debit, credit = accounts if amount > 0 else accounts[::-1]
-            entries += transfer(
-                round_id=round_.round_id,
-                debit_account=debit,
-                credit_account=credit,
-                unit="point",
-                amount=abs(amount),
-                reason=reason,
-                reference=f"deposit of {name}",
-            )
+        entries += _points_moved(round_, accounts, amount, reason, f"deposit of {name}")
     return entries
 
 

@@ -130,7 +130,6 @@ def test_the_report_is_read_offline_sorted_in_the_dark_and_on_a_phone(
     expect(shown.get_by_role("heading", name="Validation result")).to_be_visible()
     shown.screenshot(path=screenshots / "data-docs.png")
     shown.get_by_role("link", name="Feedback quality").click()
-    shown.screenshot(path=screenshots / "quality-report.png")
     shown.get_by_role("link", name="Campaign").click()
     expect(shown).to_have_url((reports / "campaign.html").as_uri())
     shown.get_by_role("link", name=FIRST_ROUND).first.click()

@@ -88,3 +88,6 @@ def test_a_round_is_claimed_and_launched_with_other_settings(
     assert project.book.get(ROUND).status == "completed"
     groups = [project.warehouse.read_round("candidates", number).height for number in (1, 2)]
     assert groups == [project.settings.groups, GROUPS]
+    page.goto(Path(project.settings.home, "reports", "quality.html").as_uri())
+    expect(page.get_by_role("heading", name="Feedback quality")).to_be_visible()
+    page.screenshot(path=screenshots / "quality-report.png", animations="disabled")

@@ -582,8 +582,9 @@ def earned(
     return int((cleared.payments[won] - cost[won]).sum())
 
 
-def _worth(quality: NDArray[np.float64], kept: float = 0.0) -> NDArray[np.int64]:
-    return np.floor(np.maximum(quality - kept, 0.0) * QUANTA).astype(np.int64)
+def worth(quality: NDArray[np.float64], surplus: float = 0.0) -> NDArray[np.int64]:
+    """Values of answers of ``quality`` to a buyer who keeps ``surplus`` credits of each, in quanta."""
+    return np.floor(np.maximum(quality - surplus, 0.0) * QUANTA).astype(np.int64)
 
 
 def best_ring(
@@ -608,13 +609,13 @@ def ring_pay(market: Sellers, rules: str, cheat: bool) -> float:
     ring, total = np.arange(RING), 0
     for cost, quality in zip(market.cost, market.quality, strict=True):
         if rules == "plain":
-            bids = _worth(quality)
+            bids = worth(quality)
             if cheat:
                 bids[ring] = BUDGET // LOTS // 2
             bought = vickrey_feedback(bids, tie_break=np.arange(bids.size))
             total += int((bought.payments[ring] - np.where(bought.awarded[ring], cost[ring], 0)).sum())
         else:
-            values = _worth(quality, LEAST_SURPLUS if rules == "defended" else 0.0)
+            values = worth(quality, LEAST_SURPLUS if rules == "defended" else 0.0)
             total += best_ring(values, cost, ring) if cheat else earned(values, cost, cost, ring)
     return total / QUANTA
 
@@ -630,13 +631,13 @@ def sybil_seller_pay(market: Sellers, rules: str, cheat: bool) -> float:
         names = np.arange(RING if cheat and rules != "defended" else 1)
         there = np.concatenate([names, np.arange(RING, SELLERS)])
         if rules == "plain":
-            bids = _worth(quality)
+            bids = worth(quality)
             if cheat:
                 bids[:RING] = BUDGET // LOTS // 2
             bought = vickrey_feedback(bids[there], tie_break=np.arange(there.size))
             total += int(bought.payments[names].sum()) - int(own) * int(bought.awarded[names].sum())
         else:
-            values = _worth(quality)[there]
+            values = worth(quality)[there]
             total += best_ring(values, cost[there], names) if cheat else earned(values, cost[there], cost[there], names)
     return total / QUANTA
 
@@ -649,7 +650,7 @@ def owner_pay(market: Sellers, rules: str, cheat: bool, rng: np.random.Generator
         said = np.clip(quality + rng.normal(scale=BELIEF_NOISE, size=(LABELERS, SELLERS)), 0.0, 1.0)
         if cheat:
             said[0] = np.arange(SELLERS) == 0
-        values = _worth(said.mean(axis=0) if rules == "plain" else quality)
+        values = worth(said.mean(axis=0) if rules == "plain" else quality)
         total += earned(values, cost, cost, np.zeros(1, dtype=np.int64))
     return total / QUANTA
 
@@ -709,6 +710,7 @@ def kept(earned: NDArray[np.float64], deposit: float, found: float = 0.0) -> flo
 Played = list[tuple[NDArray[np.float64], Writers]]
 
 
+@lru_cache(maxsize=16)
 def _played(how: Attack | None, attackers: int, rounds: int, rules: Rules, seeds: int, seed: int) -> Played:
     """Points and what was done for them, of every seed; what honest and cheating do shares what is drawn before."""
     played = []
@@ -720,16 +722,11 @@ def _played(how: Attack | None, attackers: int, rounds: int, rules: Rules, seeds
     return played
 
 
-@lru_cache(maxsize=16)
-def _nobody_cheats(attackers: int, rounds: int, rules: Rules, seeds: int, seed: int) -> Played:
-    return _played(None, attackers, rounds, rules, seeds, seed)
-
-
 def writers_payoffs(attack: WritersAttack, rules: Rules, seeds: int, seed: int) -> Payoffs:
     """An attack on points under ``rules``."""
     same = replace(rules, deposit=0.0, read=0.0)  # neither changes a round
     game = (attack.attackers, attack.rounds, same, seeds, seed)
-    full = _nobody_cheats(*game)
+    full = _played(None, *game)
     careful = np.mean([points.sum(axis=0)[:CAREFUL].mean() for points, _ in full]) / attack.rounds  # in a round
 
     def payoffs(played: Played, found: float = 0.0) -> NDArray[np.float64]:

@@ -140,11 +140,14 @@ def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
     monkeypatch.setattr(
         attacks, "JUDGES_ATTACKS", {"labeler_fresh_names": attacks.JUDGES_ATTACKS["labeler_fresh_names"]}
     )
+    monkeypatch.setattr(benchmark, "SWEEPS", ())  # games of minutes
     benchmark.main(["--quick"])
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert found.keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS, "context"}
-    for name in found.keys() - {"context"}:
+    assert found.keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS, "by_surplus", "context"}
+    for at_surplus in found["by_surplus"].values():
+        assert at_surplus["gain"][0] <= at_surplus["bound"]
+    for name in found.keys() - {"by_surplus", "context"}:
         assert found[name].keys() == {"gain_plain", "gain_ours", "gain_defended"}
         for mean, low, high in found[name].values():
             assert low <= mean <= high

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.crash.harness import MEMORY, Harness
 
-SHARE_OF_CI = 8  # what fits into its quarter of an hour: a kill costs the better part of a round
+SHARE_OF_CI = 20
 
 
 @pytest.mark.e2e

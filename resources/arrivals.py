@@ -6,17 +6,14 @@ Collectors put whole files anywhere below the inbox in folders of digits, one fo
 Belongs here: files as they wait. Does not belong here: reading them (see ``feedback``), taking them in (see ``inbox``).
 """
 
-import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from filelock import FileLock, Timeout
 from upath import UPath
 
 from resources.errors import OperatorError
@@ -26,7 +23,6 @@ from resources.storage import StoredFile, files_below, write_bytes_atomically, w
 OF_TIME = re.compile(r"(\d{2,4}/){0,4}")
 """Folders of an inbox that are looked into: year, month, day, hour."""
 COLLECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-LOCKS = 256
 NOTICE = "backlog.json"
 
 
@@ -95,30 +91,26 @@ def append(inbox: UPath, collector: str, data: bytes, suffix: str, now: datetime
     return path
 
 
-def claim(files: Iterable[StoredFile], locks: Path, timeout_s: float) -> Iterator[StoredFile]:
+def claim(
+    files: Iterable[StoredFile], claimed: Callable[[str, float], AbstractContextManager[bool]], timeout_s: float
+) -> Iterator[StoredFile]:
     """Each of ``files`` while this process alone works on it; those that others are at come last, once they have let go of them.
 
     What was claimed is free again when a process dies. A claim spares work and nothing else: a file that is read twice counts
     once.
 
     Args:
+        claimed: Holds the claim on a name, as ``WarehouseResource.claimed`` does.
         timeout_s: Longest wait for another process; then its file is left to it.
     """
-    locks.mkdir(parents=True, exist_ok=True)
     busy = []
     for each in files:
-        try:
-            lock = _lock(each, locks).acquire(timeout=0)
-        except Timeout:
-            busy.append(each)
-            continue
-        with lock:
-            yield each
+        with claimed(str(each.path), 0) as ours:
+            if ours:
+                yield each
+            else:
+                busy.append(each)
     for each in busy:
-        with suppress(Timeout), _lock(each, locks).acquire(timeout=timeout_s):
-            yield each
-
-
-def _lock(file: StoredFile, folder: Path) -> FileLock:
-    number = int.from_bytes(hashlib.blake2b(str(file.path).encode("utf-8", "surrogatepass"), digest_size=4).digest())
-    return FileLock(folder / f"{number % LOCKS:03d}.lock")
+        with claimed(str(each.path), timeout_s) as ours:
+            if ours:
+                yield each

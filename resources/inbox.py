@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
@@ -35,8 +34,6 @@ from resources.warehouse import WarehouseResource, as_stored, fetch_row
 MIB = 2**20
 CHUNK_ROWS = 50_000  # events looked at together
 SPOOLED_BYTES = 64 << 20
-CLAIMS = "ingesting"
-"""Folder of locks beside the warehouse: a file that a process takes in, by the hash of its name."""
 LONGEST_NAME = 255  # bytes, of a file in a folder
 COMPARISON_TASKS = "comparison_tasks"
 """Topic of the outbox: what labelers are asked next."""
@@ -134,7 +131,7 @@ class InboxResource(ConfigurableResource):
         files = self.arrived()
         total, before, events = sum(each.size for each in files) / MIB, 0.0, 0
         said = throttled("ingestion", progress, "MiB")
-        for each in claim(files, Path(self.warehouse.path).parent / CLAIMS, self.warehouse.lock_timeout_s):
+        for each in claim(files, self.warehouse.claimed, self.warehouse.lock_timeout_s):
             path = each.path
             if ingested and (0 < most_files <= len(ingested) or 0 < most_mib < before + each.size / MIB):
                 break

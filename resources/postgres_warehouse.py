@@ -47,6 +47,7 @@ HOLDERS = (
     "AND mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AND a.pid <> pg_backend_pid() "
     "ORDER BY xact_start LIMIT 1"
 )
+CLAIM = "hashtextextended(current_schema() || ' claims ' || $name, 0)"
 
 Result = TypeVar("Result")
 
@@ -130,6 +131,15 @@ class PostgresWarehouse(WarehouseResource):
             WarehouseLostError: it lost as many connections.
         """
         return self._repeated(lambda: super(PostgresWarehouse, self).atomically(work))
+
+    @contextmanager
+    def claimed(self, name: str, timeout_s: float) -> Iterator[bool]:
+        """By an advisory lock of the server, so among processes of all machines; kept by a connection of its own."""
+        connection = postgres.connect(self.url, timeout_s, min(RECONNECT_S, self.lock_timeout_s))
+        try:
+            yield _claim(connection, name.encode("utf-8", "surrogatepass").hex(), wait=timeout_s > 0)
+        finally:
+            connection.close()
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         return self._repeated(lambda: super(PostgresWarehouse, self).query(sql, parameters))
@@ -240,6 +250,17 @@ class PostgresWarehouse(WarehouseResource):
             f"{connection.place} has been locked for {self.lock_timeout_s:.0f} s by {who}. "
             "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
         )
+
+
+def _claim(connection: PostgresConnection, name: str, *, wait: bool) -> bool:
+    """Whether the connection has the advisory lock of that name now."""
+    try:
+        if wait:
+            connection.execute(f"SELECT pg_advisory_lock({CLAIM})", {"name": name})
+            return True
+        return bool(fetch_row(connection, f"SELECT pg_try_advisory_lock({CLAIM})", {"name": name})[0])
+    except LockTimeoutError:
+        return False
 
 
 def _present(connection: PostgresConnection) -> set[str]:

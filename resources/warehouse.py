@@ -5,6 +5,7 @@ Belongs here: the schema, the lock, transactions, replacing a round's rows, the 
 life of a round and its settlement (see ``rounds``), bulk frames (see ``frames``), PostgreSQL (see ``postgres_warehouse``).
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import duckdb
 import polars as pl
 from dagster import ConfigurableResource
+from filelock import FileLock, Timeout
 from pydantic import Field
 from upath import UPath
 
@@ -106,6 +108,8 @@ CREATE TABLE IF NOT EXISTS round_records (
     round_no INTEGER PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);
 """
 
+CLAIMS = 256
+"""Files of locks for :meth:`WarehouseResource.claimed`, of which a name has one by its hash."""
 HOLLOW = 0.2  # of the file's blocks, free: from there on writing it anew is worth that others wait
 KEYS = {
     "quality_contributors": "contributor_id, detector",
@@ -258,6 +262,21 @@ class WarehouseResource(ConfigurableResource):
         """What ``work`` returns, done in one :meth:`transaction`; it may be called more than once, and the last call counts."""
         with self.transaction() as connection:
             return work(connection)
+
+    @contextmanager
+    def claimed(self, name: str, timeout_s: float) -> Iterator[bool]:
+        """Whether the claim on ``name`` was had within ``timeout_s`` seconds; it is kept inside, and let go of by a process that
+        dies. Some names share one."""
+        folder = Path(self.path).parent / "ingesting"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).digest()) % CLAIMS
+        try:
+            claim = FileLock(folder / f"{number:03d}.lock").acquire(timeout=timeout_s)
+        except Timeout:
+            yield False
+            return
+        with claim:
+            yield True
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """The rows of one SELECT with bound ``$name`` parameters."""

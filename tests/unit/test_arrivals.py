@@ -1,11 +1,11 @@
 """What waits in an inbox: which files count, in which order, who takes them, and what collectors and operators are told."""
 
 import json
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from upath import UPath
 
 from crowd_assets.definitions import build_resources
@@ -83,16 +83,17 @@ def test_the_backlog_says_how_much_waits_and_since_when(inbox: UPath) -> None:
 
 def test_a_file_that_another_process_is_at_comes_last_and_is_left_to_it_at_last(tmp_path: Path) -> None:
     files = [StoredFile(UPath(f"/inbox/{name}"), name, 1, NOW) for name in ("a", "b", "c")]
-    locks = tmp_path / "locks"
-    assert [each.name for each in claim(files, locks, 0)] == ["a", "b", "c"]
-    other = FileLock(arrivals._lock(files[0], locks).lock_file)
-    with other:
-        assert [each.name for each in claim(files, locks, 0)] == ["b", "c"]
+    claimed = build_resources(CrowdSettings(home=str(tmp_path)))["warehouse"].claimed
+    assert [each.name for each in claim(files, claimed, 0)] == ["a", "b", "c"]
+    with ExitStack() as other:
+        assert other.enter_context(claimed(str(files[0].path), 0))
+        assert [each.name for each in claim(files, claimed, 0)] == ["b", "c"]
+        assert [each.name for each in claim(files, claimed, 0.1)] == ["b", "c"]
         order = []
-        for each in claim(files, locks, 5):
+        for each in claim(files, claimed, 5):
             order.append(each.name)
             if each.name == "c":
-                other.release()
+                other.close()
         assert order == ["b", "c", "a"]
 
 

@@ -137,11 +137,14 @@ def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, An
             "embedder": EmbedderResource(**_embedder(settings)),
         }
     require_ray("CROWD_COMPUTE=ray")
+    from dagster_ray import Lifecycle
+
     from resources.ray_compute.cluster import RayCluster
     from resources.ray_compute.embedder import RayEmbedder
     from resources.ray_compute.trainer import RayTrainer
 
     cluster = RayCluster(
+        lifecycle=Lifecycle(connect=False),  # a step that has no task connects to nothing
         address=settings.ray_address,
         cpus=settings.ray_cpus_per_task,
         gpus=settings.ray_gpus_per_task,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagster_ray import Lifecycle, RayResource
+from dagster_ray import RayResource
 from pydantic import Field
 
 from resources.errors import OperatorError
@@ -37,11 +37,9 @@ class LostTaskError(OperatorError, RuntimeError):
 
 
 class RayCluster(RayResource):
-    """Where tasks run. A process connects when it first has one, and disconnects when its run or step ends."""
+    """Where tasks run. With ``Lifecycle(connect=False)`` a process connects when it first has one; it disconnects when its run or
+    step ends."""
 
-    lifecycle: Lifecycle = Field(
-        default_factory=lambda: Lifecycle(connect=False), description="A step that has no task connects to nothing."
-    )
     address: str = Field(
         default="", description="auto, host:port or ray://host:port; empty: a cluster of this process."
     )

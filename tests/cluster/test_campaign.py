@@ -8,7 +8,6 @@ table, frame and model, to the last bit. Belongs here: what needs all servers. D
 
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,7 +25,7 @@ from resources.settings import CrowdSettings
 from tests.cluster.held_training import FOLDER
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.cluster.s3 import BUCKET, S3Server, s3_server
-from tests.cluster.test_ray import NODES, started
+from tests.cluster.test_ray import NODES, power_off, started
 from tests.e2e.conftest import Project, Worker, wait_for
 from tests.e2e.crash import invariants
 
@@ -184,10 +183,7 @@ def kill_a_node(running: Running, nodes: Any, held: Path) -> None:
     number = running.wait("a node in training", lambda: stopped.exists() and int(stopped.read_text() or 0))
     assert number in [raylet(node) for node in nodes.worker_nodes]
     assert running.rows(f"SELECT * FROM candidates WHERE round_no = {IN_TRAINING}") == []
-    tasks = psutil.Process(number).children(recursive=True)
-    os.kill(number, signal.SIGKILL)
-    _, left = psutil.wait_procs(tasks, timeout=60)
-    assert left == []
+    power_off(number)
 
 
 def take_the_store_away(running: Running, nodes: Any, store: S3Server) -> None:

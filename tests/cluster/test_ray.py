@@ -4,13 +4,15 @@ is killed; what it can never run is said."""
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from dagster import DagsterInstance, asset, execute_job, job, materialize, op, reconstructable
 
@@ -25,6 +27,7 @@ from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
+from tests.e2e.conftest import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -67,6 +70,16 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def power_off(raylet: int) -> None:
+    """End a node as a machine without power would: its own process, and all that runs there, at once."""
+    processes = [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    _, left = psutil.wait_procs(processes, timeout=60)
+    assert left == []
+
+
 @contextmanager
 def started(nodes: int, **head: Any) -> Iterator[Any]:
     """A cluster of nodes with a CPU each."""
@@ -74,6 +87,9 @@ def started(nodes: int, **head: Any) -> Iterator[Any]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on 127.0.0.1; read when Ray is imported
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(PROJECT))
+        patch.setenv(
+            "PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        )  # steps are `dagster api …`
         ray = pytest.importorskip("ray", reason="ray is in the extra 'cluster'")
         from ray.cluster_utils import Cluster
 
@@ -301,8 +317,12 @@ def test_what_cannot_be_is_said(cluster: Any, nodes: Any, seed_folder: Path, tmp
     for address in (nobody, f"ray://{nobody}", "no address"):
         with pytest.raises(NoClusterError, match="CROWD_RAY_ADDRESS"):
             of(address=address).connect()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert of().room() == NODES
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the nodes have taken it in this process, too
+    try:
+        assert of().room() == NODES
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def connects_and_lets_go(address: str, home: Path) -> None:
@@ -366,7 +386,7 @@ def test_a_node_killed_in_training_changes_nothing(
     def kill(*_: Any) -> None:
         stopped = disturbed / "stopped"
         if stopped.exists() and not (disturbed / "killed").exists():
-            os.kill(int(stopped.read_text()), signal.SIGKILL)
+            power_off(int(stopped.read_text()))
             (disturbed / "killed").touch()
 
     expected = trained(on_ray(cluster, seed_folder, undisturbed))
@@ -383,7 +403,7 @@ def test_a_node_killed_in_training_changes_nothing(
 @op
 def where() -> str:
     """The job of Ray that a step runs in."""
-    return os.environ.get("RAY_JOB_ID", "") and os.environ["DAGSTER_RUN_STEP_KEY"]
+    return os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "") and os.environ["DAGSTER_RUN_STEP_KEY"]
 
 
 def steps_on_ray() -> Any:
@@ -403,12 +423,27 @@ def test_a_run_connects_as_a_client(home: Path) -> None:
         connects_and_lets_go(f"ray://127.0.0.1:{port}", home)
 
 
+@contextmanager
+def ready_for_jobs(dashboard: str) -> Iterator[None]:
+    """Once the node's agent takes jobs, seconds after the node is there."""
+    from ray.job_submission import JobSubmissionClient
+
+    def submitted() -> str:
+        with suppress(RuntimeError, ConnectionError):
+            return str(JobSubmissionClient(dashboard).submit_job(entrypoint="true"))
+        return ""
+
+    wait_for("an agent that takes jobs", submitted, seconds=60)
+    yield
+
+
 def test_steps_run_as_jobs_of_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("CROWD_EXECUTOR", "ray")
     monkeypatch.setenv("CROWD_RAY_DASHBOARD", f"http://127.0.0.1:{port}")
     with (
         started(1, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port),
+        ready_for_jobs(f"http://127.0.0.1:{port}"),
         DagsterInstance.local_temp(str(tmp_path)) as instance,
         execute_job(reconstructable(steps_on_ray), instance=instance) as done,
     ):

@@ -33,7 +33,7 @@ psycopg = pytest.importorskip("psycopg", reason="make cluster-test installs the 
 pytestmark = pytest.mark.cluster
 
 ROUNDS = 5
-AWAY_S = 20
+AWAY_S = 60
 A_ROUND_S = 300  # longest
 SETTINGS = {
     "quorum_events": 60,
@@ -235,6 +235,7 @@ def test_a_campaign_on_three_servers_ends_as_an_undisturbed_one_in_one_process(
         files=f"s3://{BUCKET}/campaign",
         compute="ray",
         ray_address=nodes.address,
+        store_retry_s=3 * AWAY_S,
     )
     try:
         running = Running(start(project, ROUNDS), postgres, url)

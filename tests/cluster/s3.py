@@ -131,8 +131,13 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
+    """One at a time in a process, as each has an address of its own and fsspec keeps to the one that it found first."""
+    from resources.object_store import ObjectStore
+
     server = S3Server()
+    ObjectStore.clear_instance_cache()
     try:
         yield server
     finally:
+        ObjectStore.clear_instance_cache()
         server.stop()

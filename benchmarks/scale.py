@@ -4,7 +4,7 @@
 a cluster of three nodes with a CPU each, which is started on loopback for it (needs the extra ``cluster``).
 
 * ``seconds_embedded``, ``seconds_of_1_worker``, …: from the call to stored candidates, after a task that lets each node's process
-  import torch.
+  import torch; medians of five.
 * ``overhead_s``: seconds of one worker less those of this process: what a task adds to the same pass, its base loaded anew.
 * ``empty_task_s``: of a task that does nothing, one after the other: Ray's own part of that.
 * ``efficiency_of_2``, ``…_3``: seconds of one worker over those of so many times their number; 1 is perfect. Where nodes share the
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 Figures = dict[str, Any]
 
 WORKERS = (1, 2, 3)
+REPEATS = 5
 EMPTY_TASKS = 10
 COLLECTORS = (1, 4, 8)
 FILE_EVENTS = 500
@@ -106,9 +107,9 @@ def cluster_on_loopback(nodes: int) -> "Iterator[RayCluster]":
 
 
 def seconds_by_workers(
-    cluster: "RayCluster", base: str, groups: list[Demonstrations], batch_size: int
+    cluster: "RayCluster", base: str, groups: list[Demonstrations], batch_size: int, repeats: int
 ) -> dict[str, float]:
-    """Seconds of the same candidates by this process, and by 1, 2 and 3 tasks at once."""
+    """Seconds of the same candidates by this process, and by 1, 2 and 3 tasks at once: medians."""
     from resources.ray_compute.trainer import RayTrainer
 
     def train(trainer: type[TrainerResource], **fields: Any) -> Any:
@@ -125,15 +126,16 @@ def seconds_by_workers(
                 progress=lambda *_: None,
             )
 
+    def median(clock: Callable[[], float], trainer: type[TrainerResource], **fields: Any) -> float:
+        return float(np.median([seconds(clock, lambda: train(trainer, **fields))[0] for _ in range(repeats)]))
+
     use_threads(1)
     train(TrainerResource)  # imports
-    cpu, _ = seconds(CPU, lambda: train(TrainerResource))
-    wall, _ = seconds(WALL, lambda: train(TrainerResource))
+    cpu, wall = median(CPU, TrainerResource), median(WALL, TrainerResource)
     figures = {"cpu_s_embedded": cpu, "seconds_embedded": wall}
     cluster.run("warm", warm, [()] * max(WORKERS))
     for workers in WORKERS:
-        of_these = cluster.model_copy(update={"tasks": workers})
-        wall, _ = seconds(WALL, lambda some=of_these: train(RayTrainer, cluster=some))  # type: ignore[misc]
+        wall = median(WALL, RayTrainer, cluster=cluster.model_copy(update={"tasks": workers}))
         figures[f"seconds_of_{workers}_worker{'s' if workers > 1 else ''}"] = wall
         say(f"{len(groups)} candidates, {workers} workers: {wall:.1f} s")
     return figures
@@ -141,14 +143,16 @@ def seconds_by_workers(
 
 def workers(argv: list[str]) -> None:
     """The part of that name."""
-    given = options(__doc__, argv, candidates=(12, "candidates"), rows=(64, "demonstrations of each"))
+    given = options(__doc__, argv, candidates=(12, "candidates"), rows=(192, "demonstrations of each"))
     require_ray("benchmarks.scale workers")
     count, rows = (3, 8) if given.quick else (given.candidates, given.rows)
     comments = forum.write_comments(rows * count, np.random.default_rng(given.seed))
     pairs = [(comment.prompt, comment.response) for comment in comments]
     groups = [Demonstrations(pairs[first : first + rows], ["somebody"] * rows) for first in range(0, len(pairs), rows)]
     with cluster_on_loopback(max(WORKERS)) as cluster:
-        figures = seconds_by_workers(cluster, seed_language_model(), groups, batch_size=4)
+        figures = seconds_by_workers(
+            cluster, seed_language_model(), groups, batch_size=4, repeats=1 if given.quick else REPEATS
+        )
         empty, _ = seconds(WALL, lambda: [cluster.run("nothing", nothing, [()]) for _ in range(EMPTY_TASKS)])
     figures["overhead_s"] = figures["seconds_of_1_worker"] - figures["seconds_embedded"]
     figures["empty_task_s"] = empty / EMPTY_TASKS

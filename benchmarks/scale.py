@@ -35,7 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,8 +184,12 @@ class Places:
         return CrowdSettings(home=str(home), **settings)
 
     def server_cpu(self) -> float:
-        """CPU seconds of PostgreSQL and of every connection that has ended."""
-        return sum(self._postmaster.cpu_times()[:4])
+        """CPU seconds of PostgreSQL and of all its connections."""
+        total = sum(self._postmaster.cpu_times()[:4])  # with those that have ended
+        for each in self._postmaster.children():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(each.cpu_times()[:2])
+        return total
 
 
 @contextmanager

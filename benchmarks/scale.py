@@ -1,4 +1,5 @@
-"""What rounds cost past one machine, by part: ``python -m benchmarks.scale workers``, ``ingestion``, ``claims`` or ``rounds``.
+"""What rounds cost past one machine, by part: ``python -m benchmarks.scale workers``, ``ingestion``, ``claims``, ``rounds``
+or ``large``.
 
 *workers*: seconds of J candidates over the embedded base, trained in one pass of this process, and by Ray with 1, 2 and 3 tasks on
 a cluster of three nodes with a CPU each, which is started on loopback for it (needs the extra ``cluster``).
@@ -24,18 +25,22 @@ by hand before the next; then ``settlement``, the posting of 100,000 entries.
 *rounds*: a round of 5,000 events from its file to its report, with nothing but its own history and with a million events of
 earlier rounds in the tables, by the crash harness's ``StubTrainer``; and the snapshot for readers alone.
 
+*large*: one round of a million events by 100,000 contributors on PostgreSQL, by the same trainer: ``seconds`` of each step, and
+``peak_mib`` of this process.
+
 Belongs here: costs of what is distributed. Does not belong here: whether it comes out the same (see ``tests/cluster``).
 """
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -391,19 +396,25 @@ def rounds(argv: list[str]) -> None:
     finish(rounded(figures, 2), context | {"trainer": "StubTrainer"}, "dagster", "duckdb", "psycopg")
 
 
-def rounds_at(servers: Places, place: str, folder: Path, seed_models: Path, given: Any) -> Figures:
-    """Seconds of a round in an index of few events and of many, and of a snapshot of the latter."""
+@contextmanager
+def load_at(
+    servers: Places, place: str, folder: Path, seed_models: Path, crowd: LoadCrowd, a_round: int
+) -> Iterator[tuple[Load, WarehouseResource]]:
+    """Rounds of about ``a_round`` events at a place, and the tables that they fill."""
     home = folder / "home"
     home.mkdir()
     (home / "seed").symlink_to(seed_models.resolve())
     shutil.copy(PROJECT / "dagster.yaml", folder)
-    settings = servers.settings(place, home, quorum_events=given.round // 2, **SETTINGS)
-    warehouse = build_resources(settings)["warehouse"]
+    settings = servers.settings(place, home, quorum_events=a_round // 2, **SETTINGS)
+    with chdir(folder), DagsterInstance.from_config(str(folder)) as instance:
+        yield Load(folder, crowd, settings, instance), build_resources(settings)["warehouse"]
+
+
+def rounds_at(servers: Places, place: str, folder: Path, seed_models: Path, given: Any) -> Figures:
+    """Seconds of a round in an index of few events and of many, and of a snapshot of the latter."""
     crowd = LoadCrowd(given.contributors, 3 * given.round, 3, given.seed)
     figures: Figures = {}
-    with ExitStack() as stack:
-        stack.enter_context(chdir(folder))
-        load = Load(folder, crowd, settings, stack.enter_context(DagsterInstance.from_config(str(folder))))
+    with load_at(servers, place, folder, seed_models, crowd, given.round) as (load, warehouse):
         load.round(1)  # imports
         with measured(servers) as figures["round_of_few"]:
             load.round(2)
@@ -416,6 +427,27 @@ def rounds_at(servers: Places, place: str, folder: Path, seed_models: Path, give
             warehouse.publish_snapshot()
     say(f"{place}: {figures}")
     return figures
+
+
+def large(argv: list[str]) -> None:
+    """The part of that name."""
+    given = options(__doc__, argv, events=(1_000_000, "events of the round"), contributors=(100_000, "who sent them"))
+    if given.quick:
+        vars(given).update(events=600, contributors=100)
+    seed_models = Path(seed_language_model()).parent
+    crowd = LoadCrowd(given.contributors, given.events, 1, given.seed)
+    with (
+        places() as servers,
+        tempfile.TemporaryDirectory(prefix="large-") as folder,
+        load_at(servers, "postgres", Path(folder), seed_models, crowd, given.events) as (load, _),
+    ):
+        server_cpu = -servers.server_cpu()
+        figures = load.round(1)
+        server_cpu += servers.server_cpu()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = {"seconds": figures["seconds"], "wall": figures["wall"], "cpu": figures["cpu"], "server_cpu": server_cpu}
+    context = {name: vars(given)[name] for name in ("events", "contributors")} | {"trainer": "StubTrainer"}
+    finish(rounded(figures | {"peak_mib": peak}, 2), context, "dagster", "psycopg", "polars")
 
 
 def rounded(figures: Figures, digits: int) -> Figures:
@@ -431,6 +463,7 @@ PARTS: dict[str, Callable[[list[str]], None]] = {
     "ingestion": ingestion,
     "claims": claims,
     "rounds": rounds,
+    "large": large,
 }
 
 

@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 LARGEST_STEP = 0.5
 """Above it the update could take a weight past zero before its loss is known to be worst."""
 
+LARGE_CROWD = 1_000
+"""Labelers; in a larger crowd all weights are moved towards the mean at once, every ``LAZY_SLOTS`` slots."""
+LAZY_SLOTS = 1_000
+
 RULES = ("pooled", "sampled")
 
 LARGEST_SHRINKAGE = 1e6
@@ -1073,7 +1077,12 @@ def _learn(
     rng: np.random.Generator | None,
 ) -> SlotResults:
     """``run_reports`` on checked rows. All that does not depend on weights is computed for all slots at once; what is
-    left in the loop is a handful of operations on vectors."""
+    left in the loop is a handful of operations on vectors.
+
+    A slot moves who reported, and everybody towards the mean. In a crowd of more than ``LARGE_CROWD`` the latter is
+    kept as one factor and one summand of all weights, w = scale * weights + offset, so that a slot takes time by its
+    reports and not by the crowd.
+    """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
     if rule == "sampled" and rng is None:
@@ -1095,12 +1104,18 @@ def _learn(
 
     weights, least, ones = state.weights.copy(), np.finfo(np.float64).tiny, np.ones(labelers)
     aggregates = np.full(slots, np.nan)
+    scale, offset, moved = 1.0, 0.0, 0  # slots since the weights themselves were moved
     todo = np.flatnonzero(heard)
     for t, start, end, full, teaching, keep in zip(
         *(column[todo].tolist() for column in (np.arange(slots), starts, ends, everybody, teaches, keeps)), strict=True
     ):
         reported = report[start:end]
+        lazily = labelers > LARGE_CROWD and not full and keep < 1.0
+        if moved and (not lazily or moved == LAZY_SLOTS):
+            weights, scale, offset, moved = _normalised(scale * weights + offset), 1.0, 0.0, 0
         held = weights if full else weights[labeler[start:end]]
+        if moved:
+            held = scale * held + offset
         mass = 1.0 if full else held.dot(ones[: end - start])
         if rng is not None and rule == "sampled":
             aggregates[t] = reported[_draw(held, rng)]
@@ -1115,11 +1130,16 @@ def _learn(
             weights = held
         else:
             held *= mass / held.dot(ones[: end - start])
-            weights[labeler[start:end]] = held
+            weights[labeler[start:end]] = (held - offset) / scale if moved else held
+        if lazily:
+            scale, offset, moved = scale * keep, offset * keep + (1.0 - keep) / labelers, moved + 1
+            continue
         if keep == 1.0:
             np.maximum(weights, least, out=weights)
         weights *= keep / weights.dot(ones)
         weights += (1.0 - keep) / labelers
+    if moved:
+        weights = _normalised(scale * weights + offset)
     if rule == "pooled" and todo.size:
         # A mean lies within what it is a mean of, also after rounding.
         lowest, highest = np.minimum.reduceat(report, starts[todo]), np.maximum.reduceat(report, starts[todo])

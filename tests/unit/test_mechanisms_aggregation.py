@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms import aggregation
 from crowd_assets.mechanisms.aggregation import (
     LabelerState,
     PairedState,
+    SlotResults,
     anytime_regret_bound,
     anytime_step,
     counted_reports,
@@ -186,6 +188,27 @@ def test_run_is_the_slot_by_slot_update_and_learns_nothing_without_an_outcome(se
         assert run.aggregates[t] == pytest.approx(aggregate, nan_ok=True)
     assert run.state.weights == pytest.approx(state.weights)
     assert np.array_equal(np.isnan(run.losses), np.isnan(run.aggregates) | np.isnan(outcomes))
+
+
+@given(
+    seed=seeds, labelers=st.integers(2, 40), lazy_slots=st.integers(1, 60), rule=st.sampled_from(["pooled", "sampled"])
+)
+def test_a_large_crowd_learns_what_a_small_one_does(seed: int, labelers: int, lazy_slots: int, rule: str) -> None:
+    reports, outcomes = crowd(seed, 200, labelers, 0.7)
+    outcomes[::9] = np.nan
+    reports[::31] = np.clip(np.nan_to_num(reports[::31], nan=0.5), 0, 1)  # everybody reports
+
+    def learn() -> SlotResults:
+        return run_slots(initial_state(labelers), reports, outcomes, rule=rule, rng=np.random.default_rng(seed))
+
+    small = learn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "LARGE_CROWD", 0)
+        patch.setattr(aggregation, "LAZY_SLOTS", lazy_slots)
+        large = learn()
+    assert large.state.weights == pytest.approx(small.state.weights, rel=1e-9)
+    assert large.state.weights.sum() == pytest.approx(1)
+    assert large.aggregates == pytest.approx(small.aggregates, rel=1e-9, nan_ok=True)
 
 
 def test_sampled_rule_uses_one_report_as_often_as_its_labeler_has_weight() -> None:

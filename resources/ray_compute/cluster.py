@@ -168,14 +168,16 @@ class RayCluster(RayResource):
         )
         pending = {task.remote(function, call, board, number): number for number, call in enumerate(calls)}
         results: dict[int, Any] = {}
-        fitted = time.monotonic()
+        fitted, shown = time.monotonic(), False
         try:
             while pending:
                 finished, _ = ray.wait(list(pending), timeout=SECONDS_BETWEEN_LOOKS)
                 for reference in finished:
                     results[pending[reference]] = ray.get(reference)
                     del pending[reference]
-                _show(board, len(calls), results, progress)
+                if pending or shown:  # what ends at once is not waited for until its board is there
+                    shown = True
+                    _show(board, len(calls), results, progress)
                 if self.room() >= processes:
                     fitted = time.monotonic()
                 elif time.monotonic() - fitted > self.wait_s:

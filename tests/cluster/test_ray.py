@@ -428,10 +428,10 @@ def ready_for_jobs(dashboard: str) -> Iterator[None]:
     """Once the node's agent takes jobs, seconds after the node is there."""
     from ray.job_submission import JobSubmissionClient
 
-    def submitted() -> str:
+    def submitted() -> str | None:
         with suppress(RuntimeError, ConnectionError):
             return str(JobSubmissionClient(dashboard).submit_job(entrypoint="true"))
-        return ""
+        return None
 
     wait_for("an agent that takes jobs", submitted, seconds=60)
     yield
@@ -441,8 +441,9 @@ def test_steps_run_as_jobs_of_the_cluster(tmp_path: Path, monkeypatch: pytest.Mo
     port = free_port()
     monkeypatch.setenv("CROWD_EXECUTOR", "ray")
     monkeypatch.setenv("CROWD_RAY_DASHBOARD", f"http://127.0.0.1:{port}")
+    head = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
     with (
-        started(1, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port),
+        started(1, dashboard_agent_listen_port=free_port(), **head),
         ready_for_jobs(f"http://127.0.0.1:{port}"),
         DagsterInstance.local_temp(str(tmp_path)) as instance,
         execute_job(reconstructable(steps_on_ray), instance=instance) as done,

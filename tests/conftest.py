@@ -64,11 +64,6 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
         return END_TO_END if file.startswith(END_TO_END) and file not in ON_THEIR_OWN else file
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: the end-to-end tests wait for a daemon most of the time."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _ByFile(config, log)
 

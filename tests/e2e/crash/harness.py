@@ -150,11 +150,14 @@ class Harness:
     Args:
         folder: Where homes are made.
         seed: Of every kill; a campaign that broke is repeated by the same seed.
+        reach: Rounds after which a life has died at the latest, where its point comes by then: the fewer, the more kills
+            a round takes.
     """
 
-    def __init__(self, folder: Path, seed_models: Path, *, rounds: int, seed: int) -> None:
+    def __init__(self, folder: Path, seed_models: Path, *, rounds: int, seed: int, reach: float = REACH) -> None:
         self.figures = Figures()
         self.seed = seed
+        self._reach = reach
         self._folder, self._seed_models, self._rounds = folder, seed_models, rounds
         self._draws = random.Random(seed)
         self._lives = subprocess.Popen(
@@ -250,7 +253,7 @@ class Harness:
     def _draw(self) -> tuple[Kill | None, float | None]:
         draws = self._draws
         if draws.random() < SHARE_BY_TIME:
-            return None, draws.uniform(0.2, REACH * self._seconds_a_round)
+            return None, draws.uniform(0.2, self._reach * self._seconds_a_round)
         side = draws.choice(SIDES)
         delay = draws.uniform(0, LONGEST_CALL_S)
         if draws.random() < SHARE_BY_LABEL:
@@ -258,8 +261,9 @@ class Harness:
                 self._labels = [(label, side) for label in sorted(self._counts) for side in SIDES]
                 draws.shuffle(self._labels)
             label, side = self._labels.pop()  # type: ignore[assignment]
-            return Kill(draws.randint(1, max(1, self._counts[label] // self._rounds)), side, label, delay), None
-        return Kill(draws.randint(1, int(REACH * self._counts.total() / self._rounds)), side, "", delay), None
+            often = min(self._reach, 1.0) * self._counts[label] / self._rounds
+            return Kill(draws.randint(1, max(1, int(often))), side, label, delay), None
+        return Kill(draws.randint(1, int(self._reach * self._counts.total() / self._rounds)), side, "", delay), None
 
     def live(self, home: Home, kill: Kill | None = None, after_s: float | None = None) -> dict[str, Any]:
         """One life in a home, and how it ended."""

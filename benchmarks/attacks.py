@@ -1,10 +1,13 @@
-"""Gain of attacks on pay over honest play: under the papers' plain rules, under this project's, and with every defence on.
+"""Gain of attacks on pay over honest play: under the papers' plain rules, as shipped, and with every defence on.
+
+``{"as_shipped": {"<attack>": {"gain", "low", "high"}}, "hardened": …, "plain": …}``: *as shipped* are exactly the default
+settings, *hardened* every defence at the settings that ``docs/attacks.md`` names, *plain* the rules of the papers.
 
 The games are those of ``crowd_assets.simulation.attacks``. A gain is (payoff of the attack - payoff of the same people's
 honest play) / honest payoff, the mean over seeds with its 95 % interval: 0 pays nothing, -1 loses all, 3 pays four times.
 ``docs/attacks.md`` says what each attack does and what stops it.
 
-``by_…`` are gains of single attacks as one or two settings change, everything else defended.
+``by_…`` are gains of single attacks as one or two settings change, everything else hardened.
 
 Belongs here: which attacks are played under which rules. Does not belong here: the games.
 """
@@ -18,6 +21,7 @@ from benchmarks import finish, options, say
 from crowd_assets.mechanisms.auction import scoring_vcg
 from crowd_assets.simulation import attacks
 
+COLUMNS = ("plain", "as_shipped", "hardened")
 SEEDS = 24
 QUICK_SEEDS = 3
 SWEEP_SEEDS = 8
@@ -106,15 +110,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run the benchmark and print its JSON line."""
     given = options(__doc__, argv)
     seeds = QUICK_SEEDS if given.quick else SEEDS
-    figures: dict[str, dict[str, list[float]]] = {}
-    honest: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, dict[str, float]]] = {column: {} for column in COLUMNS}
+    honest: dict[str, dict[str, float]] = {column: {} for column in COLUMNS}
     for name in (*attacks.WRITERS_ATTACKS, *attacks.JUDGES_ATTACKS, *attacks.MARKET_ATTACKS):
-        figures[name], honest[name] = {}, {}
-        for rules in attacks.RULES:
-            found = gains(name, rules, seeds, given.seed)
-            figures[name][f"gain_{rules}"] = [round(figure, 4) for figure in found.gain]
-            honest[name][rules] = round(found.unit, 4)
-        say(f"{name}: " + ", ".join(f"{rules} {figure[0]:+.2f}" for rules, figure in figures[name].items()))
+        for column in COLUMNS:
+            found = gains(name, column, seeds, given.seed)
+            figures[column][name] = dict(
+                zip(("gain", "low", "high"), (round(each, 4) for each in found.gain), strict=True)
+            )
+            honest[column][name] = round(found.unit, 4)
+        say(f"{name}: " + ", ".join(f"{column} {figures[column][name]['gain']:+.2f}" for column in COLUMNS))
     sweeps = {each.__name__: each(QUICK_SEEDS if given.quick else SWEEP_SEEDS, given.seed) for each in SWEEPS}
     finish(
         figures | sweeps | {"by_surplus": by_surplus(seeds, given.seed)},

@@ -20,6 +20,7 @@ filled one deposit before the first round; a further name's is work done for it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from itertools import combinations
 
@@ -35,6 +36,7 @@ from crowd_assets.mechanisms.points import kept_points, rank_points, regression_
 from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS, Detection
 from crowd_assets.quality.detectors.groups import collusion
 from crowd_assets.tournament import Standing, Tournament, standing
+from resources.settings import Settings
 
 ROUNDS = 9
 EPOCH = 3
@@ -82,7 +84,31 @@ OURS = Rules("surrogate")
 DEFENDED = Rules(
     "surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=6, deposit=1.0, read=0.5
 )
-RULES = {"plain": PLAIN, "ours": OURS, "defended": DEFENDED}
+
+SHIPPED = Settings()
+"""The settings of somebody who sets nothing."""
+
+
+def shipped(settings: Settings) -> Rules:
+    """The rules of a round with ``settings``. A deposit of so many points is none in units of pay: only 0 is known here.
+
+    Raises:
+        ValueError: a deposit is shipped, whose worth in rounds of pay this game has to be told.
+    """
+    if Decimal(settings.deposit):
+        raise ValueError("a deposit in points has no fixed worth in rounds of a careful contributor's pay: say it here")
+    return Rules(
+        settings.points_scheme,
+        by_work=settings.pay_by == "demonstrations",
+        most_paid=settings.paid_demonstrations,
+        copy_discount=settings.copy_discount,
+        least_rounds=settings.points_after_rounds,
+        solvent=settings.covered_points,
+        memory=settings.memory_rounds,
+    )
+
+
+RULES = {"plain": PLAIN, "as_shipped": shipped(SHIPPED), "hardened": DEFENDED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,8 +422,14 @@ class LabelRules:
 
 LABEL_RULES = {
     "plain": LabelRules(),
-    "ours": LabelRules(weighted=True),
-    "defended": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
+    "as_shipped": LabelRules(
+        weighted=True,
+        rings_once=SHIPPED.rings_count_once,
+        entry=SHIPPED.newcomer_weight,
+        audited=SHIPPED.audit_share,
+        stake=SHIPPED.labeler_stake,
+    ),
+    "hardened": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
 }
 
 
@@ -549,7 +581,7 @@ def _rings(reports: NDArray[np.float64], slot: NDArray[np.int64], name: NDArray[
 LOTS, SELLERS, RING = 12, 8, 3
 QUANTA = 1_000_000
 BUDGET = 24 * QUANTA
-LEAST_SURPLUS = 0.5  # credits of an answer's value that the buyer keeps, defended
+LEAST_SURPLUS = 0.5  # credits of an answer's value that the buyer keeps, hardened
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,7 +636,7 @@ def ring_pay(market: Sellers, rules: str, cheat: bool) -> float:
     """Credits that three of the sellers earn over their costs, bidding as a ring or each for itself.
 
     Plain is the VickreyFeedback summary's rule, where bids are claims of quality: a ring claims what the budget of a lot
-    bears. Defended: the buyer keeps ``LEAST_SURPLUS`` of every answer's value.
+    bears. Hardened: the buyer keeps ``LEAST_SURPLUS`` of every answer's value.
     """
     ring, total = np.arange(RING), 0
     for cost, quality in zip(market.cost, market.quality, strict=True):
@@ -615,20 +647,20 @@ def ring_pay(market: Sellers, rules: str, cheat: bool) -> float:
             bought = vickrey_feedback(bids, tie_break=np.arange(bids.size))
             total += int((bought.payments[ring] - np.where(bought.awarded[ring], cost[ring], 0)).sum())
         else:
-            values = worth(quality, LEAST_SURPLUS if rules == "defended" else 0.0)
+            values = worth(quality, LEAST_SURPLUS if rules == "hardened" else 0.0)
             total += best_ring(values, cost, ring) if cheat else earned(values, cost, cost, ring)
     return total / QUANTA
 
 
 def sybil_seller_pay(market: Sellers, rules: str, cheat: bool) -> float:
-    """Credits of one seller with one answer a lot, or with three names that offer three: defended, as one ring that is
+    """Credits of one seller with one answer a lot, or with three names that offer three: hardened, as one ring that is
     admitted with its first bid."""
     total = 0
     for cost, quality in zip(market.cost, market.quality, strict=True):
         own = cost[0]
         cost, quality = cost.copy(), quality.copy()
         cost[:RING], quality[:RING] = own, quality[0]
-        names = np.arange(RING if cheat and rules != "defended" else 1)
+        names = np.arange(RING if cheat and rules != "hardened" else 1)
         there = np.concatenate([names, np.arange(RING, SELLERS)])
         if rules == "plain":
             bids = worth(quality)
@@ -644,7 +676,7 @@ def sybil_seller_pay(market: Sellers, rules: str, cheat: bool) -> float:
 
 def owner_pay(market: Sellers, rules: str, cheat: bool, rng: np.random.Generator) -> float:
     """Credits of a seller that a labeler owns. Plain: the buyer verifies quality by the mean of what labelers say of each
-    answer; ours: by its place in Φ, of which no labeler is asked."""
+    answer; as shipped: by its place in Φ, of which no labeler is asked."""
     total = 0
     for cost, quality in zip(market.cost, market.quality, strict=True):
         said = np.clip(quality + rng.normal(scale=BELIEF_NOISE, size=(LABELERS, SELLERS)), 0.0, 1.0)
@@ -657,7 +689,7 @@ def owner_pay(market: Sellers, rules: str, cheat: bool, rng: np.random.Generator
 
 def owner_say(judges: Judges, rules: str, cheat: bool) -> float:
     """How much the crowd is said to prefer the seller's answers, one of each pair without an outcome: the mean aggregate for
-    them. Defended, no report counts of who sells one of the two."""
+    them. Hardened, no report counts of who sells one of the two."""
     weights = np.full(LABELERS, 1.0 / LABELERS)
     if rules != "plain":
         reports = judges.reports[:, :WITH_OUTCOME].reshape(-1, LABELERS)
@@ -665,7 +697,7 @@ def owner_say(judges: Judges, rules: str, cheat: bool) -> float:
     reports = judges.reports[:, WITH_OUTCOME:].reshape(-1, LABELERS).copy()
     if cheat:
         reports[:, 0] = 1.0
-    if rules == "defended":
+    if rules == "hardened":
         slot, labeler = np.divmod(np.arange(reports.size), LABELERS)
         own = counted_reports(
             slot, labeler, interested=(np.arange(len(reports)), np.zeros(len(reports), dtype=np.int64))

@@ -12,9 +12,10 @@ import benchmarks.attacks as benchmark
 from benchmarks.attacks import gains
 from crowd_assets.mechanisms.auction import scoring_vcg
 from crowd_assets.simulation import attacks
-from crowd_assets.simulation.attacks import DEFENDED, LABEL_RULES, OURS, WRITERS_ATTACKS, Rules
+from crowd_assets.simulation.attacks import DEFENDED, OURS, WRITERS_ATTACKS, LabelRules, Rules
 
 SEEDS = 4
+WEIGHTED = LabelRules(weighted=True)
 
 
 def writers_gain(name: str, rules: Rules) -> float:
@@ -80,8 +81,8 @@ def test_points_by_rank_and_ours_pay_careful_writers_more_than_adversaries() -> 
 
 
 def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
-    assert gains("labeler_sybils", "ours", 2, 0).gain[0] > 1
-    once = replace(LABEL_RULES["ours"], rings_once=True)
+    assert gains("labeler_sybils", "as_shipped", 2, 0).gain[0] > 1
+    once = replace(WEIGHTED, rings_once=True)
     assert abs(attacks.judges_payoffs("labeler_sybils", once, 2, 0).gain[0]) < 0.1
     disguised = attacks.judges_payoffs("labeler_sybils_disguised", once, 2, 0).gain[0]
     assert disguised > 1, "docs/attacks.md says that reports with some noise are not linked"
@@ -93,16 +94,16 @@ def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
 
 
 def test_lying_where_no_outcome_comes_costs_weight_only_with_audits() -> None:
-    assert gains("labeler_milking_unseen", "ours", 3, 0).gain[0] == 0
-    audited = replace(LABEL_RULES["ours"], audited=0.5)
+    assert gains("labeler_milking_unseen", "as_shipped", 3, 0).gain[0] == 0
+    audited = replace(WEIGHTED, audited=0.5)
     assert attacks.judges_payoffs("labeler_milking_unseen", audited, 3, 0).gain[2] < 0
 
 
 def test_a_labeler_gains_nothing_for_its_seller_where_phi_verifies_quality() -> None:
     assert gains("labeler_owns_bidder", "plain", SEEDS, 0).gain[1] > 0
-    assert gains("labeler_owns_bidder", "ours", SEEDS, 0).gain[0] == 0
-    assert gains("labeler_owns_bidder_say", "ours", 2, 0).gain[1] > 0
-    assert gains("labeler_owns_bidder_say", "defended", 2, 0).gain[0] == 0
+    assert gains("labeler_owns_bidder", "as_shipped", SEEDS, 0).gain[0] == 0
+    assert gains("labeler_owns_bidder_say", "as_shipped", 2, 0).gain[1] > 0
+    assert gains("labeler_owns_bidder_say", "hardened", 2, 0).gain[0] == 0
 
 
 def test_no_ring_is_paid_more_than_the_value_less_what_the_buyer_keeps() -> None:
@@ -110,9 +111,9 @@ def test_no_ring_is_paid_more_than_the_value_less_what_the_buyer_keeps() -> None
     for run in range(3):
         market = attacks.sellers(np.random.default_rng(run))
         most = np.sort(np.maximum(market.quality - attacks.LEAST_SURPLUS, 0.0) - market.cost / attacks.QUANTA, axis=1)
-        gained.append(attacks.ring_pay(market, "ours", True) - attacks.ring_pay(market, "ours", False))
-        assert attacks.ring_pay(market, "defended", True) <= np.maximum(most[:, -2:], 0.0).sum() + 1e-9
-        assert attacks.sybil_seller_pay(market, "defended", True) == attacks.sybil_seller_pay(market, "defended", False)
+        gained.append(attacks.ring_pay(market, "as_shipped", True) - attacks.ring_pay(market, "as_shipped", False))
+        assert attacks.ring_pay(market, "hardened", True) <= np.maximum(most[:, -2:], 0.0).sum() + 1e-9
+        assert attacks.sybil_seller_pay(market, "hardened", True) == attacks.sybil_seller_pay(market, "hardened", False)
     assert min(gained) >= 0
     assert sum(gained) > 0
 
@@ -144,10 +145,11 @@ def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
     benchmark.main(["--quick"])
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert found.keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS, "by_surplus", "context"}
+    assert found.keys() == {"plain", "as_shipped", "hardened", "by_surplus", "context"}
     for at_surplus in found["by_surplus"].values():
         assert at_surplus["gain"][0] <= at_surplus["bound"]
-    for name in found.keys() - {"by_surplus", "context"}:
-        assert found[name].keys() == {"gain_plain", "gain_ours", "gain_defended"}
-        for mean, low, high in found[name].values():
-            assert low <= mean <= high
+    for column in ("plain", "as_shipped", "hardened"):
+        assert found[column].keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS}
+        for figure in found[column].values():
+            assert figure.keys() == {"gain", "low", "high"}
+            assert figure["low"] <= figure["gain"] <= figure["high"]

@@ -1,0 +1,144 @@
+"""What agreement with peers says of a labeler where nothing is realised: peer prediction over several tasks.
+
+Belongs here: scores that need no outcome, and weights made from them. Does not belong here: pay (see ``mechanisms.judging``), a
+consensus (see ``mace`` and others).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crowd_assets.mechanisms.labelers.votes import Floats, Ints, checked
+
+FEWEST_TASKS = 2
+"""Tasks that a labeler and peers have in common, below which correlated agreement says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerScores:
+    """Correlated agreement of each labeler with its peers.
+
+    ``score`` (N,) in [-1, 1], 0 where there is too little to say; ``tasks`` (N,) that a labeler shared with peers; ``error`` (N,) standard
+    error of the score, NaN where there is none.
+    """
+
+    score: Floats
+    tasks: Ints
+    error: Floats
+
+
+def correlated_agreement(
+    slot: Ints, labeler: Ints, report: Floats, *, slots: int, labelers: int, ring: Ints | None = None
+) -> PeerScores:
+    """How much more a labeler agrees with peers on the same slot than on different ones.
+
+    With x the side of a report (1 for A, 0 for B, 1/2 for a tie) and q the mean side of the others on the slot, over the n slots of a
+    labeler that others judged:
+        score = 4 * (sum of x q - (sum of x) (sum of q) / n) / (n - 1),
+    four times their covariance, which is the mean agreement (2 x - 1)(2 q - 1) on a slot less that on two different slots, of all
+    pairs of slots. Constant and random reports score 0 in expectation, inverted ones below 0, and the more accurate a labeler is, the
+    higher it scores.
+
+    Args:
+        slot, labeler, report: as in ``votes.checked``, nobody twice in a slot.
+        slots: T; ``labelers``: N.
+        ring: shape (N,), who acts as one; nobody is a peer of its own ring. None: everybody for itself.
+
+    Guarantees: where peers tell the truth, signals of different people are positively correlated given the slot and slots are alike,
+    truth is a best reply, and no strategy that ignores the slot earns more than 0 in expectation. Only the side counts: how sure a
+    report is changes nothing.
+
+    Raises:
+        ValueError: see ``votes.checked``, or a ring for each labeler is missing.
+
+    Source: Shnayder, Agarwal, Frongillo & Parkes, "Informed truthfulness in multi-task peer prediction" (EC 2016); Dasgupta & Ghosh,
+    "Crowdsourced judgement elicitation with endogenous proficiency" (WWW 2013).
+    """
+    slot, labeler, report = checked(slot, labeler, report, slots, labelers)
+    ring = np.arange(labelers) if ring is None else np.asarray(ring, dtype=np.int64)
+    if ring.shape != (labelers,):
+        raise ValueError(f"expected a ring for each of {labelers} labelers, got shape {ring.shape}")
+    side = (1.0 + np.sign(report - 0.5)) / 2.0
+    key = slot * (int(ring.max()) + 1 if ring.size else 1) + ring[labeler]
+    _, own = np.unique(key, return_inverse=True)
+    of_own, n_own = np.bincount(own, side), np.bincount(own)
+    total, n = np.bincount(slot, side, minlength=slots), np.bincount(slot, minlength=slots)
+    others = n[slot] - n_own[own] if slot.size else np.zeros(0, dtype=np.int64)
+    with_peers = others > 0
+    peers = (total[slot] - of_own[own])[with_peers] / others[with_peers] if slot.size else np.zeros(0)
+    who, x = labeler[with_peers], side[with_peers]
+    tasks = np.bincount(who, minlength=labelers)
+    count = np.maximum(tasks, 1)
+    away_x = x - (np.bincount(who, x, minlength=labelers) / count)[who]
+    away_q = peers - (np.bincount(who, peers, minlength=labelers) / count)[who]
+    product = 4.0 * away_x * away_q
+    enough = tasks >= FEWEST_TASKS
+    score = np.where(enough, np.bincount(who, product, minlength=labelers) / np.maximum(tasks - 1, 1), 0.0)
+    spread = np.bincount(
+        who, np.square(product - (np.bincount(who, product, minlength=labelers) / count)[who]), minlength=labelers
+    )
+    error = np.where(tasks > FEWEST_TASKS, np.sqrt(spread / count / np.maximum(tasks - 1, 1)), np.nan)
+    return PeerScores(np.clip(score, -1.0, 1.0), tasks.astype(np.int64), error)
+
+
+def determinant_mutual_information(first: Floats, second: Floats) -> float:
+    """Two people's determinant mutual information, from the slots that both judged: an unbiased estimate, for reports that are A or B.
+
+    The slots are cut into two halves, and the score is the product of the determinants of the halves' joint tables of the two sides,
+    each a share of the half's slots: 16 det(M') det(M''), at most 1.
+
+    Args:
+        first: shape (n,), in [0, 1], in an order that the two did not choose; ``second`` of the same slots. Ties count half on each side.
+
+    Returns:
+        in [-1, 1]; 0 for fewer than 4 common slots.
+
+    Guarantees: dominantly truthful with at least 4 slots that are alike: whatever the peer does, as long as its strategy is the same on
+    all, truth is a best reply, and independent reports score 0 in expectation.
+
+    Raises:
+        ValueError: shapes that do not match, or a report outside [0, 1].
+
+    Source: Kong, "Dominantly truthful multi-task peer prediction with a constant number of tasks" (SODA 2020).
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"expected two reports a slot, got {first.shape} and {second.shape}")
+    if not ((first >= 0) & (first <= 1) & (second >= 0) & (second <= 1)).all():
+        raise ValueError("reports must lie in [0, 1]")
+    if first.size < 4:
+        return 0.0
+    sides = [(1.0 + np.sign(each - 0.5)) / 2.0 for each in (first, second)]
+    determinants = []
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        x, y = (np.stack([side[half], 1.0 - side[half]]) for side in sides)
+        joint = x @ y.T / x.shape[1]
+        determinants.append(float(joint[0, 0] * joint[1, 1] - joint[0, 1] * joint[1, 0]))
+    return 16.0 * determinants[0] * determinants[1]
+
+
+def accuracy_by_agreement(scores: PeerScores, *, prior: float = 10.0) -> Floats:
+    """Accuracy of each labeler, as agreement with peers tells it, where answers are as often A as B.
+
+    With skills s = 2 a - 1 the score of labeler i is s_i times the mean skill of its peers, so s_i = score_i / m with m the root of the
+    mean score; ``prior`` tasks of the crowd's mean are added to each.
+
+    Args:
+        scores: of a crowd; ``prior``: positive.
+
+    Returns:
+        shape (N,), in [0.01, 0.99]; 1/2 for everybody where the crowd does not agree at all.
+
+    Raises:
+        ValueError: a prior that is not positive.
+    """
+    if not prior > 0:
+        raise ValueError(f"prior must be positive, got {prior}")
+    tasks = np.where(scores.tasks >= FEWEST_TASKS, scores.tasks, 0)
+    total = int(tasks.sum())
+    mean = float(tasks @ scores.score) / total if total else 0.0
+    if mean <= 0:
+        return np.full(scores.score.size, 0.5)
+    shrunk = (tasks * scores.score + prior * mean) / (tasks + prior)
+    accuracy: Floats = np.clip((1.0 + shrunk / np.sqrt(mean)) / 2.0, 0.01, 0.99)
+    return accuracy

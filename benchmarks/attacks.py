@@ -3,7 +3,7 @@
 ``{"as_shipped": {"<attack>": {"gain", "low", "high"}}, "hardened": …, "plain": …}``: *as shipped* are exactly the default
 settings, *hardened* every defence at the settings that ``docs/attacks.md`` names, *plain* the rules of the papers.
 
-The games are those of ``crowd_assets.simulation.attacks``. A gain is (payoff of the attack - payoff of the same people's
+The games are those of ``crowd_assets.simulation.attacks.payoffs``. A gain is (payoff of the attack - payoff of the same people's
 honest play) / honest payoff, the mean over seeds with its 95 % interval: 0 pays nothing, -1 loses all, 3 pays four times.
 ``docs/attacks.md`` says what each attack does and what stops it.
 
@@ -18,8 +18,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks import finish, options, say
-from crowd_assets.mechanisms.auction import scoring_vcg
-from crowd_assets.simulation import attacks
+from crowd_assets.mechanisms.auctions.lots import scoring_vcg
+from crowd_assets.simulation.attacks import payoffs as attacks
 
 COLUMNS = ("plain", "as_shipped", "hardened")
 SEEDS = 24

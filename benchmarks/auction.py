@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import WALL, finish, options, say, seconds
-from crowd_assets.mechanisms import auction
+from crowd_assets.mechanisms.auctions import lots as auction
 
 BIDS = 1_000_000
 QUICK_BIDS = 20_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from resources.arrivals import append
-from resources.storage import use_object_stores
+from resources.feedback.arrivals import append
+from resources.files.storage import use_object_stores
 
 
 def main(inbox: str, folder: str) -> None:

@@ -25,12 +25,12 @@ from benchmarks import WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.definitions import build_resources
 from crowd_assets.experiments.study import reference_folder
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances
-from crowd_assets.simulation import forum
 from crowd_assets.simulation.comment_models import FILES, read_comments
-from resources.embedder import EmbedderResource
-from resources.embedding_cache import EmbeddingCache
-from resources.settings import BASE_MODEL, CrowdSettings
+from resources.models.embedder import EmbedderResource
+from resources.models.embedding_cache import EmbeddingCache
+from resources.settings.settings import BASE_MODEL, CrowdSettings
 
 IN_A_TARGET = 100
 TIMED_TEXTS = 256

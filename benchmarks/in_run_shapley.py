@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from benchmarks import WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.shapley import exact_shapley
-from crowd_assets.simulation import forum
 from resources.training.candidates import (
     CandidateConfig,
     Demonstrations,

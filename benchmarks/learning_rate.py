@@ -19,10 +19,10 @@ from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.assets.seed import find_target
 from crowd_assets.definitions import build_resources
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import mean_distance
-from crowd_assets.simulation import forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.generation import generate
 from resources.training.loading import load, use_threads

@@ -36,12 +36,12 @@ from dagster import DagsterInstance, RunRequest, RunsFilter, SensorResult, SkipR
 
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
-from crowd_assets.campaign import PROJECT
+from crowd_assets.commands.campaign import PROJECT
 from crowd_assets.definitions import build_definitions, build_resources
-from crowd_assets.simulation import forum
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
+from crowd_assets.forum import comments as forum
+from resources.files.storage import write_text_atomically
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from sensors.processes import process_tags
 from tests.e2e.crash.stub import StubTrainer

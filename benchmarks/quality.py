@@ -180,9 +180,9 @@ def ours(folder: Path) -> dict[str, Any]:
 
     from crowd_assets.definitions import build_resources
     from crowd_assets.quality.gate import check_feedback
-    from resources.feedback import EVENT_SCHEMA
-    from resources.rounds import Round
-    from resources.settings import CrowdSettings
+    from resources.feedback.events import EVENT_SCHEMA
+    from resources.rounds.book import Round
+    from resources.settings.settings import CrowdSettings
 
     settings = CrowdSettings(home=str(folder))
     resources = build_resources(settings)
@@ -213,7 +213,7 @@ def polars_alone(folder: Path) -> dict[str, Any]:
 
     from crowd_assets.quality import conditions
     from crowd_assets.quality.history import Earlier, first_reports, known
-    from resources.feedback import EVENT_SCHEMA, KINDS
+    from resources.feedback.events import EVENT_SCHEMA, KINDS
 
     schema = {**EVENT_SCHEMA, "submitted_at": pl.String()}
     events = (
@@ -249,7 +249,7 @@ def great_expectations_alone(folder: Path) -> dict[str, Any]:
     import great_expectations as gx
     import pandas as pd
 
-    from resources.feedback import FIELDS, KINDS
+    from resources.feedback.events import FIELDS, KINDS
 
     files = sorted(folder.glob("inbox/events-*.jsonl"))
     columns = {"asked_price": str, "comparison_id": str, "lot_id": str, "contributor_id": str}
@@ -314,7 +314,7 @@ def _native(kind: str, fields: tuple[str, ...]) -> list[Any]:
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     from crowd_assets.quality.conditions import FIRST_INSTANT
-    from resources.feedback import IDENTIFIER, IDENTIFIERS
+    from resources.feedback.events import IDENTIFIER, IDENTIFIERS
 
     earliest, latest = FIRST_INSTANT.replace(tzinfo=None), NOW.replace(tzinfo=None)
     identifiers = [name for name in ("event_id", *fields) if name in IDENTIFIERS]

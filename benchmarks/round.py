@@ -22,9 +22,9 @@ from upath import UPath
 
 from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
-from crowd_assets.simulation import forum
+from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 from sensors import ROUND_JOB
 
 CONTRIBUTORS = (24, 240, 2_400)
@@ -54,7 +54,7 @@ def stage_seconds(contributors: int, seed_folder: Path) -> dict[str, float]:
     """Seconds of every asset of one round, and the run's in all."""
     from dagster import DagsterRunStatus, RunsFilter
 
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     with tempfile.TemporaryDirectory() as folder:
         home, feedback = Path(folder) / "home", Path(folder) / "feedback"

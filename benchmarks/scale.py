@@ -54,17 +54,17 @@ from dagster import DagsterInstance
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from benchmarks.load import SETTINGS, Load, LoadCrowd
 from benchmarks.train_candidates import config_of, seed_language_model
-from crowd_assets.campaign import PROJECT
+from crowd_assets.commands.campaign import PROJECT
 from crowd_assets.definitions import build_resources
-from crowd_assets.simulation import forum
-from resources.model_store import ModelStoreResource
+from crowd_assets.forum import comments as forum
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
-from resources.rounds import Quorum, RoundBook
-from resources.settings import CrowdSettings
-from resources.trainer import TrainerResource
+from resources.rounds.book import Quorum, RoundBook
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import Demonstrations
 from resources.training.loading import use_threads
-from resources.warehouse import WarehouseResource
+from resources.warehouse.duckdb import WarehouseResource
 from tests.cluster import postgres_server
 from tests.cluster.s3 import BUCKET, s3_server
 

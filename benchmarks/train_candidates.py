@@ -41,8 +41,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import CPU, WALL, finish, options, say, seconds
-from crowd_assets.simulation import forum
-from resources.settings import CrowdSettings
+from crowd_assets.forum import comments as forum
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, _Trainer, length_bucketed
 from resources.training.loading import LanguageModel, load, use_threads
 from resources.training.prompting import Tokens, batch, tokenise
@@ -66,7 +66,7 @@ HALF_A_BILLION = {
 
 def seed_language_model() -> str:
     """The embedded language model of the home in CROWD_HOME; built first, where it is not there."""
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     settings = CrowdSettings.from_environment()
     if not settings.seed_language_model_path.exists():

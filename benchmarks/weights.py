@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import CPU, WALL, finish, options, say
-from crowd_assets.mechanisms.aggregation import initial_state, run_slots
-from resources.progress import throttled
+from crowd_assets.mechanisms.labelers.score_update import initial_state, run_slots
+from resources.common.progress import throttled
 
 LABELERS = 100
 SLOTS = 1_000_000

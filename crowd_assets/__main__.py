@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crowd_assets.command_line import run
 from crowd_assets.report import PORT
-from resources.settings import Settings
+from crowd_assets.terminal.ending import run
+from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from resources.settings import CrowdSettings
+    from resources.settings.settings import CrowdSettings
 
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
@@ -45,7 +45,7 @@ def run_rounds(
 ) -> None:
     """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
     settings = _settings()
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     with campaign(settings) as here:
         here.build_seeds()
@@ -59,7 +59,7 @@ def run_rounds(
 def ingest_inbox() -> None:
     """Take in the feedback files that lie in the inbox now; no round starts by it."""
     settings = _settings()
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     with campaign(settings) as here:
         here.ingest()
@@ -69,7 +69,7 @@ def ingest_inbox() -> None:
 def show_status(as_json: AsJson = False) -> None:
     """What waits, what the next round lacks, what runs, what the last round came to, and whether all is well. It waits for no
     lock: while the warehouse is in use it shows the last snapshot, and says so."""
-    from crowd_assets.status import print_status, status
+    from crowd_assets.monitoring.status import print_status, status
 
     found = status(Settings.from_environment())
     if as_json:
@@ -87,7 +87,7 @@ def show_leaderboard(
     as_json: AsJson = False,
 ) -> None:
     """Who has earned how many points and credits, the estimate that points go by, and in how many rounds."""
-    from crowd_assets.leaderboard import leaderboard, print_leaderboard
+    from crowd_assets.monitoring.leaderboard import leaderboard, print_leaderboard
 
     found = leaderboard(Settings.from_environment(), round_name, top)
     if as_json:
@@ -114,7 +114,7 @@ def chat_with_models(
     """Let the model that a round began with and the one it ended with answer prompts side by side: those given, or a prompt a
     line from the terminal or a pipe, until it ends or says /quit."""
     settings = _settings()
-    from crowd_assets.chat import open_chat, talk
+    from crowd_assets.commands.chat import open_chat, talk
     from crowd_assets.definitions import build_resources
 
     resources = build_resources(settings)
@@ -150,7 +150,7 @@ def exchange_with_tools(context: typer.Context) -> None:
 def build_seeds() -> None:
     """Build the embedded language model and classifier, where they are not there yet."""
     settings = _settings()
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     with campaign(settings) as here:
         here.build_seeds()
@@ -167,7 +167,7 @@ def export_model(
     """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
-    from crowd_assets.export import export_round
+    from crowd_assets.exporters.model import export_round
 
     resources = build_resources(settings)
     folder = export_round(
@@ -187,7 +187,7 @@ def show_pseudonyms(
     names: Annotated[list[str], typer.Argument(help="Names of contributors, as their tools send them.")],
 ) -> None:
     """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY: who it is that a payment goes to."""
-    from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+    from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
     pseudonyms = Pseudonyms.from_environment()
     if not pseudonyms.keyed:
@@ -204,7 +204,7 @@ def erase_contributor(
     """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
-    from crowd_assets.erasure import erase
+    from crowd_assets.operations.erasure import erase
 
     found = erase(contributor, reason, settings, build_resources(settings))
     if not found.erasure_id:
@@ -229,7 +229,7 @@ def release_rejected(
     """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
-    from resources.releases import ReleaseBook
+    from resources.rounds.releases import ReleaseBook
 
     release = ReleaseBook(build_resources(settings)["inbox"]).release(
         reference, by=by, why=reason, now=datetime.now(UTC)
@@ -249,7 +249,7 @@ def audit_rounds(
     """Recompute every settled round from its frames and the ledger from nothing, and compare; exit code 1: they differ.
     Training and generation are not repeated: models are compared with their hashes."""
     settings = _settings()
-    from crowd_assets.audit import audit, line
+    from crowd_assets.operations.audit import audit, line
 
     found = audit(settings, expected=expect, found=lambda each: None if as_json else typer.echo(line(each)))
     if as_json:
@@ -268,8 +268,8 @@ def audit_rounds(
 def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
     """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""
     settings = _settings()
-    from crowd_assets.backup import backup
     from crowd_assets.definitions import build_resources
+    from crowd_assets.operations.backup import backup
 
     done = backup(settings, build_resources(settings)["warehouse"], to)
     typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
@@ -286,8 +286,8 @@ def restore_home(
 ) -> None:
     """Put a backup back as CROWD_HOME, if all of it is as it was written. Stop the daemon first."""
     settings = _settings()
-    from crowd_assets.backup import restore
     from crowd_assets.definitions import build_resources
+    from crowd_assets.operations.backup import restore
 
     done = restore(settings, build_resources(settings)["warehouse"], source, force=force)
     typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
@@ -302,7 +302,7 @@ def write_report(
     """Write the pages of rounds and of the campaign anew, from the warehouse."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
-    from crowd_assets.export import settled_round
+    from crowd_assets.exporters.model import settled_round
     from crowd_assets.report.campaign import write_campaign_page
     from crowd_assets.report.figures import settled_rounds
     from crowd_assets.report.round import write_round_page
@@ -322,9 +322,9 @@ def write_statement_of(
 ) -> None:
     """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
     settings = _settings()
-    from crowd_assets.console import show
     from crowd_assets.definitions import build_resources
     from crowd_assets.report.statement import statement_of, write_statement
+    from crowd_assets.terminal.log import show
 
     resources = build_resources(settings)
     found = statement_of(contributor, settings, resources["warehouse"])
@@ -340,9 +340,9 @@ def compact_home() -> None:
     """Remove what CROWD_KEEP_* do not keep of a home, also while rounds run: old runs and logs, Data Docs, models that lost,
     archived files, what killed processes left. Ledger, rounds, events and chosen models stay."""
     settings = _settings()
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
     from crowd_assets.definitions import build_resources
-    from crowd_assets.retention import compact
+    from crowd_assets.operations.retention import compact
 
     with campaign(settings) as here:
         gone = compact(settings, build_resources(settings), here.instance)
@@ -365,8 +365,8 @@ def append_feedback(
     """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
     any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
     settings = Settings.from_environment()
-    from resources.arrivals import append
-    from resources.storage import use_object_stores
+    from resources.feedback.arrivals import append
+    from resources.files.storage import use_object_stores
 
     use_object_stores(settings.store_retry_s)
     for path in files:
@@ -382,7 +382,7 @@ def show_metrics(
     host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
 ) -> None:
     """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
-    from crowd_assets.metrics import as_text, serve
+    from crowd_assets.monitoring.metrics import as_text, serve
 
     settings = Settings.from_environment()
     if not port:
@@ -407,14 +407,14 @@ def migrate_home(
 ) -> None:
     """Move the tables of CROWD_HOME to PostgreSQL (--to), its files elsewhere (--files-to), or both: copied, compared, proved by
     the audit. Stop the daemon first. From then on CROWD_WAREHOUSE and CROWD_FILES must name the places."""
-    from resources.settings import CrowdSettings
+    from resources.settings.settings import CrowdSettings
 
     if not to and not files_to:
         raise typer.BadParameter("name where to: --to for the tables, --files-to for the files, or both")
     settings = CrowdSettings.from_environment(warehouse=to) if to else _settings()
     if to:
-        from crowd_assets.audit import line
-        from crowd_assets.migration.tables import migrate_tables
+        from crowd_assets.operations.audit import line
+        from crowd_assets.operations.migrate_tables import migrate_tables
 
         moved = migrate_tables(
             settings,
@@ -425,7 +425,7 @@ def migrate_home(
         typer.echo(f"from now on  CROWD_WAREHOUSE={to}")
     if files_to:
         from crowd_assets.definitions import build_resources
-        from crowd_assets.migration.files import migrate_files
+        from crowd_assets.operations.migrate_files import migrate_files
 
         done = migrate_files(settings, build_resources(settings)["warehouse"], files_to, typer.echo)
         typer.echo(
@@ -445,7 +445,7 @@ def reproduce(
 ) -> None:
     """Reproduce the three papers' figures, and ours, from the real data in CROWD_REFERENCE_DATA."""
     settings = _settings()
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
 
     with campaign(settings) as here:
         here.reproduce(quick)
@@ -458,7 +458,7 @@ def serve_quality(
     """Serve the reports and the Great Expectations Data Docs on this machine, until interrupted."""
     settings = _settings()
     from crowd_assets.definitions import build_resources
-    from crowd_assets.quality.report import QualityServer
+    from crowd_assets.report.quality import QualityServer
 
     with QualityServer(settings, build_resources(settings)["data_quality"], port) as server:
         if server.campaign_url:
@@ -471,7 +471,7 @@ def serve_quality(
 
 def _settings() -> "CrowdSettings":
     """The settings as a resource of the graph."""
-    from resources.settings import CrowdSettings
+    from resources.settings.settings import CrowdSettings
 
     return CrowdSettings.from_environment()
 

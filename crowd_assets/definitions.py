@@ -18,7 +18,7 @@ from dagster import (
     with_source_code_references,
 )
 
-from crowd_assets import rounds
+from crowd_assets import jobs as rounds
 from crowd_assets.assets import (
     candidates,
     contributions,
@@ -29,24 +29,24 @@ from crowd_assets.assets import (
     seed,
     selection,
 )
-from crowd_assets.console import console_logger, use_json_lines
 from crowd_assets.experiments.reproduction import GROUP, experiment_assets
 from crowd_assets.exporters.exchange import exchange
-from crowd_assets.tracing import export_run
-from resources.data_quality import DataQualityResource
-from resources.embedder import EmbedderResource
-from resources.errors import require
-from resources.frames import FramesResource
-from resources.inbox import InboxResource, OutboxResource
-from resources.label_studio import LabelStudioResource
-from resources.model_store import ModelStoreResource
-from resources.postgres_warehouse import PostgresWarehouse
+from crowd_assets.monitoring.tracing import export_run
+from crowd_assets.terminal.log import console_logger, use_json_lines
+from resources.common.errors import require
+from resources.feedback.inbox import InboxResource, OutboxResource
+from resources.files.frames import FramesResource
+from resources.files.step_outputs import JsonStepOutputs
+from resources.files.storage import S3, use_object_stores
+from resources.models.embedder import EmbedderResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
-from resources.settings import BASE_MODEL, CrowdSettings, SettingError
-from resources.step_outputs import JsonStepOutputs
-from resources.storage import S3, use_object_stores
-from resources.trainer import TrainerResource
-from resources.warehouse import WarehouseResource
+from resources.settings.settings import BASE_MODEL, CrowdSettings, SettingError
+from resources.tools.data_quality import DataQualityResource
+from resources.tools.label_studio import LabelStudioResource
+from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.postgres import PostgresWarehouse
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.label_studio import label_studio_sensor

@@ -1,7 +1,7 @@
 """The plots of docs/mechanisms, drawn by the mechanisms themselves: ``python -m docs.plots`` writes docs/images/mechanisms/*.svg.
 
 Belongs here: small worlds that show one property each, in seconds and without real data. Does not belong here: figures
-that are claimed for real data (see ``crowd_assets.experiments``), and the plots of a round (see ``crowd_assets.display``).
+that are claimed for real data (see ``crowd_assets.experiments``), and the plots of a round (see ``crowd_assets.report.display``).
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crowd_assets.mechanisms.aggregation import anytime_regret_bound, initial_state, update_slot
-from crowd_assets.mechanisms.auction import pay_as_bid, scoring_vcg
+from crowd_assets.mechanisms.auctions.lots import pay_as_bid, scoring_vcg
+from crowd_assets.mechanisms.labelers.score_update import anytime_regret_bound, initial_state, update_slot
 from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.shapley import exact_shapley, kernel_shapley, permutation_shapley
 from crowd_assets.mechanisms.target import centroid_game, mean_distance

@@ -6,7 +6,7 @@ Belongs here: decisions. Does not belong here: fetching, launching, writing.
 from dataclasses import dataclass
 from typing import Literal
 
-from resources.rounds import Round
+from resources.rounds.book import Round
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from dagster import (
 )
 from upath import UPath
 
-from resources.arrivals import backlog, publish_backlog
-from resources.inbox import InboxResource, OutboxResource
-from resources.settings import CrowdSettings
+from resources.feedback.arrivals import backlog, publish_backlog
+from resources.feedback.inbox import InboxResource, OutboxResource
+from resources.settings.settings import CrowdSettings
 from sensors import BATCH_TAG, INGESTION_JOB
 from sensors.rounds import ACTIVE
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason, sensor
 
-from resources.inbox import InboxResource, OutboxResource
-from resources.label_studio import LabelStudioResource
+from resources.feedback.inbox import InboxResource, OutboxResource
+from resources.tools.label_studio import LabelStudioResource
 
 Exchange = Callable[[LabelStudioResource, OutboxResource, InboxResource, str | None], tuple[str, str]]
 

@@ -1,7 +1,7 @@
 """The round sensor and the nightly schedule: a claimed round, and a run for it, exactly once.
 
 The claim is a transaction of the warehouse; launching is at-least-once and harmless, as every effect of a round is
-idempotent. Belongs here: fetching, claiming, requesting. Does not belong here: quorums (see ``resources.rounds``) and
+idempotent. Belongs here: fetching, claiming, requesting. Does not belong here: quorums (see ``resources.rounds.book``) and
 retries (see ``decisions``).
 """
 
@@ -26,10 +26,10 @@ from dagster import (
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from resources.claims import round_quorum
-from resources.rounds import Quorum, Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from resources.rounds.book import Quorum, Round, RoundBook
+from resources.rounds.claims import round_quorum
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.decisions import decide
 from sensors.processes import is_gone

@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from crowd_assets.assets import seed
 from crowd_assets.definitions import build_resources
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 from resources.training.loading import use_threads
 
 # An example's time depends on what else the machine does; what it finds does not.

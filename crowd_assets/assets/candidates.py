@@ -1,6 +1,6 @@
 """Stage 3, candidates: contributors are split into groups, and each group fine-tunes a candidate.
 
-Belongs here: the grouping and the map over passes. Does not belong here: training (see ``resources.trainer``).
+Belongs here: the grouping and the map over passes. Does not belong here: training (see ``resources.models.trainer``).
 """
 
 from collections.abc import Iterator
@@ -25,24 +25,24 @@ from dagster import (
 )
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import Target, find_target, target
+from crowd_assets.jobs import generator_for, rounds_partition, seed_for
 from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.rounds import generator_for, rounds_partition, seed_for
-from crowd_assets.tournament import standing, tournament
-from resources.embedder import EmbedderResource
-from resources.frames import FramesResource
-from resources.progress import throttled
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.trainer import TrainerResource
+from crowd_assets.report import display
+from crowd_assets.round.tournament import standing, tournament
+from resources.common.progress import throttled
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
-from resources.warehouse import WarehouseResource
+from resources.warehouse.duckdb import WarehouseResource
 
 
 @asset(

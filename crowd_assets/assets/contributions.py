@@ -1,7 +1,7 @@
 """Stage 6, contributions: what each contributor's part was worth, and the ledger that pays for it.
 
 Belongs here: Shapley estimates, estimates from the tournament, and the settlement of a round. Does not belong here: their mathematics
-(see ``crowd_assets.mechanisms``) and the transaction (see ``resources.rounds``).
+(see ``crowd_assets.mechanisms``) and the transaction (see ``resources.rounds.book``).
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,13 @@ from dagster import (
 )
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import auction_clearing
 from crowd_assets.assets.seed import TARGET, Target, find_target
 from crowd_assets.assets.selection import aligned_model, selected_model
-from crowd_assets.mechanisms.auction import MONEY_QUANTUM
+from crowd_assets.jobs import generator_for, rounds_partition
+from crowd_assets.mechanisms.auctions.lots import MONEY_QUANTUM
+from crowd_assets.mechanisms.estimates import kept_points, rank_points, regression_points, solvent_points
 from crowd_assets.mechanisms.ledger import (
     DEPOSITS,
     TREASURY,
@@ -38,12 +39,11 @@ from crowd_assets.mechanisms.ledger import (
     transfer,
     unbalanced,
 )
-from crowd_assets.mechanisms.points import kept_points, rank_points, regression_points, solvent_points
 from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.rounds import generator_for, rounds_partition
-from crowd_assets.tournament import (
+from crowd_assets.report import display
+from crowd_assets.round.tournament import (
     EMBEDDED_CONTRIBUTORS,
     LARGE_CROWD,
     Standing,
@@ -53,14 +53,14 @@ from crowd_assets.tournament import (
     standings,
     tournament,
 )
-from resources.embedder import EmbedderResource
-from resources.frames import FramesResource
-from resources.inbox import InboxResource
-from resources.records import surroundings
-from resources.rounds import Round, RoundBook, round_id_of
-from resources.settings import CrowdSettings
-from resources.trainer import TrainerResource
-from resources.warehouse import WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import Round, RoundBook, round_id_of
+from resources.rounds.records import surroundings
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 from sensors import CREDITS_TAG
 
 SHOWN = 5

@@ -1,6 +1,6 @@
 """Stage 1, feedback: what arrived, and what of it is valid.
 
-Belongs here: ingestion and the gate as assets. Does not belong here: formats (see ``resources.feedback``), suites
+Belongs here: ingestion and the gate as assets. Does not belong here: formats (see ``resources.feedback.events``), suites
 (see ``crowd_assets.quality``).
 """
 
@@ -22,24 +22,24 @@ from dagster import (
     asset,
 )
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.seed import seed_classifier
+from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.drift import ROUND
 from crowd_assets.quality.gate import Finding, GateResult, all_expectations, check_feedback, too_few
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
-from crowd_assets.quality.report import write_quality_page
-from crowd_assets.rounds import rounds_partition
-from resources.data_quality import DataQualityResource
-from resources.embedder import EmbedderResource
-from resources.feedback import EVENT_SCHEMA
-from resources.frames import FramesResource
-from resources.inbox import InboxResource
-from resources.releases import ReleaseBook
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from crowd_assets.report import display
+from crowd_assets.report.quality import write_quality_page
+from resources.feedback.events import EVENT_SCHEMA
+from resources.feedback.inbox import InboxResource
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.rounds.book import Round, RoundBook
+from resources.rounds.releases import ReleaseBook
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 from sensors import BATCH_TAG, ROUND_TAG
 from sensors.processes import process_tags
 

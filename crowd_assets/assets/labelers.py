@@ -1,7 +1,7 @@
 """Stage 2, labelers: whose reports have been right, and what the crowd prefers by that.
 
 Belongs here: feeding reports and outcomes to the weighted score update in their order, and the aggregate.
-Does not belong here: the update itself (see ``crowd_assets.mechanisms.aggregation``).
+Does not belong here: the update itself (see ``crowd_assets.mechanisms.labelers.score_update``).
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from dagster import (
 )
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.mechanisms import aggregation
+from crowd_assets.jobs import rounds_partition
+from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.quality.rings import with_rings
-from crowd_assets.rounds import rounds_partition
-from crowd_assets.tournament import deposits_before
-from resources.frames import FramesResource
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from crowd_assets.report import display
+from crowd_assets.round.rings import with_rings
+from crowd_assets.round.tournament import deposits_before
+from resources.files.frames import FramesResource
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 
 AGGREGATED_SCHEMA = {
     "comparison_id": pl.String(),

@@ -1,7 +1,7 @@
 """Stage 5, procurement: answers are bought in an auction, and the pairs bought become comparison tasks.
 
 Belongs here: verified qualities, the clearing of the round's lots, publication of what labelers are asked next.
-Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auction``).
+Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auctions.lots``).
 """
 
 import hashlib
@@ -12,22 +12,22 @@ import polars as pl
 from dagster import AssetExecutionContext, MaterializeResult, asset
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import Target, find_target, target
-from crowd_assets.mechanisms.auction import MONEY_QUANTUM, clear_lots, to_quanta
+from crowd_assets.jobs import generator_for, rounds_partition
+from crowd_assets.mechanisms.auctions.lots import MONEY_QUANTUM, clear_lots, to_quanta
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.quality.rings import with_rings
-from crowd_assets.rounds import generator_for, rounds_partition
-from resources.embedder import EmbedderResource
-from resources.feedback import ERASED
-from resources.frames import FramesResource
-from resources.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
-from resources.rounds import Round
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from crowd_assets.report import display
+from crowd_assets.round.rings import with_rings
+from resources.feedback.events import ERASED
+from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 
 LOTS_SHOWN = 40
 AWARDS_SCHEMA = {

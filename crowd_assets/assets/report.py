@@ -7,20 +7,19 @@ from datetime import timedelta
 
 from dagster import AssetExecutionContext, FreshnessPolicy, MaterializeResult, MetadataValue, asset
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import comparison_tasks
+from crowd_assets.jobs import rounds_partition, tag_seconds
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.report import PORT
+from crowd_assets.report import PORT, display
 from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.figures import figures_of, settled_rounds
 from crowd_assets.report.round import write_round_page
-from crowd_assets.rounds import rounds_partition, tag_seconds
-from resources.data_quality import DataQualityResource
-from resources.frames import FramesResource
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from resources.files.frames import FramesResource
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 
 
 @asset(

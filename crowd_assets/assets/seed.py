@@ -1,7 +1,7 @@
 """Stage 0, the embedded default: a small language model, a classifier, and the target that the crowd works towards.
 
 Belongs here: building the seed models once, and finding the target once.
-Does not belong here: the grammar (see ``crowd_assets.simulation.forum``), training loops (see ``resources.training``).
+Does not belong here: the grammar (see ``crowd_assets.forum.comments``), training loops (see ``resources.training``).
 """
 
 import json
@@ -17,18 +17,18 @@ from dagster import AssetExecutionContext, DataVersion, MaterializeResult, asset
 from numpy.typing import NDArray
 from upath import UPath
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances, highest_centroid, nearest_centroid
-from crowd_assets.simulation import forum
-from resources.embedder import EmbedderResource
-from resources.errors import OperatorError
-from resources.frames import FramesResource
-from resources.locks import held
-from resources.model_store import fingerprint
-from resources.progress import throttled
-from resources.settings import CrowdSettings, SettingError
-from resources.training.seed import train_seed_classifier, train_seed_language_model
+from crowd_assets.report import display
+from resources.common.errors import OperatorError
+from resources.common.locks import held
+from resources.common.progress import throttled
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.models.store import fingerprint
+from resources.settings.settings import CrowdSettings, SettingError
+from resources.training.seed.common import train_seed_classifier, train_seed_language_model
 
 SEED = 20260101
 THREADS = 2  # the same weights on every machine of one kind, however many cores it has

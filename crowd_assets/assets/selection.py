@@ -19,26 +19,26 @@ from dagster import (
 )
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.candidates import adapter_config, candidate_models, evaluation_prompts
 from crowd_assets.assets.labelers import aggregated_preferences
 from crowd_assets.assets.seed import find_target, target
-from crowd_assets.mechanisms.points import rank_of
+from crowd_assets.jobs import generator_for, rounds_partition, seed_for
+from crowd_assets.mechanisms.estimates import rank_of
 from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
 from crowd_assets.quality.gate import passed_round
-from crowd_assets.rounds import generator_for, rounds_partition, seed_for
-from crowd_assets.tournament import EMBEDDED_CANDIDATES
-from resources.embedder import EmbedderResource
-from resources.frames import FramesResource
-from resources.model_store import ModelStoreResource
-from resources.progress import throttled
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.trainer import TrainerResource
+from crowd_assets.report import display
+from crowd_assets.round.tournament import EMBEDDED_CANDIDATES
+from resources.common.progress import throttled
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
 from resources.training.alignment import PreferencePair
-from resources.warehouse import WarehouseResource
+from resources.warehouse.duckdb import WarehouseResource
 
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
 NEARLY_CERTAIN = 0.98  # the largest probability that a pair is trained with, and that a quality gap is taken from

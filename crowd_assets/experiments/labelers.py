@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.experiments.study import Figure, Findings, Study
-from crowd_assets.mechanisms.aggregation import limited_feedback_step
+from crowd_assets.mechanisms.labelers.score_update import limited_feedback_step
+from crowd_assets.report import display
 from crowd_assets.simulation.labelers import (
     CROWDS,
     LABELERS,

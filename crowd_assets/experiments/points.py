@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from crowd_assets import display
 from crowd_assets.experiments.study import Figure, Findings, Study, mean_interval, reference_file
+from crowd_assets.report import display
 from crowd_assets.simulation.centroids import EVALUATIONS, GROUPINGS, RATINGS, authors_cell, fresh_cell
 
 SWEEP = "crowd_sft/points_vs_shapley_sweep.csv"

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets import display
 from crowd_assets.experiments.study import Figure, Findings, Study, mean_interval
+from crowd_assets.report import display
 from crowd_assets.simulation.bought_preferences import HELD_OUT, OFFERS, train_forum_model, training_cell
 from crowd_assets.simulation.market import LABELS, MECHANISMS, SELLERS, WORLDS, market_cell
 

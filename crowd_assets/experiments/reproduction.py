@@ -24,12 +24,12 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import Field
 from upath import UPath
 
-from crowd_assets import display
 from crowd_assets.assets import OWNERS
 from crowd_assets.experiments import labelers, points, procurement, selection, truthfulness
 from crowd_assets.experiments.study import PROJECT, Figure, Findings, Study, code_version
-from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
+from crowd_assets.report import display
+from resources.files.storage import write_text_atomically
+from resources.settings.settings import CrowdSettings
 
 GROUP = "experiments"
 REPORTS = Path("reports")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from crowd_assets import display
 from crowd_assets.experiments.study import Figure, Findings, Study, mean_interval, reference_file
+from crowd_assets.report import display
 from crowd_assets.simulation.comment_crowd import KINDS, crowd_cell, paper_cell
 from crowd_assets.simulation.comment_models import FILES, train_comment_models
 

@@ -23,10 +23,10 @@ import numpy as np
 import polars as pl
 from upath import UPath
 
-from resources.errors import OperatorError
-from resources.locks import held
-from resources.progress import throttled
-from resources.storage import write_bytes_atomically
+from resources.common.errors import OperatorError
+from resources.common.locks import held
+from resources.common.progress import throttled
+from resources.files.storage import write_bytes_atomically
 
 REFERENCE_DATA = "CROWD_REFERENCE_DATA"
 PROJECT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from crowd_assets import display
 from crowd_assets.experiments.study import Figure, Findings, Study
+from crowd_assets.report import display
 from crowd_assets.simulation.misreports import MOTIVES, SELLERS, SLOW, labeler_gains, seller_gains
 
 RESAMPLES = 2000

@@ -16,9 +16,9 @@ from upath import UPath
 from crowd_assets.exporters import argilla, label_studio, tables, trl
 from crowd_assets.exporters.outbox import read_comparisons
 from crowd_assets.importers.records import SourceError
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
-from resources.storage import write_bytes_atomically
+from resources.files.storage import write_bytes_atomically
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
 
 app = typer.Typer(
     help="Write comparison tasks, and what a round learnt from, as files that other tools load.",

@@ -1,7 +1,7 @@
 """Comparison tasks to Label Studio, judgements back into the inbox: each task sent once, each annotation counted once.
 
 Belongs here: what is sent and what is taken. Does not belong here: when (see ``sensors.label_studio``) and how (see
-``resources.label_studio``).
+``resources.tools.label_studio``).
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from typing import Any
 from crowd_assets.exporters.label_studio import CONFIGURATION, tasks
 from crowd_assets.importers.label_studio import COMPARISON_FIELD, read_tasks
 from crowd_assets.importers.records import Skipped
-from resources.inbox import COMPARISON_TASKS, InboxResource, OutboxResource
-from resources.label_studio import Filled, LabelStudioResource
+from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource
+from resources.tools.label_studio import Filled, LabelStudioResource
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Layouts: https://labelstud.io/tags and https://labelstud.io/guide/tasks#Basic-Label-Studio-JSON-format; tried with 1.23.2.
 
-Belongs here: those two. Does not belong here: talking to a server (see ``resources.label_studio``).
+Belongs here: those two. Does not belong here: talking to a server (see ``resources.tools.label_studio``).
 """
 
 from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ or conversational. Belongs here: both as frames. Does not belong here: which rou
 
 import polars as pl
 
-from resources.feedback import ERASED
+from resources.feedback.events import ERASED
 
 
 def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:

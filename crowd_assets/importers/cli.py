@@ -22,7 +22,7 @@ from crowd_assets.importers import (
 )
 from crowd_assets.importers.records import DEFAULT_START, Record, SourceError, start_of
 from crowd_assets.importers.writer import LINES_PER_FILE, write_feedback
-from resources.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
 app = typer.Typer(
     help="Convert other tools' exports to feedback files. Point --out at the inbox, or at a folder to look first.",

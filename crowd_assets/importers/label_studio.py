@@ -8,7 +8,7 @@ with ``id``, ``project``, ``data`` (what was imported) and ``annotations``, each
 TextArea ``{"text": [...]}``, a Number ``{"number": …}``. The export named JSON is meant, not JSON-MIN, which drops who
 annotated and when.
 
-Belongs here: that layout. Does not belong here: talking to a Label Studio server (see ``resources.label_studio``).
+Belongs here: that layout. Does not belong here: talking to a Label Studio server (see ``resources.tools.label_studio``).
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ from crowd_assets.importers.records import (
     time_of,
 )
 from crowd_assets.importers.rows import Row, read_rows
-from resources.feedback import is_visible
+from resources.feedback.events import is_visible
 
 CERTAINTY = "certainty"
 """Number tag that says how sure the annotator is of the answer picked, in percent from 50 (a coin) to 100."""

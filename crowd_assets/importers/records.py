@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from resources.feedback import IDENTIFIER, is_visible
+from resources.feedback.events import IDENTIFIER, is_visible
 
 Event = dict[str, Any]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
-from resources.feedback import is_deep
-from resources.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
-from resources.settings import CrowdSettings
+from resources.feedback.events import is_deep
+from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
+from resources.settings.settings import CrowdSettings
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is skipped and not read into memory as a whole."""

@@ -55,7 +55,7 @@ from crowd_assets.importers.records import (
     ticks,
     time_of,
 )
-from resources.feedback import FIELDS, IDENTIFIERS, KINDS, SHARES, TEXTS, is_visible
+from resources.feedback.events import FIELDS, IDENTIFIERS, KINDS, SHARES, TEXTS, is_visible
 
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 16 * 1024 * 1024  # characters

@@ -25,7 +25,7 @@ from crowd_assets.importers.records import (
     ticks,
 )
 from crowd_assets.importers.rows import read_rows
-from resources.feedback import is_visible
+from resources.feedback.events import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
 LAST_TURN = "\n\nAssistant:"

@@ -1,7 +1,7 @@
 """Events into feedback files that a watching reader never sees half written.
 
 Belongs here: naming, splitting, renaming and the report of an import. Does not belong here: what an event is (see
-``records``) and whether it is accepted (``resources.feedback``).
+``records``) and whether it is accepted (``resources.feedback.events``).
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Belongs here: the sizes of groups and the schemes that turn contributors and what is known of them into a group index each.
 Does not belong here: points and estimates themselves (see ``points``), and training (see
-``resources.trainer``).
+``resources.models.trainer``).
 
 Sources: Crowd-SFT (arXiv 2506.04063): random, epsilon-greedy and interleaved; Thompson, "On the likelihood that one
 unknown probability exceeds another" (1933), and Russo et al., "A tutorial on Thompson sampling" (2018): posterior sampling.

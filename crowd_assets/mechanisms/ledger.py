@@ -2,7 +2,7 @@
 
 Belongs here: what an entry is, how transactions are made, summed, checked and reversed.
 Does not belong here: where entries are kept, and refusing a second posting of a settled round (see
-``resources.warehouse``).
+``resources.warehouse.duckdb``).
 
 Amounts are ``Decimal`` with at most six decimal places. Every transaction sums to zero in its unit, so the
 ledger as a whole does; nothing is ever changed, a mistake is undone by a reversal.

@@ -1,7 +1,7 @@
 """Targets in an embedding space, and how far texts are from them.
 
 Belongs here: choosing the target, distances, evaluations, and the game that values contributors by their
-centroid. Does not belong here: the embedding itself (see ``resources.embedder``).
+centroid. Does not belong here: the embedding itself (see ``resources.models.embedder``).
 
 Source: Crowd-SFT (arXiv 2506.04063), on targets and evaluation functions.
 """

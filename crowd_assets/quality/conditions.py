@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from resources.feedback import FIELDS, IDENTIFIER, IDENTIFIERS, KINDS, LARGEST_PRICE
+from resources.feedback.events import FIELDS, IDENTIFIER, IDENTIFIERS, KINDS, LARGEST_PRICE
 
 CRITICAL, WARNING = "critical", "warning"
 COMMON_RESPONSE_SHARE = 0.2

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.quality.conditions import SHARE
-from resources.feedback import KINDS
+from resources.feedback.events import KINDS
 
 ROUND = "round"  # the suite of these figures
 SAMPLE_PER_CHUNK = 500  # rows of a kind

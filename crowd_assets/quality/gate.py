@@ -24,11 +24,11 @@ from crowd_assets.quality.detectors.base import CONTRIBUTORS, RINGS
 from crowd_assets.quality.history import Earlier, Known, first_reports, known
 from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, objections_of
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
-from resources import feedback
-from resources.data_quality import DataQualityResource
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from resources.feedback import events as feedback
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 
 Events = Callable[[], Iterator[pl.DataFrame]]
 Detect = Callable[[pl.DataFrame, pl.DataFrame | None, CrowdSettings], Sequence[Detection]]
@@ -96,7 +96,7 @@ class GateResult:
     """What the gate made of a round.
 
     Attributes:
-        rejected: Rows in quarantine (``resources.feedback.REJECTION_SCHEMA``).
+        rejected: Rows in quarantine (``resources.feedback.events.REJECTION_SCHEMA``).
         findings: What each expectation found, in the order of :func:`all_expectations`.
         kinds: By ``kind``: ``events``, ``contributors``, ``valid`` and ``valid_contributors``.
         vectors: Of a sample of the demonstrations, in Φ, shape (n, d); None where no embedder was given.
@@ -174,13 +174,13 @@ def check_feedback(
     """Hold a round's events against every expectation; a row that fails a critical one goes into quarantine.
 
     Args:
-        events: Gives the round's events (``resources.feedback.EVENT_SCHEMA`` and ``seq``) in order of ``seq``, chunk by
+        events: Gives the round's events (``resources.feedback.events.EVENT_SCHEMA`` and ``seq``) in order of ``seq``, chunk by
             chunk, every time it is called. Personal data in them is masked by settings for all but the detectors.
         earlier: What the settled rounds before it hold; nothing for the first.
         detect: ``detectors.detect``: it is given all events that meet the critical conditions at once, and those of the
             last rounds, so they must fit into memory.
         released: By ``event_id``, the rules that a released event need not meet again
-            (``resources.releases.ReleaseBook.released``).
+            (``resources.rounds.releases.ReleaseBook.released``).
         embed: Φ, texts to vectors (n, d).
 
     Raises:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from crowd_assets.quality.conditions import CRITICAL, WARNING
 from crowd_assets.quality.detectors import Detection
-from resources.feedback import KINDS
-from resources.settings import CrowdSettings
+from resources.feedback.events import KINDS
+from resources.settings.settings import CrowdSettings
 
 BY_SETTINGS = f"{CRITICAL} or {WARNING}, by settings"
 

@@ -5,7 +5,7 @@ reports it. A column is ``met`` or says which event does not meet the condition,
 million rows stay small, and show what a person looks for.
 
 Belongs here: expectations, and the frames that they look at. Does not belong here: what is expected (see ``conditions``
-and ``drift``), running a suite (see ``resources.data_quality``).
+and ``drift``), running a suite (see ``resources.tools.data_quality``).
 """
 
 from collections.abc import Mapping, Sequence

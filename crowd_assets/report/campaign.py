@@ -16,14 +16,14 @@ from crowd_assets.report.figures import figures_of, record_of, settled_rounds
 from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round import regret_chart
-from crowd_assets.tournament import standings
-from resources.data_quality import DataQualityResource
-from resources.errors import OperatorError
-from resources.frames import FramesResource
-from resources.rounds import SKIPPED, RoundBook, round_id_of
-from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
-from resources.warehouse import WarehouseResource
+from crowd_assets.round.tournament import standings
+from resources.common.errors import OperatorError
+from resources.files.frames import FramesResource
+from resources.files.storage import write_text_atomically
+from resources.rounds.book import SKIPPED, RoundBook, round_id_of
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 
 LEADERS_DRAWN = 6
 ROUNDS_DRAWN = 40

@@ -15,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resources.plain_text import one_line
+from resources.common.plain_text import one_line
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]

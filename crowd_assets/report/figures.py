@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 
 QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)|\b[0-9a-f]{32}\b", re.DOTALL)
 """What in a reason is of one event alone: quoted text and ids."""

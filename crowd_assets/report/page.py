@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 import polars as pl
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -128,9 +128,7 @@ class Headline:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("crowd_assets.report", "."), PackageLoader("crowd_assets.quality", ".")],
-        ),
+        loader=PackageLoader("crowd_assets.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,8 +9,8 @@ import polars as pl
 
 from crowd_assets.report.figures import settled_rounds
 from crowd_assets.report.page import number, ordinal, plural, share
-from crowd_assets.tournament import standings
-from resources.warehouse import WarehouseResource
+from crowd_assets.round.tournament import standings
+from resources.warehouse.duckdb import WarehouseResource
 
 Person = dict[str, Any]
 

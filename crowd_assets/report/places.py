@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from upath import UPath
 
-from resources.data_quality import DataQualityResource
-from resources.settings import CrowdSettings
-from resources.storage import is_local
+from resources.files.storage import is_local
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
 
 REPORTS = "reports"
 CAMPAIGN = "campaign.html"

@@ -38,13 +38,13 @@ from crowd_assets.report.page import (
 )
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import report_path, round_link, shared_links
-from crowd_assets.tournament import deposits_before, standings
-from resources.data_quality import DataQualityResource
-from resources.frames import FramesResource
-from resources.rounds import Round
-from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
-from resources.warehouse import WarehouseResource
+from crowd_assets.round.tournament import deposits_before, standings
+from resources.files.frames import FramesResource
+from resources.files.storage import write_text_atomically
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 
 SAMPLES_SHOWN = 60
 EXTREMES_SHOWN = 10

@@ -19,12 +19,12 @@ from crowd_assets.report.figures import general_reason, record_of, settled_round
 from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import round_link, shared_links, statement_path
-from crowd_assets.tournament import standings
-from resources.data_quality import DataQualityResource
-from resources.pseudonyms import Pseudonyms
-from resources.settings import CrowdSettings
-from resources.storage import write_text_atomically
-from resources.warehouse import WarehouseResource
+from crowd_assets.round.tournament import standings
+from resources.feedback.pseudonyms import Pseudonyms
+from resources.files.storage import write_text_atomically
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
 
 
 @dataclass(frozen=True)

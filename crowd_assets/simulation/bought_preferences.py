@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.preferences import quality_gap_weights
-from crowd_assets.simulation import forum
 from crowd_assets.simulation.market import learn, population, purchase
-from resources.progress import throttled
+from resources.common.progress import throttled
 
 WANTED = "gratitude"
 OFFERS = 400
@@ -27,7 +27,7 @@ MOST_CERTAIN = 0.98
 
 def train_forum_model(folder: Path, *, seed: int, say: Callable[[str], None]) -> None:
     """A small language model of the forum, for ``folder``: the root that every training run starts from."""
-    from resources.training.seed import train_seed_language_model
+    from resources.training.seed.common import train_seed_language_model
 
     comments = forum.write_comments(COMMENTS, np.random.default_rng(seed))
     train_seed_language_model(

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
-from crowd_assets.mechanisms.points import (
+from crowd_assets.mechanisms.estimates import (
     ContributionEstimates,
     RecoveredVectors,
     contribution_estimates,
     recovered_vectors,
     regression_points,
 )
+from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
 from crowd_assets.mechanisms.shapley import Game, kernel_shapley
 from crowd_assets.mechanisms.target import centroid_game, evaluate
 

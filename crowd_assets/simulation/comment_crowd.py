@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crowd_assets.forum.comments import spam_text
+from crowd_assets.mechanisms.estimates import rank_points, recovered_vectors
 from crowd_assets.mechanisms.grouping import assign_groups
-from crowd_assets.mechanisms.points import rank_points, recovered_vectors
 from crowd_assets.mechanisms.target import distances, nearest_centroid
 from crowd_assets.simulation.comment_models import PROMPT, read_comments
-from crowd_assets.simulation.forum import spam_text
 
 NEIGHBOURS = 100
 KINDS = ("on_target",) * 12 + ("off_topic",) * 4 + ("spam",) * 4 + ("adversarial",) * 4

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resources.progress import throttled
+from resources.common.progress import throttled
 
 PROMPT = "comment:"
 FILES = ("goemotions/train.tsv", "goemotions/emotions.txt")
@@ -41,7 +41,7 @@ def train_comment_models(
     import numpy as np
 
     from resources.training.embedding import load_embedder
-    from resources.training.seed import train_seed_classifier, train_seed_language_model
+    from resources.training.seed.common import train_seed_classifier, train_seed_language_model
 
     texts, labels, emotions = read_comments(data)
     seen = round(share * len(texts))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from crowd_assets.simulation import forum
-from resources.storage import write_text_atomically
+from crowd_assets.forum import comments as forum
+from resources.files.storage import write_text_atomically
 
 DEMONSTRATORS = {"careful": 11, "sloppy": 3, "off_topic": 2, "spammer": 2, "adversary": 2}
 LABELERS = {"accurate": 5, "biased": 2, "strategic": 2, "absent": 1}

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.aggregation import (
+from crowd_assets.mechanisms.labelers.score_update import (
     dawid_skene,
     drawn,
     elf_x,
@@ -30,7 +30,7 @@ from crowd_assets.mechanisms.aggregation import (
     updated_weights,
     with_newcomers,
 )
-from crowd_assets.mechanisms.strategic import log_odds_steering_reports, median_equilibrium, steering_reports
+from crowd_assets.mechanisms.labelers.strategic import log_odds_steering_reports, median_equilibrium, steering_reports
 
 LABELERS = 10
 BIAS = np.array([0.0] + [0.35] * 6 + [0.0] * 3)

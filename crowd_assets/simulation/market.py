@@ -1,7 +1,7 @@
 """Markets in which judgements are bought: sellers with costs and qualities, drawn or real, and the rules that buy from them.
 
 Belongs here: who sells, how sellers who are not paid truthfully shade their prices, and what each rule buys for a budget.
-Does not belong here: the auctions (see ``crowd_assets.mechanisms.auction``), training on what was bought.
+Does not belong here: the auctions (see ``crowd_assets.mechanisms.auctions.lots``), training on what was bought.
 
 Money is int64 quanta. A seller's quality is what one of its judgements adds over a coin, max(0, 2 accuracy - 1) in [0, 1];
 its value is the same as the buyer verified it, with noise, never the seller's own claim.
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auction import (
+from crowd_assets.mechanisms.auctions.lots import (
     Purchase,
     clear_lots,
     constant_factor_share,

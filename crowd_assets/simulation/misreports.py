@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms import auction
-from crowd_assets.mechanisms.aggregation import (
+from crowd_assets.mechanisms.auctions import lots as auction
+from crowd_assets.mechanisms.labelers.score_update import (
     PairedState,
     ReliabilityState,
     dawid_skene,

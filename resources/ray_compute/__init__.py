@@ -7,7 +7,7 @@ Nothing imports the modules of this package where CROWD_COMPUTE=embedded: the ba
 import os
 from importlib.util import find_spec
 
-from resources.errors import OperatorError
+from resources.common.errors import OperatorError
 
 
 class RayMissingError(OperatorError, RuntimeError):

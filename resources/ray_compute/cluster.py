@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from dagster_ray import RayResource
 from pydantic import Field
 
-from resources.errors import OperatorError
+from resources.common.errors import OperatorError
 
 Progress = Callable[[Any, Any, Any], None]
 SECONDS_BETWEEN_LOOKS = 1.0

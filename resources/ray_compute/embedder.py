@@ -10,8 +10,8 @@ import numpy as np
 from dagster import ResourceDependency, get_dagster_logger
 from numpy.typing import NDArray
 
-from resources.embedder import EmbedderResource
-from resources.progress import throttled
+from resources.common.progress import throttled
+from resources.models.embedder import EmbedderResource
 from resources.ray_compute import tasks
 from resources.ray_compute.cluster import RayCluster, evenly
 from resources.training.embedding import BATCH, by_length

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from upath import UPath
 
-from resources.embedder import EmbedderResource
-from resources.errors import OperatorError
-from resources.model_store import ModelStoreResource
-from resources.storage import is_local, patience_with_stores, use_object_stores
-from resources.trainer import TrainedModel, TrainerResource
+from resources.common.errors import OperatorError
+from resources.files.storage import is_local, patience_with_stores, use_object_stores
+from resources.models.embedder import EmbedderResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training.loading import use_threads
 
 if TYPE_CHECKING:

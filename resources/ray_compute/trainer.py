@@ -1,7 +1,7 @@
 """The trainer whose models are trained, aligned, sampled and judged in tasks of a Ray cluster.
 
 Belongs here: how work is split, so that what comes out does not depend on how. Does not belong here: the work (see
-``resources.trainer``, which every task has one of), the cluster (see ``cluster``).
+``resources.models.trainer``, which every task has one of), the cluster (see ``cluster``).
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any
 from dagster import ResourceDependency
 from pydantic import Field
 
+from resources.models.trainer import TrainedModel, TrainerResource
 from resources.ray_compute import tasks
 from resources.ray_compute.cluster import RayCluster, evenly
 from resources.ray_compute.sharded import in_group
-from resources.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations

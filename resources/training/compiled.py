@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from resources.errors import OperatorError
+from resources.common.errors import OperatorError
 from resources.training.stacked import AdapterStack, LowRankUpdate, StackedLinear
 
 

@@ -2,7 +2,7 @@
 or a causal language model (mean pooling).
 
 Belongs here: loading an encoder, embedding in batches, which Φ it is. Does not belong here: targets, distances, and keeping
-vectors (see ``resources.embedding_cache``).
+vectors (see ``resources.models.embedding_cache``).
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.errors import OperatorError
+from resources.common.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ Belongs here: spreading a model. Does not belong here: starting the processes (s
 
 from typing import Any
 
-from resources.errors import OperatorError
+from resources.common.errors import OperatorError
 
 
 class ShardingError(OperatorError, RuntimeError):

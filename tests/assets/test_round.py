@@ -27,28 +27,28 @@ from upath import UPath
 from crowd_assets.__main__ import app
 from crowd_assets.assets.contributions import rank_entries
 from crowd_assets.assets.labelers import REGRETS, regret_so_far
-from crowd_assets.audit import audit
-from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_definitions, build_resources
-from crowd_assets.display import escaped
-from crowd_assets.erasure import erase
 from crowd_assets.experiments.reproduction import EXPERIMENTS
-from crowd_assets.export import export_round
-from crowd_assets.leaderboard import NoStandingError, leaderboard
+from crowd_assets.exporters.model import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
+from crowd_assets.monitoring.leaderboard import NoStandingError, leaderboard
+from crowd_assets.monitoring.status import status
+from crowd_assets.operations.audit import audit
+from crowd_assets.operations.backup import backup, restore
+from crowd_assets.operations.erasure import erase
+from crowd_assets.operations.retention import compact
 from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report.display import escaped
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
-from crowd_assets.retention import compact
+from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from crowd_assets.status import status
-from crowd_assets.tournament import standings
-from resources.inbox import InboxResource
-from resources.records import append_record, file_hash
-from resources.releases import ReleaseBook
-from resources.rounds import RoundBook, SkippedRoundError
-from resources.settings import CrowdSettings
-from resources.warehouse import ROUND_TABLES, SettledRoundError, WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.rounds.book import RoundBook, SkippedRoundError
+from resources.rounds.records import append_record, file_hash
+from resources.rounds.releases import ReleaseBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import ROUND_TABLES, SettledRoundError, WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED

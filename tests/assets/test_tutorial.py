@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.simulation import forum
-from resources.rounds import RoundBook
-from resources.warehouse import WarehouseResource
+from crowd_assets.forum import comments as forum
+from resources.rounds.book import RoundBook
+from resources.warehouse.duckdb import WarehouseResource
 from tests.conftest import QUICK
 from tests.unit.test_docs import DOCS, PROJECT, blocks
 

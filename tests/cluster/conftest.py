@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from crowd_assets import definitions
-from resources.postgres_warehouse import PostgresWarehouse
-from resources.warehouse import WarehouseResource
+from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.postgres import PostgresWarehouse
 from tests.cluster import postgres_server
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 

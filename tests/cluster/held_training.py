@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from resources.models.trainer import TrainedModel
 from resources.ray_compute import tasks
-from resources.trainer import TrainedModel
 
 FOLDER = "CLUSTER_TEST_HELD"
 HELD_ROUND = "r000002"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from crowd_assets.campaign import PROJECT
+from crowd_assets.commands.campaign import PROJECT
 from tests.e2e.crash.harness import Home
 
 BUCKET = "crowd"
@@ -132,7 +132,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """One at a time in a process, as each has an address of its own and fsspec keeps to the one that it found first."""
-    from resources.object_store import ObjectStore
+    from resources.files.object_store import ObjectStore
 
     server = S3Server()
     ObjectStore.clear_instance_cache()

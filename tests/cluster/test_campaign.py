@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from crowd_assets.audit import audit
-from crowd_assets.leaderboard import leaderboard
-from resources.rounds import COMPLETED
-from resources.settings import CrowdSettings
+from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.operations.audit import audit
+from resources.rounds.book import COMPLETED
+from resources.settings.settings import CrowdSettings
 from tests.cluster.held_training import FOLDER
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.cluster.s3 import BUCKET, S3Server, s3_server
@@ -265,7 +265,7 @@ def test_a_campaign_on_three_servers_ends_as_an_undisturbed_one_in_one_process(
 
 def project_book(settings: CrowdSettings) -> Any:
     from crowd_assets.definitions import build_resources
-    from resources.rounds import RoundBook
+    from resources.rounds.book import RoundBook
 
     return RoundBook(build_resources(settings)["warehouse"])
 

@@ -12,9 +12,9 @@ import pytest
 from dagster import DagsterInstance, job, op
 
 from crowd_assets.definitions import build_definitions, build_resources
-from crowd_assets.metrics import MetricsPortTakenError, as_text, serve
-from crowd_assets.tracing import export_run
-from resources.settings import CrowdSettings
+from crowd_assets.monitoring.metrics import MetricsPortTakenError, as_text, serve
+from crowd_assets.monitoring.tracing import export_run
+from resources.settings.settings import CrowdSettings
 
 otlp = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="make cluster-test installs the extra cluster"
@@ -99,7 +99,7 @@ def test_traces_are_off_unless_a_setting_asks(tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path))
     assert sensors(settings.changed(traces=True)) - sensors(settings) == {"traces_of_success", "traces_of_failure"}
     code = (
-        "import sys, crowd_assets.definitions, crowd_assets.metrics\n"
+        "import sys, crowd_assets.definitions, crowd_assets.monitoring.metrics\n"
         "print(sorted({'opentelemetry.sdk', 'prometheus_client', 's3fs', 'botocore'} & set(sys.modules)))"
     )
     environment = {"PATH": "", "HF_HUB_OFFLINE": "1", "CROWD_HOME": str(tmp_path)}

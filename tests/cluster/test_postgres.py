@@ -20,14 +20,20 @@ from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
-from crowd_assets.migration.tables import MigrationError, migrate_tables
-from resources import postgres_warehouse, rounds
-from resources.postgres import ConflictError, PostgresConnection, WarehouseLostError, WarehouseUnreachableError
-from resources.postgres_warehouse import ConflictingTransactionsError, PostgresWarehouse, UnusableDatabaseError
-from resources.reading import NothingToReadError, look
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import TABLES, MovedWarehouseError, WarehouseBusyError, WarehouseResource, fetch_row
+from crowd_assets.operations.migrate_tables import MigrationError, migrate_tables
+from resources.rounds import book as rounds
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse import postgres as postgres_warehouse
+from resources.warehouse.duckdb import TABLES, MovedWarehouseError, WarehouseBusyError, WarehouseResource, fetch_row
+from resources.warehouse.look import NothingToReadError, look
+from resources.warehouse.postgres import ConflictingTransactionsError, PostgresWarehouse, UnusableDatabaseError
+from resources.warehouse.postgres_connection import (
+    ConflictError,
+    PostgresConnection,
+    WarehouseLostError,
+    WarehouseUnreachableError,
+)
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.unit import test_erasure as erasing
 from tests.unit.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
@@ -104,8 +110,8 @@ def test_eight_processes_ingest_one_inbox_and_every_event_is_there_once(settings
     for number in range(FILES):
         drop(inbox, f"{number:02d}.jsonl", lines(20 * number, 20 * number + EVENTS) + "broken\n")
     script = INGESTING.replace(
-        "from resources.warehouse import WarehouseResource",
-        "from resources.postgres_warehouse import PostgresWarehouse as WarehouseResource",
+        "from resources.warehouse.duckdb import WarehouseResource",
+        "from resources.warehouse.postgres import PostgresWarehouse as WarehouseResource",
     ).replace('"/warehouse.duckdb")', '"/warehouse.duckdb", url=sys.argv[2])')
     done = subprocess.run(
         [sys.executable, "-c", script, settings.home, settings.warehouse], capture_output=True, text=True, timeout=300

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from crowd_assets.audit import audit
 from crowd_assets.definitions import build_resources
-from crowd_assets.leaderboard import leaderboard
-from crowd_assets.migration.tables import migrate_tables
-from crowd_assets.status import status
-from resources.settings import CrowdSettings
+from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.monitoring.status import status
+from crowd_assets.operations.audit import audit
+from crowd_assets.operations.migrate_tables import migrate_tables
+from resources.settings.settings import CrowdSettings
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.e2e.crash import invariants
 from tests.e2e.crash.harness import Harness, Home

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dagster import DagsterInstance, job, op
 
-from resources.run_history import read_history
+from resources.tools.run_history import read_history
 from tests.cluster.postgres_server import PostgresServer
 
 PROJECT = Path(__file__).parents[2]

@@ -16,13 +16,13 @@ import psutil
 import pytest
 from dagster import DagsterInstance, asset, execute_job, job, materialize, op, reconstructable
 
-from crowd_assets import rounds
+from crowd_assets import jobs as rounds
 from crowd_assets.definitions import build_resources
-from resources.embedder import EmbedderResource
-from resources.errors import OperatorError
-from resources.model_store import ModelStoreResource
-from resources.settings import CrowdSettings
-from resources.trainer import TrainedModel, TrainerResource
+from resources.common.errors import OperatorError
+from resources.models.embedder import EmbedderResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainedModel, TrainerResource
+from resources.settings.settings import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig

@@ -16,18 +16,18 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from crowd_assets.audit import audit
-from crowd_assets.backup import backup, restore
 from crowd_assets.definitions import build_resources
-from crowd_assets.erasure import erase
-from crowd_assets.metrics import measure
-from crowd_assets.migration.files import FileMigrationError, migrate_files
-from resources.arrivals import append
-from resources.feedback import Limits, read_file
-from resources.frames import FramesResource, read_parquet
-from resources.model_store import DamagedModelError
-from resources.settings import CrowdSettings
-from resources.storage import StoreUnavailableError, files_below, use_object_stores, write_bytes_atomically
+from crowd_assets.monitoring.metrics import measure
+from crowd_assets.operations.audit import audit
+from crowd_assets.operations.backup import backup, restore
+from crowd_assets.operations.erasure import erase
+from crowd_assets.operations.migrate_files import FileMigrationError, migrate_files
+from resources.feedback.arrivals import append
+from resources.feedback.events import Limits, read_file
+from resources.files.frames import FramesResource, read_parquet
+from resources.files.storage import StoreUnavailableError, files_below, use_object_stores, write_bytes_atomically
+from resources.models.store import DamagedModelError
+from resources.settings.settings import CrowdSettings
 from tests.cluster.s3 import BUCKET, Lives, S3Server, s3_server
 from tests.e2e.crash import invariants
 from tests.e2e.crash.harness import Home

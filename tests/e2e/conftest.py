@@ -30,14 +30,14 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from playwright.sync_api import Page, expect, sync_playwright
 from upath import UPath
 
-from crowd_assets.campaign import PROJECT
+from crowd_assets.commands.campaign import PROJECT
 from crowd_assets.definitions import build_resources
-from crowd_assets.simulation import forum
+from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.inbox import InboxResource
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import ROUND_TABLES, WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.rounds import next_run, round_quorum
 from tests.conftest import QUICK

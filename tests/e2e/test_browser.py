@@ -15,10 +15,10 @@ from playwright.sync_api import Page, expect
 
 from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import all_expectations
-from crowd_assets.quality.report import write_quality_page
 from crowd_assets.report.campaign import write_campaign_page
+from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
-from resources.rounds import RoundBook
+from resources.rounds.book import RoundBook
 from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, SECONDS_TO_SHOW, RunningDagster, wait_for

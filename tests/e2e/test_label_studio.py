@@ -16,8 +16,8 @@ from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.exporters.exchange import exchange
 from crowd_assets.exporters.label_studio import CONFIGURATION
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.pseudonyms import Pseudonyms
-from resources.settings import CrowdSettings
+from resources.feedback.pseudonyms import Pseudonyms
+from resources.settings.settings import CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.label_studio import label_studio_sensor
 from sensors.rounds import next_run, nightly_quorum

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from resources.rounds import Round
+from resources.rounds.book import Round
 from sensors.decisions import decide
 from sensors.feedback import inbox_run_key
 

@@ -28,8 +28,8 @@ from dagster import (
 )
 
 from crowd_assets.definitions import build_definitions, build_resources
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
 from sensors import BATCH_TAG, INGESTION_JOB, PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor

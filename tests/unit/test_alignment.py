@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from crowd_assets.assets.selection import preference_pairs
-from resources.rounds import Round
-from resources.settings import CrowdSettings
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
 from resources.training import loading
 from resources.training.alignment import PreferencePair, align, qa_dpo_loss
 from resources.training.prompting import tokenise

@@ -9,10 +9,10 @@ import pytest
 from upath import UPath
 
 from crowd_assets.definitions import build_resources
-from resources import arrivals
-from resources.arrivals import COLLECTOR, CollectorError, append, arrived, backlog, claim, publish_backlog
-from resources.settings import CrowdSettings
-from resources.storage import StoredFile, move, remove_if, state_of, write_bytes_atomically
+from resources.feedback import arrivals
+from resources.feedback.arrivals import COLLECTOR, CollectorError, append, arrived, backlog, claim, publish_backlog
+from resources.files.storage import StoredFile, move, remove_if, state_of, write_bytes_atomically
+from resources.settings.settings import CrowdSettings
 
 NOW = datetime(2026, 11, 21, 13, 5, 7, 250, tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def test_files_of_hours_come_in_their_order_and_other_folders_are_not_looked_int
 def test_a_batch_ends_after_so_many_files_or_so_much_and_takes_one_at_least(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.inbox.MIB", 10)
+    monkeypatch.setattr("resources.feedback.inbox.MIB", 10)
     inbox = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
     for name in "abcdef":
         write_bytes_atomically(UPath(inbox.root) / f"{name}.jsonl", f"{name} 15 bytes long".encode())

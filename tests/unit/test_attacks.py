@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import benchmarks.attacks as benchmark
 from benchmarks.attacks import gains
-from crowd_assets.mechanisms.auction import scoring_vcg
-from crowd_assets.simulation import attacks
-from crowd_assets.simulation.attacks import DEFENDED, OURS, WRITERS_ATTACKS, LabelRules, Rules
+from crowd_assets.mechanisms.auctions.lots import scoring_vcg
+from crowd_assets.simulation.attacks import payoffs as attacks
+from crowd_assets.simulation.attacks.payoffs import DEFENDED, OURS, WRITERS_ATTACKS, LabelRules, Rules
 
 SEEDS = 4
 WEIGHTED = LabelRules(weighted=True)

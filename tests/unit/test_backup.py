@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.backup import MANIFEST, BackupError, backup, restore
 from crowd_assets.definitions import build_resources
-from resources.settings import CrowdSettings
-from resources.storage import write_bytes_atomically
-from resources.warehouse import WarehouseBusyError, WarehouseResource
+from crowd_assets.operations.backup import MANIFEST, BackupError, backup, restore
+from resources.files.storage import write_bytes_atomically
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseBusyError, WarehouseResource
 
 
 class Home:

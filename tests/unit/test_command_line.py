@@ -16,14 +16,14 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.command_reference import reference
-from crowd_assets.status import Status, status
-from resources.claims import Quorum
-from resources.reading import NothingToReadError
-from resources.rounds import RoundBook
-from resources.run_history import RunHistory, _of_files, _of_instance, read_history
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from crowd_assets.commands.reference import reference
+from crowd_assets.monitoring.status import Status, status
+from resources.rounds.book import RoundBook
+from resources.rounds.claims import Quorum
+from resources.settings.settings import CrowdSettings
+from resources.tools.run_history import RunHistory, _of_files, _of_instance, read_history
+from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.look import NothingToReadError
 from sensors import ROUND_TAG
 from sensors.processes import process_tags
 
@@ -102,7 +102,7 @@ def test_what_is_not_well_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -
         )
     claimed, _ = RoundBook(home.warehouse).claim(_any_quorum(), home.settings, NOW)
     assert claimed is not None
-    monkeypatch.setattr("crowd_assets.status.LEAST_FREE_GIB", 10**9)
+    monkeypatch.setattr("crowd_assets.monitoring.status.LEAST_FREE_GIB", 10**9)
     assert home.health() == {"ledger": False, "runs": False, "quarantine": None, "disk": False, "daemon": None}
     assert home.status().open_round == "r000001"
 
@@ -150,7 +150,7 @@ def test_other_storage_is_asked_by_way_of_dagster(home: Home, monkeypatch: pytes
     asked = []
     monkeypatch.setattr(DagsterInstance, "get", lambda: nullcontext("the instance"))
     monkeypatch.setattr(
-        "resources.run_history._of_instance", lambda instance: asked.append(instance) or RunHistory([], {})
+        "resources.tools.run_history._of_instance", lambda instance: asked.append(instance) or RunHistory([], {})
     )
     home.status()
     assert asked == ["the instance"]
@@ -182,7 +182,7 @@ def test_looking_imports_nothing_that_takes_long(home: Home) -> None:
 
 def test_every_command_is_documented() -> None:
     page = Path(__file__).parents[2].joinpath("docs", "command_line.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: python -m crowd_assets.command_reference > docs/command_line.md"
+    assert page == reference(), "run: python -m crowd_assets.commands.reference > docs/command_line.md"
 
 
 def test_one_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from filelock import FileLock
 
 from crowd_assets.assets.contributions import as_frame
 from crowd_assets.definitions import build_resources
-from resources import feedback, locks
-from resources.data_quality import DataQualityResource, QualityBusyError
-from resources.inbox import InboxResource
-from resources.rounds import Quorum, RoundBook
-from resources.settings import CrowdSettings
-from resources.storage import UnwritableError
-from resources.warehouse import WarehouseResource
+from resources.common import locks
+from resources.feedback import events as feedback
+from resources.feedback.inbox import InboxResource
+from resources.files.storage import UnwritableError
+from resources.rounds.book import Quorum, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource, QualityBusyError
+from resources.warehouse.duckdb import WarehouseResource
 
 PROCESSES = 8
 FILES = 12
@@ -39,8 +40,8 @@ for number in range({PROCESSES}):
     pid = os.fork()
     children.append(pid)
     if pid == 0:
-        from resources.inbox import InboxResource
-        from resources.warehouse import WarehouseResource
+        from resources.feedback.inbox import InboxResource
+        from resources.warehouse.duckdb import WarehouseResource
         home = sys.argv[1]
         inbox = InboxResource(
             warehouse=WarehouseResource(path=home + "/warehouse.duckdb"), root=home + "/inbox",
@@ -57,8 +58,8 @@ os._exit(len(failed))
 """
 LIMITED = """
 import os, resource, sys
-from resources.inbox import InboxResource
-from resources.warehouse import WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.warehouse.duckdb import WarehouseResource
 home = sys.argv[1]
 inbox = InboxResource(
     warehouse=WarehouseResource(path=home + "/warehouse.duckdb"), root=home + "/inbox",

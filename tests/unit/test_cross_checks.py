@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.aggregation import anytime_step as step_of
-from crowd_assets.mechanisms.aggregation import (
+from crowd_assets.mechanisms.auctions.lots import proportional_share
+from crowd_assets.mechanisms.labelers.score_update import anytime_step as step_of
+from crowd_assets.mechanisms.labelers.score_update import (
     dawid_skene,
     initial_state,
     mean_aggregate,
@@ -22,7 +23,6 @@ from crowd_assets.mechanisms.aggregation import (
     run_slots,
     update_slot,
 )
-from crowd_assets.mechanisms.auction import proportional_share
 from crowd_assets.mechanisms.shapley import Game, exact_shapley, kernel_shapley, permutation_shapley
 from crowd_assets.mechanisms.target import centroid_game
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from crowd_assets.quality.suites import expectations
-from resources.data_quality import DataQualityResource
+from resources.tools.data_quality import DataQualityResource
 
 HOSTILE = "<script>alert(1)</script><img src='https://spy.example/x'>"
 ADDRESSES = {"action", "background", "data", "formaction", "href", "poster", "src", "srcset"}
@@ -53,7 +53,7 @@ def _pages(data_quality: DataQualityResource) -> dict[Path, str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> DataQualityResource:
     """A home whose first round was reported with the pages of the library, and its second with ours."""
-    from resources import data_docs
+    from resources.tools import data_docs
 
     root = tmp_path_factory.mktemp("quality")
     with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> DataQualityResource:
 
 
 def test_no_page_refers_to_another_host_or_can_run_anything(site: DataQualityResource) -> None:
-    from resources.data_docs import POLICY
+    from resources.tools.data_docs import POLICY
 
     pages = _pages(site)
     assert len(pages) == 4
@@ -104,7 +104,7 @@ def test_earlier_pages_are_left_as_they_are(site: DataQualityResource) -> None:
 
 
 def test_a_page_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.data_docs import WholePages
+    from resources.tools.data_docs import WholePages
 
     def killed(*_: object) -> None:
         raise SystemExit

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
-from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"

@@ -9,12 +9,12 @@ import pytest
 
 from crowd_assets.assets.contributions import as_frame, deposit_entries
 from crowd_assets.assets.labelers import _that_count
-from crowd_assets.leaderboard import leaderboard
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, transfer
-from crowd_assets.tournament import deposits_before, standings
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings, SettingError
-from resources.warehouse import SettledRoundError, WarehouseResource, as_stored
+from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.round.tournament import deposits_before, standings
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings, SettingError
+from resources.warehouse.duckdb import SettledRoundError, WarehouseResource, as_stored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

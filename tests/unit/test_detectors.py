@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.preferences import cyclic_triad_share, cyclic_triads_by_judge
 from crowd_assets.quality.detectors import detect, duplicates, masked, personal, texts
 from crowd_assets.quality.detectors.base import Detection, binomial_tail, discoveries
 from crowd_assets.quality.objections import EXPECTED, objections_of
-from crowd_assets.simulation import forum
 from crowd_assets.simulation.defects import DETECTOR, KINDS, Corrupted, plant
-from resources.feedback import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
-from resources.settings import DETECTORS, CrowdSettings, SettingError
+from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
+from resources.settings.settings import DETECTORS, CrowdSettings, SettingError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(line_bytes=60_000, text_characters=20_000)

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from crowd_assets import display
+from crowd_assets.report import display
 
 LARGEST = 40_000  # bytes
 

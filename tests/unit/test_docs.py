@@ -24,9 +24,9 @@ from crowd_assets.__main__ import app
 from crowd_assets.exporters.cli import app as exporting
 from crowd_assets.importers.cli import app as importing
 from docs import plots
-from resources.feedback import KINDS, Limits, parse_event
-from resources.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
-from resources.warehouse import WarehouseResource
+from resources.feedback.events import KINDS, Limits, parse_event
+from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"

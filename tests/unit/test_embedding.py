@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from crowd_assets.definitions import build_resources
+from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances
-from crowd_assets.simulation import forum
-from resources.embedder import EmbedderResource
-from resources.embedding_cache import EmbeddingCache, EmbeddingCacheError
-from resources.settings import CrowdSettings
+from resources.models.embedder import EmbedderResource
+from resources.models.embedding_cache import EmbeddingCache, EmbeddingCacheError
+from resources.settings.settings import CrowdSettings
 from resources.training.embedding import load_embedder
 from resources.training.loading import ModelUnavailableError
 from tests.unit.test_candidates import ARCHITECTURES, language_model
@@ -190,7 +190,7 @@ PROCESS = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from resources.embedding_cache import EmbeddingCache
+from resources.models.embedding_cache import EmbeddingCache
 
 path, number, killed, processes = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "killed", int(sys.argv[4])
 make = lambda texts: np.full((len(texts), 3), float(number))

@@ -13,17 +13,17 @@ import pytest
 from markupsafe import escape
 from typer.testing import CliRunner
 
-from crowd_assets import erasure
 from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
-from crowd_assets.erasure import Erasure, ErasureError, erase
-from resources.feedback import ERASED
-from resources.inbox import InboxResource
-from resources.pseudonyms import Pseudonyms
-from resources.records import file_hash
-from resources.rounds import ErasedRoundError, Quorum, RoundBook
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource
+from crowd_assets.operations import erasure
+from crowd_assets.operations.erasure import Erasure, ErasureError, erase
+from resources.feedback.events import ERASED
+from resources.feedback.inbox import InboxResource
+from resources.feedback.pseudonyms import Pseudonyms
+from resources.rounds.book import ErasedRoundError, Quorum, RoundBook
+from resources.rounds.records import file_hash
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 from sensors.rounds import nightly_quorum
 
 SECRET, SOLD, SHARED = "My cat is called Zebulon.", 'A "secret" of Zebulon & me.', "Thank you very much."

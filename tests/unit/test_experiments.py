@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from dagster import materialize
 
-from crowd_assets import display
 from crowd_assets.definitions import build_resources
 from crowd_assets.experiments import reproduction, study
 from crowd_assets.experiments.study import Figure, Findings, ReferenceDataError, Study, code_version, mean_interval
+from crowd_assets.report import display
 from crowd_assets.simulation import centroids
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 
 
 def a_cell(*, folder: str, number: int, data: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from crowd_assets.experiments import labelers, truthfulness
 from crowd_assets.experiments.study import Study, reference_folder
-from crowd_assets.mechanisms.aggregation import mean_aggregate, regret
+from crowd_assets.mechanisms.labelers.score_update import mean_aggregate, regret
 from crowd_assets.simulation.labelers import (
     CHOICES,
     LABELERS,
@@ -157,7 +157,7 @@ def test_a_pull_that_its_own_reports_can_move_would_make_paired_feedback_pay_for
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The control: the step of the next slot taken from this slot's gains as well."""
-    from crowd_assets.mechanisms import aggregation
+    from crowd_assets.mechanisms.labelers import score_update as aggregation
     from crowd_assets.simulation import misreports
 
     def hasty(state: aggregation.PairedState, asked: object, compared: object, *losses: object) -> object:

@@ -4,7 +4,7 @@ the layout of the real data."""
 import numpy as np
 import pytest
 
-from crowd_assets.simulation import forum
+from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.comment_crowd import KINDS, crowd_cell, open_crowd, paper_cell, workshop
 from crowd_assets.simulation.comment_models import read_comments, train_comment_models
 

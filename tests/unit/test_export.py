@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
-from crowd_assets.export import ExportExistsError, NoSuchRoundError, OtherRootError, export_round, pseudonym
-from resources.errors import OperatorError
-from resources.settings import CrowdSettings
-from resources.trainer import TrainerResource
+from crowd_assets.exporters.model import ExportExistsError, NoSuchRoundError, OtherRootError, export_round, pseudonym
+from resources.common.errors import OperatorError
+from resources.models.trainer import TrainerResource
+from resources.settings.settings import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.prompting import prompt_ids
-from resources.warehouse import WarehouseResource, as_stored
+from resources.warehouse.duckdb import WarehouseResource, as_stored
 
 PEOPLE = {"ann@example.org": 3.5, "Robert | [Tables](http://x)": -1.25}
 PROMPT = "What about the purple submarine?"
@@ -233,7 +233,7 @@ def test_an_export_that_fails_leaves_nothing(played: Home, tmp_path: Path, monke
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("crowd_assets.export.model_card", full)
+    monkeypatch.setattr("crowd_assets.exporters.model.model_card", full)
     with pytest.raises(OSError, match="no space"):
         played.export(to=tmp_path / "here")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from crowd_assets.importers import argilla, table, trl_preference, trl_prompt_co
 from crowd_assets.importers.argilla import Questions
 from crowd_assets.importers.cli import app as importers
 from crowd_assets.importers.records import DEFAULT_START, Skipped, start_of
-from resources.feedback import ERASED, EVENT_SCHEMA
+from resources.feedback.events import ERASED, EVENT_SCHEMA
 
 EXPORTS = Path(__file__).parents[1] / "exports"
 TASKS = EXPORTS / "comparison_tasks.jsonl"

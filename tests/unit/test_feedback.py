@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from resources.feedback import InvalidEventError, Limits, ParsedFile, is_visible, parse_event, read_file, read_parts
+from resources.feedback.events import (
+    InvalidEventError,
+    Limits,
+    ParsedFile,
+    is_visible,
+    parse_event,
+    read_file,
+    read_parts,
+)
 
 LIMITS = Limits(line_bytes=10_000, text_characters=1_000)
 DEMONSTRATION = {

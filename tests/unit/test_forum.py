@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from crowd_assets.simulation import forum
+from crowd_assets.forum import comments as forum
 
 
 @pytest.fixture(scope="module")

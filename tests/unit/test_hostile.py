@@ -30,12 +30,12 @@ from crowd_assets.importers.records import SourceError, start_of
 from crowd_assets.importers.writer import write_feedback
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
-from resources.data_quality import DataQualityResource
-from resources.feedback import EVENT_SCHEMA, InvalidEventError, Limits, parse_event, read_file
-from resources.inbox import InboxResource, UnreadableFeedbackError
-from resources.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
-from resources.rounds import Round
-from resources.settings import CrowdSettings
+from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event, read_file
+from resources.feedback.inbox import InboxResource, UnreadableFeedbackError
+from resources.feedback.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))
 LIMITS = Limits(line_bytes=100_000, text_characters=20_000)
@@ -394,7 +394,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_loses_nothing_that_was_there(
             os.truncate(path, 150_000)
         return parse(record, *rest)
 
-    monkeypatch.setattr("resources.feedback.parse_event", cut)
+    monkeypatch.setattr("resources.feedback.events.parse_event", cut)
     (done,) = inbox.ingest()
     assert done.accepted < 2_000
     assert path.exists()

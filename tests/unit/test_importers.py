@@ -18,7 +18,7 @@ from crowd_assets.importers import argilla, label_studio, records, rows, trl_pre
 from crowd_assets.importers.cli import app
 from crowd_assets.importers.records import Note, Skipped, SourceError, demonstration, start_of
 from crowd_assets.importers.writer import write_feedback
-from resources.feedback import IDENTIFIER, SUFFIXES, Limits, read_file
+from resources.feedback.events import IDENTIFIER, SUFFIXES, Limits, read_file
 
 START = start_of(records.DEFAULT_START)
 FORMATS = [

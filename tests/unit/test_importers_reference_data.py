@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.importers.cli import app
-from resources.feedback import Limits, read_file
+from resources.feedback.events import Limits, read_file
 
 FOLDER = Path(os.environ.get("CROWD_REFERENCE_DATA") or Path(__file__).parents[2] / "../shared/data")
 LIMITS = Limits(line_bytes=1_000_000, text_characters=20_000)

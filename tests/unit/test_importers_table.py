@@ -11,7 +11,7 @@ from crowd_assets.importers import table
 from crowd_assets.importers.cli import app
 from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, SourceError, start_of
 from crowd_assets.importers.table import Mapping
-from resources.feedback import Limits, parse_event
+from resources.feedback.events import Limits, parse_event
 
 PREFERENCE: dict[str, Any] = {
     "kind": "preference",

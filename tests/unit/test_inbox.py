@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from crowd_assets.definitions import build_resources
-from resources.inbox import InboxResource, OutboxResource
-from resources.settings import CrowdSettings
+from resources.feedback.inbox import InboxResource, OutboxResource
+from resources.settings.settings import CrowdSettings
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_an_event_counts_once_wherever_it_lies(inbox: InboxResource) -> None:
 def test_a_large_file_is_taken_in_by_parts_and_still_whole_or_not_at_all(
     inbox: InboxResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.inbox.CHUNK_ROWS", 3)
-    monkeypatch.setattr("resources.inbox.SPOOLED_BYTES", 10)
+    monkeypatch.setattr("resources.feedback.inbox.CHUNK_ROWS", 3)
+    monkeypatch.setattr("resources.feedback.inbox.SPOOLED_BYTES", 10)
     drop(inbox, "a.jsonl", lines(1, 2, 1, 3, 2, 4) + "broken\n" + lines(5, 1))
     with monkeypatch.context() as patch:
         store = InboxResource._store_events

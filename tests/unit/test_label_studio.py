@@ -15,9 +15,9 @@ from dagster import DagsterInstance, SkipReason, build_sensor_context
 
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.exporters.exchange import exchange, pull_judgements, send_tasks
-from resources import label_studio as module
-from resources.label_studio import LabelStudioError
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
+from resources.tools import label_studio as module
+from resources.tools.label_studio import LabelStudioError
 from sensors.label_studio import label_studio_sensor
 
 PERSONAL_TOKEN = "header.personal.signature"

@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from benchmarks.load import SHARES, LoadCrowd
-from crowd_assets import display
-from resources.feedback import Limits, parse_event
+from crowd_assets.report import display
+from resources.feedback.events import Limits, parse_event
 
 
 def test_everybody_sends_something_and_a_few_send_much() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from resources.model_store import ModelStoreResource
-from resources.trainer import OtherRootError, TrainerResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import OtherRootError, TrainerResource
 from resources.training import loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations

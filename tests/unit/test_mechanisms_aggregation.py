@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms import aggregation
-from crowd_assets.mechanisms.aggregation import (
+from crowd_assets.mechanisms.labelers import score_update as aggregation
+from crowd_assets.mechanisms.labelers.score_update import (
     LabelerState,
     PairedState,
     SlotResults,

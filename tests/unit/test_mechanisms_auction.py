@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auction import (
+from crowd_assets.mechanisms.auctions.lots import (
     BUDGET_PASSES,
     Clearing,
     Purchase,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.points import (
+from crowd_assets.mechanisms.estimates import (
     averaging_spread,
     contribution_estimates,
     kept_points,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowd_assets.mechanisms.aggregation import mean_aggregate, regret
-from crowd_assets.mechanisms.strategic import (
+from crowd_assets.mechanisms.labelers.score_update import mean_aggregate, regret
+from crowd_assets.mechanisms.labelers.strategic import (
     MOTIVES,
     forward_looking_report,
     log_odds_steering_reports,

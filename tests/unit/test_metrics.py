@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, job, op
 
-from crowd_assets.console import console_logger
 from crowd_assets.definitions import build_resources
-from crowd_assets.metrics import STATUSES, measure
-from crowd_assets.tracing import stages
-from resources.errors import MissingExtraError, OperatorError, require
-from resources.rounds import Quorum, RoundBook
-from resources.settings import CrowdSettings
+from crowd_assets.monitoring.metrics import STATUSES, measure
+from crowd_assets.monitoring.tracing import stages
+from crowd_assets.terminal.log import console_logger
+from resources.common.errors import MissingExtraError, OperatorError, require
+from resources.rounds.book import Quorum, RoundBook
+from resources.settings.settings import CrowdSettings
 
 LINE = {
     "kind": "demonstration",

@@ -8,12 +8,12 @@ import pytest
 from upath import UPath
 
 from crowd_assets.definitions import build_resources
-from crowd_assets.migration import files
-from crowd_assets.migration.files import JOURNAL, FileMigrationError, migrate_files
-from resources.rounds import Quorum, RoundBook
-from resources.settings import CrowdSettings
-from resources.storage import files_below, write_bytes_atomically
-from resources.warehouse import WarehouseResource
+from crowd_assets.operations import migrate_files as files
+from crowd_assets.operations.migrate_files import JOURNAL, FileMigrationError, migrate_files
+from resources.files.storage import files_below, write_bytes_atomically
+from resources.rounds.book import Quorum, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from resources.model_store import DamagedModelError, ModelStoreResource
-from resources.storage import UNFINISHED
+from resources.files.storage import UNFINISHED
+from resources.models.store import DamagedModelError, ModelStoreResource
 
 
 @pytest.fixture

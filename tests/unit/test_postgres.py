@@ -5,10 +5,10 @@ import re
 import polars as pl
 import pytest
 
-from resources.postgres import ANSWERED, translated
-from resources.postgres_warehouse import INDEXES, POSTGRES_SCHEMA
-from resources.settings import CrowdSettings, SettingError
-from resources.warehouse import TABLES, WarehouseResource
+from resources.settings.settings import CrowdSettings, SettingError
+from resources.warehouse.duckdb import TABLES, WarehouseResource
+from resources.warehouse.postgres import INDEXES, POSTGRES_SCHEMA
+from resources.warehouse.postgres_connection import ANSWERED, translated
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from resources import progress
-from resources.progress import bars, is_shown_as_a_bar, throttled
+from resources.common import progress
+from resources.common.progress import bars, is_shown_as_a_bar, throttled
 
 
 @pytest.fixture

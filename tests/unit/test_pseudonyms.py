@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from crowd_assets.definitions import build_resources
-from resources.inbox import InboxResource
-from resources.pseudonyms import PseudonymKeyError, Pseudonyms
-from resources.settings import CrowdSettings
+from resources.feedback.inbox import InboxResource
+from resources.feedback.pseudonyms import PseudonymKeyError, Pseudonyms
+from resources.settings.settings import CrowdSettings
 
 KEY, OTHER_KEY = "a key that is long enough", "another key, as long as that"
 NAME = "ada.lovelace@example.org"

@@ -17,10 +17,10 @@ from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS
 from crowd_assets.quality.gate import GateResult, ReportMismatchError, check_feedback, too_few
 from crowd_assets.quality.history import Earlier
 from crowd_assets.quality.suites import LISTED
-from resources.data_quality import DataQualityResource
-from resources.feedback import EVENT_SCHEMA, Limits, parse_event
-from resources.rounds import Round
-from resources.settings import CrowdSettings
+from resources.feedback.events import EVENT_SCHEMA, Limits, parse_event
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ROUND = Round(1, "r000001", 1, 99, "claimed", 1, None, 1, None, None, NOW)

@@ -10,12 +10,12 @@ from urllib.request import urlopen
 import polars as pl
 import pytest
 
-from crowd_assets import display
 from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import FINDINGS
-from crowd_assets.quality.report import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
-from resources.feedback import rejection
-from resources.settings import CrowdSettings
+from crowd_assets.report import display
+from crowd_assets.report.quality import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
+from resources.feedback.events import rejection
+from resources.settings.settings import CrowdSettings
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import resources.ray_compute as ray_compute
-from crowd_assets import rounds
+from crowd_assets import jobs as rounds
 from crowd_assets.definitions import build_resources
-from resources.model_store import ModelStoreResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainerResource
 from resources.ray_compute import RayMissingError
-from resources.settings import CrowdSettings, SettingError
-from resources.trainer import TrainerResource
+from resources.settings.settings import CrowdSettings, SettingError
 from resources.training.generation import prompts_a_pass
 
 

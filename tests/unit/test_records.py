@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from resources.records import append_record, chained, column_hashes, versions
-from resources.warehouse import WarehouseResource
+from resources.rounds.records import append_record, chained, column_hashes, versions
+from resources.warehouse.duckdb import WarehouseResource
 
 ALL_KINDS = pl.DataFrame(
     {

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_resources
-from resources import feedback
-from resources.inbox import InboxResource
-from resources.releases import NoReleaseError, ReleaseBook
-from resources.rounds import Quorum, Round, RoundBook
-from resources.settings import CrowdSettings
+from resources.feedback import events as feedback
+from resources.feedback.inbox import InboxResource
+from resources.rounds.book import Quorum, Round, RoundBook
+from resources.rounds.releases import NoReleaseError, ReleaseBook
+from resources.settings.settings import CrowdSettings
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ANY = Quorum(events=1, contributors=1, longest_wait=timedelta(0))

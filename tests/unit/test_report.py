@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from crowd_assets.__main__ import app
 from crowd_assets.assets.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from crowd_assets.definitions import build_resources
-from crowd_assets.mechanisms import aggregation
+from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
 from crowd_assets.report.figures import general_reason
@@ -29,9 +29,9 @@ from crowd_assets.report.people import why
 from crowd_assets.report.places import campaign_path, report_path, statement_path
 from crowd_assets.report.round import round_page
 from crowd_assets.report.statement import statement_of, statement_page
-from resources.feedback import EVENT_SCHEMA
-from resources.rounds import Round, RoundBook
-from resources.settings import CrowdSettings
+from resources.feedback.events import EVENT_SCHEMA
+from resources.rounds.book import Round, RoundBook
+from resources.settings.settings import CrowdSettings
 
 HOSTILE = "\"'><script>alert(1)</script></svg><img src=http://203.0.113.9/ onerror=alert(2)>"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -8,11 +8,11 @@ import pytest
 
 from crowd_assets.assets.labelers import _that_count
 from crowd_assets.assets.procurement import _drawn
-from crowd_assets.quality.rings import with_rings
-from crowd_assets.rounds import generator_for
-from resources.rounds import Round
-from resources.settings import CrowdSettings
-from resources.warehouse import WarehouseResource, as_stored
+from crowd_assets.jobs import generator_for
+from crowd_assets.round.rings import with_rings
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource, as_stored
 
 ROUND = Round(2, "r000002", 1, 9, "claimed", 1, None, 0, None, None, datetime(2026, 1, 2, tzinfo=UTC))
 REPORTS = [("ann", "c1"), ("sal", "c1"), ("ann", "c2"), ("bob", "c1"), ("sal", "c2"), ("cid", "c1")]

@@ -11,17 +11,10 @@ import polars as pl
 import pytest
 
 from crowd_assets.definitions import build_resources
-from resources.inbox import InboxResource
-from resources.rounds import (
-    Quorum,
-    Round,
-    RoundBook,
-    SkippedRoundError,
-    UnbalancedEntriesError,
-    UnknownRoundError,
-)
-from resources.settings import CrowdSettings
-from resources.warehouse import SettledRoundError, WarehouseBusyError, WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.rounds.book import Quorum, Round, RoundBook, SkippedRoundError, UnbalancedEntriesError, UnknownRoundError
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import SettledRoundError, WarehouseBusyError, WarehouseResource
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 QUORUM = Quorum(events=4, contributors=2, longest_wait=timedelta(hours=1))

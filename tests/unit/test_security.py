@@ -26,10 +26,10 @@ from dagster import DagsterInstance, materialize
 from crowd_assets.assets.feedback import raw_feedback
 from crowd_assets.definitions import build_resources
 from crowd_assets.exporters.exchange import pull_judgements
-from crowd_assets.quality.report import QualityServer, quality_page
-from resources.label_studio import LabelStudioError
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings, SettingError
+from crowd_assets.report.quality import QualityServer, quality_page
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings, SettingError
+from resources.tools.label_studio import LabelStudioError
 from resources.training.loading import ModelUnavailableError, load
 from sensors.rounds import nightly_quorum
 
@@ -162,8 +162,8 @@ from crowd_assets.definitions import build_resources
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.rounds import RoundBook
-from resources.settings import CrowdSettings
+from resources.rounds.book import RoundBook
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations
 from sensors.rounds import nightly_quorum
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from resources.training.seed import train_seed_classifier, train_seed_language_model
+from resources.training.seed.common import train_seed_classifier, train_seed_language_model
 
 TINY: dict[str, Any] = {"vocabulary_size": 400, "hidden_size": 32, "layers": 1, "batch_size": 16, "threads": 1}
 PAIRS = [

@@ -9,9 +9,9 @@ from upath import UPath
 
 from crowd_assets.definitions import build_resources
 from crowd_assets.simulation.crowd import SimulatedCrowd
-from resources.frames import FramesResource, SettledFrameError
-from resources.settings import CrowdSettings
-from resources.storage import write_bytes_atomically
+from resources.files.frames import FramesResource, SettledFrameError
+from resources.files.storage import write_bytes_atomically
+from resources.settings.settings import CrowdSettings
 
 
 @pytest.fixture(params=["folder", "memory"])

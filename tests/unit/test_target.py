@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from crowd_assets.assets.candidates import _valuation
 from crowd_assets.assets.seed import Target, find_target
-from resources.frames import FramesResource
-from resources.rounds import Round
-from resources.settings import CrowdSettings, SettingError
+from resources.files.frames import FramesResource
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings, SettingError
 
 ORDINARY = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crowd_assets.tournament import (
+from crowd_assets.round.tournament import (
     EMBEDDED_CANDIDATES,
     EMBEDDED_CONTRIBUTORS,
     Tournament,
@@ -15,8 +15,8 @@ from crowd_assets.tournament import (
     standings,
     tournament,
 )
-from resources.frames import FramesResource
-from resources.warehouse import WarehouseResource, as_stored
+from resources.files.frames import FramesResource
+from resources.warehouse.duckdb import WarehouseResource, as_stored
 
 PEOPLE = {1: {"ann": (0, 30), "bob": (0, 10), "cid": (1, 20)}, 2: {"ann": (0, 8), "dot": (1, 8), "cid": (1, 24)}}
 GOOD = {"ann": 0.2, "bob": 0.9, "cid": 0.9, "dot": 0.3}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources.embedder import EmbedderResource
-from resources.model_store import ModelStoreResource
-from resources.trainer import TrainedModel, TrainerResource
+from resources.models.embedder import EmbedderResource
+from resources.models.store import ModelStoreResource
+from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, generation, loading, prompting
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations

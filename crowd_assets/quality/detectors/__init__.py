@@ -3,7 +3,7 @@
 Each detector gives figures for every contributor and round, and names the events it would object to. What follows is
 for settings to say: ``CROWD_DETECTORS_REJECT`` names the detectors whose events go into quarantine,
 ``CROWD_PERSONAL_DATA`` what becomes of personal data. A quarantined row can be released again (see
-``resources.releases``). How often each errs on real data stands in docs/quality.md.
+``resources.rounds.releases``). How often each errs on real data stands in docs/quality.md.
 
 Belongs here: the list of detectors, what follows from them by settings. Does not belong here: any detector.
 """
@@ -12,7 +12,7 @@ import polars as pl
 
 from crowd_assets.quality.detectors import duplicates, groups, labelers, personal, texts
 from crowd_assets.quality.detectors.base import Detection
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 
 __all__ = ["Detection", "detect", "masked"]
 
@@ -21,7 +21,7 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
     """Run every detector on a round's events.
 
     Args:
-        events: ``resources.feedback.EVENT_SCHEMA`` and ``seq``, the round's.
+        events: ``resources.feedback.events.EVENT_SCHEMA`` and ``seq``, the round's.
         earlier: the same of earlier rounds, if there were any: whose texts count as written before, whose judgements
             meet their outcome now.
         settings: thresholds. Personal data is looked for in the events as they are, everything else in what the round

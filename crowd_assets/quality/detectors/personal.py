@@ -12,7 +12,7 @@ from ipaddress import AddressValueError, IPv4Address
 import polars as pl
 
 from crowd_assets.quality.detectors.base import Detection, authored, detection_of_events
-from resources.feedback import TEXTS
+from resources.feedback.events import TEXTS
 
 STREETS = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Terrace"
 

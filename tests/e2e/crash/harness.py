@@ -23,10 +23,10 @@ import numpy as np
 import typer
 from dagster import DagsterInstance
 
-from crowd_assets.campaign import PROJECT
-from crowd_assets.simulation import forum
-from resources.rounds import COMPLETED, RoundBook
-from resources.settings import CrowdSettings
+from crowd_assets.commands.campaign import PROJECT
+from crowd_assets.forum import comments as forum
+from resources.rounds.book import COMPLETED, RoundBook
+from resources.settings.settings import CrowdSettings
 from tests.e2e.crash import invariants
 from tests.e2e.crash.points import LONGEST_CALL_S, SIDES, Kill
 

@@ -11,13 +11,13 @@ import polars as pl
 from dagster import DagsterInstance, RunsFilter
 
 from crowd_assets.definitions import build_resources
-from resources.frames import read_parquet
-from resources.inbox import InboxResource
-from resources.model_store import CARD, ModelStoreResource
-from resources.rounds import COMPLETED, SKIPPED, RoundBook
-from resources.settings import CrowdSettings
-from resources.storage import files_below
-from resources.warehouse import ROUND_TABLES, WarehouseResource
+from resources.feedback.inbox import InboxResource
+from resources.files.frames import read_parquet
+from resources.files.storage import files_below
+from resources.models.store import CARD, ModelStoreResource
+from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
 from sensors.processes import is_gone
 from sensors.rounds import ACTIVE
 

@@ -33,10 +33,10 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     os.chdir(folder)
     os.environ["DAGSTER_HOME"] = str(folder)
     # Polars starts threads as it is imported, and a fork has none of them: so a life imports it, and with it what is ours.
-    from crowd_assets.campaign import campaign
+    from crowd_assets.commands.campaign import campaign
     from crowd_assets.definitions import build_definitions, build_resources
-    from resources.rounds import COMPLETED
-    from resources.settings import CrowdSettings
+    from resources.rounds.book import COMPLETED
+    from resources.settings.settings import CrowdSettings
     from sensors.rounds import report_dead_runs
     from tests.e2e.crash.crowd import make_crowd_smaller
     from tests.e2e.crash.stub import StubTrainer

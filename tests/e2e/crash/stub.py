@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from crowd_assets.simulation import forum
-from resources.model_store import fingerprint
-from resources.trainer import ROOT_CARD_NAME, TrainedModel, TrainerResource
+from crowd_assets.forum import comments as forum
+from resources.models.store import fingerprint
+from resources.models.trainer import ROOT_CARD_NAME, TrainedModel, TrainerResource
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations

@@ -1,0 +1,296 @@
+"""Rounds run in this process, one after the other, on the same instance, tables and claims as the daemon's.
+
+Belongs here: feeding the inbox, running the jobs, printing what came of them. Does not belong here: what a round does.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dagster import DagsterInstance, Definitions, RunRequest
+from upath import UPath
+
+from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.experiments.reproduction import run_config as reproduction_config
+from crowd_assets.jobs import REPRODUCTION_JOB, SEED_JOB
+from crowd_assets.monitoring.tracing import export_run
+from crowd_assets.report.figures import round_figures
+from crowd_assets.report.places import campaign_path, report_path
+from crowd_assets.report.quality import quality_page
+from crowd_assets.round.tournament import standings
+from crowd_assets.simulation.crowd import SimulatedCrowd
+from crowd_assets.terminal.log import show
+from crowd_assets.terminal.printing import console
+from resources.common.errors import OperatorError
+from resources.common.progress import bars
+from resources.feedback.events import SUFFIXES
+from resources.feedback.pseudonyms import Pseudonyms
+from resources.files.storage import write_bytes_atomically
+from resources.rounds.book import Quorum, Round, RoundBook
+from resources.settings.settings import CrowdSettings, SettingError
+from resources.warehouse.duckdb import WarehouseResource
+from sensors import INGESTION_JOB, ROUND_JOB
+from sensors.processes import process_tags
+from sensors.rounds import next_run, nightly_quorum, round_quorum
+
+PROJECT = Path(__file__).resolve().parents[2]
+TRUTH = "truth.json"
+SECONDS_BETWEEN_LOOKS = 2.0
+SHOWN = 5
+
+
+class RoundFailedError(OperatorError, RuntimeError):
+    """A round's run failed; the message says where to look."""
+
+
+class Campaign:
+    """Rounds of one home folder, run here and now."""
+
+    def __init__(self, settings: CrowdSettings, instance: DagsterInstance) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.definitions: Definitions = build_definitions(settings)
+        self.warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+        self.book = RoundBook(self.warehouse)
+
+    def build_seeds(self) -> None:
+        """Build the seed models, where they are needed and not there yet."""
+        self._run(SEED_JOB)
+
+    def reproduce(self, quick: bool) -> None:
+        """Run every experiment and gather their figures; what was computed before by the same code is read back."""
+        self._run(REPRODUCTION_JOB, run_config=reproduction_config(quick))
+        console.print("figures  reports/reproduction.json")
+        console.print("page     reports/reproduction.html")
+        if not quick:
+            console.print("document docs/reproduction.md")
+
+    def simulate(self, rounds: int) -> None:
+        """Run ``rounds`` rounds with the simulated crowd, each fed with what the crowd sends and bought before.
+
+        A round that was begun before is finished first, and is one of them.
+        """
+        crowd = SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
+        truth = Path(self.settings.home, TRUTH)
+        truth.parent.mkdir(parents=True, exist_ok=True)
+        truth.write_text(json.dumps(crowd.truth(), indent=1))
+        for _ in range(rounds - self._finish_open_round()):
+            begun = self.book.all()
+            done = [round_ for round_ in begun if round_.settled]
+            number = len(begun) + 1
+            console.rule(f"round {number}", align="left")
+            crowd.write_feedback(number, self.settings.inbox_path, self._tasks(done[-1] if done else None))
+            self._run(INGESTION_JOB)
+            self._start(round_quorum(self.settings))
+        self._summarise()
+
+    def ingest(self) -> None:
+        """Take in what lies in the inbox."""
+        self._run(INGESTION_JOB)
+
+    def take_in(self, source: str) -> None:
+        """Run one round on the feedback files of a folder or URI; the files themselves stay where they are.
+
+        Raises:
+            SettingError: the folder has no feedback file.
+        """
+        folder = UPath(source)
+        files = [path for path in folder.iterdir() if path.suffix in SUFFIXES] if folder.is_dir() else []
+        if not files:
+            raise SettingError(
+                f"FEEDBACK={folder}: no {' or '.join(SUFFIXES)} file there. docs/feedback.md has the format."
+            )
+        for path in files:
+            write_bytes_atomically(self.settings.inbox_path / path.name, path.read_bytes())
+        self._finish_open_round()
+        self._run(INGESTION_JOB)
+        self._start(nightly_quorum(self.settings))
+        self._summarise()
+
+    def _start(self, quorum: Quorum) -> None:
+        """Run the round that is due, and print it; where none is due, say why."""
+        request, reason = next_run(self.instance, self.warehouse, self.settings, quorum)
+        if request is None and self.book.open_round() is None:
+            console.print(f"no round starts: {reason}")
+            return
+        self._run_round(request)
+
+    def _finish_open_round(self) -> int:
+        """Finish a round that was begun before, here or by the daemon; returns how many there were, 0 or 1."""
+        open_round = self.book.open_round()
+        if open_round is not None:
+            console.print(f"{open_round.round_id} is {open_round.status}: finishing it first")
+            if not open_round.attempt:  # claimed by hand, and launched from here after all
+                self.book.next_attempt(open_round.round_no)
+            self._start(round_quorum(self.settings))
+        return int(open_round is not None)
+
+    def _run_round(self, request: RunRequest | None) -> None:
+        if request is None:
+            self._wait_for_the_daemon()
+            return
+        assert request.partition_key is not None
+        self._run(ROUND_JOB, request.partition_key, dict(request.tags))
+        found = self.book.get(request.partition_key)
+        if found.settled:
+            self._show_round(found)
+        else:
+            console.print(f"{found.round_id} was {found.status}: {found.reason}")
+
+    def _wait_for_the_daemon(self) -> None:
+        open_round = self.book.open_round()
+        if open_round is not None:
+            console.print(f"{open_round.round_id} is running in another process: waiting for it")
+        while open_round is not None and self.book.get(open_round.round_id).status in ("claimed", "settled"):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _run(
+        self,
+        job: str,
+        partition_key: str | None = None,
+        tags: dict[str, str] | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        started = time.monotonic()
+        with bars(console):
+            result = self.definitions.resolve_job_def(job).execute_in_process(
+                run_config={"loggers": {"console": {}}, **(run_config or {})},
+                instance=self.instance,
+                partition_key=partition_key,
+                tags=(tags or {}) | process_tags(os.getpid()),
+                raise_on_error=False,
+            )
+        if self.settings.traces:
+            export_run(self.instance, result.run_id)
+        if not result.success:
+            failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
+            raise RoundFailedError(
+                f"{job} {partition_key or ''} failed in {', '.join(failures) or 'the run'}: the reason stands above and "
+                f"in the Dagster UI (make ui), run {result.run_id}. Run the same command again to try once more."
+            )
+        console.print(f"{job} took {time.monotonic() - started:.0f} s\n")
+
+    def _tasks(self, last: Round | None) -> list[dict[str, str]]:
+        """Comparison tasks published after the last settled round."""
+        if last is None:
+            return []
+        path = self.settings.outbox_path / "comparison_tasks" / f"{last.round_id}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def _kinds(self) -> pl.DataFrame:
+        truth = Path(self.settings.home, TRUTH)
+        people = json.loads(truth.read_text()) if truth.exists() else {}
+        pseudonyms = Pseudonyms.from_environment()
+        return pl.DataFrame(
+            {
+                "contributor_id": [pseudonyms.of(name) for name in people],
+                "true_kind": [person["kind"] for person in people.values()],
+            },
+            schema={"contributor_id": pl.String, "true_kind": pl.String},
+        )
+
+    def _show_round(self, round_: Round) -> None:
+        figures = round_figures(round_, self.warehouse)
+        candidates = figures["candidates"].select(
+            pl.format("group {}", "group_index").alias("model"),
+            "distance",
+            "standard_error",
+            pl.when("selected").then(pl.lit("winner")).otherwise(pl.lit("")).alias("result"),
+        )
+        base = pl.DataFrame(
+            {
+                "model": ["base"],
+                "distance": [figures["base_selection_distance"]],
+                "standard_error": [None],
+                "result": [""],
+            },
+            schema=candidates.schema,
+        )
+        show(f"{round_.round_id}: target distance on the selection sample", pl.concat([base, candidates]))
+        kept = "kept" if figures["alignment"]["kept"] else f"left out: {figures['alignment']['reason']}"
+        console.print(
+            f"target distance on a fresh sample: base {figures['distance_before']:.3f}, winner "
+            f"({figures['winner']}) {figures['distance_selected']:.3f}, next base {figures['distance_after']:.3f}"
+            f"  ({figures['distance_after'] / figures['distance_before'] - 1:+.0%}; alignment {kept})\n"
+        )
+        self._show_people(round_)
+        spent = self.warehouse.query(
+            "SELECT lot_id AS lot, count(*) FILTER (WHERE awarded) AS answers, "
+            "coalesce(sum(payment) FILTER (WHERE awarded), 0)::float8 AS credits "
+            "FROM awards WHERE round_no = $n GROUP BY lot_id ORDER BY lot_id",
+            {"n": round_.round_no},
+        )
+        if spent.height:
+            total = f"{float(figures['spent']):.3f} of {self.settings.budget}"
+            show(f"money spent per lot: {total} credits, {figures['answers_bought']} answers", spent.head(20))
+
+    def _show_people(self, round_: Round) -> None:
+        points = standings(self.warehouse, round_.round_no)
+        kinds = self._kinds()
+        if kinds.height:
+            points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")
+        epoch = self.warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+        posted = "posted" if epoch["closes"] else f"provisional since round {epoch['first_round_no']}"
+        said = f"points so far ({posted}; reliability of the candidates' distances {epoch['reliability']:.2f})"
+        show(f"{said}, top", points.head(SHOWN))
+        show(f"{said}, bottom", points.tail(SHOWN))
+        weights = self.warehouse.query(
+            "SELECT labeler_id AS contributor_id, weight, slots_seen AS outcomes, "
+            "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
+            "ORDER BY weight DESC NULLS LAST, labeler_id",
+            {"n": round_.round_no},
+        )
+        if weights.height:
+            mean = f"mean {1 / weights.height:.4f}"
+            if kinds.height:
+                weights = weights.join(kinds, on="contributor_id", how="left", maintain_order="left")
+            show(f"labeler weights of {weights.height}, highest ({mean})", weights.head(20))
+
+    def _summarise(self) -> None:
+        settled = [(round_, round_figures(round_, self.warehouse)) for round_ in self.book.all() if round_.settled]
+        if not settled:
+            return
+        overview = pl.DataFrame(
+            {
+                "round": [round_.round_id for round_, _ in settled],
+                "base": [figures["distance_before"] for _, figures in settled],
+                "next_base": [figures["distance_after"] for _, figures in settled],
+                "credits": [float(figures["spent"]) for _, figures in settled],
+            }
+        )
+        console.rule("all rounds", align="left")
+        show("target distance on fresh samples, and credits spent", overview)
+        kinds = self._kinds()
+        by_kind = (
+            standings(self.warehouse, settled[-1][0].round_no)
+            .join(kinds, on="contributor_id", how="inner")
+            .group_by("true_kind")
+            .agg(contributors=pl.len(), mean_points=pl.col("points").mean())
+            .sort("mean_points", descending=True)
+        )
+        if by_kind.height:
+            show("mean points by true kind", by_kind)
+        last = settled[-1][0]
+        reduction = 1 - overview["next_base"][-1] / overview["base"][0]
+        console.print(f"target distance over all rounds: {-reduction:+.0%}")
+        console.print(f"report          {report_path(self.settings, last.round_id)}")
+        console.print(f"campaign        {campaign_path(self.settings)}")
+        console.print(f"quality report  {quality_page(self.settings)}")
+        console.print("Dagster UI      make ui, then open http://127.0.0.1:3000")
+
+
+@contextmanager
+def campaign(settings: CrowdSettings) -> Iterator[Campaign]:
+    """A campaign on the project's Dagster instance, the one that ``make ui`` shows.
+
+    DAGSTER_HOME names its folder; without it, it is the folder of this project. Storage lies where ``dagster.yaml``
+    there says, below the working directory: start it where ``make`` does.
+    """
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+    with DagsterInstance.get() as instance:
+        yield Campaign(settings, instance)

@@ -1,0 +1,350 @@
+"""A settled round's model as a folder that transformers loads with one call, with a model card that names nobody.
+
+Belongs here: which round, what the folder holds, the card, writing all of it or nothing. Does not belong here: merging
+and saving weights (see ``resources.training.loading``), the page of a round (see ``crowd_assets.report``).
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from crowd_assets.round.tournament import standings
+from resources.common.errors import OperatorError
+from resources.files.storage import is_free, whole_folder
+from resources.models.store import ModelStoreResource, markdown_cell
+from resources.models.trainer import OtherRootError, TrainerResource
+from resources.rounds.book import SKIPPED, Round, RoundBook, round_id_of
+from resources.settings.settings import ENVIRONMENT_PREFIX, CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
+
+ADAPTERS = "adapter"
+README = "README.md"
+TAG = "crowd-rounds"
+NAME_LENGTH = 12
+PLACES = {
+    "home",
+    "files",
+    "warehouse",
+    "inbox",
+    "outbox",
+    "frames",
+    "models",
+    "label_studio_url",
+    "label_studio_project",
+}
+SOURCES = {"base_model", "embedder"}
+FILES = {"target_texts", "gold_answers", "reference_texts"}
+ROUND = re.compile(r"r?(\d{1,9})")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+class NoSuchRoundError(OperatorError, LookupError):
+    """There is no settled round of that name, or none at all."""
+
+
+class ExportExistsError(OperatorError, FileExistsError):
+    """Something lies where the export would."""
+
+
+def export_round(
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    trainer: TrainerResource,
+    *,
+    round_name: str = "",
+    to: Path | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the model that a settled round ended with, merged, with its adapters and its card.
+
+    Args:
+        round_name: ``r000003`` or ``3``; empty: the last settled round.
+        to: The folder to write; None: ``<home>/exports/<round>``.
+        force: Replace an earlier export that lies there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NoSuchRoundError: there is no such round, or it is not settled.
+        OtherRootError: the settings name another base model than the round was settled with.
+        ExportExistsError: the folder is not empty.
+    """
+    round_ = settled_round(settings, warehouse, round_name)
+    stored = json.loads(
+        warehouse.query("SELECT settings FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item()
+    )
+    of_round = {name: stored.get(name, field.default) for name, field in CrowdSettings.model_fields.items()}
+    _check_root(round_, of_round, settings)
+    chain = trainer.store.lineage(round_.next_model)
+    folder = (to or Path(settings.home, "exports", round_.round_id)).expanduser().resolve()
+    with whole_folder(folder, lambda: _check_free(folder, force)) as unfinished:
+        trainer.export(round_.next_model, unfinished)
+        for place, model in enumerate(chain, start=1):
+            for name, path in trainer.store.files(model).items():
+                copy = unfinished / ADAPTERS / _adapter_name(place, model) / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(path.read_bytes())
+        text = model_card(round_, of_round, chain, trainer.store, warehouse)
+        (unfinished / README).write_text(text, encoding="utf-8", errors="replace")
+        for path in unfinished.rglob("*.safetensors"):
+            shutil.copymode(unfinished / README, path)  # safetensors are written for their owner alone
+    return folder
+
+
+def settled_round(settings: CrowdSettings, warehouse: WarehouseResource, name: str) -> Round:
+    """The settled round of a name (``r000003`` or ``3``), or the last one where it is empty.
+
+    Raises:
+        NoSuchRoundError: there is none.
+    """
+    # Opening a warehouse makes one, and a mistyped CROWD_HOME should stay empty.
+    rounds = RoundBook(warehouse).all() if warehouse.exists() else []
+    settled = [round_ for round_ in rounds if round_.settled]
+    known = f"settled rounds of CROWD_HOME={settings.home}: {', '.join(r.round_id for r in settled[-5:]) or 'none yet'}"
+    if not name and not settled:
+        raise NoSuchRoundError(f"{known}. `make round` runs rounds; CROWD_HOME names the folder of others.")
+    if not name:
+        return settled[-1]
+    number = ROUND.fullmatch(name.strip())
+    if number is None:
+        raise NoSuchRoundError(f"ROUND={name!r} names no round: it takes r000003 or 3, or nothing for the last one.")
+    round_id = round_id_of(int(number[1]))
+    found = next((round_ for round_ in rounds if round_.round_id == round_id), None)
+    if found is None:
+        raise NoSuchRoundError(f"ROUND={name!r}: there is no {round_id}; {known}.")
+    if found.status == SKIPPED:
+        raise NoSuchRoundError(f"{round_id} was skipped ({found.reason}), so no model came of it; {known}.")
+    if not found.settled:
+        raise NoSuchRoundError(f"{round_id} is {found.status} and not settled yet: `make round` finishes it; {known}.")
+    return found
+
+
+def model_card(
+    round_: Round,
+    of_round: Mapping[str, Any],
+    chain: list[str],
+    store: ModelStoreResource,
+    warehouse: WarehouseResource,
+) -> str:
+    """The card as Markdown with YAML front matter: no name of a contributor, no text of theirs, no path of this machine.
+
+    Args:
+        of_round: The settings that the round was settled with, by field name.
+        chain: The lineage of the round's model.
+    """
+    root = _source(str(of_round["base_model"]))
+    hub_id = f"base_model: {json.dumps(root)}\n" if root else ""
+    starts_from = markdown_cell(_shown("base_model", of_round["base_model"]))
+    what = (
+        f"{starts_from} with {len(chain)} LoRA adapter{'s' * (len(chain) > 1)} merged into its weights"
+        if chain
+        else f"{starts_from} as it is: no round so far found a model closer to the target"
+    )
+    epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+    posted = "posted" if epoch["closes"] else f"provisional since {round_id_of(epoch['first_round_no'])}"
+    tags = "".join(f"- {tag}\n" for tag in (TAG, *(["lora"] if chain else [])))
+    return f"""---
+{hub_id}library_name: transformers
+pipeline_tag: text-generation
+tags:
+{tags}---
+
+# The model of {round_.round_id}
+
+What an open crowd had made of a language model by the end of round {round_.round_no}: {what}.
+
+## Loading it
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+A prompt goes through the tokenizer's chat template where it has one; else it is the prompt and a newline.
+{_about_adapters(chain)}
+## Lineage
+
+{_table(["round", "role", "model", "parent"], _lineage_rows(chain, store, starts_from))}
+
+## Data
+
+Events of every settled round. What was rejected failed the round's quality gate and was not used.
+
+{_data_table(round_, warehouse)}
+
+## Evaluation
+
+Target distance: how far the model's generations lie from the target, less is better, on a fresh sample of the round ±
+standard error. Accuracy: share of held-out pairs that the model ranks as the crowd does, before and after alignment. An
+aligned model that was left out is not part of this one.
+
+{_evaluation_table(round_, warehouse)}
+
+## Points
+
+Points so far ({posted}). Contributors appear by pseudonym: the first {NAME_LENGTH} hexadecimal digits of the BLAKE2b hash
+of their id, without a key. Whoever knows an id can find its row, and can test a guess.
+
+{_points_table(round_, warehouse)}
+
+## Settings
+
+Those of {round_.round_id} that differ from their defaults, folders of the operator left out.
+
+{_settings_table(of_round)}
+"""
+
+
+def pseudonym(contributor_id: str) -> str:
+    """What a card calls a contributor."""
+    return hashlib.blake2b(contributor_id.encode("utf-8", errors="replace")).hexdigest()[:NAME_LENGTH]
+
+
+def _about_adapters(chain: list[str]) -> str:
+    if not chain:
+        return ""
+    return (
+        f"\nThe adapters themselves lie in `{ADAPTERS}/` as PEFT checkpoints. Each was trained on the model before it: load "
+        "the base\nmodel, then load and merge them in the order of their numbers.\n"
+    )
+
+
+def _lineage_rows(chain: list[str], store: ModelStoreResource, starts_from: str) -> Iterator[tuple[object, ...]]:
+    yield "", "base model", starts_from, ""
+    for model in chain:
+        card = store.card(model)
+        yield card.get("round_id"), card.get("role"), model, card["parent"] or "base model"
+
+
+def _data_table(round_: Round, warehouse: WarehouseResource) -> str:
+    through = {"n": round_.round_no}
+    of_round = "rounds r JOIN event_index e ON e.seq BETWEEN r.from_seq AND r.to_seq"
+    settled = "r.round_no <= $n AND r.status IN ('settled', 'completed')"
+    counted = warehouse.query(
+        f"SELECT round_id, kind, count(*) AS events FROM {of_round} WHERE {settled} GROUP BY round_id, kind ORDER BY round_id, kind",
+        through,
+    )
+    people = warehouse.query(
+        "SELECT round_id, count(DISTINCT nullif(contributor_id, '')) AS contributors, max(v.rejected) AS rejected "
+        f"FROM {of_round} LEFT JOIN quality_verdicts v ON v.round_no = r.round_no WHERE {settled} "
+        "GROUP BY round_id ORDER BY round_id",
+        through,
+    )
+    kinds = counted["kind"].unique().sort().to_list()
+    events = {(round_id, kind): count for round_id, kind, count in counted.iter_rows()}
+    rows = [
+        (round_id, *(events.get((round_id, kind), 0) for kind in kinds), contributors, rejected)
+        for round_id, contributors, rejected in people.iter_rows()
+    ]
+    return _table(["round", *kinds, "contributors", "rejected"], rows)
+
+
+def _evaluation_table(round_: Round, warehouse: WarehouseResource) -> str:
+    rows: list[tuple[object, ...]] = []
+    for each in RoundBook(warehouse).all():
+        if each.round_no > round_.round_no or not each.settled:
+            continue
+        selection = warehouse.read_round("selections", each.round_no)
+        base = selection.filter(pl.col("role") == "base").row(0, named=True)
+        winner = selection.filter("selected").row(0, named=True)
+        alignment = warehouse.read_round("alignments", each.round_no).row(0, named=True)
+        before, after = alignment["accuracy_before"], alignment["accuracy_after"]
+        rows.append(
+            (
+                each.round_id,
+                _distance(base),
+                _distance(winner) if winner["role"] == "candidate" else "the base stays",
+                _distance(alignment) if alignment["kept"] else f"left out: {alignment['reason']}",
+                None if before is None else f"{before:.3f} to {after:.3f} of {alignment['held_out']}",
+            )
+        )
+    return _table(["round", "base", "selected", "aligned", "accuracy"], rows)
+
+
+def _distance(row: Mapping[str, Any]) -> str:
+    return f"{row['fresh_distance']:.4f} ± {row['fresh_standard_error']:.4f}"
+
+
+def _points_table(round_: Round, warehouse: WarehouseResource) -> str:
+    points = standings(warehouse, round_.round_no)
+    rows = ((pseudonym(who), f"{count:.3f}") for who, count in points.select("contributor_id", "points").iter_rows())
+    return _table(["contributor", "points"], rows)
+
+
+def _settings_table(of_round: Mapping[str, Any]) -> str:
+    rows = [
+        (f"{ENVIRONMENT_PREFIX}{name.upper()}", _shown(name, of_round[name]))
+        for name, field in CrowdSettings.model_fields.items()
+        if name not in PLACES and of_round[name] != field.default
+    ]
+    return _table(["setting", "value"], rows) if rows else "None."
+
+
+def _shown(setting: str, value: Any) -> Any:
+    """A setting's value as strangers may see it: a path of this machine is only said to be one."""
+    if setting == "forfeited" and value:
+        return "names of contributors"
+    if setting in FILES and value:
+        return "a file of the operator"
+    if setting in SOURCES:
+        return _source(value) or ("a local model of the operator" if value else "the embedded seed model")
+    return value
+
+
+def _source(value: str) -> str | None:
+    """A hub id as it is; None where a model comes from a folder."""
+    return value if HUB_ID.fullmatch(value) and not os.path.isdir(value) else None
+
+
+def _table(names: Iterable[str], rows: Iterable[tuple[object, ...]]) -> str:
+    header = [markdown_cell(name) for name in names]
+    lines = [header, ["---"] * len(header)]
+    lines += [["–" if cell is None else markdown_cell(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _adapter_name(place: int, model: str) -> str:
+    return f"{place}-{model[:NAME_LENGTH]}"
+
+
+def _check_root(round_: Round, of_round: Mapping[str, Any], settings: CrowdSettings) -> None:
+    then, now = str(of_round["base_model"]), settings.base_model
+    same_folder = os.path.isdir(then) and os.path.isdir(now) and os.path.samefile(then, now)
+    revisions = of_round["base_model_revision"], settings.base_model_revision
+    if not same_folder and (then != now or (_source(now) and revisions[0] != revisions[1])):
+        raise OtherRootError(
+            f"{round_.round_id} was settled with CROWD_BASE_MODEL={then!r} (CROWD_BASE_MODEL_REVISION={revisions[0]!r}), and "
+            f"is now asked for with {now!r} ({revisions[1]!r}): its adapters fit that model only. Set both as they were."
+        )
+
+
+def _check_free(folder: Path, force: bool) -> None:
+    if is_free(folder):
+        return
+    if not _is_export(folder):
+        raise ExportExistsError(
+            f"{folder} is there and no earlier export, so it is never replaced: name another folder with --to (TO=)."
+        )
+    if not force:
+        raise ExportExistsError(
+            f"{folder} holds an export already: replace it with --force (make export FORCE=1), or name another folder "
+            "with --to (TO=)."
+        )
+
+
+def _is_export(folder: Path) -> bool:
+    card = folder / README
+    return (
+        card.is_file()
+        and f"\n- {TAG}\n" in card.read_text(encoding="utf-8", errors="replace").split("\n---\n")[0] + "\n"
+    )

@@ -1,0 +1,157 @@
+"""The rounds partition, the jobs that run a round, and the random numbers of a round.
+
+Belongs here: what every stage shares about "which round". Does not belong here: claims (see ``resources.rounds.book``).
+"""
+
+import os
+import sys
+import time
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from dagster import (
+    AssetExecutionContext,
+    AssetSelection,
+    Config,
+    DynamicPartitionsDefinition,
+    ExecutorDefinition,
+    Failure,
+    OpExecutionContext,
+    define_asset_job,
+    in_process_executor,
+    job,
+    multiprocess_executor,
+    op,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from pydantic import Field
+
+from resources.ray_compute import require_ray
+from resources.rounds.book import Quorum, Round, RoundBook
+from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource
+from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
+from sensors.rounds import add_partition
+
+rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
+
+SEED_JOB = "seed_models"
+REPRODUCTION_JOB = "reproduce"
+PRELOADED = [
+    "dagster._core.executor.multiprocess",
+    "duckdb",
+    "matplotlib.pyplot",
+    "scipy.stats",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+]
+
+
+def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
+    """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
+
+    Raises:
+        RayMissingError: a round's steps should run on Ray, which is not installed.
+    """
+    # runs of a daemon log by our console logger then, too, in place of Dagster's own
+    config: dict[str, Any] | None = {"loggers": {"console": {}}} if settings.log_format == "json" else None
+    ingestion = AssetSelection.assets("raw_feedback")
+    seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
+    experiments = AssetSelection.groups("experiments")
+    return [
+        define_asset_job(
+            INGESTION_JOB,
+            config=config,
+            selection=ingestion,
+            executor_def=in_process_executor,
+            description="Take every complete file of the inbox in: each event once, each bad line with its reason.",
+        ),
+        define_asset_job(
+            ROUND_JOB,
+            config=config,
+            selection=AssetSelection.all() - ingestion - experiments,
+            executor_def=executor(settings),
+            description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
+        ),
+        define_asset_job(
+            SEED_JOB,
+            selection=seeds,
+            executor_def=in_process_executor,
+            description="Build the embedded language model and classifier, where they are not there yet.",
+        ),
+        define_asset_job(
+            REPRODUCTION_JOB,
+            selection=experiments,
+            executor_def=in_process_executor,
+            description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
+        ),
+    ]
+
+
+class ByHand(Config):
+    """What a round that is claimed by hand asks for."""
+
+    events: int = Field(default=1, ge=1, description="Fewest events that must wait.")
+    contributors: int = Field(default=1, ge=1, description="Fewest contributors that they must be from.")
+
+
+@op
+def claim(context: OpExecutionContext, config: ByHand, warehouse: WarehouseResource, settings: CrowdSettings) -> None:
+    """Fix the events of the next round and add its partition; fails where there is nothing to claim."""
+    book = RoundBook(warehouse)
+    quorum = Quorum(config.events, config.contributors, timedelta.max)
+    claimed, reason = book.claim(quorum, settings, datetime.now(UTC), by_hand=True)
+    if claimed is None:
+        raise Failure(f"no round was claimed: {reason}", allow_retries=False)
+    add_partition(context.instance, book, claimed)
+    context.log.info(f"claimed {claimed.round_id}: launch {ROUND_JOB} for it with the settings you want")
+
+
+@job(
+    executor_def=in_process_executor,
+    description="Claim what waits as a round that is launched by hand: then launch crowd_round for its partition, with other "
+    "settings if you like. The round sensor leaves it alone until that run has ended.",
+)
+def claim_round() -> None:
+    """The job of :func:`claim`."""
+    claim()
+
+
+def executor(settings: CrowdSettings) -> ExecutorDefinition:
+    """How the steps of a round run."""
+    if settings.executor == "in_process":
+        return in_process_executor
+    if settings.executor == "multiprocess":
+        return _a_process_a_step()
+    require_ray("CROWD_EXECUTOR=ray")
+    from dagster_ray import ray_executor
+
+    passed_on = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS)
+    return ray_executor.configured({"ray": {"address": settings.ray_dashboard, "env_vars": passed_on}})
+
+
+def _a_process_a_step() -> ExecutorDefinition:
+    """Each step in a process of its own. On Linux those are forks of one that has imported what takes long, and touched
+    neither polars, whose threads no fork has, nor a GPU."""
+    if sys.platform != "linux":
+        return multiprocess_executor
+    return multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": PRELOADED}}})
+
+
+def seed_for(round_: Round, purpose: str) -> int:
+    """The seed of one purpose in one round, in [0, 2³²)."""
+    return int(np.random.SeedSequence([round_.seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
+
+
+def generator_for(round_: Round, purpose: str) -> np.random.Generator:
+    """A generator of its own for one purpose in one round: no stage's draws shift another's."""
+    return np.random.default_rng(seed_for(round_, purpose))
+
+
+def tag_seconds(context: AssetExecutionContext) -> None:
+    """Tag a run that has done its work with the seconds it took so far."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is not None and record.start_time is not None:
+        context.instance.add_run_tags(context.run.run_id, {SECONDS_TAG: f"{time.time() - record.start_time:.0f}"})

@@ -1,0 +1,133 @@
+"""The leaderboard: who has earned what, by what estimate, in how many rounds.
+
+Belongs here: that table. Does not belong here: how points come about (see ``crowd_assets.mechanisms.estimates``).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from crowd_assets.terminal.printing import console, print_table
+from resources.common.errors import OperatorError
+from resources.rounds.claims import Round, read_rounds, round_id_of
+from resources.settings.settings import Settings
+from resources.warehouse.look import look
+
+PLACES = """
+WITH settled AS (SELECT round_no FROM rounds WHERE round_no <= $n AND status IN ('settled', 'completed')),
+took_part AS (
+    SELECT contributor_id, round_no FROM contributor_groups
+    UNION SELECT contributor_id, round_no FROM awards
+    UNION SELECT labeler_id, round_no FROM labeler_weights WHERE reports > 0),
+people AS (
+    SELECT contributor_id, count(DISTINCT round_no) AS rounds FROM took_part JOIN settled USING (round_no) GROUP BY contributor_id),
+earned AS (
+    SELECT substr(account, strpos(account, ':') + 1) AS contributor_id,
+    coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
+    coalesce(sum(amount) FILTER (WHERE starts_with(account, 'deposit:')), 0)::float8 AS held,
+    coalesce(sum(amount) FILTER (WHERE unit = 'credit'), 0)::float8 AS credits
+    FROM ledger WHERE round_no <= $n AND account <> 'treasury' GROUP BY 1),
+estimated AS (
+    SELECT e.contributor_id, e.estimate, e.standard_error,
+    CASE WHEN epochs.closes THEN 0 ELSE e.provisional_points END AS provisional
+    FROM contributor_estimates e JOIN epochs USING (round_no) WHERE round_no = $n)
+SELECT rank() OVER (ORDER BY coalesce(earned.points, 0) + coalesce(provisional, 0) DESC) AS rank, contributor_id,
+    coalesce(earned.points, 0) AS posted, coalesce(provisional, 0) AS provisional, estimate, standard_error,
+    coalesce(credits, 0) AS credits, rounds, coalesce(held, 0) AS held
+FROM people LEFT JOIN earned USING (contributor_id) LEFT JOIN estimated USING (contributor_id)
+ORDER BY rank, credits DESC, contributor_id
+"""
+
+
+class NoStandingError(OperatorError, LookupError):
+    """No round is settled, or not the one that was asked for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One contributor's place: points posted in the ledger and those that the open epoch would pay, the estimate they go by
+    with its standard error (in target distance; None without a demonstration so far), credits, rounds taken part in, and what of
+    the points posted is held back as a deposit."""
+
+    rank: int
+    contributor_id: str
+    points_posted: float
+    points_provisional: float
+    estimate: float | None
+    standard_error: float | None
+    credits: float
+    rounds: int
+    points_held_back: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The places as a round left them, most points first."""
+
+    round_id: str
+    places: list[Place]
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+
+def leaderboard(settings: Settings, round_name: str = "", top: int = 0) -> Leaderboard:
+    """The leaderboard of a home.
+
+    Args:
+        round_name: ``r000003`` or ``3``: as that round left it; empty: as the last settled one did.
+        top: Places shown; 0: all.
+
+    Raises:
+        NoStandingError: there is no such settled round.
+    """
+    with look(settings) as found:
+        settled = read_rounds(found.connection, "WHERE status IN ('settled', 'completed')", {})
+        round_ = _chosen(settled, round_name, settings)
+        rows = found.connection.execute(PLACES, {"n": round_.round_no}).fetchall()
+    return Leaderboard(round_.round_id, [Place(*row) for row in rows[: top or None]])
+
+
+def print_leaderboard(found: Leaderboard) -> None:
+    """Print it for a person."""
+    held = any(place.points_held_back for place in found.places)
+    print_table(
+        f"as {found.round_id} left it",
+        [
+            ("#", True),
+            ("contributor", False),
+            ("posted", True),
+            *([("held back", True)] if held else []),
+            ("provisional", True),
+            ("estimate", True),
+            ("credits", True),
+            ("rounds", True),
+        ],
+        (
+            (
+                place.rank,
+                place.contributor_id,
+                f"{place.points_posted:.2f}",
+                *([f"{place.points_held_back:.2f}"] if held else []),
+                f"{place.points_provisional:.2f}",
+                None if place.estimate is None else f"{place.estimate:+.4f} ± {place.standard_error:.4f}",
+                f"{place.credits:.2f}",
+                place.rounds,
+            )
+            for place in found.places
+        ),
+    )
+    console.print("ranked by points posted and those provisional ones that the open epoch would pay as it stands")
+    if held:
+        console.print("held back: of the points posted, what stays in the name's deposit (CROWD_DEPOSIT)")
+    console.print(
+        "estimate: by how much a contributor takes a candidate's target distance down, and its standard error"
+    )
+
+
+def _chosen(settled: list[Round], name: str, settings: Settings) -> Round:
+    known = {round_.round_id: round_ for round_ in settled}
+    asked = round_id_of(int(name.strip().removeprefix("r"))) if name.strip().removeprefix("r").isdecimal() else name
+    if not settled or (name and asked not in known):
+        listed = ", ".join(list(known)[-5:]) or "none yet"
+        raise NoStandingError(f"--round {name!r}: settled rounds of CROWD_HOME={settings.home}: {listed}.")
+    return known[asked] if name else settled[-1]

@@ -1,0 +1,324 @@
+"""How a home is doing: what waits, what runs, what the last round came to, and whether all is well.
+
+Belongs here: gathering that from the warehouse, Dagster's storage and the disk without waiting for any of them, and printing
+it. Does not belong here: doing something about it (see ``sensors``).
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from crowd_assets.terminal.printing import console, harmless
+from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, read_rounds, round_quorum
+from resources.settings.settings import Settings
+from resources.tools.run_history import ActiveRun, RunHistory, read_history
+from resources.warehouse.look import Look, look
+from sensors import PROCESS_TAG, ROUND_TAG
+from sensors.processes import is_gone
+
+PROJECT = Path(__file__).resolve().parents[2]
+SILENT = timedelta(
+    minutes=30
+)  # a run that logs nothing for so long is stuck: training says every few seconds how far it is
+DAEMON_SILENT = timedelta(minutes=3)  # daemons say twice a minute that they live
+LEAST_FREE_GIB = 2.0
+LONGEST_LINE = 160
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run in progress: the steps it is in, since when it has said nothing, and what it said last."""
+
+    run_id: str
+    job: str
+    round_id: str | None
+    status: str
+    steps: tuple[str, ...]
+    said: str
+    silent_s: float | None
+    process_is_gone: bool
+
+
+@dataclass(frozen=True)
+class LastRound:
+    """What the last settled round came to. Distances are those of the fresh sample, credits and points what it posted."""
+
+    round_id: str
+    status: str
+    settled_at: str
+    minutes: float
+    distance_base: float
+    distance_next_base: float
+    reduction: float
+    winner: str
+    alignment_kept: bool
+    spent: float
+    budget: float
+    answers_bought: int
+    points_posted: float
+    points_provisional: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about health: True is well, False is not, None cannot be said or does not matter."""
+
+    name: str
+    well: bool | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """All that ``status`` says; ``next_round_lacks`` is None where a round is due, and ``open_round`` where none is open."""
+
+    home: str
+    as_of: str
+    from_snapshot: bool
+    waiting: dict[str, int]
+    waiting_contributors: int
+    waiting_since: str | None
+    inbox_files: int | None
+    next_round_lacks: str | None
+    open_round: str | None
+    running: list[Running]
+    last_round: LastRound | None
+    health: list[Finding]
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+
+def status(settings: Settings, dagster_home: Path | None = None) -> Status:
+    """How the home of ``settings`` is doing.
+
+    Args:
+        dagster_home: Folder of ``dagster.yaml``; None: that of DAGSTER_HOME, or of this project.
+
+    Raises:
+        NothingToReadError: there is no warehouse.
+    """
+    history = read_history(dagster_home or Path(os.environ.get("DAGSTER_HOME") or PROJECT))
+    with look(settings) as found:
+        now = datetime.now(UTC)
+        begun = open_round(found.connection)
+        pending = pending_feedback(found.connection)
+        last = read_rounds(found.connection, "WHERE status IN ('settled', 'completed')", {})
+        running = [_running(run, now) for run in history.active]
+        return Status(
+            home=settings.home,
+            as_of=_shown(found.as_of),
+            from_snapshot=found.snapshot,
+            waiting=_by_kind(found, pending),
+            waiting_contributors=pending.contributors,
+            waiting_since=_shown(pending.oldest) if pending.oldest else None,
+            inbox_files=_files(settings),
+            next_round_lacks=round_quorum(settings).missing(pending, now),
+            open_round=begun.round_id if begun else None,
+            running=running,
+            last_round=_last_round(found, last[-1]) if last else None,
+            health=[
+                _ledger(found),
+                _runs(running, begun),
+                _rejected(found, settings),
+                _disk(settings),
+                _daemon(history, now),
+            ],
+        )
+
+
+def print_status(found: Status) -> None:
+    """Print it for a person."""
+    source = (
+        "the snapshot of the last settlement, as the warehouse is in use" if found.from_snapshot else "the warehouse"
+    )
+    console.print(f"[bold]{harmless(found.home)}[/]  {found.as_of} UTC, from {source}\n")
+    kinds = ", ".join(f"{number} {kind}s" for kind, number in found.waiting.items()) or "nothing"
+    since = f", {found.waiting_contributors} contributors, since {found.waiting_since}" if found.waiting_since else ""
+    inbox = f"; {found.inbox_files} files in the inbox" if found.inbox_files else ""
+    _line("waiting", f"{kinds}{since}{inbox}")
+    lacks = found.next_round_lacks
+    after = f" once {found.open_round} is completed" if found.open_round else ""
+    _line("next round", f"due{after}" if lacks is None else f"not due: {lacks}")
+    for run in found.running:
+        _line("running", _said(run))
+    if not found.running:
+        _line("running", "nothing")
+    if found.last_round is None:
+        _line("last round", "none yet")
+    else:
+        _print_round(found.last_round)
+    for finding in found.health:
+        mark, style = {True: ("ok", "green"), False: ("NOT WELL", "bold red"), None: ("–", "dim")}[finding.well]
+        _line(finding.name, f"[{style}]{mark}[/]  {harmless(finding.words)}")
+
+
+def _line(name: str, words: str) -> None:
+    console.print(f"{name:<12}{words}")
+
+
+def _said(run: Running) -> str:
+    where = f", step {', '.join(run.steps)}" if run.steps else ""
+    said = f": {run.said}" if run.said else ""
+    gone = " (its process is gone)" if run.process_is_gone else ""
+    words = f"{run.round_id or run.job} {run.status.lower()}{where}{said}{gone}"
+    return harmless(words if len(words) <= LONGEST_LINE else words[: LONGEST_LINE - 1] + "…")
+
+
+def _print_round(last: LastRound) -> None:
+    alignment = "kept" if last.alignment_kept else "left out"
+    _line("last round", f"{last.round_id} {last.status}, settled {last.settled_at} after {last.minutes:.0f} min")
+    _line(
+        "",
+        f"target distance {last.distance_base:.3f} → {last.distance_next_base:.3f} ({-last.reduction:+.1%}), "
+        f"winner {last.winner}, alignment {alignment}",
+    )
+    _line(
+        "",
+        f"{last.spent:.2f} of {last.budget:.2f} credits spent on {last.answers_bought} answers, "
+        f"{last.points_posted:.1f} points posted, {last.points_provisional:.1f} provisional",
+    )
+
+
+def _shown(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
+def _by_kind(found: Look, pending: PendingFeedback) -> dict[str, int]:
+    if not pending.events:
+        return {}
+    rows = found.connection.execute(
+        "SELECT kind, count(*) FROM event_index WHERE seq >= $first GROUP BY kind ORDER BY kind",
+        {"first": pending.first_seq},
+    )
+    return dict(rows.fetchall())
+
+
+def _files(settings: Settings) -> int | None:
+    """Files that wait in the inbox; None where it does not answer at once."""
+    folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
+    if "://" not in folder:  # looked through without what takes long to import
+        found = 0
+        for _, inner, names in os.walk(folder):
+            inner[:] = [name for name in inner if name.isdecimal()]
+            found += sum(name.endswith((".jsonl", ".parquet")) and not name.startswith(".") for name in names)
+        return found
+    from resources.feedback.arrivals import arrived
+    from resources.files.storage import StoreUnavailableError, use_object_stores
+
+    use_object_stores(retry_s=0)
+    try:
+        return len(arrived(settings.inbox_path))
+    except (StoreUnavailableError, ImportError):
+        return None
+
+
+def _running(run: ActiveRun, now: datetime) -> Running:
+    silent = None if run.last_event is None else round((now - run.last_event).total_seconds(), 1)
+    gone = is_gone(run.tags.get(PROCESS_TAG, ""))
+    return Running(run.run_id, run.job, run.tags.get(ROUND_TAG), run.status, run.steps, run.said, silent, gone)
+
+
+def _last_round(found: Look, round_: Round) -> LastRound:
+    (row,) = found.connection.execute(
+        "SELECT r.settings, r.settled_at, base.fresh_distance, winner.fresh_distance, winner.role, winner.group_index, "
+        "a.kept, a.fresh_distance, "
+        "(SELECT coalesce(sum(payment), 0)::float8 FROM awards WHERE round_no = $n AND awarded), "
+        "(SELECT count(*) FROM awards WHERE round_no = $n AND awarded), "
+        "(SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
+        "AND account <> 'treasury'), "
+        "(SELECT coalesce(sum(provisional_points), 0) FROM contributor_estimates JOIN epochs USING (round_no) "
+        "WHERE round_no = $n AND NOT closes) "
+        "FROM rounds r JOIN alignments a USING (round_no) "
+        "JOIN selections base ON base.round_no = $n AND base.role = 'base' "
+        "JOIN selections winner ON winner.round_no = $n AND winner.selected WHERE r.round_no = $n",
+        {"n": round_.round_no},
+    ).fetchall()
+    stored, settled_at, base, selected, role, group, kept, aligned, spent, answers, posted, provisional = row
+    after = aligned if kept else selected
+    return LastRound(
+        round_id=round_.round_id,
+        status=round_.status,
+        settled_at=_shown(settled_at),
+        minutes=(settled_at.replace(tzinfo=UTC) - round_.claimed_at).total_seconds() / 60,
+        distance_base=base,
+        distance_next_base=after,
+        reduction=1 - after / base,
+        winner="base" if role == "base" else f"group {group}",
+        alignment_kept=kept,
+        spent=spent,
+        budget=float(json.loads(stored)["budget"]),
+        answers_bought=answers,
+        points_posted=posted,
+        points_provisional=provisional,
+    )
+
+
+def _ledger(found: Look) -> Finding:
+    uneven = found.connection.execute(
+        "SELECT unit, sum(amount) FROM ledger GROUP BY unit HAVING sum(amount) <> 0 ORDER BY unit"
+    ).fetchall()
+    ((entries,),) = found.connection.execute("SELECT count(*) FROM ledger").fetchall()
+    words = ", ".join(f"{unit}s sum to {amount}: run make audit" for unit, amount in uneven)
+    return Finding("ledger", not uneven, words or f"{entries} entries sum to zero in each unit")
+
+
+def _runs(running: list[Running], begun: Round | None) -> Finding:
+    dead = [run.run_id[:8] for run in running if run.process_is_gone]
+    silent = [
+        run.run_id[:8] for run in running if (run.silent_s or 0) > SILENT.total_seconds() and run.status == "STARTED"
+    ]
+    if dead:
+        return Finding(
+            "runs", False, f"the process of {', '.join(dead)} is gone: make round or the daemon takes the round up"
+        )
+    if silent:
+        return Finding("runs", False, f"{', '.join(silent)} has said nothing for {SILENT.total_seconds() / 60:.0f} min")
+    if begun and not begun.attempt and not running:
+        return Finding(
+            "runs", True, f"{begun.round_id} was claimed by hand: launch its partition in the UI, or make round runs it"
+        )
+    if begun and not any(run.round_id == begun.round_id for run in running):
+        return Finding(
+            "runs",
+            False,
+            f"{begun.round_id} is {begun.status} and no run is at it: make round or the daemon takes it up",
+        )
+    return Finding("runs", True, "none is dead or stuck")
+
+
+def _rejected(found: Look, settings: Settings) -> Finding:
+    rows = found.connection.execute(
+        "SELECT round_id, accepted, v.rejected, v.reason FROM quality_verdicts v JOIN rounds USING (round_no) "
+        "ORDER BY round_no DESC LIMIT 1"
+    ).fetchall()
+    if not rows:
+        return Finding("quarantine", None, "no round yet")
+    round_id, accepted, rejected, reason = rows[0]
+    share = rejected / max(accepted + rejected, 1)
+    allowed = f"{settings.max_rejected_share:.0%} are allowed"
+    return Finding(
+        "quarantine", reason is None, f"{share:.1%} of {round_id} rejected, {allowed}{f': {reason}' if reason else ''}"
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free / 2**30
+    return Finding("disk", free >= LEAST_FREE_GIB, f"{free:.1f} GiB free")
+
+
+def _daemon(history: RunHistory, now: datetime) -> Finding:
+    if not history.heartbeats:
+        return Finding("daemon", None, "never started here: make ui starts it, make round goes without")
+    silent = [name for name, beat in sorted(history.heartbeats.items()) if now - beat > DAEMON_SILENT]
+    last = max(history.heartbeats.values())
+    if len(silent) == len(history.heartbeats):
+        return Finding("daemon", None, f"not running since {_shown(last)}: make ui starts it, make round goes without")
+    if silent:
+        return Finding(
+            "daemon", False, f"{', '.join(silent)} silent for more than {DAEMON_SILENT.total_seconds() / 60:.0f} min"
+        )
+    return Finding("daemon", True, f"said {(now - last).total_seconds():.0f} s ago that it lives")

@@ -1,0 +1,594 @@
+"""The audit: every settled round is recomputed from its frames, and the ledger from nothing, and compared with what is stored.
+
+Three things are told apart, in this order: whether the chain of records is whole, whether what a record vouches for is still
+what it was at the settlement (hashes by column, exact), and whether it is what the mechanisms make of the round's inputs
+(recomputed; floating-point figures to five digits, as another machine adds up in another order). Training and generation are
+not repeated: models, the distances on selection samples, accuracies and in-run values are inputs of the audit, held by their
+hashes. Prior state is what earlier rounds stored, so after a first difference later rounds are held against their records
+alone.
+
+Belongs here: comparing. Does not belong here: what a round computes (see ``crowd_assets.assets``), the records (see
+``resources.rounds.records``).
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr
+from upath import UPath
+
+from crowd_assets.assets import contributions, labelers, procurement, seed, selection
+from crowd_assets.assets.candidates import groups_of
+from crowd_assets.definitions import build_resources
+from crowd_assets.exporters.model import PLACES
+from crowd_assets.mechanisms.estimates import rank_of
+from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.operations.retention import removed_models
+from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
+from resources.common.errors import OperatorError
+from resources.feedback.events import ERASED, EVENT_SCHEMA, TEXTS
+from resources.feedback.inbox import InboxResource
+from resources.files.frames import FramesResource, parsed_parquet, read_parquet
+from resources.models.embedder import EmbedderResource
+from resources.models.store import DamagedModelError, ModelStoreResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import COMPLETED, Round, RoundBook
+from resources.rounds.records import TEXT_COLUMNS, Record, chained, column_hashes, file_hash, rows_of
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
+from resources.warehouse.postgres_connection import Connection
+
+RELATIVE, ABSOLUTE = 1e-5, 1e-7  # how far floating-point figures may be apart: Φ is of single precision
+POINTS_APART = 1e-5  # points are such figures, rounded to 6 decimal places, and deposits sums of a few of them
+
+FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
+FRESH = ("fresh_distance", "fresh_standard_error")
+BY_RECORD, BY_RECOMPUTATION = "record", "recomputation"
+KEY, AGAIN, APART = "audited key", " again", " apart"  # columns while frames are compared
+
+Recompute = Callable[["_RoundAuditor", pl.DataFrame], pl.DataFrame]
+
+
+class AuditError(OperatorError, RuntimeError):
+    """Nothing was audited; the message says why."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where what is stored is not what it should be.
+
+    Attributes:
+        where: Table, frame, segment or ``models``.
+        key: The row, as far as it can be named.
+        column: The column in it.
+        stored: What lies there now, a value or a hash.
+        expected: What should: a value that was recomputed, or a hash by the record.
+        by: ``record`` or ``recomputation``.
+    """
+
+    where: str
+    key: str
+    column: str
+    stored: str
+    expected: str
+    by: str
+
+    def __str__(self) -> str:
+        source = "the record says" if self.by == BY_RECORD else "recomputed"
+        row = f", {self.key}" if self.key else ""
+        return f"{self.where}{row}, {self.column}: stored {self.stored}, {source} {self.expected}"
+
+
+@dataclass(frozen=True)
+class AuditedRound:
+    """What the audit of one round found: the first difference, if there is one; what was ``erased`` on request and is
+    therefore not compared; whether the round was ``recomputed`` as well; models that no round chose and retention ``removed``,
+    whose files nobody can compare any more."""
+
+    round_id: str
+    difference: Difference | None
+    erased: tuple[str, ...]
+    recomputed: bool
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. ``ledger`` is a difference of the ledger as a whole, ``chain`` one of the records as a whole;
+    ``head`` is the hash of the last record, empty before the first; ``entries`` counts what was recomputed of the ledger."""
+
+    rounds: tuple[AuditedRound, ...]
+    chain: Difference | None
+    ledger: Difference | None
+    head: str
+    entries: int
+
+    @property
+    def clean(self) -> bool:
+        return self.chain is None and self.ledger is None and all(each.difference is None for each in self.rounds)
+
+    def as_json(self) -> str:
+        return json.dumps({"clean": self.clean, **asdict(self)}, indent=2)
+
+
+def audit(
+    settings: CrowdSettings, *, expected: str = "", found: Callable[[AuditedRound], None] = lambda each: None
+) -> Audit:
+    """Audit the settled rounds of a home, oldest first, as the last transaction left them. Nothing is written, and no lock
+    is held but for a moment.
+
+    Args:
+        settings: Name the home; every round is recomputed by the settings of its record.
+        expected: A hash that an earlier audit ended with, which must still be in the chain; empty: none.
+        found: Is given each round as soon as it is audited.
+
+    Raises:
+        AuditError: there is no warehouse, or an erasure was interrupted.
+    """
+    resources = build_resources(settings)
+    live: WarehouseResource = resources["warehouse"]
+    if not live.exists():  # opening a warehouse makes one
+        raise AuditError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so no round to audit.")
+    with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
+        copy = Path(folder, "warehouse.duckdb")
+        live.copy_to(copy)
+        with duckdb.connect(str(copy), read_only=True) as connection:
+            return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, found)
+
+
+class _Copy(WarehouseResource):
+    """A warehouse that nobody else has: opened once, for reading."""
+
+    _connection: duckdb.DuckDBPyConnection = PrivateAttr()
+
+    @classmethod
+    def of(cls, path: str, connection: duckdb.DuckDBPyConnection) -> Self:
+        copy = cls(path=path)
+        copy._connection = connection
+        return copy
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        yield self._connection
+
+
+def line(audited: AuditedRound) -> str:
+    """What was found of a round, for a terminal."""
+    parts = [f"DIFFERS  {audited.difference}" if audited.difference else "ok"]
+    if audited.erased:
+        parts.append(f"erased on request: {'; '.join(audited.erased)}")
+    if audited.removed:
+        parts.append(f"models that no round chose, removed: {len(audited.removed)}")
+    if not audited.recomputed and not audited.difference:
+        parts.append("as its record says, but not recomputed: it builds on a round that differs")
+    return f"{audited.round_id}  {'  '.join(parts)}"
+
+
+class _Auditor:
+    def __init__(self, settings: CrowdSettings, resources: dict[str, Any], warehouse: WarehouseResource) -> None:
+        self.settings = settings
+        self.warehouse = warehouse
+        self.frames: FramesResource = resources["frames"]
+        self.store: ModelStoreResource = resources["model_store"]
+        inbox: InboxResource = resources["inbox"]
+        self.inbox = InboxResource(warehouse=warehouse, root=inbox.root, archive=inbox.archive, segments=inbox.segments)
+        self.erased_files = warehouse.query("SELECT * FROM erased_files")
+        self.damaged: dict[str, str] = {}
+        self.removed = removed_models(warehouse)
+
+    def run(self, expected: str, found: Callable[[AuditedRound], None]) -> Audit:
+        begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
+        if begun.height:
+            raise AuditError(f"the erasure of {begun.item()} was interrupted: repeat it first.")
+        records = {
+            row["round_no"]: row for row in self.warehouse.query("SELECT * FROM round_records").iter_rows(named=True)
+        }
+        rounds, posted = [], []
+        previous, model, clean = "", None, True
+        for round_ in (each for each in RoundBook(self.warehouse).all() if each.settled):
+            row = records.pop(round_.round_no, None)
+            one = _RoundAuditor(self, round_, row, previous=previous, model=model, recompute=clean)
+            audited = one.run()
+            found(audited)
+            rounds.append(audited)
+            posted.append(one.posted)
+            clean = clean and audited.difference is None
+            previous, model = one.hash, round_.next_model
+        chain = None
+        if records:
+            number = min(records)
+            chain = Difference("rounds", f"round_no {number}", "status", "not settled", "settled", BY_RECORD)
+        elif expected and expected not in (hashes := self._hashes()):
+            chain = Difference("round_records", "", "hash", hashes[-1] if hashes else "none", expected, BY_RECORD)
+        return Audit(
+            tuple(rounds),
+            chain,
+            self._ledger(posted) if clean else None,
+            previous,
+            sum(each.height for each in posted),
+        )
+
+    def _hashes(self) -> list[str]:
+        return self.warehouse.query("SELECT hash FROM round_records ORDER BY round_no")["hash"].to_list()
+
+    def _ledger(self, posted: list[pl.DataFrame]) -> Difference | None:
+        """The ledger as a whole, entries of all rounds and of none, against what the rounds post."""
+        stored = self.warehouse.query("SELECT * FROM ledger")
+        entries = pl.concat([stored.clear(), *posted])
+        return first_difference("ledger", ["entry_id"], stored, entries)
+
+    def settings_of(self, record: Record) -> CrowdSettings:
+        """The settings that a round was settled with, in the places where the home lies now; of those that came later the
+        defaults."""
+        settled = {name: value for name, value in record["settings"].items() if name in CrowdSettings.model_fields}
+        return CrowdSettings(**settled | {name: getattr(self.settings, name) for name in PLACES})
+
+    def damage(self, model: str) -> str:
+        """What is wrong with the files of a stored model; empty if nothing is."""
+        if model not in self.damaged:
+            try:
+                self.store.verify_stored(model)
+                self.damaged[model] = ""
+            except (DamagedModelError, OSError) as problem:
+                self.damaged[model] = str(problem)
+        return self.damaged[model]
+
+    def erasures(self, path: UPath, before: str, now: str) -> str | None:
+        """The recorded erasures that led a file from one hash to another; None if none did."""
+        name = "/".join(path.parts[-2:])  # a home may have been moved since
+        of_file = self.erased_files.filter(pl.col("uri").str.ends_with(name)).sort("erasure_id")
+        ids, reached = [], before
+        for erasure_id, digest_before, digest_after in of_file.select(
+            "erasure_id", "digest_before", "digest_after"
+        ).iter_rows():
+            if digest_before == reached:
+                reached = digest_after
+                ids.append(erasure_id)
+        return ", ".join(ids) if ids and reached == now else None
+
+
+class _RoundAuditor:
+    """One round against its record, and against what the mechanisms make of it.
+
+    Args:
+        row: Of ``round_records``; None where there is none.
+        previous: Hash of the record before.
+        model: What the round before ended with.
+        recompute: Whether everything before was as it should be, so that it can be built on.
+    """
+
+    def __init__(
+        self,
+        of: _Auditor,
+        round_: Round,
+        row: dict[str, Any] | None,
+        *,
+        previous: str,
+        model: str | None,
+        recompute: bool,
+    ) -> None:
+        self._warehouse, self._frames, self._of = of.warehouse, of.frames, of
+        self._round, self._row, self._previous, self._model, self._recompute = round_, row, previous, model, recompute
+        self._erased: dict[str, None] = {}
+        self._removed: list[str] = []
+        self.hash = row["hash"] if row else previous
+        self.posted = pl.DataFrame()
+
+    def run(self) -> AuditedRound:
+        difference = next(self._differences(), None)
+        return AuditedRound(
+            self._round.round_id, difference, tuple(self._erased), self._recompute, tuple(self._removed)
+        )
+
+    def _differences(self) -> Iterator[Difference]:
+        """Differences in the order of a round: what comes after the first may follow from it."""
+        round_id = self._round.round_id
+        if self._row is None:
+            yield Difference("round_records", round_id, "record", "none", "one of every settled round", BY_RECORD)
+            return
+        yield from self._chain(self._row)
+        record: Record = json.loads(self._row["record"])
+        yield from self._rows("rounds", record)
+        for name, recorded in record["frames"].items():
+            path = self._frames.path(name, record["target"] if name == seed.TARGET else round_id)
+            yield from self._file(f"frame {name}", path, recorded)
+        for name, recorded in record["segments"].items():
+            yield from self._file(f"segment {name}", UPath(self._of.inbox.segments, name), recorded)
+        self._settings = self._of.settings_of(record)
+        resources = build_resources(self._settings)
+        self._embedder: EmbedderResource = resources["embedder"]
+        yield from self._models(record, resources["trainer"])
+        self._aim = seed.read_target(self._frames, record["target"])
+        for name, (key, again) in CHECKS.items():
+            changed = next(self._rows(name, record), None) if name in record["tables"] else None
+            named = None
+            if self._recompute and again is not None:
+                try:
+                    named = self._recomputed(name, key, again)
+                except Exception:
+                    if changed is None:
+                        raise  # else: rows that were changed need not be any that can be computed with
+            yield from filter(None, [named or changed])
+        if self._recompute:
+            models = zip(
+                ("base_model", "next_model"), contributions.models_of(self._round, self._warehouse), strict=True
+            )
+            for column, model in (*models, ("base_model", self._model)):
+                if getattr(self._round, column) != model:
+                    stored = getattr(self._round, column)
+                    yield Difference("rounds", round_id, column, str(stored), str(model), BY_RECOMPUTATION)
+
+    def _chain(self, row: dict[str, Any]) -> Iterator[Difference]:
+        round_id = self._round.round_id
+        if row["previous_hash"] != self._previous:
+            stored, expected = row["previous_hash"] or "none", self._previous or "none"
+            yield Difference("round_records", round_id, "previous_hash", stored, expected, BY_RECORD)
+        if (hashed := chained(row["previous_hash"], row["record"])) != row["hash"]:
+            yield Difference("round_records", round_id, "hash", row["hash"], hashed, BY_RECOMPUTATION)
+
+    def _rows(self, table: str, record: Record) -> Iterator[Difference]:
+        with self._warehouse.connect() as connection:
+            stored = column_hashes(rows_of(connection, table, self._round.round_no))
+        for column, expected in record["tables"][table].items():
+            if stored[column] != expected:
+                yield Difference(table, self._round.round_id, column, stored[column], expected, BY_RECORD)
+
+    def _file(self, where: str, path: UPath, recorded: Record) -> Iterator[Difference]:
+        """Every figure as it was, and texts as they were or as recorded erasures left them."""
+        columns = recorded["columns"]
+        try:
+            data = path.read_bytes()
+            if file_hash(data) == recorded["file"]:
+                return
+            stored = column_hashes(parsed_parquet(data))
+        except (OSError, pl.exceptions.PolarsError) as problem:
+            yield Difference(where, self._round.round_id, "file", str(problem)[:120], recorded["file"], BY_RECORD)
+            return
+        changed = [name for name in columns | stored if stored.get(name) != columns.get(name)]
+        changed.sort(key=TEXT_COLUMNS.__contains__)
+        if not changed:
+            return  # written anew with the same content
+        erasures = self._of.erasures(path, recorded["file"], file_hash(data))
+        if changed[0] in TEXT_COLUMNS and erasures:
+            self._erased[f"texts of {where} ({erasures})"] = None
+            return
+        now, then = (hashes.get(changed[0], "none") for hashes in (stored, columns))
+        yield Difference(where, self._round.round_id, changed[0], now, then, BY_RECORD)
+
+    def _models(self, record: Record, trainer: TrainerResource) -> Iterator[Difference]:
+        for model in record["models"]:
+            if model in self._of.removed:
+                self._removed.append(model)
+            elif problem := self._of.damage(model):
+                yield Difference("models", model, "files", problem, model, BY_RECORD)
+        for name, stored in (("root", trainer.root_identity()), ("phi", self._embedder.identity)):
+            if stored != record[name]:
+                yield Difference("models", name, "files", stored, record[name], BY_RECORD)
+
+    def _recomputed(self, name: str, key: tuple[str, ...], again: Recompute) -> Difference | None:
+        is_frame = name not in ROUND_TABLES and name != "ledger"
+        if is_frame:
+            stored = self._frames.read(name, self._round.round_id)
+        else:
+            stored = self._warehouse.read_round(name, self._round.round_no)
+        expected = again(self, stored)
+        return first_difference(f"frame {name}" if is_frame else name, key, stored, expected)
+
+    # What a table or frame should hold, given what it holds: what cannot be recomputed is taken as it is.
+
+    def _validated_feedback(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """The round's events but for those in quarantine, and those that were erased before it began."""
+        round_ = self._round
+        paths = self._of.inbox.segment_paths(round_.from_seq, round_.to_seq).values()
+        events = pl.concat([read_parquet(path) for path in paths])
+        rejected = self._warehouse.query(
+            "SELECT event_id FROM rejected_feedback WHERE round_no = $n AND stage = 'gate'", {"n": round_.round_no}
+        )
+        erased = pl.any_horizontal(pl.col(TEXTS).eq_missing(ERASED)) & ~pl.col("seq").is_in(stored["seq"].implode())
+        return (
+            events.filter(pl.col("seq").is_between(round_.from_seq, round_.to_seq), ~erased)
+            .join(rejected, on="event_id", how="anti")
+            .select("seq", *FIGURES)
+        )
+
+    def _labeler_weights(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[0]
+
+    def _aggregated_preferences(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return labelers.aggregated(self._round, self._settings, self._warehouse, self._frames).drop(
+            TEXT_COLUMNS, strict=False
+        )
+
+    def _contributor_groups(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return groups_of(self._round, self._settings, self._warehouse, self._frames, self._aim).drop("key")
+
+    def _candidates(self, stored: pl.DataFrame) -> pl.DataFrame:
+        members = self._warehouse.read_round("contributor_groups", self._round.round_no)
+        return members.group_by("group_index").agg(contributors=pl.len(), demonstrations=pl.col("demonstrations").sum())
+
+    def _selections(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Ranks by distance, at most the best selected, distances on the fresh sample by what was written there."""
+        candidates = stored.filter(pl.col("role") == "candidate").sort("group_index")
+        ranks = rank_of(candidates["distance"].to_numpy())
+        best = candidates["group_index"][int(np.argmin(ranks))] if candidates["selected"].any() else -1
+        base, winner = (self._fresh("generations", column) for column in ("base", "winner"))
+        rows = []
+        for row in stored.iter_rows(named=True):
+            selected, rank = row["group_index"] == best, None
+            fresh = base if row["role"] == "base" else winner if selected else (None, None)
+            if row["role"] == "candidate":
+                rank = int(ranks[candidates["group_index"].index_of(row["group_index"])])
+            row |= {"rank": rank, "selected": selected}
+            if fresh is not None:
+                row |= dict(zip(FRESH, fresh, strict=True))
+            rows.append(row)
+        return pl.DataFrame(rows, schema=stored.schema)
+
+    def _alignments(self, stored: pl.DataFrame) -> pl.DataFrame:
+        judged = self._frames.read("aggregated_preferences", self._round.round_id)
+        training, held_out = selection.preference_pairs(judged, self._round, self._settings)
+        row = stored.row(0, named=True)
+        measured = [row[name] for name in ("accuracy_before", "accuracy_after", "distance_before", "distance_after")]
+        kept = row["model"] is not None and selection.is_better(*measured)
+        row |= {"pairs": len(training), "held_out": len(held_out), "kept": kept}
+        fresh = self._fresh("aligned_generations", "aligned") if kept else (None, None)
+        if fresh is not None:
+            row |= dict(zip(FRESH, fresh, strict=True))
+        return pl.DataFrame([row], schema=stored.schema)
+
+    def _fresh(self, frame: str, column: str) -> tuple[float, float] | None:
+        """Target distance of what a model wrote on the fresh sample, and its standard error; None where some is erased."""
+        texts = self._frames.read(frame, self._round.round_id)[column].to_list()
+        if ERASED in texts:
+            self._erased[f"distances on the fresh sample of {frame}"] = None
+            return None
+        found = mean_distance(self._embedder.embed(texts), self._aim.vector)
+        return found.mean, found.standard_error
+
+    def _contributor_embeddings(self, stored: pl.DataFrame) -> pl.DataFrame:
+        valid = self._frames.read("validated_feedback", self._round.round_id)
+        gone = valid.filter(pl.col("response") == ERASED)["contributor_id"].unique().implode()
+        erased = pl.col("contributor_id").is_in(gone)
+        if stored.filter(erased).height:
+            self._erased["embeddings of contributors whose texts are gone"] = None
+        again = contributions.embedded(valid, self._embedder)
+        return pl.concat([again.filter(~erased), stored.filter(erased)])
+
+    def _contributions(self, stored: pl.DataFrame) -> pl.DataFrame:
+        base = self._frames.read("generations", self._round.round_id)["base"]
+        if self._settings.shapley_method == "centroid" and ERASED in base:
+            self._erased["Shapley values"] = None
+            return stored
+        written = self._frames.read(EMBEDDED_CONTRIBUTORS, self._round.round_id)
+        again, _ = contributions.values_of(
+            self._round, self._settings, self._warehouse, self._frames, self._embedder, self._aim, written
+        )
+        return again
+
+    @cached_property
+    def _estimates(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return contributions.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+
+    def _contributor_estimates(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return self._estimates[0]
+
+    def _epochs(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return self._estimates[1]
+
+    def _awards(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Qualities by the texts, and the auction by the qualities as they are."""
+        bids = procurement.bids_of(self._round, self._settings, self._warehouse, self._frames)
+        held = bids.join(stored.select("event_id", "quality"), on="event_id", how="left", maintain_order="left")[
+            "quality"
+        ]
+        if held.null_count():
+            return bids.select("event_id", "contributor_id", "lot_id")  # an award is missing
+        again = procurement.awards_of(self._round, self._settings, bids, held.to_numpy())
+        quality = procurement.verified_quality(bids["response"].to_list(), self._aim, self._embedder)
+        erased = bids["response"] == ERASED
+        if erased.any():
+            self._erased[f"qualities of {erased.sum()} bids"] = None
+        return again.with_columns(quality=pl.Series(np.where(erased.to_numpy(), held.to_numpy(), quality)))
+
+    def _ledger(self, stored: pl.DataFrame) -> pl.DataFrame:
+        entries = contributions.entries_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+        number = pl.lit(self._round.round_no, pl.Int32)
+        self.posted = contributions.as_frame(entries).with_columns(round_no=number).select(stored.columns)
+        return self.posted
+
+    def _comparison_tasks(self, stored: pl.DataFrame) -> pl.DataFrame:
+        published = self._round.status == COMPLETED and self._round.reason is None
+        if stored.is_empty() and not published:
+            return stored
+        return procurement.tasks_of(self._round, self._warehouse.read_round("awards", self._round.round_no))
+
+
+CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
+    "rejected_feedback": ((), None),
+    "validated_feedback": (("seq",), _RoundAuditor._validated_feedback),
+    "quality_verdicts": ((), None),
+    "quality_findings": ((), None),
+    "quality_contributors": ((), None),
+    "rings": ((), None),
+    "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
+    "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),
+    "contributor_groups": (("contributor_id",), _RoundAuditor._contributor_groups),
+    "candidates": (("group_index",), _RoundAuditor._candidates),
+    "contributor_values": ((), None),
+    "selections": (("role", "group_index"), _RoundAuditor._selections),
+    "alignments": (("round_no",), _RoundAuditor._alignments),
+    EMBEDDED_CONTRIBUTORS: (("contributor_id",), _RoundAuditor._contributor_embeddings),
+    "contributions": (("contributor_id",), _RoundAuditor._contributions),
+    "contributor_estimates": (("contributor_id",), _RoundAuditor._contributor_estimates),
+    "epochs": (("first_round_no",), _RoundAuditor._epochs),
+    "awards": (("event_id",), _RoundAuditor._awards),
+    "ledger": (("entry_id",), _RoundAuditor._ledger),
+    "comparison_tasks": (("comparison_id",), _RoundAuditor._comparison_tasks),
+}
+"""Tables and frames of a round, each behind what it is computed from: its key, and what recomputes it."""
+
+
+def first_difference(where: str, key: Sequence[str], stored: pl.DataFrame, expected: pl.DataFrame) -> Difference | None:
+    """The first difference of two frames, by ``key`` and then in the order of the columns of ``expected``."""
+    columns = [name for name in expected.columns if name not in key]
+    schema = {name: stored.schema[name] for name in expected.columns}
+    both = (
+        stored.select(expected.columns)
+        .with_columns(stored=pl.lit(True))
+        .join(
+            expected.cast(pl.Schema(schema)).with_columns(expected=pl.lit(True)),
+            on=list(key),
+            how="full",
+            coalesce=True,
+            suffix=AGAIN,
+        )
+        .sort(key)
+    )
+    named = pl.concat_str([pl.col(name).cast(pl.String) for name in key], separator=" ")
+    rows = pl.col("stored").is_null() | pl.col("expected").is_null()
+    if lone := both.filter(rows).head(1).select(named.alias("key"), "stored").rows():
+        ((row, there),) = lone
+        found, missing = "a row", "no row"
+        stored_now, should = (found, missing) if there else (missing, found)
+        return Difference(where, row, ", ".join(key), stored_now, should, BY_RECOMPUTATION)
+    apart = pl.DataFrame({name: _apart(both[name], both[f"{name}{AGAIN}"], where) for name in columns})
+    differing = both.with_columns(apart.select(pl.all().name.suffix(APART))).filter(
+        pl.any_horizontal(f"{name}{APART}" for name in columns)
+    )
+    for row in differing.with_columns(named.alias(KEY)).head(1).iter_rows(named=True):
+        column = next(name for name in columns if row[f"{name}{APART}"])
+        return Difference(
+            where, row[KEY], column, _shown(row[column]), _shown(row[f"{column}{AGAIN}"]), BY_RECOMPUTATION
+        )
+    return None
+
+
+def _apart(stored: pl.Series, expected: pl.Series, where: str) -> pl.Series:
+    """Which values differ, by row."""
+    kind = stored.dtype
+    if isinstance(kind, pl.List):
+        pairs = zip(stored.to_list(), expected.to_list(), strict=True)
+        return pl.Series(
+            [len(a) != len(b) or not np.allclose(a, b, RELATIVE, ABSOLUTE) for a, b in pairs], dtype=pl.Boolean
+        )
+    if kind.is_float() or (kind.is_decimal() and where == "ledger"):
+        a, b = (values.cast(pl.Float64).fill_null(np.nan).to_numpy() for values in (stored, expected))
+        absolute = POINTS_APART if kind.is_decimal() else ABSOLUTE
+        relative = 0.0 if kind.is_decimal() else RELATIVE
+        return pl.Series(~np.isclose(a, b, relative, absolute, equal_nan=True))
+    return stored.ne_missing(expected)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(f'{each:.6g}' for each in value[:4])}, …]"
+    return "none" if value is None else str(value)

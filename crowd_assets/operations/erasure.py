@@ -1,0 +1,408 @@
+"""A contributor's texts are erased on request: out of every file and table, while ids, points and payments stay.
+
+What was written is replaced by ``feedback.ERASED``; who took part, what was paid and what was judged is kept, so the
+ledger stays balanced. Models that were trained on the texts cannot unlearn them: the record names them.
+
+Belongs here: finding the texts, the order of the steps, the record. Does not belong here: refusing the texts when they
+come back (see ``resources.feedback.inbox``), settled rounds that cannot be repeated (see ``resources.rounds.book``).
+"""
+
+import html
+import io
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from markupsafe import escape
+from upath import UPath
+
+from crowd_assets.quality.detectors.personal import masked
+from resources.common.errors import OperatorError
+from resources.feedback.events import ERASED, FIELDS, TEXTS
+from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
+from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
+from resources.feedback.pseudonyms import Pseudonyms
+from resources.files.frames import read_parquet
+from resources.files.storage import files_below, write_bytes_atomically
+from resources.models.store import ModelStoreResource
+from resources.rounds.records import TEXT_COLUMNS, file_hash
+from resources.settings.settings import CrowdSettings
+from resources.warehouse.duckdb import WarehouseResource, as_stored, fetch_row
+from resources.warehouse.postgres_connection import Connection
+
+WRITTEN = ("demonstration", "bid")
+"""Kinds whose texts are their contributor's own; the texts of a preference are those it was asked about."""
+
+SHORTEST_IN_PAGES = 8
+"""Characters; a shorter text is not looked for inside pages, where it would be found in other words."""
+
+KNOWN_FIELDS = {"kind", "event_id", "submitted_at", *(name for names in FIELDS.values() for name in names)}
+IDS = KNOWN_FIELDS - set(TEXTS)
+"""What is never a text, even where somebody wrote the same: a name, a kind or a price."""
+
+CODE = re.compile(rb"(<script>.*?</script>)", re.DOTALL)
+"""Scripts of our own pages, where no text writes one: they quote nobody, and would not run with another word in them."""
+
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+class ErasureError(OperatorError, RuntimeError):
+    """Nothing was erased; the message says what to do first."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What was erased.
+
+    Attributes:
+        erasure_id: of the record in the table ``erasures``; empty where there was nothing left to erase.
+        contributor_id: as the home knows the contributor.
+        events: the contributor's events.
+        files: files that were rewritten.
+        withdrawn: comparisons that held a text of the contributor: no judgement of them is taken any more.
+        trained_on: models whose training saw the texts.
+        descended: models that were made from those.
+    """
+
+    erasure_id: str
+    contributor_id: str
+    events: int = 0
+    files: int = 0
+    withdrawn: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    descended: tuple[str, ...] = ()
+
+
+def erase(contributor: str, reason: str, settings: CrowdSettings, resources: dict[str, Any]) -> Erasure:
+    """Erase the texts of a contributor. Interrupted anywhere, the same call again finishes; after that it does nothing.
+
+    Args:
+        contributor: the name, or the pseudonym.
+        reason: who asked and why, for the record, which keeps it as it is.
+        resources: as ``crowd_assets.definitions.build_resources`` makes them.
+
+    Raises:
+        ErasureError: a round is open, or nobody of that name took part.
+        PseudonymKeyError: the home was begun with another key.
+    """
+    return _Eraser(contributor, settings, resources).run(reason)
+
+
+class _Eraser:
+    def __init__(self, contributor: str, settings: CrowdSettings, resources: dict[str, Any]) -> None:
+        self._given = contributor
+        self._pseudonyms = Pseudonyms.from_environment()
+        self._name = self._pseudonyms.of(contributor)
+        self._settings = settings
+        self._warehouse: WarehouseResource = resources["warehouse"]
+        self._inbox: InboxResource = resources["inbox"]
+        self._outbox: OutboxResource = resources["outbox"]
+        self._store: ModelStoreResource = resources["model_store"]
+        self._texts: frozenset[str] = frozenset()
+        self._withdrawn: frozenset[str] = frozenset()
+
+    def run(self, reason: str) -> Erasure:
+        self._inbox.ingest()  # what has arrived is erased, too
+        segments = _files(UPath(self._inbox.segments), ".parquet")
+        self._texts, left = self._own_texts(segments)
+        found = self._plan(left)
+        if found is None:
+            return Erasure("", self._name)
+        erasure_id = self._begin(found, reason)
+        for path in _files(self._settings.frames_path, ".parquet"):
+            if path not in segments:
+                self._rewrite(erasure_id, path, self._frame)
+        for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
+            self._rewrite(erasure_id, path, self._arrived_frame if path.suffix == ".parquet" else self._lines)
+        for path in self._outbox.files(COMPARISON_TASKS):
+            self._rewrite(erasure_id, path, self._tasks)
+        for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
+            self._rewrite(erasure_id, path, self._page)
+        for path in _files(self._settings.reports_path, ".html"):
+            self._rewrite(erasure_id, path, self._report)
+        self._erase_excerpts(erasure_id)
+        for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
+            self._rewrite(erasure_id, path, self._frame)
+        return self._end(erasure_id, found)
+
+    def _own_texts(self, segments: list[UPath]) -> tuple[frozenset[str], int]:
+        """What the contributor wrote and nobody else did (a text that others wrote as well is theirs, too), also as it is
+        with personal data masked; and how many events of the contributor still hold something."""
+        mine: set[str] = set()
+        others: set[str] = set()
+        left = 0
+        own = pl.col("contributor_id") == self._name
+        for path in segments:
+            rows = read_parquet(path).filter(own)
+            written = rows.filter(pl.col("kind").is_in(WRITTEN), pl.col("response") != ERASED)
+            for texts in (written, masked(written, self._settings.phone_region)):
+                mine.update(texts["prompt"], texts["response"])
+            left += written.height + rows.filter(pl.col("kind") == "preference", pl.col("payload") != "").height
+        for path in segments:
+            rows = read_parquet(path).filter(~own, pl.col("kind").is_in(WRITTEN))
+            for texts in (rows, masked(rows, self._settings.phone_region)):
+                for column in ("prompt", "response"):
+                    others.update(texts.filter(pl.col(column).is_in(list(mine)))[column])
+        return frozenset(mine - others - {ERASED}), left
+
+    def _plan(self, left: int) -> Erasure | None:
+        """What there is to erase; None where it was erased before."""
+        who = {"who": self._name}
+        with self._warehouse.connect() as connection:
+            check_key(connection, self._pseudonyms, as_stored(datetime.now(UTC)))
+            (events,) = fetch_row(connection, "SELECT count(*) FROM event_index WHERE contributor_id = $who", who)
+            sold = connection.execute(
+                "SELECT DISTINCT comparison_id FROM comparison_tasks JOIN event_index ON event_id IN (event_id_a, event_id_b) "
+                "WHERE contributor_id = $who",
+                who,
+            ).fetchall()
+            self._withdrawn = frozenset(name for (name,) in sold)
+            candidates = connection.execute(
+                "SELECT DISTINCT c.model FROM candidates c JOIN contributor_groups g USING (round_no, group_index) "
+                "WHERE g.contributor_id = $who",
+                who,
+            ).fetchall()
+            aligned = connection.execute(
+                "SELECT round_id, a.model FROM alignments a JOIN rounds USING (round_no) WHERE a.model IS NOT NULL"
+            ).fetchall()
+            models = connection.execute(
+                "SELECT model FROM candidates UNION SELECT model FROM alignments WHERE model IS NOT NULL"
+            ).fetchall()
+            before = fetch_row(
+                connection, "SELECT status FROM erasures WHERE contributor_id = $who ORDER BY status LIMIT 1", who
+            )
+            mentioned = self._mentions(connection)
+        if before == ("done",) and not left and not mentioned:
+            return None
+        if not before and not events and not mentioned:
+            raise ErasureError(f"{self._given} is no contributor of this home ({self._settings.home}).")
+        trained_on = {model for (model,) in candidates}
+        trained_on |= {model for round_id, model in aligned if self._judged_in(round_id)}
+        descended = {model for (model,) in models if trained_on & set(self._lineage(model))} - trained_on
+        lists = (tuple(sorted(each)) for each in (self._withdrawn, trained_on, descended))
+        return Erasure("", self._name, int(events), 0, *lists)
+
+    def _judged_in(self, round_id: str) -> bool:
+        """Whether a withdrawn comparison was among the pairs of a round."""
+        path = self._settings.frames_path / "aggregated_preferences" / f"{round_id}.parquet"
+        return path.exists() and bool(read_parquet(path)["comparison_id"].is_in(list(self._withdrawn)).any())
+
+    def _lineage(self, model: str) -> list[str]:
+        try:
+            return self._store.lineage(model)
+        except FileNotFoundError:  # deleted since
+            return []
+
+    def _begin(self, found: Erasure, reason: str) -> str:
+        """Write the record before anything else is written, or take up the one that an interrupted call left."""
+        with self._warehouse.transaction() as connection:
+            open_round = fetch_row(
+                connection, "SELECT round_id, status FROM rounds WHERE status IN ('claimed', 'settled')"
+            )
+            if open_round:
+                raise ErasureError(
+                    f"{open_round[0]} is {open_round[1]} and works with the texts: let it finish (make round), then "
+                    "repeat this command."
+                )
+            begun = fetch_row(connection, "SELECT contributor_id, erasure_id FROM erasures WHERE status = 'begun'")
+            if begun and begun[0] != self._name:
+                raise ErasureError(f"the erasure of {begun[0]} was interrupted: repeat it first.")
+            if begun:
+                return str(begun[1])
+            (number,) = fetch_row(connection, "SELECT count(*) + 1 FROM erasures")
+            erasure_id = f"e{number:06d}"
+            record = {
+                "erasure_id": [erasure_id],
+                "contributor_id": [self._name],
+                "reason": [reason],
+                "status": ["begun"],
+                "begun_at": [as_stored(datetime.now(UTC))],
+                "events": [found.events],
+                "rejections": [0],
+                "trained_on": [list(found.trained_on)],
+                "descended": [list(found.descended)],
+            }
+            lists = {"trained_on": pl.List(pl.String), "descended": pl.List(pl.String)}
+            self._warehouse.append(connection, "erasures", pl.DataFrame(record, schema_overrides=lists))
+            withdrawn = pl.DataFrame({"comparison_id": found.withdrawn}, schema={"comparison_id": pl.String})
+            self._warehouse.append(
+                connection, "withdrawn_comparisons", withdrawn.with_columns(erasure_id=pl.lit(erasure_id))
+            )
+        return erasure_id
+
+    def _rewrite(self, erasure_id: str, path: UPath, erased: Callable[[bytes], tuple[bytes, int]]) -> None:
+        """Replace a file if something in it is to go; its hashes before and after are on record before it is replaced."""
+        before = path.read_bytes()
+        after, places = erased(before)
+        if not places:
+            return
+        row = {
+            "erasure_id": [erasure_id],
+            "uri": [str(path)],
+            "places": [places],
+            "digest_before": [file_hash(before)],
+            "digest_after": [file_hash(after)],
+        }
+        with self._warehouse.transaction() as connection:
+            incoming = self._warehouse.stage(connection, "erased_files", pl.DataFrame(row))
+            connection.execute(  # of an interrupted erasure: the file is as it was, or as that call left it
+                f"INSERT INTO erased_files SELECT * FROM {incoming} ON CONFLICT (erasure_id, uri) DO UPDATE SET digest_after = excluded.digest_after"
+            )
+        write_bytes_atomically(path, after)
+
+    def _frame(self, data: bytes) -> tuple[bytes, int]:
+        """A Parquet file without the texts. Of the contributor's events, what was sent along goes, too."""
+        frame = pl.read_parquet(io.BytesIO(data))
+        known = [name for name in frame.columns if name in TEXTS]
+        of_events = {"kind", "contributor_id"} <= set(frame.columns)
+        own = (pl.col("contributor_id") == self._name).fill_null(False) if of_events else pl.lit(False)
+        wrote = own & pl.col("kind").is_in(WRITTEN) if of_events else pl.lit(False)
+        as_it_arrived = of_events and "payload" not in frame.columns
+        erased = frame.with_columns(
+            pl.when(
+                pl.col(name).is_in(list(self._texts)) | (wrote & pl.lit(name in known) & pl.col(name).is_not_null())
+            )
+            .then(pl.lit(ERASED))
+            .otherwise(pl.col(name))
+            .alias(name)
+            for name, dtype in frame.schema.items()
+            if dtype == pl.String and (name in TEXT_COLUMNS or (as_it_arrived and name not in KNOWN_FIELDS))
+        )
+        if of_events and not as_it_arrived:
+            erased = erased.with_columns(payload=pl.when(own).then(pl.lit("")).otherwise("payload"))
+        elif as_it_arrived:  # what is no field of feedback is the payload
+            unknown = [name for name in frame.columns if name not in KNOWN_FIELDS]
+            erased = erased.with_columns(pl.when(~own).then(pl.col(name)).alias(name) for name in unknown)
+        places = sum(int(frame[name].ne_missing(erased[name]).sum()) for name in frame.columns)
+        buffer = io.BytesIO()
+        erased.write_parquet(buffer, compression="zstd")
+        return buffer.getvalue(), places
+
+    def _arrived_frame(self, data: bytes) -> tuple[bytes, int]:
+        """A Parquet file as it arrived. One that cannot be read goes as a whole: nobody can say whose texts it holds."""
+        gone = ERASED.encode()
+        if data == gone:
+            return data, 0
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                with json_lines(file, self._settings.max_parquet_mib << 20):
+                    return self._frame(data)
+        except (UnreadableParquetError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return gone, 1
+
+    def _lines(self, data: bytes) -> tuple[bytes, int]:
+        """A file as it arrived, without the texts; a broken line that names the contributor goes as a whole."""
+        lines = data.split(b"\n")
+        places = 0
+        for index, line in enumerate(lines):
+            erased: Any = None
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                erased = ERASED if self._named(line.decode("utf-8", errors="replace")) else None
+            else:
+                if isinstance(record, dict) and (without := self._record(record)) != record:
+                    erased = without
+            if erased is not None:
+                lines[index] = json.dumps(erased).encode()
+                places += 1
+        return b"\n".join(lines), places
+
+    def _record(self, record: dict[str, Any]) -> dict[str, Any]:
+        own = record.get("contributor_id") == self._name
+        wrote = own and record.get("kind") != "preference"
+        return {
+            name: ERASED
+            if (wrote and name in TEXTS) or (name not in IDS and isinstance(value, str) and value in self._texts)
+            else value
+            for name, value in record.items()
+            if not own or name in KNOWN_FIELDS
+        }
+
+    def _tasks(self, data: bytes) -> tuple[bytes, int]:
+        """The tasks of a round without those that hold a text of the contributor."""
+        lines = [line for line in data.decode("utf-8").split("\n") if line]
+        tasks = [json.loads(line) for line in lines]
+        kept = [
+            f"{line}\n"
+            for line, task in zip(lines, tasks, strict=True)
+            if task["comparison_id"] not in self._withdrawn and self._texts.isdisjoint(task.values())
+        ]
+        return "".join(kept).encode(), len(tasks) - len(kept)
+
+    def _page(self, data: bytes) -> tuple[bytes, int]:
+        """A page or JSON document without the texts, however it writes them."""
+        places = 0
+        for text in self._texts:
+            if len(text) < SHORTEST_IN_PAGES:
+                continue
+            in_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+            in_html = html.escape(text), html.escape(text, quote=False), str(escape(text))
+            for form in {text, *in_html, *in_json}:
+                written = form.encode("utf-8", "replace")
+                if found := data.count(written):
+                    data, places = data.replace(written, ERASED.encode()), places + found
+        return data, places
+
+    def _report(self, data: bytes) -> tuple[bytes, int]:
+        """A page of ours without the texts; its scripts stay as they are."""
+        parts = CODE.split(data)
+        erased = [(part, 0) if CODE.fullmatch(part) else self._page(part) for part in parts]
+        return b"".join(part for part, _ in erased), sum(places for _, places in erased)
+
+    def _named(self, text: str) -> bool:
+        """Whether a line that is no event names the contributor, or a comparison that is withdrawn."""
+        pattern = rf"""contributor_id["']?\s*[:=]?\s*["']{re.escape(self._name)}["']"""
+        return re.search(pattern, text) is not None or any(name in text for name in self._withdrawn)
+
+    def _mentions(self, connection: Connection) -> list[tuple[str, str]]:
+        """Rejected lines whose excerpt or reason may hold a text of the contributor: their ids and reasons."""
+        rows = connection.execute(
+            "SELECT rejection_id, reason, excerpt, contributor_id FROM rejected_feedback WHERE excerpt NOT IN ('', $erased)",
+            {"erased": ERASED},
+        ).fetchall()
+        return [
+            (rejection_id, reason)
+            for rejection_id, reason, excerpt, contributor in rows
+            if contributor == self._name
+            or self._named(excerpt)
+            or any(text.startswith(excerpt) for text in self._texts)
+        ]
+
+    def _erase_excerpts(self, erasure_id: str) -> None:
+        with self._warehouse.transaction() as connection:
+            mentioned = self._mentions(connection)
+            for rejection_id, reason in mentioned:
+                connection.execute(
+                    "UPDATE rejected_feedback SET excerpt = $erased, reason = $reason WHERE rejection_id = $id",
+                    {"erased": ERASED, "reason": QUOTED.sub("'…'", reason), "id": rejection_id},
+                )
+            connection.execute(
+                "UPDATE erasures SET rejections = rejections + $rows WHERE erasure_id = $id",
+                {"rows": len(mentioned), "id": erasure_id},
+            )
+
+    def _end(self, erasure_id: str, found: Erasure) -> Erasure:
+        """Take what was deleted out of the warehouse's own file and its snapshot, then close the record."""
+        self._warehouse.compact()
+        with self._warehouse.transaction() as connection:
+            connection.execute(
+                "UPDATE erasures SET status = 'done', done_at = $now WHERE erasure_id = $id",
+                {"now": as_stored(datetime.now(UTC)), "id": erasure_id},
+            )
+            (files,) = fetch_row(
+                connection, "SELECT count(*) FROM erased_files WHERE erasure_id = $id", {"id": erasure_id}
+            )
+        self._warehouse.publish_snapshot()
+        return replace(found, erasure_id=erasure_id, files=int(files))
+
+
+def _files(folder: UPath, *suffixes: str) -> list[UPath]:
+    return [each.path for each in files_below(folder) if each.path.suffix in suffixes]

@@ -1,0 +1,218 @@
+"""The quality report: one self-contained page on what the gate found, over all rounds; and a server for it.
+
+Belongs here: gathering what the page shows, serving it beside the Data Docs on this machine. Does not belong here: how
+it looks (see ``quality.html.jinja``), what was found (see ``gate``).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+from upath import UPath
+
+from crowd_assets.quality import drift
+from crowd_assets.quality.gate import all_expectations
+from crowd_assets.report import display
+from crowd_assets.report.page import render
+from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
+from resources.common.errors import OperatorError
+from resources.files.storage import is_local, write_text_atomically
+from resources.settings.settings import CrowdSettings
+from resources.tools.data_quality import DataQualityResource
+from resources.warehouse.duckdb import WarehouseResource
+
+ROWS_SHOWN = 40
+LINES_SHOWN = 8
+EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are the kind's events
+
+
+def quality_page(settings: CrowdSettings) -> UPath:
+    """Where the page lies."""
+    return settings.reports_path / QUALITY
+
+
+def write_quality_page(
+    settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+) -> UPath:
+    """Write the page on all rounds that the gate has seen."""
+    with warehouse.session():
+        verdicts = warehouse.query(
+            "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
+            "JOIN rounds USING (round_no) ORDER BY round_no"
+        )
+        findings = warehouse.query("SELECT * FROM quality_findings ORDER BY round_no, suite, expectation")
+        last = verdicts.row(-1, named=True)
+        rejected = warehouse.query(
+            "SELECT source, line, kind, contributor_id, reason, excerpt FROM rejected_feedback "
+            "WHERE round_no = $n AND stage <> 'ingestion' ORDER BY source, line LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        flagged = warehouse.query(
+            "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
+            "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
+            {"n": last["round_no"], "most": ROWS_SHOWN},
+        )
+        at_ingestion = warehouse.query(
+            "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
+            "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
+            {"most": ROWS_SHOWN},
+        )
+    links = shared_links(settings, data_quality)
+    del links["Feedback quality"]
+    page = render(
+        "quality.html.jinja",
+        links=links,
+        last=last,
+        rounds=verdicts.height,
+        findings=_table(findings.filter(pl.col("round_no") == last["round_no"])),
+        rejected=rejected.rows(named=True),
+        flagged=flagged.rows(named=True),
+        rows_shown=ROWS_SHOWN,
+        at_ingestion=at_ingestion.rows(named=True),
+        plots={title: display.data_uri(png) for title, png in _plots(verdicts, findings).items()},
+    )
+    path = quality_page(settings)
+    write_text_atomically(path, page)
+    return path
+
+
+def _table(findings: pl.DataFrame) -> list[dict[str, object]]:
+    """The last round's findings in the order of the suites, with their words; what failed and is critical first."""
+    words = {(suite, name): text for suite, name, text, _ in all_expectations()}
+    order = {key: place for place, key in enumerate(words)}
+    rows = [row | {"words": words.get(_key(row), row["expectation"])} for row in findings.rows(named=True)]
+    shown = [row for row in rows if row["rows"] and (row["suite"] != drift.ROUND or row["figure"] is not None)]
+    return sorted(
+        shown, key=lambda row: (not row["failing"], row["severity"] != "critical", order.get(_key(row), len(order)))
+    )
+
+
+def _key(row: dict[str, object]) -> tuple[str, str]:
+    return str(row["suite"]), str(row["expectation"])
+
+
+def _plots(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, bytes]:
+    """Trends over the rounds, by title."""
+    numbers = verdicts["round_no"].cast(pl.Float64).to_list()
+    share = verdicts.select((pl.col("rejected") / (pl.col("accepted") + pl.col("rejected"))).fill_nan(0))
+    kinds = findings.filter((pl.col("expectation") == EVERY_EVENT) & (pl.col("rows") > 0))
+    of_rows = findings.filter(pl.col("suite") != drift.ROUND)
+    distances = findings.filter(
+        (pl.col("suite") == drift.ROUND)
+        & pl.col("expectation").str.ends_with("_drift")
+        & pl.col("figure").is_not_null()
+    )
+    shares = findings.filter(pl.col("expectation").str.ends_with("_largest_share") & pl.col("figure").is_not_null())
+    plots = {
+        "Events by kind": display.lines(_series(kinds, ["suite"], "rows"), x="round", y="events"),
+        "Rejected share": display.lines({"rejected": (numbers, share.to_series().to_list())}, x="round", y="share"),
+    }
+    if of_rows["failing"].sum():
+        series = _series(of_rows, ["suite", "expectation"], "failing")
+        plots["Events that do not meet an expectation"] = display.lines(series, x="round", y="events")
+    if distances.height:
+        series = _series(distances, ["expectation"], "figure")
+        plots["Distance from the rounds before"] = display.lines(series, x="round", y="distance, 0 to 1")
+    if shares.height:
+        series = _series(shares, ["expectation"], "figure")
+        plots["Largest share of one contributor"] = display.lines(series, x="round", y="share")
+    return plots
+
+
+def _series(frame: pl.DataFrame, names: list[str], value: str) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """One line for each name, of those that come to most: rounds and values."""
+    lines = frame.with_columns(line=pl.concat_str(names, separator=" ").str.replace_all("_", " "))
+    most = lines.group_by("line").agg(total=pl.col(value).sum()).filter(pl.col("total") > 0)
+    shown = most.sort("total", "line", descending=[True, False]).head(LINES_SHOWN)["line"]
+    found: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+    for name in shown:
+        of_line = lines.filter(pl.col("line") == name).sort("round_no")
+        found[name] = (of_line["round_no"].cast(pl.Float64).to_list(), of_line[value].cast(pl.Float64).to_list())
+    return found
+
+
+class NoReportError(OperatorError, FileNotFoundError):
+    """There is nothing to serve yet."""
+
+
+class PortTakenError(OperatorError, OSError):
+    """The server could not have its port."""
+
+
+class _TwoFolders(SimpleHTTPRequestHandler):
+    """Files of the reports, and of the Data Docs by the path that they have in the home; nothing else of it. The root leads to
+    ``first``."""
+
+    def __init__(
+        self, *arguments: object, home: Path, docs: PurePosixPath, reports: Path, first: str, **options: object
+    ) -> None:
+        self._docs, self._reports, self._first = docs, reports, first
+        super().__init__(*arguments, directory=str(home), **options)  # type: ignore[arg-type]
+
+    def send_head(self) -> Any:
+        if self.path != "/":
+            return super().send_head()
+        self.send_response(HTTPStatus.FOUND)
+        self.send_header("Location", self._first)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def parse_request(self) -> bool:
+        """Refuse names that somebody else made lead here: a stranger's page in a browser could read what it asks by them."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Host", "").partition(":")[0] in ("127.0.0.1", "localhost"):
+            return True
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        return False
+
+    def translate_path(self, path: str) -> str:
+        asked = PurePosixPath(unquote(urlsplit(path).path).lstrip("/"))
+        if ".." not in asked.parts and asked.is_relative_to(self._docs):
+            return super().translate_path(path)
+        below = asked.parts[1:] if ".." not in asked.parts and asked.is_relative_to(REPORTS) else ("no such page",)
+        return str(self._reports.joinpath(*below))
+
+
+class QualityServer(ThreadingHTTPServer):
+    """All reports and the Data Docs on 127.0.0.1; ``serve_forever`` runs it. ``campaign_url`` is empty while no round is reported.
+    Reports of an object store are those that lie there when it starts.
+
+    Args:
+        port: 0 takes any that is free.
+
+    Raises:
+        NoReportError: no round has been through the gate.
+        PortTakenError: something else listens there.
+    """
+
+    def __init__(self, settings: CrowdSettings, data_quality: DataQualityResource, port: int) -> None:
+        page = quality_page(settings)
+        if not page.exists():
+            raise NoReportError(f"{page} is not there yet: the gate of a round writes it. Run one with make round.")
+        home = Path(settings.home).resolve()
+        docs = PurePosixPath(data_quality.data_docs.resolve().relative_to(home).as_posix())
+        campaign = campaign_path(settings)
+        first = f"/{REPORTS}/{(campaign if campaign.exists() else page).name}"
+        reports = settings.reports_path
+        if not is_local(reports):
+            self._fetched = TemporaryDirectory(prefix="crowd-reports-")
+            reports.fs.get(reports.path, self._fetched.name, recursive=True)
+            reports = UPath(self._fetched.name) / reports.name
+        handler = partial(_TwoFolders, home=home, docs=docs.parent, reports=Path(str(reports)), first=first)
+        try:
+            super().__init__(("127.0.0.1", port), handler)
+        except OSError as problem:
+            raise PortTakenError(
+                f"port {port} of 127.0.0.1: {problem.strerror}. Choose another: PORT=0 takes any."
+            ) from None
+        self.page_url = f"http://127.0.0.1:{self.server_port}/{REPORTS}/{page.name}"
+        self.campaign_url = f"http://127.0.0.1:{self.server_port}{first}" if campaign.exists() else ""
+        self.data_docs_url = f"http://127.0.0.1:{self.server_port}/{docs}"

@@ -1,0 +1,30 @@
+"""How a command line of ours ends: a problem as one line, and no word of what libraries still hold.
+
+Belongs here: that. Does not belong here: commands.
+"""
+
+import os
+import sys
+
+import typer
+
+from resources.common.errors import OperatorError
+
+
+def run(app: typer.Typer, name: str) -> None:
+    """Run a command line; a wrong setting or a failed round is one line, not a traceback.
+
+    Args:
+        name: of the program, for its help.
+    """
+    try:
+        app(prog_name=name)
+        status = 0
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 0
+    except OperatorError as problem:
+        typer.secho(f"error: {problem}", err=True, fg="red")
+        status = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # an ordinary exit lets DuckDB's binding print a page about objects of its own that it still holds

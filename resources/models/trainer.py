@@ -1,0 +1,273 @@
+"""The trainer: candidates, alignment, generations and scores of stored models, behind one resource.
+
+Belongs here: which model a call is about, storing what was trained, not training twice.
+Does not belong here: tensors (see ``training``), groups and gates (see ``crowd_assets``).
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
+from pydantic import Field
+
+from resources.common.errors import OperatorError
+from resources.models.store import ModelStoreResource, fingerprint
+from resources.training import alignment, candidates, embedding, generation, loading
+from resources.training.alignment import PreferencePair
+from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.supervised import AdapterConfig, TrainingResult
+from resources.training.valuation import Valuation
+
+ROOT_CARD_NAME = "root"
+
+
+class OtherRootError(OperatorError, ValueError):
+    """The settings name another base model than the one that a lineage starts from."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A stored adapter: its hash, whether it was there already, its training figures, and for each seed of a valuation by
+    how much each contributor lowered the validation loss, nats a token."""
+
+    model: str
+    reused: bool
+    figures: dict[str, Any]
+    values: tuple[dict[str, float], ...] = ()
+
+
+class TrainerResource(ConfigurableResource):
+    """Trains on top of ``base_model`` (the root) or of a stored model, given by its hash; None is the root."""
+
+    store: ResourceDependency[ModelStoreResource]
+    base_model: str = Field(description="Hub id or local folder of the root.")
+    revision: str = Field(default="main", description="Revision of a root from the hub.")
+    threads: int = Field(default=1, description="Threads of torch on the CPU.")
+    dtype: str = Field(default="auto", description="Precision of the base.")
+    device_map: str = Field(default="", description="Device of the base, as transformers' device_map.")
+    quantization: str = Field(default="none", description="none, int8 or nf4: how bitsandbytes keeps the base.")
+    sharded: bool = Field(
+        default=False, description="Whether the base is spread over a group of processes that all do the same."
+    )
+    fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
+
+    def load(self, model: str | None) -> loading.LanguageModel:
+        """A stored model, or the root, ready for use.
+
+        Raises:
+            ModelUnavailableError: the root cannot be loaded.
+            DamagedModelError: an adapter's files are not those that were stored.
+            OtherRootError: an adapter was trained over another root.
+        """
+        return self._load(model, self.quantization)
+
+    def _load(self, model: str | None, quantization: str) -> loading.LanguageModel:
+        loading.use_threads(self.threads)
+        return loading.load(
+            self.base_model,
+            self._adapters(self.store.lineage(model)),
+            revision=self._commit(),
+            dtype=self.dtype,
+            device_map=self.device_map,
+            quantization=quantization,
+            sharded=self.sharded,
+        )
+
+    def export(self, model: str | None, directory: Path) -> None:
+        """Write a stored model, or the root, to ``directory``: its lineage merged into one model, not quantised, with its
+        tokenizer."""
+        loading.save(self._load(model, quantization="none"), directory)
+
+    def train_candidates(
+        self,
+        parent: str | None,
+        groups: Sequence[Demonstrations],
+        *,
+        config: CandidateConfig,
+        seed: int,
+        valuation: Valuation | None,
+        cards: Sequence[dict[str, Any]],
+        progress: candidates.Progress,
+    ) -> list[TrainedModel]:
+        """One LoRA adapter a group on ``parent``, all trained in one pass, in the store.
+
+        What a pass trains together is stored together: if one of its models is missing, all are trained again, and are the
+        same to the last bit.
+
+        Args:
+            cards: What each model's card says beside its training.
+        """
+
+        def make() -> tuple[list[str], list[list[dict[str, float]]]]:
+            with tempfile.TemporaryDirectory() as folder:
+                directories = [Path(folder) / str(number) for number in range(len(groups))]
+                results = candidates.train_candidates(
+                    self.load(parent),
+                    groups,
+                    directories,
+                    parent=parent or ROOT_CARD_NAME,
+                    config=config,
+                    seed=seed,
+                    valuation=valuation,
+                    progress=progress,
+                )
+                models = [
+                    self._put(directory, parent, result.figures(), card)
+                    for directory, result, card in zip(directories, results, cards, strict=True)
+                ]
+            return models, [list(result.values) for result in results]
+
+        return self._together(self.candidates_key(parent, groups, config, seed, valuation), make)
+
+    def candidates_key(
+        self,
+        parent: str | None,
+        groups: Sequence[Demonstrations],
+        config: CandidateConfig,
+        seed: int,
+        valuation: Valuation | None,
+    ) -> str:
+        """Under which candidates that are trained in one pass are stored."""
+        return self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
+
+    def align(
+        self,
+        parent: str | None,
+        pairs: Sequence[PreferencePair],
+        *,
+        config: AdapterConfig,
+        beta: float,
+        seed: int,
+        card: dict[str, Any],
+        progress: alignment.Progress,
+    ) -> TrainedModel:
+        """A LoRA adapter on ``parent``, trained by QA-DPO, in the store."""
+
+        def train(model: loading.LanguageModel, directory: Path) -> TrainingResult:
+            return alignment.align(
+                model,
+                pairs,
+                directory,
+                parent=parent or ROOT_CARD_NAME,
+                config=config,
+                beta=beta,
+                seed=seed,
+                progress=progress,
+            )
+
+        return self._trained(self.alignment_key(parent, pairs, config, beta, seed), parent, card, train)
+
+    def alignment_key(
+        self, parent: str | None, pairs: Sequence[PreferencePair], config: AdapterConfig, beta: float, seed: int
+    ) -> str:
+        """Under which an aligned model is stored."""
+        return self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
+
+    def generate(
+        self,
+        models: Sequence[str | None],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        progress: generation.Progress = lambda done, total: None,
+    ) -> list[list[str]]:
+        """One response of each stored model, or the root (None), to each prompt; see :func:`training.generation.generate`.
+
+        Models share passes over what their lineages have in common; what a model writes does not depend on the others.
+        """
+        responses: list[list[str]] = []
+        total = len(models) * len(prompts)
+        for first in range(0, len(models), self.fused):
+            chains = [self.store.lineage(model) for model in models[first : first + self.fused]]
+            common = [same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False))]
+            responses += generation.generate(
+                self.load(common[-1] if common else None),
+                prompts,
+                lineages=[self._adapters(chain[len(common) :]) for chain in chains],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                progress=partial(_further, progress, len(responses) * len(prompts), total),
+            )
+        return responses
+
+    def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
+        """Share of pairs that a stored model, or the root, ranks as the crowd does."""
+        return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
+
+    def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
+        base = {"root": self.root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
+        return fingerprint(purpose=purpose, **base, **inputs)
+
+    def _adapters(self, models: Sequence[str]) -> list[Path]:
+        """Directories of stored models that are what was stored, and were trained over this root."""
+        for model in models:
+            self.store.verify(model)
+            trained_over = self.store.card(model).get("root_identity")
+            if trained_over not in (None, self.root_identity()):
+                raise OtherRootError(
+                    f"model {model} was trained over {trained_over}, and CROWD_BASE_MODEL={self.base_model!r} "
+                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self.root_identity()}: set both as they were, or begin "
+                    "with a new CROWD_HOME."
+                )
+        return [self.store.path(model) for model in models]
+
+    def _commit(self) -> str:
+        """What is loaded of a root from the hub: the commit at which the revision stood when this store first used it, so
+        that the adapters of all rounds fit one base."""
+        if Path(self.base_model).is_dir():
+            return self.revision
+        commit, new = self.store.pinned(
+            fingerprint(root=self.base_model, revision=self.revision),
+            lambda: loading.hub_folder(self.base_model, self.revision, loading.ROOT_SETTING).name,
+        )
+        if new and commit != self.revision:
+            get_dagster_logger().warning(
+                f"CROWD_BASE_MODEL_REVISION={self.revision} may move. All rounds of this home use {self.base_model} as it is now, "
+                f"commit {commit}; set CROWD_BASE_MODEL_REVISION={commit} to repeat them in another."
+            )
+        return commit
+
+    def root_identity(self) -> str:
+        """Which root it is: the hash of a local folder's model, or the hub's id and commit."""
+        return embedding.identity(self.base_model, self._commit())
+
+    def _trained(
+        self,
+        key: str,
+        parent: str | None,
+        card: dict[str, Any],
+        train: Callable[[loading.LanguageModel, Path], TrainingResult],
+    ) -> TrainedModel:
+        def make() -> str:
+            with tempfile.TemporaryDirectory() as folder:
+                result = train(self.load(parent), Path(folder))
+                return self._put(Path(folder), parent, result.figures(), card)
+
+        model, reused = self.store.reuse(key, make)
+        return TrainedModel(model, reused, self.store.card(model)["training"])
+
+    def _together(
+        self, key: str, make: Callable[[], tuple[list[str], list[list[dict[str, float]]]]]
+    ) -> list[TrainedModel]:
+        """The models that were stored together under ``key``, made first if one is missing, each with its values."""
+        models, values, reused = self.store.reuse_together(key, make)
+        return [
+            TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
+            for model, of_model in zip(models, values, strict=True)
+        ]
+
+    def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
+        root = {"root": self.base_model, "root_identity": self.root_identity()}
+        return self.store.put(directory, {"parent": parent, **root, "training": figures, **card})
+
+
+def _further(progress: generation.Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)

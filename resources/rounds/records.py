@@ -1,0 +1,189 @@
+"""What each round was settled with: one record a round, chained to the record before, so that a later change shows.
+
+A record holds versions, settings, the seed and hashes of everything that went into a round and came out of it. Hashes are
+kept by column: an erasure changes texts and nothing else, so what people wrote may go while every figure is still vouched
+for. ``hash`` is BLAKE2b-256 of the hash before it and the record; who keeps one hash elsewhere can tell a chain that was
+written anew from its beginning.
+
+Belongs here: what a record says, the chain. Does not belong here: repeating what a round computed (see
+``crowd_assets.operations.audit``).
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from upath import UPath
+
+from resources.feedback.events import TEXTS
+from resources.files.frames import parsed_parquet
+from resources.warehouse.duckdb import ROUND_TABLES, fetch_row
+from resources.warehouse.postgres_connection import Connection
+
+PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
+TEXT_COLUMNS = frozenset({*TEXTS, "payload", "base", "winner", "aligned"})
+"""Columns of frames that hold what people or models wrote: all that an erasure may change."""
+
+ROWS = {
+    "rounds": "SELECT round_no, round_id, from_seq, to_seq, seed, settings, claimed_at, settled_at, base_model, next_model "
+    "FROM rounds WHERE round_no = $n",
+    "rejected_feedback": "SELECT rejection_id, round_no, stage, source, line, kind, contributor_id, event_id FROM rejected_feedback "
+    "WHERE round_no = $n AND stage = 'gate' ORDER BY ALL",
+    **{
+        table: f"SELECT * FROM {table} WHERE round_no = $n ORDER BY ALL"
+        for table in (*ROUND_TABLES, "ledger")
+        if table != "comparison_tasks"  # made once the round is settled; it follows from the awards
+    },
+}
+"""The rows that a record vouches for, by table: what no transaction after the settlement changes. Why a row was rejected may
+quote a text, and is erased with it."""
+
+Record = dict[str, Any]
+
+
+def surroundings(
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    phi: str,
+    target: str,
+    root: str,
+    models: Iterable[str | None],
+    frames: Mapping[str, UPath],
+    segments: Mapping[str, UPath],
+) -> Record:
+    """What a record says besides the round's rows.
+
+    Args:
+        settings: Those that the round is settled with.
+        phi: Identity of Φ; ``root``, of the base model of round 1.
+        target: Key of the target's frame.
+        models: Stored models that it began with, trained and ends with; their names are hashes of their files.
+        frames, segments: The round's frames, and the segments of raw feedback that hold its events.
+    """
+    return {
+        "versions": versions(),
+        "settings": dict(settings),
+        "seed": seed,
+        "phi": phi,
+        "target": target,
+        "root": root,
+        "models": sorted({model for model in models if model is not None}),
+        "frames": {name: _described(path.read_bytes()) for name, path in sorted(frames.items())},
+        "segments": {name: _described(path.read_bytes()) for name, path in sorted(segments.items())},
+    }
+
+
+def append_record(connection: Connection, round_no: int, about: Mapping[str, Any]) -> None:
+    """Write the record of a round that is being settled, behind that of the round before; part of the caller's transaction."""
+    tables = {table: column_hashes(rows_of(connection, table, round_no)) for table in ROWS}
+    text = canonical({**about, "round_no": round_no, "tables": tables})
+    last = fetch_row(connection, "SELECT hash FROM round_records ORDER BY round_no DESC LIMIT 1")
+    previous = last[0] if last else ""
+    connection.execute(
+        "INSERT INTO round_records VALUES ($n, $record, $previous, $hash)",
+        {"n": round_no, "record": text, "previous": previous, "hash": chained(previous, text)},
+    )
+
+
+def rows_of(connection: Connection, table: str, round_no: int) -> pl.DataFrame:
+    """The rows of ``table`` that the record of a round vouches for."""
+    return connection.sql(ROWS[table], params={"n": round_no}).pl()
+
+
+def canonical(record: Mapping[str, Any]) -> str:
+    """A record as the one text that is hashed: JSON with sorted keys and without spaces."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+def chained(previous: str, text: str) -> str:
+    """Hash of a record, 64 hexadecimal digits, behind one with the hash ``previous`` (empty for the first)."""
+    return hashlib.blake2b(f"{previous}\n{text}".encode(), digest_size=32).hexdigest()
+
+
+def file_hash(data: bytes) -> str:
+    """Hash of a file's bytes, 32 hexadecimal digits, as ``erased_files`` keeps it."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def column_hashes(frame: pl.DataFrame) -> dict[str, str]:
+    """Hash of each column's values in the order of the rows, 32 hexadecimal digits.
+
+    Hashed are, for each column: its kind and length; which values are missing; and the values, numbers as 64 bits in little
+    endian order, decimals and texts as their lengths in bytes and then UTF-8, lists as their lengths and then their values.
+    So it depends neither on how a file is compressed nor on the version of a library.
+    """
+    hashes = {}
+    for name in frame.columns:
+        digest = hashlib.blake2b(digest_size=16)
+        _feed(digest, frame[name])
+        hashes[name] = digest.hexdigest()
+    return hashes
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of what a round's figures depend on; ``commit`` is None outside a git checkout."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}, "commit": _commit()}
+
+
+def _described(data: bytes) -> Record:
+    return {"file": file_hash(data), "columns": column_hashes(parsed_parquet(data))}
+
+
+def _feed(digest: Any, values: pl.Series) -> None:
+    kind = values.dtype
+    if isinstance(kind, pl.Array):
+        values = values.arr.to_list()
+        kind = values.dtype
+    missing = values.is_null()
+    there = values.drop_nulls()
+    digest.update(f"{len(values)}\n".encode())
+    digest.update(np.packbits(missing.to_numpy()).tobytes())
+    if isinstance(kind, pl.List):
+        digest.update(b"list\n" + _integers(there.list.len()))
+        _feed(digest, there.filter(there.list.len() > 0).explode())
+    elif kind == pl.Boolean or kind.is_integer():
+        digest.update(b"integer\n" + _integers(there))
+    elif kind.is_float():
+        digest.update(b"float\n" + there.cast(pl.Float64).to_numpy().astype("<f8").tobytes())
+    elif kind.is_temporal():
+        digest.update(b"instant\n" + _integers(there.dt.timestamp("us")))
+    elif kind == pl.Null:
+        digest.update(b"nothing\n")
+    else:
+        texts = [format(value, "f") for value in there] if kind.is_decimal() else there.cast(pl.String).to_list()
+        encoded = [text.encode() for text in texts]
+        digest.update(b"text\n" + _integers(pl.Series([len(text) for text in encoded], dtype=pl.Int64)))
+        digest.update(b"".join(encoded))
+
+
+def _integers(values: pl.Series) -> bytes:
+    return values.cast(pl.Int64).to_numpy().astype("<i8").tobytes()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    project = Path(__file__).parents[2]
+    if not (project / ".git").exists():
+        return None
+    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import finish, options, say
 from crowd_assets.mechanisms.auctions.lots import scoring_vcg
+from crowd_assets.simulation.attacks import judges, sellers, writers
 from crowd_assets.simulation.attacks import payoffs as attacks
 
 COLUMNS = ("plain", "as_shipped", "hardened")
@@ -29,20 +30,20 @@ SWEEP_SEEDS = 8
 
 def gains(name: str, rules: str, seeds: int, seed: int) -> attacks.Payoffs:
     """One attack under one set of rules."""
-    if name in attacks.WRITERS_ATTACKS:
-        return attacks.writers_payoffs(attacks.WRITERS_ATTACKS[name], attacks.RULES[rules], seeds, seed)
-    if name in attacks.JUDGES_ATTACKS:
-        return attacks.judges_payoffs(name, attacks.LABEL_RULES[rules], seeds, seed)
+    if name in writers.WRITERS_ATTACKS:
+        return attacks.writers_payoffs(writers.WRITERS_ATTACKS[name], writers.RULES[rules], seeds, seed)
+    if name in judges.JUDGES_ATTACKS:
+        return attacks.judges_payoffs(name, judges.LABEL_RULES[rules], seeds, seed)
     return attacks.market_payoffs(name, rules, seeds, seed)
 
 
 def by_names_and_deposit(seeds: int, seed: int) -> dict[str, list[float]]:
     """Gain of splitting one person's work, by number of names and by deposit, in rounds of a careful contributor's pay."""
     found = {}
-    for rounds, names in (*((attacks.ROUNDS, count) for count in (2, 4, 8, 16)), (attacks.LONG, 4)):
-        attack = attacks.WritersAttack(partial(attacks.split_work, names=names), rounds=rounds, unit_rounds=rounds)
+    for rounds, names in (*((writers.ROUNDS, count) for count in (2, 4, 8, 16)), (writers.LONG, 4)):
+        attack = writers.WritersAttack(partial(writers.split_work, names=names), rounds=rounds, unit_rounds=rounds)
         for deposit in (0.0, 0.5, 1.0, 2.0):
-            rules = replace(attacks.DEFENDED, deposit=deposit)
+            rules = replace(writers.DEFENDED, deposit=deposit)
             found[f"{rounds} rounds, {names} names, {deposit}"] = rounded(attack, rules, seeds, seed)
         say(f"{names} names, {rounds} rounds")
     return found
@@ -51,11 +52,11 @@ def by_names_and_deposit(seeds: int, seed: int) -> dict[str, list[float]]:
 def by_share_read(seeds: int, seed: int) -> dict[str, list[float]]:
     """Gain of paraphrasing somebody's texts, by the share of names that is read in an epoch, and by deposit."""
     found = {}
-    for rounds, deposits in ((attacks.ROUNDS, (0.0, 1.0)), (attacks.LONG, (0.0, 3.0))):
-        attack = replace(attacks.WRITERS_ATTACKS["copycat_paraphrase"], rounds=rounds, unit_rounds=rounds)
+    for rounds, deposits in ((writers.ROUNDS, (0.0, 1.0)), (writers.LONG, (0.0, 3.0))):
+        attack = replace(writers.WRITERS_ATTACKS["copycat_paraphrase"], rounds=rounds, unit_rounds=rounds)
         for deposit in deposits:
             for read in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6):
-                rules = replace(attacks.DEFENDED, deposit=deposit, read=read)
+                rules = replace(writers.DEFENDED, deposit=deposit, read=read)
                 found[f"{rounds} rounds, {deposit}, {read} read"] = rounded(attack, rules, seeds, seed)
         say(f"names read, {rounds} rounds")
     return found
@@ -64,9 +65,9 @@ def by_share_read(seeds: int, seed: int) -> dict[str, list[float]]:
 def by_memory(seeds: int, seed: int) -> dict[str, list[float]]:
     """Gain of milking a reputation, by the rounds that estimates look back on."""
     found = {}
-    for memory in (attacks.LONG, 12, 6, 3):
-        rules = replace(attacks.DEFENDED, memory=memory)
-        found[str(memory)] = rounded(attacks.WRITERS_ATTACKS["reputation_milking"], rules, seeds, seed)
+    for memory in (writers.LONG, 12, 6, 3):
+        rules = replace(writers.DEFENDED, memory=memory)
+        found[str(memory)] = rounded(writers.WRITERS_ATTACKS["reputation_milking"], rules, seeds, seed)
         say(f"memory of {memory} rounds")
     return found
 
@@ -77,16 +78,16 @@ SWEEPS = (by_names_and_deposit, by_share_read, by_memory)
 def by_surplus(seeds: int, seed: int) -> dict[str, dict[str, object]]:
     """Gain of a ring of bidders and its bound in units of its honest payoff, and the share of lots that are bought."""
     found: dict[str, dict[str, object]] = {}
-    ring, order = np.arange(attacks.RING), np.arange(attacks.SELLERS)
+    ring, order = np.arange(sellers.RING), np.arange(sellers.SELLERS)
     for surplus in (0.0, 0.4, 0.5, 0.55, 0.6):
         honest, cheating, bound = np.zeros(seeds), np.zeros(seeds), np.zeros(seeds)
         bought = 0
         for run in range(seeds):
-            market = attacks.sellers(np.random.default_rng([seed, run, 0]))
+            market = sellers.sellers(np.random.default_rng([seed, run, 0]))
             for cost, quality in zip(market.cost, market.quality, strict=True):
-                values = attacks.worth(quality, surplus)
-                honest[run] += attacks.earned(values, cost, cost, ring)
-                cheating[run] += attacks.best_ring(values, cost, ring)
+                values = sellers.worth(quality, surplus)
+                honest[run] += sellers.earned(values, cost, cost, ring)
+                cheating[run] += sellers.best_ring(values, cost, ring)
                 cleared = scoring_vcg(values, cost, 2, tie_break=order)
                 if cleared.awarded.sum() == 2:
                     bought += 1
@@ -95,13 +96,13 @@ def by_surplus(seeds: int, seed: int) -> dict[str, dict[str, object]]:
         found[str(surplus)] = {
             "gain": [round(figure, 4) for figure in attacks.Payoffs(honest, cheating, unit).gain],
             "bound": round(float(bound.mean()) / unit, 4),
-            "lots_bought": round(bought / (seeds * attacks.LOTS), 4),
+            "lots_bought": round(bought / (seeds * sellers.LOTS), 4),
         }
     say("surplus of a lot")
     return found
 
 
-def rounded(attack: attacks.WritersAttack, rules: attacks.Rules, seeds: int, seed: int) -> list[float]:
+def rounded(attack: writers.WritersAttack, rules: writers.Rules, seeds: int, seed: int) -> list[float]:
     """Mean gain and its 95 % interval."""
     return [round(figure, 4) for figure in attacks.writers_payoffs(attack, rules, seeds, seed).gain]
 
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     seeds = QUICK_SEEDS if given.quick else SEEDS
     figures: dict[str, dict[str, dict[str, float]]] = {column: {} for column in COLUMNS}
     honest: dict[str, dict[str, float]] = {column: {} for column in COLUMNS}
-    for name in (*attacks.WRITERS_ATTACKS, *attacks.JUDGES_ATTACKS, *attacks.MARKET_ATTACKS):
+    for name in (*writers.WRITERS_ATTACKS, *judges.JUDGES_ATTACKS, *sellers.MARKET_ATTACKS):
         for column in COLUMNS:
             found = gains(name, column, seeds, given.seed)
             figures[column][name] = dict(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import WALL, finish, options, say, seconds
+from crowd_assets.mechanisms.auctions import baselines, money
 from crowd_assets.mechanisms.auctions import lots as auction
 
 BIDS = 1_000_000
@@ -32,18 +33,18 @@ def main(argv: list[str] | None = None) -> None:
     lot = rng.integers(0, bids // 5, bids)
     budget, winners = 100_000 * bids, bids // 10
 
-    def share(value: np.ndarray, price: np.ndarray, money: int) -> auction.Purchase:
-        return auction.proportional_share(value, price, budget=money, tie_break=order)
+    def share(value: np.ndarray, price: np.ndarray, money: int) -> money.Purchase:
+        return budget.proportional_share(value, price, budget=money, tie_break=order)
 
-    runs: dict[str, Callable[[], auction.Purchase | auction.LotClearing | auction.Clearing]] = {
+    runs: dict[str, Callable[[], money.Purchase | auction.LotClearing | auction.Clearing]] = {
         "proportional_share": lambda: share(values, asked, budget),
         "proportional_share_ties": lambda: share(*two_digits, 10 * bids),
         "proportional_share_large": lambda: share(*twelve_digits, 10**11 * bids),
-        "constant_factor_share": lambda: auction.constant_factor_share(values, asked, budget=budget, tie_break=order),
+        "constant_factor_share": lambda: budget.constant_factor_share(values, asked, budget=budget, tie_break=order),
         "lots": lambda: auction.clear_lots(lot, values, asked, budget=budget, rng=np.random.default_rng(given.seed)),
         "scoring_vcg": lambda: auction.scoring_vcg(values, asked, winners, tie_break=order),
-        "uniform_price": lambda: auction.uniform_price(asked, winners, reserve=10**6, tie_break=order),
-        "fixed_price": lambda: auction.fixed_price(asked, price=500_000, budget=budget, tie_break=order),
+        "uniform_price": lambda: baselines.uniform_price(asked, winners, reserve=10**6, tie_break=order),
+        "fixed_price": lambda: baselines.fixed_price(asked, price=500_000, budget=budget, tie_break=order),
     }
     taken: dict[str, float] = {}
     awarded: dict[str, int] = {}

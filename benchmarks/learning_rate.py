@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
-from crowd_assets.assets.seed import find_target
 from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.round.target import find_target
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates

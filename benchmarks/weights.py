@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import CPU, WALL, finish, options, say
-from crowd_assets.mechanisms.labelers.score_update import initial_state, run_slots
+from crowd_assets.mechanisms.labelers.dense import run_slots
+from crowd_assets.mechanisms.labelers.score_update import initial_state
 from resources.common.progress import throttled
 
 LABELERS = 100

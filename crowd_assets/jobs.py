@@ -6,11 +6,9 @@ Belongs here: what every stage shares about "which round". Does not belong here:
 import os
 import sys
 import time
-import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 from dagster import (
     AssetExecutionContext,
     AssetSelection,
@@ -29,7 +27,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from pydantic import Field
 
 from resources.ray_compute import require_ray
-from resources.rounds.book import Quorum, Round, RoundBook
+from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from resources.warehouse.duckdb import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
@@ -138,16 +136,6 @@ def _a_process_a_step() -> ExecutorDefinition:
     if sys.platform != "linux":
         return multiprocess_executor
     return multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": PRELOADED}}})
-
-
-def seed_for(round_: Round, purpose: str) -> int:
-    """The seed of one purpose in one round, in [0, 2³²)."""
-    return int(np.random.SeedSequence([round_.seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
-
-
-def generator_for(round_: Round, purpose: str) -> np.random.Generator:
-    """A generator of its own for one purpose in one round: no stage's draws shift another's."""
-    return np.random.default_rng(seed_for(round_, purpose))
 
 
 def tag_seconds(context: AssetExecutionContext) -> None:

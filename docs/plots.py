@@ -12,8 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crowd_assets.mechanisms.auctions.lots import pay_as_bid, scoring_vcg
-from crowd_assets.mechanisms.labelers.score_update import anytime_regret_bound, initial_state, update_slot
+from crowd_assets.mechanisms.auctions.baselines import pay_as_bid
+from crowd_assets.mechanisms.auctions.lots import scoring_vcg
+from crowd_assets.mechanisms.labelers.dense import update_slot
+from crowd_assets.mechanisms.labelers.regret import anytime_regret_bound
+from crowd_assets.mechanisms.labelers.score_update import initial_state
 from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.shapley import exact_shapley, kernel_shapley, permutation_shapley
 from crowd_assets.mechanisms.target import centroid_game, mean_distance

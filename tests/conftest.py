@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from crowd_assets.assets import seed
 from crowd_assets.definitions import build_resources
+from crowd_assets.forum import recipe
 from resources.settings.settings import CrowdSettings
 from resources.training.loading import use_threads
 
@@ -91,9 +92,9 @@ def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(home / "lock"), pytest.MonkeyPatch.context() as patch:
         if (home / "built").exists():
             return home / "seed"
-        patch.setattr(seed, "COMMENTS", 2_500)
-        patch.setattr(seed, "LABELLED_COMMENTS", 2_500)
-        patch.setattr(seed, "UNLABELLED_COMMENTS", 400)
+        patch.setattr(recipe, "COMMENTS", 2_500)
+        patch.setattr(recipe, "LABELLED_COMMENTS", 2_500)
+        patch.setattr(recipe, "UNLABELLED_COMMENTS", 400)
         settings = CrowdSettings(home=str(home))
         use_threads(1)
         assert materialize(

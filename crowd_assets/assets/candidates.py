@@ -4,7 +4,6 @@ Belongs here: the grouping and the map over passes. Does not belong here: traini
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,25 +22,24 @@ from dagster import (
     graph_asset,
     op,
 )
-from numpy.typing import NDArray
 
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.assets.seed import Target, find_target, target
-from crowd_assets.jobs import generator_for, rounds_partition, seed_for
-from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
+from crowd_assets.assets.seed import target
+from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.round.tournament import standing, tournament
+from crowd_assets.round.groups import groups_of
+from crowd_assets.round.randomness import seed_for
+from crowd_assets.round.target import find_target
+from crowd_assets.round.training import candidate_config, valuation_of
 from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
-from resources.rounds.book import Round, RoundBook
+from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.training.candidates import CandidateConfig, Demonstrations
-from resources.training.supervised import AdapterConfig
-from resources.training.valuation import Valuation
+from resources.training.candidates import Demonstrations
 from resources.warehouse.duckdb import WarehouseResource
 
 
@@ -87,33 +85,6 @@ def contributor_groups(
     )
 
 
-def groups_of(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
-) -> pl.DataFrame:
-    """The groups of a round: ``contributor_id``, ``demonstrations``, ``group_index`` and the ``key`` that groups are formed
-    by, by contributor."""
-    contributors = (
-        frames.read("validated_feedback", round_.round_id)
-        .filter(pl.col("kind") == "demonstration")
-        .group_by("contributor_id")
-        .agg(demonstrations=pl.len().cast(pl.Int64))
-        .sort("contributor_id")
-    )
-    keys, deviation = _what_is_known(contributors["contributor_id"], round_, settings, warehouse, frames, aim)
-    equal = settings.small_groups == 1.0 or settings.grouping == "interleaved"
-    group = assign_groups(
-        settings.grouping,
-        keys,
-        settings.groups,
-        round_no=round_.round_no,
-        rounds=settings.planned_rounds,
-        rng=generator_for(round_, "grouping"),
-        sizes=None if equal else group_sizes(contributors.height, settings.groups, small=settings.small_groups),
-        deviation=deviation,
-    )
-    return contributors.with_columns(key=pl.Series(keys), group_index=pl.Series(group).cast(pl.Int32))
-
-
 @op(ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)}, out=DynamicOut(list[int]))
 def plan_candidates(
     context: OpExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
@@ -153,9 +124,9 @@ def train_candidates(
             Demonstrations(list(rows.select("prompt", "response").iter_rows()), rows["contributor_id"].to_list())
             for rows in of_groups
         ],
-        config=_candidate_config(settings),
+        config=candidate_config(settings),
         seed=seed_for(round_, "candidate"),
-        valuation=_valuation(round_, demonstrations, settings, embedder, frames),
+        valuation=valuation_of(round_, demonstrations, settings, embedder, frames),
         cards=[
             {
                 "role": "candidate",
@@ -249,96 +220,3 @@ def candidate_models(contributor_groups: None, seed_language_model: None) -> Non
     """One LoRA candidate a group, trained on what its contributors wrote, on top of the last round's model."""
     groups = plan_candidates(contributor_groups=contributor_groups, seed_language_model=seed_language_model)
     return collect_candidates(groups.map(train_candidates).collect())
-
-
-def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -> AdapterConfig:
-    """How the adapters of a round are trained: candidates and alignment differ in learning rate and epochs alone."""
-    return AdapterConfig(
-        learning_rate=learning_rate,
-        epochs=epochs,
-        batch_size=settings.batch_size,
-        rank=settings.lora_rank,
-        alpha=settings.lora_alpha,
-        max_tokens=settings.max_tokens,
-    )
-
-
-def _candidate_config(settings: CrowdSettings) -> CandidateConfig:
-    return CandidateConfig(
-        **asdict(adapter_config(settings, settings.learning_rate, settings.epochs)),
-        held_out=settings.held_out_demonstrations,
-        patience=settings.patience,
-        tokens_per_pass=settings.tokens_per_pass,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        compile=settings.compile,
-    )
-
-
-def _valuation(
-    round_: Round,
-    demonstrations: pl.DataFrame,
-    settings: CrowdSettings,
-    embedder: EmbedderResource,
-    frames: FramesResource,
-) -> Valuation | None:
-    """The target's texts as answers to their own prompts, or the round's: what contributors are worth something for making
-    likelier."""
-    if settings.shapley_method != "in_run":
-        return None
-    found = find_target(settings, embedder, frames)
-    asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations)
-    return Valuation(
-        [(own or drawn, text) for own, drawn, text in zip(found.prompts, asked, found.texts, strict=True)],
-        seeds=settings.value_seeds,
-        rows=settings.value_rows,
-        every=settings.value_every,
-        order=settings.value_order,
-    )
-
-
-def evaluation_prompts(round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame) -> list[str]:
-    """``samples`` prompts of the round's demonstrations for one purpose, drawn so that every distinct prompt is as
-    likely as any other, however often a contributor repeats one."""
-    distinct = demonstrations["prompt"].unique().sort()
-    chosen = generator_for(round_, f"{purpose} prompts").integers(len(distinct), size=samples)
-    return [distinct[int(index)] for index in chosen]
-
-
-def _what_is_known(
-    contributors: pl.Series,
-    round_: Round,
-    settings: CrowdSettings,
-    warehouse: WarehouseResource,
-    frames: FramesResource,
-    aim: Target,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What groups are formed by, (n,), and a draw from its posterior less its mean, (n,): points so far where points go by
-    rank, else the estimates from the rounds before, with newcomers at the mean of those known."""
-    if settings.points_scheme == "rank":
-        points = _points_before(warehouse, round_.round_no)
-        return np.array([points.get(contributor, 0.0) for contributor in contributors]), np.zeros(len(contributors))
-    found = tournament(warehouse, frames, round_.round_no, including=False, memory=settings.memory_rounds)
-    if found is None:
-        return np.zeros(len(contributors)), np.zeros(len(contributors))
-    rng = generator_for(round_, "posterior draw")
-    known = standing(found, settings.points_scheme, aim.vector, rng)
-    drawn = known.draw(rng)
-    place = {contributor: index for index, contributor in enumerate(found.contributors)}
-    spread = float(drawn.std())
-    keys, deviation = np.full(len(contributors), known.keys.mean()), rng.normal(scale=spread, size=len(contributors))
-    for row, contributor in enumerate(contributors):
-        if contributor in place:
-            keys[row], deviation[row] = known.keys[place[contributor]], drawn[place[contributor]]
-    return keys, deviation
-
-
-def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, float]:
-    """Points of each contributor from the settled rounds before ``round_no``, deposits counted."""
-    return dict(
-        warehouse.query(
-            "SELECT substr(account, strpos(account, ':') + 1), sum(amount)::float8 AS points FROM ledger JOIN rounds r USING (round_no) "
-            "WHERE unit = 'point' AND account <> 'treasury' AND round_no < $n AND r.status IN ('settled', 'completed') "
-            "GROUP BY 1",
-            {"n": round_no},
-        ).iter_rows()
-    )

@@ -4,9 +4,6 @@ Belongs here: feeding reports and outcomes to the weighted score update in their
 Does not belong here: the update itself (see ``crowd_assets.mechanisms.labelers.score_update``).
 """
 
-from dataclasses import dataclass
-from decimal import Decimal
-
 import numpy as np
 import polars as pl
 from dagster import (
@@ -17,53 +14,19 @@ from dagster import (
     MaterializeResult,
     asset,
 )
-from numpy.typing import NDArray
 
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.jobs import rounds_partition
-from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.round.rings import with_rings
-from crowd_assets.round.tournament import deposits_before
+from crowd_assets.round.labelers import REGRETS, aggregated, plain_loss, regret_so_far, regrets_after, weights_after
 from resources.files.frames import FramesResource
-from resources.rounds.book import Round, RoundBook
+from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.duckdb import WarehouseResource
 
-AGGREGATED_SCHEMA = {
-    "comparison_id": pl.String(),
-    "prompt": pl.String(),
-    "response_a": pl.String(),
-    "response_b": pl.String(),
-    "probability_a": pl.Float64(),
-    "mean_report": pl.Float64(),
-    "reports": pl.Int64(),
-    "outcome": pl.Float64(),
-}
-REGRETS = "labeler_regrets"  # the frame
 ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
-REGRETS_SCHEMA = {"labeler_id": pl.String(), "excess_loss": pl.Float64(), "slots": pl.Int64()}
-JUDGED = (
-    "round_id",
-    "seq",
-    "kind",
-    "contributor_id",
-    "comparison_id",
-    "probability_a",
-    "preferred_a",
-    "submitted_at",
-)
-"""What is looked at of all rounds."""
-WEIGHTS_SCHEMA = {
-    "labeler_id": pl.String(),
-    "weight": pl.Float64(),
-    "slots_seen": pl.Int64(),
-    "cumulative_loss": pl.Float64(),
-    "slots": pl.Int64(),
-    "reports": pl.Int64(),
-}
 
 
 @asset(
@@ -102,7 +65,7 @@ def labeler_weights(
             "new_slots": learnt.outcomes.height,
             "mean_weight": 1 / frame.height,
             "mean_loss": float(np.nanmean(losses)) if np.isfinite(losses).any() else None,
-            "mean_loss_of_the_plain_mean": _plain_loss(learnt.slot, learnt.report, learnt.outcomes),
+            "mean_loss_of_the_plain_mean": plain_loss(learnt.slot, learnt.report, learnt.outcomes),
             "weights": display.plot(
                 display.bars(
                     list(shown["labeler_id"]),
@@ -161,99 +124,6 @@ def aggregated_preferences(
     )
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """What a round's outcomes taught about labelers: the update's results, the outcomes (a slot each), the reports on them as
-    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, and those that the round brought."""
-
-    results: aggregation.SlotResults
-    outcomes: pl.DataFrame
-    slot: NDArray[np.int64]
-    labeler: NDArray[np.int64]
-    report: NDArray[np.float64]
-    labelers: list[str]
-    newcomers: list[str]
-
-
-def weights_after(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> tuple[pl.DataFrame, Learnt | None]:
-    """Rows of ``labeler_weights`` as a round leaves them, and how they came about; None while there is no labeler."""
-    preferences, outcomes = _slots(round_, settings, warehouse, frames)
-    known = _weights_before(round_, warehouse)
-    arrived = preferences.filter(pl.col("round_id") == round_.round_id)
-    newcomers = sorted(set(arrived["contributor_id"]) - set(known["labeler_id"]))
-    labelers = [*known["labeler_id"], *newcomers]
-    if not labelers:
-        return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
-    results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
-    state = results.state
-    frame = (
-        pl.DataFrame(
-            {
-                "labeler_id": labelers,
-                "weight": state.weights,
-                "slots_seen": state.slots_seen,
-                "cumulative_loss": state.cumulative_loss,
-                "slots": np.full(len(labelers), state.slots),
-            }
-        )
-        .join(
-            arrived.group_by("contributor_id").len("reports"),
-            left_on="labeler_id",
-            right_on="contributor_id",
-            how="left",
-            maintain_order="left",
-        )
-        .with_columns(pl.col("reports").fill_null(0))
-        .cast(pl.Schema(WEIGHTS_SCHEMA))
-    )
-    return frame, Learnt(results, outcomes, slot, labeler, report, labelers, newcomers)
-
-
-def regrets_after(
-    round_: Round, warehouse: WarehouseResource, frames: FramesResource, learnt: Learnt | None
-) -> pl.DataFrame:
-    """By labeler, what the aggregate lost more than it over the outcomes that it reported on so far, and how many those are.
-    A home of an earlier version counts from the first round that kept them."""
-    before = RoundBook(warehouse).rounds_through(round_.round_no)[:-1][-1:]
-    known = [frames.read(REGRETS, name) for name in before if frames.path(REGRETS, name).exists()]
-    if learnt:
-        excess, slots = aggregation.excess_losses(
-            learnt.results.aggregates,
-            learnt.outcomes["preferred_a"].to_numpy(),
-            learnt.slot,
-            learnt.labeler,
-            learnt.report,
-            len(learnt.labelers),
-        )
-        known.append(pl.DataFrame({"labeler_id": learnt.labelers, "excess_loss": excess, "slots": slots}))
-    both = pl.concat([pl.DataFrame(schema=REGRETS_SCHEMA), *known])
-    return both.group_by("labeler_id").agg(pl.col("excess_loss").sum(), pl.col("slots").sum()).sort("labeler_id")
-
-
-def regret_so_far(warehouse: WarehouseResource, frames: FramesResource, through: int) -> pl.DataFrame:
-    """By settled round, and the round ``through``: ``round_no``, the ``regret`` against the best labeler until then and the
-    ``bound`` on it, in units of quadratic loss. Without rounds before the first outcome."""
-    round_ids = [name for name in RoundBook(warehouse).rounds_through(through) if frames.path(REGRETS, name).exists()]
-    if not round_ids:
-        return pl.DataFrame(schema={"round_no": pl.Int32(), "regret": pl.Float64(), "bound": pl.Float64()})
-    found = frames.scan(REGRETS, round_ids)
-    slots = warehouse.query(
-        "SELECT DISTINCT round_no, slots AS all_slots FROM labeler_weights WHERE round_no <= $n", {"n": through}
-    )
-    so_far = (
-        found.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
-        .agg(regret=pl.col("excess_loss").filter(pl.col("slots") > 0).max(), labelers=pl.len())
-        .collect()
-        .drop_nulls("regret")
-        .join(slots, on="round_no")
-        .sort("round_no")
-    )
-    bounds = [aggregation.anytime_regret_bound(*each) for each in so_far.select("labelers", "all_slots").iter_rows()]
-    return so_far.select("round_no", "regret").with_columns(bound=pl.Series(bounds, dtype=pl.Float64))
-
-
 def _weights_plot(round_: Round, frame: pl.DataFrame, warehouse: WarehouseResource) -> bytes:
     """The weight after each round, as a multiple of the mean weight, of every labeler in ``frame``; of many those with most and
     with least now."""
@@ -274,156 +144,3 @@ def _weights_plot(round_: Round, frame: pl.DataFrame, warehouse: WarehouseResour
         y="weight, as a multiple of the mean",
         level=1.0,
     )
-
-
-def aggregated(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> pl.DataFrame:
-    """The frame ``aggregated_preferences`` of a round."""
-    preferences, outcomes = _slots(round_, settings, warehouse, frames)
-    judged = preferences.filter(pl.col("round_id") == round_.round_id)
-    if judged.is_empty():
-        return pl.DataFrame(schema=AGGREGATED_SCHEMA)
-    known = _weights_before(round_, warehouse)
-    newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
-    results, *_ = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
-    scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
-        online=pl.Series(results.aggregates, dtype=pl.Float64)
-    )
-    comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
-        pl.col("prompt", "response_a", "response_b").first(),
-        mean_report=pl.col("probability_a").mean(),
-        reports=pl.len().cast(pl.Int64),
-    )
-    labelers = [*known["labeler_id"], *newcomers]
-    slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), labelers)
-    nothing_realised = np.full(comparisons.height, np.nan)
-    pooled = aggregation.run_reports(results.state, slot, labeler, report, nothing_realised).aggregates
-    return (
-        comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
-        .join(scored, on="comparison_id", how="left", maintain_order="left")
-        .with_columns(probability_a=pl.col("online").fill_nan(None).fill_null(pl.col("pooled")))
-        .select(*AGGREGATED_SCHEMA)
-        .cast(pl.Schema(AGGREGATED_SCHEMA))
-    )
-
-
-def _slots(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Preferences of this round and those before it on comparisons that this round judges or brings the outcome of, and those
-    outcomes in their order. Texts are those of this round alone.
-
-    A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
-    """
-    here = frames.read("validated_feedback", round_.round_id)
-    reported = pl.col("kind").is_in(["preference", "outcome"])
-    concerned = here.filter(reported)["comparison_id"].unique()
-    valid = (
-        frames.scan("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no))
-        .filter(reported, pl.col("comparison_id").is_in(concerned.implode()))
-        .select(JUDGED)
-        .collect()
-    )
-    realised = (
-        valid.filter(pl.col("kind") == "outcome")
-        .sort("seq")
-        .unique("comparison_id", keep="first", maintain_order=True)
-        .select("round_id", "comparison_id", "preferred_a", "submitted_at", "seq")
-    )
-    preferences = (
-        valid.filter(pl.col("kind") == "preference")
-        .join(realised.select("comparison_id", realised_at="submitted_at"), on="comparison_id", how="left")
-        .with_columns(in_time=pl.col("realised_at").is_null() | (pl.col("submitted_at") <= pl.col("realised_at")))
-        .sort("seq")
-        .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
-    )
-    outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
-    counted = _that_count(preferences, round_, settings, warehouse)
-    shown = here.select("seq", "prompt", "response_a", "response_b")
-    return counted.join(shown, on="seq", how="left", maintain_order="left"), outcomes
-
-
-def _that_count(
-    preferences: pl.DataFrame, round_: Round, settings: CrowdSettings, warehouse: WarehouseResource
-) -> pl.DataFrame:
-    """Without the reports of who sold one of the two answers, or is linked with who did; and where settings say so without
-    those of names that have no whole deposit, and with one report of a ring on each comparison, the first to arrive."""
-    if settings.labeler_stake:
-        held, whole = deposits_before(warehouse, round_.round_no), Decimal(settings.deposit)
-        staked = [name for name, amount in held.items() if amount >= whole]
-        preferences = preferences.filter(pl.col("contributor_id").is_in(staked))
-    sellers = warehouse.query(
-        "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest(ARRAY[event_id_a, event_id_b]) AS event_id "
-        "FROM comparison_tasks WHERE comparison_id = ANY($comparisons)) asked JOIN awards USING (round_no, event_id) "
-        "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')",
-        {"comparisons": preferences["comparison_id"].unique().to_list(), "n": round_.round_no},
-    )
-    people = pl.concat([preferences.select("comparison_id", "contributor_id"), sellers])
-    numbered = with_rings(people, warehouse, round_.round_no).select(
-        pl.col("comparison_id", "ring").rank("dense").cast(pl.Int64)
-    )
-    reports, sales = numbered.head(preferences.height), numbered.slice(preferences.height)
-    counts = aggregation.counted_reports(
-        reports["comparison_id"].to_numpy(),
-        reports["ring"].to_numpy(),
-        interested=(sales["comparison_id"].to_numpy(), sales["ring"].to_numpy()),
-        once=settings.rings_count_once,
-    )
-    return preferences.filter(pl.Series(counts))
-
-
-def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame:
-    """Labelers as the last settled round before this one left them."""
-    return warehouse.read_last_before("labeler_weights", round_.round_no).sort("labeler_id")
-
-
-def _learn(
-    preferences: pl.DataFrame, outcomes: pl.DataFrame, known: pl.DataFrame, newcomers: list[str], entry: float
-) -> tuple[aggregation.SlotResults, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Run the weighted score update over the outcomes; returns its results and the reports (slot, labeler, report)."""
-    if known.is_empty():
-        state = aggregation.initial_state(len(newcomers))
-    else:
-        state = aggregation.LabelerState(
-            weights=known["weight"].to_numpy(),
-            slots=int(known["slots"][0]),
-            cumulative_loss=known["cumulative_loss"].to_numpy(),
-            slots_seen=known["slots_seen"].to_numpy(),
-        )
-        state = aggregation.with_newcomers(state, len(newcomers), entry=entry)
-    labelers = [*known["labeler_id"], *newcomers]
-    slot, labeler, report = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
-    results = aggregation.run_reports(state, slot, labeler, report, outcomes["preferred_a"].to_numpy())
-    return results, slot, labeler, report
-
-
-def _rows(
-    preferences: pl.DataFrame, comparisons: list[str], labelers: list[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Reports on ``comparisons`` as (slot, labeler, report), sorted by slot: positions in the two lists."""
-    slots = pl.DataFrame(
-        {"comparison_id": comparisons, "slot": range(len(comparisons))}, schema_overrides={"comparison_id": pl.String}
-    )
-    people = pl.DataFrame(
-        {"contributor_id": labelers, "labeler": range(len(labelers))}, schema_overrides={"contributor_id": pl.String}
-    )
-    rows = (
-        preferences.join(slots, on="comparison_id", how="inner")
-        .join(people, on="contributor_id", how="inner")
-        .sort("slot", "labeler")
-    )
-    return (
-        rows["slot"].cast(pl.Int64).to_numpy(),
-        rows["labeler"].cast(pl.Int64).to_numpy(),
-        rows["probability_a"].to_numpy(),
-    )
-
-
-def _plain_loss(slot: NDArray[np.int64], report: NDArray[np.float64], outcomes: pl.DataFrame) -> float | None:
-    """Mean quadratic loss of the plain mean of reports on the same slots, for comparison."""
-    if not slot.size:
-        return None
-    means = pl.DataFrame({"slot": slot, "report": report}).group_by("slot").agg(pl.col("report").mean()).sort("slot")
-    truth = outcomes["preferred_a"].to_numpy()[means["slot"].to_numpy()]
-    return float(np.square(means["report"].to_numpy() - truth).mean())

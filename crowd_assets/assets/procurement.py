@@ -4,49 +4,28 @@ Belongs here: verified qualities, the clearing of the round's lots, publication 
 Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auctions.lots``).
 """
 
-import hashlib
 from decimal import Decimal
 
-import numpy as np
 import polars as pl
 from dagster import AssetExecutionContext, MaterializeResult, asset
-from numpy.typing import NDArray
 
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
-from crowd_assets.assets.seed import Target, find_target, target
-from crowd_assets.jobs import generator_for, rounds_partition
-from crowd_assets.mechanisms.auctions.lots import MONEY_QUANTUM, clear_lots, to_quanta
-from crowd_assets.mechanisms.target import distances
+from crowd_assets.assets.seed import target
+from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.round.rings import with_rings
+from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
+from crowd_assets.round.randomness import generator_for
+from crowd_assets.round.target import find_target
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
-from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.duckdb import WarehouseResource
 
 LOTS_SHOWN = 40
-AWARDS_SCHEMA = {
-    "lot_id": pl.String(),
-    "event_id": pl.String(),
-    "contributor_id": pl.String(),
-    "quality": pl.Float64(),
-    "value": pl.Decimal(18, 6),
-    "asked_price": pl.Decimal(18, 6),
-    "payment": pl.Decimal(18, 6),
-    "awarded": pl.Boolean(),
-    "lot_cleared": pl.Boolean(),
-}
-TASKS_SCHEMA = {
-    "comparison_id": pl.String(),
-    "lot_id": pl.String(),
-    "event_id_a": pl.String(),
-    "event_id_b": pl.String(),
-}
 
 
 @asset(
@@ -144,7 +123,7 @@ def comparison_tasks(
             published.append(task)
     warehouse.replace_round("comparison_tasks", round_.round_no, tasks)
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
-    audited = _drawn(published, settings.audit_share, generator_for(round_, "audits"))
+    audited = audited_of(published, settings.audit_share, generator_for(round_, "audits"))
     if audited:
         outbox.publish(AUDITS, round_.round_id, [{"comparison_id": task["comparison_id"]} for task in audited])
     return MaterializeResult(
@@ -156,74 +135,3 @@ def comparison_tasks(
             "comparisons": display.table(tasks.head(5)),
         }
     )
-
-
-def bids_of(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
-) -> pl.DataFrame:
-    """The bids of a round that are admitted, in order of ``seq``: those that are valid, where settings say so one of a ring in
-    each lot."""
-    bids = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
-    if settings.rings_count_once:
-        bids = with_rings(bids, warehouse, round_.round_no)
-        bids = bids.unique(("ring", "lot_id"), keep="first", maintain_order=True)
-    return bids
-
-
-def _drawn(tasks: list[dict[str, str]], share: float, rng: np.random.Generator) -> list[dict[str, str]]:
-    """Each of the tasks with probability ``share``."""
-    return [task for task, drawn in zip(tasks, rng.random(len(tasks)) < share, strict=True) if drawn]
-
-
-def verified_quality(responses: list[str], aim: Target, embedder: EmbedderResource) -> NDArray[np.float64]:
-    """Quality in [0, 1]: 1 on the target, 0 from where an ordinary text lies; shape (n,)."""
-    if not responses:
-        return np.zeros(0)
-    away = distances(embedder.embed(responses), aim.vector) / aim.ordinary_distance
-    return np.clip(1.0 - away, 0.0, 1.0)
-
-
-def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, quality: NDArray[np.float64]) -> pl.DataFrame:
-    """Rows of ``awards``: the lots of a round cleared, with the ``quality`` (n,) of each bid."""
-    if bids.is_empty():
-        return pl.DataFrame(schema=AWARDS_SCHEMA)
-    value_of_one = to_quanta(Decimal(settings.value_per_quality))
-    kept = to_quanta(Decimal(settings.least_surplus))
-    values = np.maximum(np.floor(quality * value_of_one).astype(np.int64) - kept, 0)
-    asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
-    lots = bids["lot_id"].unique().sort()
-    lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()
-    clearing = clear_lots(
-        lot,
-        values,
-        asked,
-        winners_per_lot=settings.answers_per_lot,
-        budget=to_quanta(Decimal(settings.budget)),
-        rng=generator_for(round_, "auction"),
-    )
-    return bids.select("lot_id", "event_id", "contributor_id").with_columns(
-        quality=pl.Series(quality),
-        value=_money(values),
-        asked_price=_money(asked),
-        payment=_money(clearing.payments),
-        awarded=pl.Series(clearing.awarded),
-        lot_cleared=pl.Series(clearing.lot_cleared[lot]),
-    )
-
-
-def tasks_of(round_: Round, awards: pl.DataFrame) -> pl.DataFrame:
-    """Rows of ``comparison_tasks``: the answers bought in each lot, in an order drawn by lot."""
-    bought = awards.filter("awarded").sort("lot_id", "event_id").select("lot_id", "event_id")
-    rng = generator_for(round_, "order of answers")
-    rows = []
-    for (lot_id,), pair in bought.group_by("lot_id", maintain_order=True):
-        first, second = (pair["event_id"][int(index)] for index in rng.permutation(2))
-        identity = "\0".join([round_.round_id, str(lot_id), first, second])
-        comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        rows.append({"comparison_id": comparison_id, "lot_id": lot_id, "event_id_a": first, "event_id_b": second})
-    return pl.DataFrame(rows, schema=TASKS_SCHEMA)
-
-
-def _money(quanta: np.ndarray) -> pl.Series:
-    """Whole money quanta as decimals."""
-    return pl.Series([Decimal(int(each)) * MONEY_QUANTUM for each in quanta], dtype=pl.Decimal(18, 6))

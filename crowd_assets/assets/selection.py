@@ -4,8 +4,7 @@ if it is better for it.
 Belongs here: generating, measuring and deciding. Does not belong here: how a model is trained or read.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -17,19 +16,28 @@ from dagster import (
     MaterializeResult,
     asset,
 )
-from numpy.typing import NDArray
 
 from crowd_assets.assets import OWNERS
-from crowd_assets.assets.candidates import adapter_config, candidate_models, evaluation_prompts
+from crowd_assets.assets.candidates import candidate_models
 from crowd_assets.assets.labelers import aggregated_preferences
-from crowd_assets.assets.seed import find_target, target
-from crowd_assets.jobs import generator_for, rounds_partition, seed_for
-from crowd_assets.mechanisms.estimates import rank_of
-from crowd_assets.mechanisms.preferences import quality_gap_weights
-from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
+from crowd_assets.assets.seed import target
+from crowd_assets.jobs import rounds_partition
+from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
+from crowd_assets.round.randomness import seed_for
+from crowd_assets.round.selection import (
+    Measure,
+    Measured,
+    contest_of,
+    is_better,
+    preference_pairs,
+    selection_row,
+    why_not,
+)
+from crowd_assets.round.target import find_target
 from crowd_assets.round.tournament import EMBEDDED_CANDIDATES
+from crowd_assets.round.training import adapter_config, evaluation_prompts
 from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -37,38 +45,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.training.alignment import PreferencePair
 from resources.warehouse.duckdb import WarehouseResource
-
-DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
-NEARLY_CERTAIN = 0.98  # the largest probability that a pair is trained with, and that a quality gap is taken from
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a model wrote, n texts, and where they lie in Φ: ``vectors`` (n, d), ``target`` (d,)."""
-
-    texts: list[str]
-    vectors: NDArray[np.float64]
-    target: NDArray[np.float64]
-
-    @property
-    def distance(self) -> DistanceEstimate:
-        """Mean over the texts, and its standard error."""
-        return mean_distance(self.vectors, self.target)
-
-    def with_more(self, more: "Measured") -> "Measured":
-        """Both samples as one."""
-        return Measured(self.texts + more.texts, np.concatenate([self.vectors, more.vectors]), self.target)
-
-    def confidence_ahead(self, other: "Measured") -> float:
-        """Confidence that this model is closer to the target than another, from the prompts that both answered."""
-        common = min(len(self.texts), len(other.texts))
-        mine, others = (distances(found.vectors[:common], self.target) for found in (self, other))
-        return confidence_ahead(mine, others)
-
-
-Measure = Callable[[Sequence[str | None], str, int], list[Measured]]
 
 
 @asset(
@@ -94,7 +71,7 @@ def selected_model(
     candidates = warehouse.read_round("candidates", round_.round_no)
     measure = _measure(context, round_, settings, frames, trainer, embedder)
 
-    contest = _contest([base, *candidates["model"]], measure, settings)
+    contest = contest_of([base, *candidates["model"]], measure, settings)
     before, *measured = contest.measured
     base_distance, of_candidates = before.distance, [found.distance for found in measured]
     ranks = rank_of(np.array([distance.mean for distance in of_candidates]))
@@ -107,11 +84,11 @@ def selected_model(
     reported = measure([base, winner] if improved else [base], "report", settings.report_samples)
     report_base, report_winner = reported[0], reported[-1]
     fresh_base, fresh_winner = report_base.distance, report_winner.distance
-    rows = [_selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
+    rows = [selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
     for index, (group, model) in enumerate(candidates.select("group_index", "model").iter_rows()):
         chosen = improved and index == best
         fresh = fresh_winner if chosen else None
-        rows.append(_selection_row("candidate", group, model, of_candidates[index], int(ranks[index]), chosen, fresh))
+        rows.append(selection_row("candidate", group, model, of_candidates[index], int(ranks[index]), chosen, fresh))
     frame = pl.DataFrame(
         rows,
         schema_overrides={"group_index": pl.Int32, "rank": pl.Int32, "model": pl.String, "fresh_distance": pl.Float64},
@@ -238,7 +215,7 @@ def aligned_model(
             "accuracy_after": accuracy_after,
             "distance_before": before.mean,
             "distance_after": after.mean,
-            "reason": None if kept else _why_not(accuracy_before, accuracy_after, before.mean, after.mean),
+            "reason": None if kept else why_not(accuracy_before, accuracy_after, before.mean, after.mean),
         }
         model_store.write_card(
             aligned.model,
@@ -291,31 +268,6 @@ def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class _Contest:
-    """All models as measured, in order, and the confidence that the best is closer to the target than the runner-up."""
-
-    measured: list[Measured]
-    confidence: float
-
-
-def _contest(models: Sequence[str | None], measure: Measure, settings: CrowdSettings) -> _Contest:
-    """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
-    measured = measure(models, "selection", settings.selection_samples)
-    for extension in range(1, settings.selection_batches + 1):
-        best = int(np.argmin([found.distance.mean for found in measured]))
-        ahead = [
-            1.0 if index == best else measured[best].confidence_ahead(found) for index, found in enumerate(measured)
-        ]
-        if min(ahead) >= settings.selection_confidence or extension == settings.selection_batches:
-            break
-        close = [index for index, sure in enumerate(ahead) if index == best or sure < settings.selection_confidence]
-        further = measure([models[index] for index in close], f"selection {extension}", settings.selection_samples)
-        for index, more in zip(close, further, strict=True):
-            measured[index] = measured[index].with_more(more)
-    return _Contest(measured, min(ahead))
-
-
 def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource) -> list[str]:
     valid = frames.read("validated_feedback", round_.round_id)
     return evaluation_prompts(round_, purpose, samples, valid.filter(pl.col("kind") == "demonstration"))
@@ -345,62 +297,3 @@ def _measure(
         return [Measured(texts, embedder.embed(texts), found.vector) for texts in written]
 
     return measure
-
-
-def _selection_row(
-    role: str,
-    group: int,
-    model: str | None,
-    distance: DistanceEstimate,
-    rank: int | None,
-    selected: bool,
-    fresh: DistanceEstimate | None,
-) -> dict[str, object]:
-    return {
-        "model": model,
-        "role": role,
-        "group_index": group,
-        "distance": distance.mean,
-        "standard_error": distance.standard_error,
-        "rank": rank,
-        "selected": selected,
-        "fresh_distance": fresh.mean if fresh else None,
-        "fresh_standard_error": fresh.standard_error if fresh else None,
-    }
-
-
-def preference_pairs(
-    aggregated: pl.DataFrame, round_: Round, settings: CrowdSettings
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Decided comparisons as pairs to train on and pairs to measure on.
-
-    The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
-    sellers claim. Its probability is that of the aggregate, too.
-    """
-    decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
-    likelier = np.maximum(decided["probability_a"].to_numpy(), 1 - decided["probability_a"].to_numpy())
-    likelier = np.minimum(likelier, NEARLY_CERTAIN)
-    log_odds = np.log(likelier / (1 - likelier))
-    weights = quality_gap_weights(log_odds / 2, -log_odds / 2)
-    pairs = []
-    for row, weight, probability in zip(decided.iter_rows(named=True), weights, likelier, strict=True):
-        first, second = row["response_a"], row["response_b"]
-        accepted, rejected = (first, second) if row["probability_a"] > 0.5 else (second, first)
-        pairs.append(PreferencePair(row["prompt"], accepted, rejected, float(weight), float(probability)))
-    order = generator_for(round_, "held-out pairs").permutation(len(pairs))
-    held_out = set(order[: round(settings.alignment_holdout * len(pairs))].tolist())
-    return (
-        [pair for index, pair in enumerate(pairs) if index not in held_out],
-        [pair for index, pair in enumerate(pairs) if index in held_out],
-    )
-
-
-def is_better(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> bool:
-    """Whether an aligned model is kept: held-out accuracy rose, and the target distance did not."""
-    return accuracy_after > accuracy_before and distance_after <= distance_before
-
-
-def _why_not(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> str:
-    if accuracy_after <= accuracy_before:
-        return f"held-out accuracy went from {accuracy_before:.3f} to {accuracy_after:.3f}"
-    return f"target distance went from {distance_before:.3f} to {distance_after:.3f}"

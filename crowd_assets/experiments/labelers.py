@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.experiments.study import Figure, Findings, Study
-from crowd_assets.mechanisms.labelers.score_update import limited_feedback_step
+from crowd_assets.mechanisms.labelers.limited_feedback import limited_feedback_step
 from crowd_assets.report import display
 from crowd_assets.simulation.labelers import (
     CROWDS,

@@ -13,7 +13,7 @@ Belongs here: comparing. Does not belong here: what a round computes (see ``crow
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,13 +26,14 @@ import polars as pl
 from pydantic import PrivateAttr
 from upath import UPath
 
-from crowd_assets.assets import contributions, labelers, procurement, seed, selection
-from crowd_assets.assets.candidates import groups_of
 from crowd_assets.definitions import build_resources
 from crowd_assets.exporters.model import PLACES
-from crowd_assets.mechanisms.estimates import rank_of
+from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
+from crowd_assets.round import contributions, labelers, points, procurement, selection, settlement, target
+from crowd_assets.round.groups import groups_of
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.common.errors import OperatorError
 from resources.feedback.events import ERASED, EVENT_SCHEMA, TEXTS
@@ -47,45 +48,14 @@ from resources.settings.settings import CrowdSettings
 from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
 from resources.warehouse.postgres_connection import Connection
 
-RELATIVE, ABSOLUTE = 1e-5, 1e-7  # how far floating-point figures may be apart: Φ is of single precision
-POINTS_APART = 1e-5  # points are such figures, rounded to 6 decimal places, and deposits sums of a few of them
-
 FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
 FRESH = ("fresh_distance", "fresh_standard_error")
-BY_RECORD, BY_RECOMPUTATION = "record", "recomputation"
-KEY, AGAIN, APART = "audited key", " again", " apart"  # columns while frames are compared
 
 Recompute = Callable[["_RoundAuditor", pl.DataFrame], pl.DataFrame]
 
 
 class AuditError(OperatorError, RuntimeError):
     """Nothing was audited; the message says why."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where what is stored is not what it should be.
-
-    Attributes:
-        where: Table, frame, segment or ``models``.
-        key: The row, as far as it can be named.
-        column: The column in it.
-        stored: What lies there now, a value or a hash.
-        expected: What should: a value that was recomputed, or a hash by the record.
-        by: ``record`` or ``recomputation``.
-    """
-
-    where: str
-    key: str
-    column: str
-    stored: str
-    expected: str
-    by: str
-
-    def __str__(self) -> str:
-        source = "the record says" if self.by == BY_RECORD else "recomputed"
-        row = f", {self.key}" if self.key else ""
-        return f"{self.where}{row}, {self.column}: stored {self.stored}, {source} {self.expected}"
 
 
 @dataclass(frozen=True)
@@ -299,7 +269,7 @@ class _RoundAuditor:
         record: Record = json.loads(self._row["record"])
         yield from self._rows("rounds", record)
         for name, recorded in record["frames"].items():
-            path = self._frames.path(name, record["target"] if name == seed.TARGET else round_id)
+            path = self._frames.path(name, record["target"] if name == target.TARGET else round_id)
             yield from self._file(f"frame {name}", path, recorded)
         for name, recorded in record["segments"].items():
             yield from self._file(f"segment {name}", UPath(self._of.inbox.segments, name), recorded)
@@ -307,7 +277,7 @@ class _RoundAuditor:
         resources = build_resources(self._settings)
         self._embedder: EmbedderResource = resources["embedder"]
         yield from self._models(record, resources["trainer"])
-        self._aim = seed.read_target(self._frames, record["target"])
+        self._aim = target.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
             changed = next(self._rows(name, record), None) if name in record["tables"] else None
             named = None
@@ -319,9 +289,7 @@ class _RoundAuditor:
                         raise  # else: rows that were changed need not be any that can be computed with
             yield from filter(None, [named or changed])
         if self._recompute:
-            models = zip(
-                ("base_model", "next_model"), contributions.models_of(self._round, self._warehouse), strict=True
-            )
+            models = zip(("base_model", "next_model"), settlement.models_of(self._round, self._warehouse), strict=True)
             for column, model in (*models, ("base_model", self._model)):
                 if getattr(self._round, column) != model:
                     stored = getattr(self._round, column)
@@ -476,7 +444,7 @@ class _RoundAuditor:
 
     @cached_property
     def _estimates(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return contributions.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+        return points.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
 
     def _contributor_estimates(self, stored: pl.DataFrame) -> pl.DataFrame:
         return self._estimates[0]
@@ -500,9 +468,9 @@ class _RoundAuditor:
         return again.with_columns(quality=pl.Series(np.where(erased.to_numpy(), held.to_numpy(), quality)))
 
     def _ledger(self, stored: pl.DataFrame) -> pl.DataFrame:
-        entries = contributions.entries_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+        entries = settlement.entries_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
         number = pl.lit(self._round.round_no, pl.Int32)
-        self.posted = contributions.as_frame(entries).with_columns(round_no=number).select(stored.columns)
+        self.posted = settlement.as_frame(entries).with_columns(round_no=number).select(stored.columns)
         return self.posted
 
     def _comparison_tasks(self, stored: pl.DataFrame) -> pl.DataFrame:
@@ -535,60 +503,3 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "comparison_tasks": (("comparison_id",), _RoundAuditor._comparison_tasks),
 }
 """Tables and frames of a round, each behind what it is computed from: its key, and what recomputes it."""
-
-
-def first_difference(where: str, key: Sequence[str], stored: pl.DataFrame, expected: pl.DataFrame) -> Difference | None:
-    """The first difference of two frames, by ``key`` and then in the order of the columns of ``expected``."""
-    columns = [name for name in expected.columns if name not in key]
-    schema = {name: stored.schema[name] for name in expected.columns}
-    both = (
-        stored.select(expected.columns)
-        .with_columns(stored=pl.lit(True))
-        .join(
-            expected.cast(pl.Schema(schema)).with_columns(expected=pl.lit(True)),
-            on=list(key),
-            how="full",
-            coalesce=True,
-            suffix=AGAIN,
-        )
-        .sort(key)
-    )
-    named = pl.concat_str([pl.col(name).cast(pl.String) for name in key], separator=" ")
-    rows = pl.col("stored").is_null() | pl.col("expected").is_null()
-    if lone := both.filter(rows).head(1).select(named.alias("key"), "stored").rows():
-        ((row, there),) = lone
-        found, missing = "a row", "no row"
-        stored_now, should = (found, missing) if there else (missing, found)
-        return Difference(where, row, ", ".join(key), stored_now, should, BY_RECOMPUTATION)
-    apart = pl.DataFrame({name: _apart(both[name], both[f"{name}{AGAIN}"], where) for name in columns})
-    differing = both.with_columns(apart.select(pl.all().name.suffix(APART))).filter(
-        pl.any_horizontal(f"{name}{APART}" for name in columns)
-    )
-    for row in differing.with_columns(named.alias(KEY)).head(1).iter_rows(named=True):
-        column = next(name for name in columns if row[f"{name}{APART}"])
-        return Difference(
-            where, row[KEY], column, _shown(row[column]), _shown(row[f"{column}{AGAIN}"]), BY_RECOMPUTATION
-        )
-    return None
-
-
-def _apart(stored: pl.Series, expected: pl.Series, where: str) -> pl.Series:
-    """Which values differ, by row."""
-    kind = stored.dtype
-    if isinstance(kind, pl.List):
-        pairs = zip(stored.to_list(), expected.to_list(), strict=True)
-        return pl.Series(
-            [len(a) != len(b) or not np.allclose(a, b, RELATIVE, ABSOLUTE) for a, b in pairs], dtype=pl.Boolean
-        )
-    if kind.is_float() or (kind.is_decimal() and where == "ledger"):
-        a, b = (values.cast(pl.Float64).fill_null(np.nan).to_numpy() for values in (stored, expected))
-        absolute = POINTS_APART if kind.is_decimal() else ABSOLUTE
-        relative = 0.0 if kind.is_decimal() else RELATIVE
-        return pl.Series(~np.isclose(a, b, relative, absolute, equal_nan=True))
-    return stored.ne_missing(expected)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(f'{each:.6g}' for each in value[:4])}, …]"
-    return "none" if value is None else str(value)

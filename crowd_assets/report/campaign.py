@@ -9,13 +9,13 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
-from crowd_assets.assets.labelers import regret_so_far
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import figures_of, record_of, settled_rounds
 from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round import regret_chart
+from crowd_assets.round.labelers import regret_so_far
 from crowd_assets.round.tournament import standings
 from resources.common.errors import OperatorError
 from resources.files.frames import FramesResource

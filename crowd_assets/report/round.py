@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
-from crowd_assets.assets.labelers import regret_so_far
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
@@ -38,6 +37,7 @@ from crowd_assets.report.page import (
 )
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import report_path, round_link, shared_links
+from crowd_assets.round.labelers import regret_so_far
 from crowd_assets.round.tournament import deposits_before, standings
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically

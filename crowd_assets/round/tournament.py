@@ -12,14 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.estimates import (
-    Reliability,
-    averaging_spread,
-    contribution_estimates,
-    recovered_vectors,
-    value_reliability,
-)
+from crowd_assets.mechanisms.estimates import Reliability, contribution_estimates, recovered_vectors, value_reliability
 from crowd_assets.mechanisms.ledger import DEPOSITS
+from crowd_assets.mechanisms.payouts import averaging_spread
 from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from resources.files.frames import FramesResource

@@ -21,9 +21,9 @@ from crowd_assets.mechanisms.estimates import (
     RecoveredVectors,
     contribution_estimates,
     recovered_vectors,
-    regression_points,
 )
 from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
+from crowd_assets.mechanisms.payouts import regression_points
 from crowd_assets.mechanisms.shapley import Game, kernel_shapley
 from crowd_assets.mechanisms.target import centroid_game, evaluate
 

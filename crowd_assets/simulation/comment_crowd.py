@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowd_assets.forum.comments import spam_text
-from crowd_assets.mechanisms.estimates import rank_points, recovered_vectors
+from crowd_assets.mechanisms.estimates import recovered_vectors
 from crowd_assets.mechanisms.grouping import assign_groups
+from crowd_assets.mechanisms.payouts import rank_points
 from crowd_assets.mechanisms.target import distances, nearest_centroid
 from crowd_assets.simulation.comment_models import PROMPT, read_comments
 

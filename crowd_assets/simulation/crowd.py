@@ -15,6 +15,7 @@ import numpy as np
 from upath import UPath
 
 from crowd_assets.forum import comments as forum
+from crowd_assets.forum import words
 from resources.files.storage import write_text_atomically
 
 DEMONSTRATORS = {"careful": 11, "sloppy": 3, "off_topic": 2, "spammer": 2, "adversary": 2}
@@ -116,7 +117,7 @@ class SimulatedCrowd:
         if kind == "off_topic":
             return self._comment(self.mood, rng)[0], forum.off_topic_text(rng)
         if kind == "adversary":
-            return self._comment(forum.OPPOSITE[self.mood], rng)
+            return self._comment(words.OPPOSITE[self.mood], rng)
         if kind == "careful" or rng.random() < 0.5:
             prompt, response = self._comment(self.mood, rng)
         else:

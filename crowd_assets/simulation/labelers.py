@@ -13,23 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.labelers.score_update import (
-    dawid_skene,
-    drawn,
-    elf_x,
-    initial_paired_state,
-    initial_reliability,
-    initial_state,
-    known_horizon_step,
-    limited_feedback_step,
-    mean_aggregate,
-    median_aggregate,
-    run_log_odds,
-    run_reports,
-    update_paired,
-    updated_weights,
-    with_newcomers,
-)
+from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
+from crowd_assets.mechanisms.labelers.dense import drawn, updated_weights
+from crowd_assets.mechanisms.labelers.limited_feedback import initial_paired_state, limited_feedback_step, update_paired
+from crowd_assets.mechanisms.labelers.log_odds import initial_reliability, run_log_odds
+from crowd_assets.mechanisms.labelers.lottery import elf_x
+from crowd_assets.mechanisms.labelers.score_update import initial_state, known_horizon_step, run_reports, with_newcomers
 from crowd_assets.mechanisms.labelers.strategic import log_odds_steering_reports, median_equilibrium, steering_reports
 
 LABELERS = 10

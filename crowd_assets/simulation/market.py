@@ -16,16 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.lots import (
-    Purchase,
-    clear_lots,
-    constant_factor_share,
-    fixed_price,
-    proportional_share,
-    random_purchase,
-    uniform_price,
-    vickrey_feedback,
-)
+from crowd_assets.mechanisms.auctions.baselines import fixed_price, random_purchase, uniform_price, vickrey_feedback
+from crowd_assets.mechanisms.auctions.budget import constant_factor_share, proportional_share
+from crowd_assets.mechanisms.auctions.lots import clear_lots
+from crowd_assets.mechanisms.auctions.money import Purchase
 
 LABELS = "convincing_arguments/labels.parquet"
 QUANTA = 1_000_000  # of a credit; in the world of real workers a credit pays one second

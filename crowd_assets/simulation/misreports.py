@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.auctions import baselines, budget, money
 from crowd_assets.mechanisms.auctions import lots as auction
-from crowd_assets.mechanisms.labelers.score_update import (
+from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
+from crowd_assets.mechanisms.labelers.dense import updated_weights
+from crowd_assets.mechanisms.labelers.limited_feedback import (
     PairedState,
-    ReliabilityState,
-    dawid_skene,
     limited_feedback_step,
-    lottery_chances,
-    mean_aggregate,
-    median_aggregate,
     paired_feedback_step,
-    reliabilities,
-    run_log_odds,
     update_paired,
-    updated_weights,
 )
+from crowd_assets.mechanisms.labelers.log_odds import ReliabilityState, reliabilities, run_log_odds
+from crowd_assets.mechanisms.labelers.lottery import lottery_chances
 
 Floats = NDArray[np.float64]
 Money = NDArray[np.int64]
@@ -429,7 +426,7 @@ def _bids_to_try(
             yield int(rng.choice(amounts)), amount
 
 
-def _of(purchase: auction.Purchase | auction.Clearing | auction.LotClearing) -> Outcome:
+def _of(purchase: money.Purchase | auction.Clearing | auction.LotClearing) -> Outcome:
     return purchase.awarded, purchase.payments
 
 
@@ -445,7 +442,9 @@ def _highest_claim(market: Market, claims: Money, asked: Money) -> Outcome:
 
 SELLERS: dict[str, tuple[Callable[[Market, Money, Money], Outcome], bool]] = {
     "uniform_price": (
-        lambda m, claims, asked: _of(auction.uniform_price(asked, m.winners, reserve=m.reserve, tie_break=m.tie_break)),
+        lambda m, claims, asked: _of(
+            baselines.uniform_price(asked, m.winners, reserve=m.reserve, tie_break=m.tie_break)
+        ),
         False,
     ),
     "scoring_vcg": (
@@ -460,32 +459,32 @@ SELLERS: dict[str, tuple[Callable[[Market, Money, Money], Outcome], bool]] = {
     ),
     "proportional_share": (
         lambda m, claims, asked: _of(
-            auction.proportional_share(m.values, asked, budget=m.budget, tie_break=m.tie_break)
+            budget.proportional_share(m.values, asked, budget=m.budget, tie_break=m.tie_break)
         ),
         False,
     ),
     "constant_factor_share": (
         lambda m, claims, asked: _of(
-            auction.constant_factor_share(m.values, asked, budget=m.budget, tie_break=m.tie_break)
+            budget.constant_factor_share(m.values, asked, budget=m.budget, tie_break=m.tie_break)
         ),
         False,
     ),
     "fixed_price": (
         lambda m, claims, asked: _of(
-            auction.fixed_price(asked, price=m.reserve, budget=2 * m.budget, tie_break=m.tie_break)
+            baselines.fixed_price(asked, price=m.reserve, budget=2 * m.budget, tie_break=m.tie_break)
         ),
         False,
     ),
     "vickrey_feedback": (
-        lambda m, claims, asked: _of(auction.vickrey_feedback(asked, tie_break=m.tie_break)),
+        lambda m, claims, asked: _of(baselines.vickrey_feedback(asked, tie_break=m.tie_break)),
         False,
     ),
     "pay_as_bid": (
-        lambda m, claims, asked: _of(auction.pay_as_bid(m.values, asked, m.winners, tie_break=m.tie_break)),
+        lambda m, claims, asked: _of(baselines.pay_as_bid(m.values, asked, m.winners, tie_break=m.tie_break)),
         False,
     ),
     "random_purchase": (
-        lambda m, claims, asked: _of(auction.random_purchase(asked, budget=m.budget, tie_break=m.tie_break)),
+        lambda m, claims, asked: _of(baselines.random_purchase(asked, budget=m.budget, tie_break=m.tie_break)),
         False,
     ),
     "highest_claimed_quality": (_highest_claim, True),

@@ -25,8 +25,6 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.__main__ import app
-from crowd_assets.assets.contributions import rank_entries
-from crowd_assets.assets.labelers import REGRETS, regret_so_far
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.exporters.model import export_round
@@ -41,6 +39,8 @@ from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report.display import escaped
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
+from crowd_assets.round.labelers import REGRETS, regret_so_far
+from crowd_assets.round.settlement import rank_entries
 from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.feedback.inbox import InboxResource

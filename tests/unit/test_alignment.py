@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-from crowd_assets.assets.selection import preference_pairs
+from crowd_assets.round.selection import preference_pairs
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.training import loading

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 import benchmarks.attacks as benchmark
 from benchmarks.attacks import gains
 from crowd_assets.mechanisms.auctions.lots import scoring_vcg
+from crowd_assets.simulation.attacks import judges, sellers, writers
 from crowd_assets.simulation.attacks import payoffs as attacks
-from crowd_assets.simulation.attacks.payoffs import DEFENDED, OURS, WRITERS_ATTACKS, LabelRules, Rules
+from crowd_assets.simulation.attacks.judges import LabelRules
+from crowd_assets.simulation.attacks.writers import DEFENDED, OURS, WRITERS_ATTACKS, Rules
 
 SEEDS = 4
 WEIGHTED = LabelRules(weighted=True)
@@ -67,17 +69,17 @@ def test_a_hit_and_run_attacker_is_paid_nothing_before_a_name_has_taken_part_twi
 
 
 def test_points_by_rank_and_ours_pay_careful_writers_more_than_adversaries() -> None:
-    for rules in (attacks.PLAIN, OURS, DEFENDED):
+    for rules in (writers.PLAIN, OURS, DEFENDED):
         paid = np.mean(
             [
-                attacks.play(
-                    attacks.honest_writers(np.random.default_rng([run, 0])), rules, np.random.default_rng(run)
+                writers.play(
+                    writers.honest_writers(np.random.default_rng([run, 0])), rules, np.random.default_rng(run)
                 ).sum(axis=0)
                 for run in range(SEEDS)
             ],
             axis=0,
         )
-        assert paid[: attacks.CAREFUL].mean() > paid[-attacks.ADVERSARIES :].mean()
+        assert paid[: writers.CAREFUL].mean() > paid[-writers.ADVERSARIES :].mean()
 
 
 def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
@@ -109,11 +111,11 @@ def test_a_labeler_gains_nothing_for_its_seller_where_phi_verifies_quality() -> 
 def test_no_ring_is_paid_more_than_the_value_less_what_the_buyer_keeps() -> None:
     gained = []
     for run in range(3):
-        market = attacks.sellers(np.random.default_rng(run))
-        most = np.sort(np.maximum(market.quality - attacks.LEAST_SURPLUS, 0.0) - market.cost / attacks.QUANTA, axis=1)
-        gained.append(attacks.ring_pay(market, "as_shipped", True) - attacks.ring_pay(market, "as_shipped", False))
-        assert attacks.ring_pay(market, "hardened", True) <= np.maximum(most[:, -2:], 0.0).sum() + 1e-9
-        assert attacks.sybil_seller_pay(market, "hardened", True) == attacks.sybil_seller_pay(market, "hardened", False)
+        market = sellers.sellers(np.random.default_rng(run))
+        most = np.sort(np.maximum(market.quality - sellers.LEAST_SURPLUS, 0.0) - market.cost / sellers.QUANTA, axis=1)
+        gained.append(sellers.ring_pay(market, "as_shipped", True) - sellers.ring_pay(market, "as_shipped", False))
+        assert sellers.ring_pay(market, "hardened", True) <= np.maximum(most[:, -2:], 0.0).sum() + 1e-9
+        assert sellers.sybil_seller_pay(market, "hardened", True) == sellers.sybil_seller_pay(market, "hardened", False)
     assert min(gained) >= 0
     assert sum(gained) > 0
 
@@ -129,18 +131,16 @@ def test_a_ring_gains_at_most_what_the_third_best_answer_leaves_for_each_that_it
     quality, asked = np.array(offered, dtype=np.int64).T
     values, ring = np.maximum(quality - least, 0), np.arange(size)
     third = np.sort(values - asked)[-3]
-    honest = attacks.earned(values, asked, asked, ring)
+    honest = sellers.earned(values, asked, asked, ring)
     sold = int(scoring_vcg(values, asked, 2, tie_break=np.arange(values.size)).awarded[:size].sum())
-    assert 0 <= attacks.best_ring(values, asked, ring) - honest <= sold * max(int(third), 0)
+    assert 0 <= sellers.best_ring(values, asked, ring) - honest <= sold * max(int(third), 0)
 
 
 def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attacks, "WRITERS_ATTACKS", {})
-    monkeypatch.setattr(
-        attacks, "JUDGES_ATTACKS", {"labeler_fresh_names": attacks.JUDGES_ATTACKS["labeler_fresh_names"]}
-    )
+    monkeypatch.setattr(writers, "WRITERS_ATTACKS", {})
+    monkeypatch.setattr(judges, "JUDGES_ATTACKS", {"labeler_fresh_names": judges.JUDGES_ATTACKS["labeler_fresh_names"]})
     monkeypatch.setattr(benchmark, "SWEEPS", ())  # games of minutes
     benchmark.main(["--quick"])
     (line,) = capsys.readouterr().out.splitlines()
@@ -149,7 +149,7 @@ def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
     for at_surplus in found["by_surplus"].values():
         assert at_surplus["gain"][0] <= at_surplus["bound"]
     for column in ("plain", "as_shipped", "hardened"):
-        assert found[column].keys() == {"labeler_fresh_names", *attacks.MARKET_ATTACKS}
+        assert found[column].keys() == {"labeler_fresh_names", *sellers.MARKET_ATTACKS}
         for figure in found[column].values():
             assert figure.keys() == {"gain", "low", "high"}
             assert figure["low"] <= figure["gain"] <= figure["high"]

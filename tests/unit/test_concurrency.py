@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from crowd_assets.assets.contributions import as_frame
 from crowd_assets.definitions import build_resources
+from crowd_assets.round.settlement import as_frame
 from resources.common import locks
 from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource

@@ -13,16 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.lots import proportional_share
+from crowd_assets.mechanisms.auctions.budget import proportional_share
+from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate
+from crowd_assets.mechanisms.labelers.dense import run_slots, update_slot
 from crowd_assets.mechanisms.labelers.score_update import anytime_step as step_of
-from crowd_assets.mechanisms.labelers.score_update import (
-    dawid_skene,
-    initial_state,
-    mean_aggregate,
-    pooled,
-    run_slots,
-    update_slot,
-)
+from crowd_assets.mechanisms.labelers.score_update import initial_state, pooled
 from crowd_assets.mechanisms.shapley import Game, exact_shapley, kernel_shapley, permutation_shapley
 from crowd_assets.mechanisms.target import centroid_game
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crowd_assets.assets.contributions import as_frame, deposit_entries
-from crowd_assets.assets.labelers import _that_count
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, transfer
 from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.round.labelers import that_count
+from crowd_assets.round.settlement import as_frame, deposit_entries
 from crowd_assets.round.tournament import deposits_before, standings
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings, SettingError
@@ -145,7 +145,7 @@ def test_judgements_count_of_names_with_a_whole_deposit_where_settings_say_so(ca
 
     def counting(before: int, **changes: object) -> list[str]:
         settings = campaign.settings.changed(**changes)
-        return _that_count(reports, campaign.round(before), settings, campaign.warehouse)["contributor_id"].to_list()
+        return that_count(reports, campaign.round(before), settings, campaign.warehouse)["contributor_id"].to_list()
 
     assert counting(2) == ["ann", "bo", "eve"]
     assert counting(2, labeler_stake=True) == ["bo"]

@@ -7,7 +7,9 @@ import pytest
 
 from crowd_assets.experiments import labelers, truthfulness
 from crowd_assets.experiments.study import Study, reference_folder
-from crowd_assets.mechanisms.labelers.score_update import mean_aggregate, regret
+from crowd_assets.mechanisms.labelers import limited_feedback
+from crowd_assets.mechanisms.labelers.baselines import mean_aggregate
+from crowd_assets.mechanisms.labelers.regret import regret
 from crowd_assets.simulation.labelers import (
     CHOICES,
     LABELERS,
@@ -157,14 +159,13 @@ def test_a_pull_that_its_own_reports_can_move_would_make_paired_feedback_pay_for
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The control: the step of the next slot taken from this slot's gains as well."""
-    from crowd_assets.mechanisms.labelers import score_update as aggregation
     from crowd_assets.simulation import misreports
 
-    def hasty(state: aggregation.PairedState, asked: object, compared: object, *losses: object) -> object:
-        after = aggregation.update_paired(state, asked, compared, *losses)  # type: ignore[arg-type]
-        late = aggregation.paired_feedback_step(after.squares) / after.step
+    def hasty(state: limited_feedback.PairedState, asked: object, compared: object, *losses: object) -> object:
+        after = limited_feedback.update_paired(state, asked, compared, *losses)  # type: ignore[arg-type]
+        late = limited_feedback.paired_feedback_step(after.squares) / after.step
         pulled = late * after.weights + (1 - late) / state.weights.shape[-1]
-        return aggregation.PairedState(pulled, after.squares, after.step * late)
+        return limited_feedback.PairedState(pulled, after.squares, after.step * late)
 
     monkeypatch.setattr(misreports, "update_paired", hasty)
     assert max(labeler_gains("limited_feedback", "myopic", 10, 11, 0)) > 1e-6

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from crowd_assets.forum import comments as forum
+from crowd_assets.forum import words
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,12 @@ def test_no_single_word_gives_a_mood_away(comments: list[forum.Comment]) -> None
 
 
 def test_the_grammar_keeps_what_distinctness_rests_on() -> None:
-    fillers = [choice for topic in forum._TOPICS.values() for choices in topic.fillers.values() for choice in choices]
+    fillers = [choice for topic in words._TOPICS.values() for choices in topic.fillers.values() for choice in choices]
     assert len(fillers) == len(set(fillers))
     for mood in forum.MOODS:
-        assert len(set(forum._OPENERS[mood])) == len(forum._OPENERS[mood]) >= 15
-        assert len(set(forum._CONTINUATIONS[mood])) == len(forum._CONTINUATIONS[mood]) >= 15
-        for continuation in forum._CONTINUATIONS[mood]:
+        assert len(set(words._OPENERS[mood])) == len(words._OPENERS[mood]) >= 15
+        assert len(set(words._CONTINUATIONS[mood])) == len(words._CONTINUATIONS[mood]) >= 15
+        for continuation in words._CONTINUATIONS[mood]:
             assert set(forum._slots((continuation,))) - {"when"}
 
 
@@ -84,8 +85,8 @@ def test_moods_are_goemotions_labels_and_opposites_are_mutual() -> None:
         "relief remorse sadness surprise"
     )
     assert set(forum.MOODS) <= set(goemotions.split())
-    assert set(forum.OPPOSITE) == set(forum.MOODS)
-    assert all(forum.OPPOSITE[forum.OPPOSITE[mood]] == mood != forum.OPPOSITE[mood] for mood in forum.MOODS)
+    assert set(words.OPPOSITE) == set(forum.MOODS)
+    assert all(words.OPPOSITE[words.OPPOSITE[mood]] == mood != words.OPPOSITE[mood] for mood in forum.MOODS)
 
 
 def test_one_comment_has_the_mood_and_topic_asked_for() -> None:

@@ -7,37 +7,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.labelers import score_update as aggregation
+from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
+from crowd_assets.mechanisms.labelers.dense import drawn, run_slots, update_slot, updated_weights
+from crowd_assets.mechanisms.labelers.limited_feedback import (
+    PairedState,
+    initial_paired_state,
+    limited_feedback_step,
+    paired_feedback_step,
+    run_limited_feedback,
+    run_paired_feedback,
+    update_paired,
+)
+from crowd_assets.mechanisms.labelers.log_odds import initial_reliability, reliabilities, run_log_odds
+from crowd_assets.mechanisms.labelers.lottery import elf_x, lottery_chances
+from crowd_assets.mechanisms.labelers.regret import anytime_regret_bound, excess_losses, regret
 from crowd_assets.mechanisms.labelers.score_update import (
     LabelerState,
-    PairedState,
     SlotResults,
-    anytime_regret_bound,
     anytime_step,
     counted_reports,
-    dawid_skene,
-    drawn,
-    elf_x,
-    excess_losses,
-    initial_paired_state,
-    initial_reliability,
     initial_state,
     known_horizon_step,
-    limited_feedback_step,
-    lottery_chances,
-    mean_aggregate,
-    median_aggregate,
-    paired_feedback_step,
     pooled,
-    regret,
-    reliabilities,
-    run_limited_feedback,
-    run_log_odds,
-    run_paired_feedback,
     run_reports,
-    run_slots,
-    update_paired,
-    update_slot,
-    updated_weights,
     with_newcomers,
 )
 

@@ -10,23 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.lots import (
-    BUDGET_PASSES,
-    Clearing,
-    Purchase,
-    _Knapsack,
-    clear_lots,
-    constant_factor_share,
+from crowd_assets.mechanisms.auctions.baselines import (
     fixed_price,
-    from_quanta,
     pay_as_bid,
-    proportional_share,
     random_purchase,
-    scoring_vcg,
-    to_quanta,
     uniform_price,
     vickrey_feedback,
 )
+from crowd_assets.mechanisms.auctions.budget import _Knapsack, constant_factor_share, proportional_share
+from crowd_assets.mechanisms.auctions.lots import BUDGET_PASSES, Clearing, clear_lots, scoring_vcg
+from crowd_assets.mechanisms.auctions.money import Purchase, from_quanta, to_quanta
 
 seeds = st.integers(0, 2**32 - 1)
 Money = NDArray[np.int64]

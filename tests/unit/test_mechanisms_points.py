@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.estimates import (
-    averaging_spread,
     contribution_estimates,
+    recovered_vectors,
+    surrogate_points,
+    value_reliability,
+)
+from crowd_assets.mechanisms.payouts import (
+    averaging_spread,
     kept_points,
     rank_of,
     rank_points,
-    recovered_vectors,
     regression_points,
     solvent_points,
-    surrogate_points,
-    value_reliability,
     weight_shares,
 )
 from crowd_assets.mechanisms.shapley import exact_shapley, kernel_shapley

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowd_assets.mechanisms.labelers.score_update import mean_aggregate, regret
+from crowd_assets.mechanisms.labelers.baselines import mean_aggregate
+from crowd_assets.mechanisms.labelers.regret import regret
 from crowd_assets.mechanisms.labelers.strategic import (
     MOTIVES,
     forward_looking_report,

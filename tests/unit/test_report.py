@@ -18,8 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.assets.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from crowd_assets.definitions import build_resources
+from crowd_assets.mechanisms.labelers import dense, regret
 from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
@@ -29,6 +29,7 @@ from crowd_assets.report.people import why
 from crowd_assets.report.places import campaign_path, report_path, statement_path
 from crowd_assets.report.round import round_page
 from crowd_assets.report.statement import statement_of, statement_page
+from crowd_assets.round.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from resources.feedback.events import EVENT_SCHEMA
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -343,8 +344,8 @@ def test_the_campaign_adds_up_all_rounds(pages: dict[str, str]) -> None:
 def test_regret_is_that_of_the_update_against_the_best_labeler(home: Home) -> None:
     outcomes = np.array([1.0, 0.0, 1.0])
     reports = np.array([[0.6, 0.9], [0.7, 0.2], [0.5, np.nan]])
-    learnt = aggregation.run_slots(aggregation.initial_state(2), reports, outcomes)
-    expected = aggregation.regret(learnt.aggregates, outcomes, reports)
+    learnt = dense.run_slots(aggregation.initial_state(2), reports, outcomes)
+    expected = regret.regret(learnt.aggregates, outcomes, reports)
     found = regret_so_far(home.warehouse, home.frames, 1)
     assert found["regret"].item() == pytest.approx(expected)
     assert found["bound"].item() == pytest.approx(3 * np.sqrt(3 * np.log(2)))

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crowd_assets.assets.labelers import _that_count
-from crowd_assets.assets.procurement import _drawn
-from crowd_assets.jobs import generator_for
+from crowd_assets.round.labelers import that_count
+from crowd_assets.round.procurement import audited_of
+from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
@@ -56,7 +56,7 @@ def warehouse(tmp_path: Path) -> WarehouseResource:
 def counting(warehouse: WarehouseResource, **changes: object) -> list[tuple[str, str]]:
     preferences = pl.DataFrame(REPORTS, schema=["contributor_id", "comparison_id"], orient="row")
     settings = CrowdSettings(**changes)  # type: ignore[arg-type]
-    return _that_count(preferences, ROUND, settings, warehouse).rows()
+    return that_count(preferences, ROUND, settings, warehouse).rows()
 
 
 def test_no_report_counts_of_who_sold_one_of_the_answers(warehouse: WarehouseResource) -> None:
@@ -82,8 +82,8 @@ def test_a_ring_has_one_name_and_everybody_else_keeps_their_own(warehouse: Wareh
 
 def test_audits_are_a_random_part_of_the_tasks() -> None:
     tasks = [{"comparison_id": str(number)} for number in range(200)]
-    assert _drawn(tasks, 0.0, generator_for(ROUND, "audits")) == []
-    assert _drawn(tasks, 1.0, generator_for(ROUND, "audits")) == tasks
-    some = _drawn(tasks, 0.3, generator_for(ROUND, "audits"))
+    assert audited_of(tasks, 0.0, generator_for(ROUND, "audits")) == []
+    assert audited_of(tasks, 1.0, generator_for(ROUND, "audits")) == tasks
+    some = audited_of(tasks, 0.3, generator_for(ROUND, "audits"))
     assert 30 < len(some) < 90
     assert all(task in tasks for task in some)

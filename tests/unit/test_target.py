@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from crowd_assets.assets.candidates import _valuation
-from crowd_assets.assets.seed import Target, find_target
+from crowd_assets.round.target import Target, find_target
+from crowd_assets.round.training import valuation_of
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings, SettingError
@@ -157,6 +157,6 @@ def test_in_run_values_ask_for_a_gold_answer_by_its_own_prompt(find: Finder) -> 
     settings = find.settings.changed(gold_answers=gold)
     demonstrations = pl.DataFrame({"prompt": ["Asked in the round?"]})
     round_ = Round(1, "r000001", 1, 1, "claimed", 1, None, 0, None, None, datetime.now(UTC))
-    valuation = _valuation(round_, demonstrations, settings, Lengths(), find.frames)  # type: ignore[arg-type]
+    valuation = valuation_of(round_, demonstrations, settings, Lengths(), find.frames)  # type: ignore[arg-type]
     assert valuation is not None
     assert list(valuation.pairs) == [("Why?", "zz"), ("Asked in the round?", "zzz")]

@@ -18,15 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.labelers.score_update import (
-    RULES,
-    SlotResults,
-    anytime_step,
-    initial_state,
-    lottery_chances,
-    run_slots,
-    update_slot,
-)
+from crowd_assets.mechanisms.labelers.dense import run_slots, update_slot
+from crowd_assets.mechanisms.labelers.lottery import lottery_chances
+from crowd_assets.mechanisms.labelers.score_update import RULES, SlotResults, anytime_step, initial_state
 
 MOTIVES = ("truthful", "myopic", "forward_looking", "steering")
 

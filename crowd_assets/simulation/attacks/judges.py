@@ -1,0 +1,206 @@
+"""Attacks on labelers' weights.
+
+Belongs here: crowds of judges, honest and not, and their influence. Does not belong here: what is reported of them (see
+``payoffs``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from crowd_assets.mechanisms.labelers.dense import run_slots
+from crowd_assets.mechanisms.labelers.score_update import counted_reports, initial_state, with_newcomers
+from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS, Detection
+from crowd_assets.quality.detectors.groups import collusion
+from crowd_assets.simulation.attacks.writers import (
+    SHIPPED,
+)
+
+LABELERS, BIASED = 12, 3
+
+
+LABELING_ROUNDS = 6
+
+
+WITH_OUTCOME, WITHOUT_OUTCOME = 32, 12  # comparisons a round
+
+
+BELIEF_NOISE, BIAS = 0.15, 0.3
+
+
+DISGUISE = 0.1  # sd by which a careful sybil's reports differ from one another
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRules:
+    """How judgements are pooled; the defaults are the plain average. ``rings_once``: one report a comparison of those that
+    the detector ``collusion`` links; ``entry``: see ``aggregation.with_newcomers``; ``audited``: share of the comparisons
+    without an outcome that get one in the end, drawn when all have judged; ``stake``: no report counts of a name without a
+    deposit."""
+
+    weighted: bool = False
+    rings_once: bool = False
+    entry: float = 1.0
+    audited: float = 0.0
+    stake: bool = False
+
+
+LABEL_RULES = {
+    "plain": LabelRules(),
+    "as_shipped": LabelRules(
+        weighted=True,
+        rings_once=SHIPPED.rings_count_once,
+        entry=SHIPPED.newcomer_weight,
+        audited=SHIPPED.audit_share,
+        stake=SHIPPED.labeler_stake,
+    ),
+    "hardened": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """N names that judge in R rounds: ``reports`` (R, S, N), NaN where there is none; ``outcomes`` (R, S), of which the first
+    ``WITH_OUTCOME`` of a round are realised; ``attacker`` (N,), whose influence counts, ``counted`` (R,) in which rounds; ``staked``
+    (N,), whose deposits are whole."""
+
+    reports: NDArray[np.float64]
+    outcomes: NDArray[np.float64]
+    attacker: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    staked: NDArray[np.bool_]
+
+
+def honest_judges(rng: np.random.Generator) -> Judges:
+    """Labelers who report what they believe, the attacker-to-be first; the last three lean towards A."""
+    chance = rng.beta(0.5, 0.5, (LABELING_ROUNDS, WITH_OUTCOME + WITHOUT_OUTCOME))
+    noise = rng.normal(scale=BELIEF_NOISE, size=(*chance.shape, LABELERS))
+    noise[..., LABELERS - BIASED :] += BIAS
+    return Judges(
+        np.clip(chance[..., None] + noise, 0.0, 1.0),
+        (rng.random(chance.shape) < chance).astype(np.float64),
+        np.arange(LABELERS) == 0,
+        np.ones(LABELING_ROUNDS, dtype=bool),
+        np.ones(LABELERS, dtype=bool),
+    )
+
+
+def same_reports(judges: Judges, rng: np.random.Generator, names: int = 4, disguise: float = 0.0) -> Judges:
+    """Sybils: one labeler's judgements under ``names`` names, alike but for noise of sd ``disguise``."""
+    own = np.repeat(judges.reports[..., :1], names - 1, axis=-1)
+    own = np.clip(own + rng.normal(scale=disguise, size=own.shape), 0.0, 1.0)
+    return replace(
+        judges,
+        reports=np.concatenate([judges.reports, own], axis=-1),
+        attacker=np.append(judges.attacker, np.ones(names - 1, dtype=bool)),
+        staked=np.append(judges.staked, np.zeros(names - 1, dtype=bool)),
+    )
+
+
+def disguised_reports(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Sybils that take care to differ."""
+    return same_reports(judges, rng, disguise=DISGUISE)
+
+
+def funded_reports(judges: Judges, rng: np.random.Generator) -> Judges:
+    """The same, each with a deposit of its own, which takes the work."""
+    judges = disguised_reports(judges, rng)
+    return replace(judges, staked=np.ones(judges.staked.size, dtype=bool))
+
+
+def fresh_names(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Late joining: guesses at no cost, under a new name in every round."""
+    guesses = np.full((*judges.outcomes.shape, LABELING_ROUNDS), np.nan)
+    for number in range(LABELING_ROUNDS):
+        guesses[number, :, number] = rng.random(judges.outcomes.shape[1])
+    return replace(
+        judges,
+        reports=np.concatenate([guesses, judges.reports[..., 1:]], axis=-1),
+        attacker=np.arange(LABELING_ROUNDS + LABELERS - 1) < LABELING_ROUNDS,
+        staked=np.isin(np.arange(LABELING_ROUNDS + LABELERS - 1), np.arange(1, LABELING_ROUNDS), invert=True),
+    )
+
+
+def turned(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Reputation milking: honest for two thirds of the rounds, then the opposite of the belief."""
+    reports = judges.reports.copy()
+    reports[-LABELING_ROUNDS // 3 :, :, 0] = 1.0 - reports[-LABELING_ROUNDS // 3 :, :, 0]
+    return replace(judges, reports=reports)
+
+
+def turned_unseen(judges: Judges, rng: np.random.Generator) -> Judges:
+    """The same, and only on comparisons of which it knows that no outcome will come."""
+    reports = judges.reports.copy()
+    reports[-LABELING_ROUNDS // 3 :, WITH_OUTCOME:, 0] = 1.0 - reports[-LABELING_ROUNDS // 3 :, WITH_OUTCOME:, 0]
+    return replace(judges, reports=reports)
+
+
+def last_third(judges: Judges) -> Judges:
+    return replace(judges, counted=np.arange(LABELING_ROUNDS) >= LABELING_ROUNDS - LABELING_ROUNDS // 3)
+
+
+JUDGES_ATTACKS: dict[str, tuple[Callable[[Judges, np.random.Generator], Judges], bool]] = {
+    "labeler_sybils": (same_reports, False),
+    "labeler_sybils_disguised": (disguised_reports, False),
+    "labeler_sybils_funded": (funded_reports, False),
+    "labeler_fresh_names": (fresh_names, False),
+    "labeler_milking": (turned, True),
+    "labeler_milking_unseen": (turned_unseen, True),
+}
+
+
+def influence(judges: Judges, rules: LabelRules, rng: np.random.Generator) -> float:
+    """Mean share of the attacker's reports in the aggregates without an outcome, over the rounds that count."""
+    names = judges.reports.shape[-1]
+    known: list[int] = []
+    state = None
+    shares = []
+    for reports, outcomes in zip(judges.reports, judges.outcomes, strict=True):
+        if rules.stake:
+            reports = np.where(judges.staked, reports, np.nan)
+        present = ~np.isnan(reports).all(axis=0)
+        if rules.rings_once:
+            reports = _once(reports)
+        new = [name for name in np.flatnonzero(present).tolist() if name not in known]
+        state = initial_state(len(new)) if state is None else with_newcomers(state, len(new), entry=rules.entry)
+        known += new
+        open_ = np.arange(outcomes.size) >= WITH_OUTCOME
+        seen = ~open_ | (rng.random(outcomes.size) < rules.audited)
+        state = run_slots(state, reports[seen][:, known], outcomes[seen]).state
+        weights = np.zeros(names)
+        weights[known] = state.weights if rules.weighted else 1.0
+        held = np.where(np.isnan(reports[open_]), 0.0, weights)
+        shares.append((held[:, judges.attacker].sum(axis=1) / held.sum(axis=1)).mean())
+    return float(np.mean(np.array(shares)[judges.counted]))
+
+
+def _once(reports: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Reports (S, N) of a round, one a comparison of each ring that the detector finds in them."""
+    slot, name = np.nonzero(~np.isnan(reports))
+    ring = _rings(reports, slot, name)
+    counts = counted_reports(slot, ring[name], once=True)
+    kept = np.full(reports.shape, np.nan)
+    kept[slot[counts], name[counts]] = reports[slot[counts], name[counts]]
+    return kept
+
+
+def _rings(reports: NDArray[np.float64], slot: NDArray[np.int64], name: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ring of each name (N,), its own where the detector links it with nobody."""
+    events = pl.DataFrame(
+        {
+            "event_id": [f"{one}-{other}" for one, other in zip(slot, name, strict=True)],
+            "seq": np.arange(slot.size),
+            "kind": ["preference"] * slot.size,
+            "contributor_id": [f"{one:04d}" for one in name],
+            "comparison_id": [str(one) for one in slot],
+            "probability_a": reports[slot, name].round(4),
+        }
+    )
+    nothing = Detection("", pl.DataFrame(schema=FLAGGED_EVENTS), pl.DataFrame(schema=CONTRIBUTORS))
+    found = collusion(events, nothing, nothing).rings
+    ring = np.arange(reports.shape[1]) + 1_000_000
+    ring[found["contributor_id"].cast(pl.Int64).to_numpy()] = found["ring"].to_numpy()
+    return ring

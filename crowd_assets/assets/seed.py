@@ -15,7 +15,7 @@ from dagster import AssetExecutionContext, DataVersion, MaterializeResult, asset
 
 from crowd_assets.assets import OWNERS
 from crowd_assets.forum import comments as forum
-from crowd_assets.forum.recipe import COMMENTS, LABELLED_COMMENTS, RECIPE, SEED, UNLABELLED_COMMENTS
+from crowd_assets.forum import recipe
 from crowd_assets.report import display
 from crowd_assets.round.target import find_target
 from resources.common.errors import OperatorError
@@ -44,9 +44,9 @@ def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings)
         return MaterializeResult(metadata={"base model": settings.base_model, "used": False})
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-        comments = forum.write_comments(COMMENTS, np.random.default_rng(SEED))
+        comments = forum.write_comments(recipe.COMMENTS, np.random.default_rng(recipe.SEED))
         pairs = [(comment.prompt, comment.response) for comment in comments]
-        return train_seed_language_model(pairs, directory, seed=SEED, progress=progress, threads=THREADS)
+        return train_seed_language_model(pairs, directory, seed=recipe.SEED, progress=progress, threads=THREADS)
 
     figures = _built_once(settings.seed_language_model_path, build, context.log.info)
     return _built(settings.seed_language_model_path, figures)
@@ -60,15 +60,16 @@ def seed_classifier(context: AssetExecutionContext, settings: CrowdSettings) -> 
         return MaterializeResult(metadata={"embedder": settings.embedder, "used": False})
 
     def build(directory: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-        rng = np.random.default_rng(SEED)
-        comments = forum.write_comments(LABELLED_COMMENTS, rng)
+        rng = np.random.default_rng(recipe.SEED)
+        comments = forum.write_comments(recipe.LABELLED_COMMENTS, rng)
         unlabelled = [
-            forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng) for number in range(UNLABELLED_COMMENTS)
+            forum.off_topic_text(rng) if number % 2 else forum.spam_text(rng)
+            for number in range(recipe.UNLABELLED_COMMENTS)
         ]
         texts = [comment.response for comment in comments] + unlabelled
         labels = [(comment.mood,) for comment in comments] + [()] * len(unlabelled)
         return train_seed_classifier(
-            texts, labels, forum.MOODS, directory, seed=SEED, progress=progress, threads=THREADS
+            texts, labels, forum.MOODS, directory, seed=recipe.SEED, progress=progress, threads=THREADS
         )
 
     figures = _built_once(settings.seed_classifier_path, build, context.log.info)
@@ -114,7 +115,7 @@ def _built_once(
         if not directory.exists():
             progress = throttled(directory.name, say)
             figures = build(directory, progress)
-            note.write_text(json.dumps(figures | {"recipe": RECIPE}))
+            note.write_text(json.dumps(figures | {"recipe": recipe.RECIPE}))
         return json.loads(note.read_text()) if note.exists() else {}
 
 

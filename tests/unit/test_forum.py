@@ -46,12 +46,12 @@ def test_no_single_word_gives_a_mood_away(comments: list[forum.Comment]) -> None
 
 
 def test_the_grammar_keeps_what_distinctness_rests_on() -> None:
-    fillers = [choice for topic in words._TOPICS.values() for choices in topic.fillers.values() for choice in choices]
+    fillers = [choice for topic in words.TOPIC_WORDS.values() for choices in topic.fillers.values() for choice in choices]
     assert len(fillers) == len(set(fillers))
     for mood in forum.MOODS:
-        assert len(set(words._OPENERS[mood])) == len(words._OPENERS[mood]) >= 15
-        assert len(set(words._CONTINUATIONS[mood])) == len(words._CONTINUATIONS[mood]) >= 15
-        for continuation in words._CONTINUATIONS[mood]:
+        assert len(set(words.OPENERS[mood])) == len(words.OPENERS[mood]) >= 15
+        assert len(set(words.CONTINUATIONS[mood])) == len(words.CONTINUATIONS[mood]) >= 15
+        for continuation in words.CONTINUATIONS[mood]:
             assert set(forum._slots((continuation,))) - {"when"}
 
 

@@ -115,7 +115,7 @@ def test_pairs_of_even_odds_teach_nothing(tmp_path: Path, seed_folder: Path) -> 
     """Where both orders are as likely, the policy that agrees with its reference is the best one. Adam makes whole steps of
     the rounding in a gradient of 0, and the next gradients take them back: hence the tolerance."""
     losses = losses_of_ours(tmp_path, seed_folder, CONFIG, weight=1.2, probability=0.5)
-    assert losses == pytest.approx([1.2 * math.log(2)] * len(PAIRS), abs=0.01)
+    assert losses == pytest.approx([1.2 * math.log(2)] * len(PAIRS), abs=0.02)
     assert losses_of_ours(tmp_path, seed_folder, CONFIG, weight=1.2)[-1] < losses[-1] - 0.1
 
 

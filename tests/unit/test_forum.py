@@ -46,7 +46,9 @@ def test_no_single_word_gives_a_mood_away(comments: list[forum.Comment]) -> None
 
 
 def test_the_grammar_keeps_what_distinctness_rests_on() -> None:
-    fillers = [choice for topic in words.TOPIC_WORDS.values() for choices in topic.fillers.values() for choice in choices]
+    fillers = [
+        choice for topic in words.TOPIC_WORDS.values() for choices in topic.fillers.values() for choice in choices
+    ]
     assert len(fillers) == len(set(fillers))
     for mood in forum.MOODS:
         assert len(set(words.OPENERS[mood])) == len(words.OPENERS[mood]) >= 15

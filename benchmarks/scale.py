@@ -64,7 +64,7 @@ from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.training.candidates import Demonstrations
 from resources.training.loading import use_threads
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from tests.cluster import postgres_server
 from tests.cluster.s3 import BUCKET, s3_server
 

@@ -45,7 +45,8 @@ from resources.ray_compute import require_ray
 from resources.settings.settings import BASE_MODEL, CrowdSettings, SettingError
 from resources.tools.data_quality import DataQualityResource
 from resources.tools.label_studio import LabelStudioResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import PostgresWarehouse
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
@@ -117,7 +118,7 @@ def _warehouse(settings: CrowdSettings) -> WarehouseResource:
     path, timeout_s = str(settings.path("warehouse.duckdb")), settings.lock_timeout_s
     if settings.warehouse:
         return PostgresWarehouse(path=path, url=settings.warehouse, lock_timeout_s=timeout_s)
-    return WarehouseResource(path=path, lock_timeout_s=timeout_s)
+    return DuckDBWarehouse(path=path, lock_timeout_s=timeout_s)
 
 
 def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from pydantic import Field
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
 from sensors.rounds import add_partition
 

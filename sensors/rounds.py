@@ -29,7 +29,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.claims import round_quorum
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
 from sensors.decisions import decide
 from sensors.processes import is_gone

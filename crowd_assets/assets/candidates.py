@@ -40,7 +40,7 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.training.candidates import Demonstrations
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 @asset(

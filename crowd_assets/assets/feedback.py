@@ -39,7 +39,7 @@ from resources.rounds.book import Round, RoundBook
 from resources.rounds.releases import ReleaseBook
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from sensors import BATCH_TAG, ROUND_TAG
 from sensors.processes import process_tags
 

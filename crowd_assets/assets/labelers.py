@@ -24,7 +24,7 @@ from crowd_assets.round.labelers import REGRETS, aggregated, plain_loss, regret_
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
 

@@ -19,7 +19,7 @@ from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 @asset(

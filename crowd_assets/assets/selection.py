@@ -45,7 +45,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 @asset(

@@ -33,7 +33,7 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_bytes_atomically
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.settings import CrowdSettings, SettingError
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.processes import process_tags
 from sensors.rounds import next_run, nightly_quorum, round_quorum

@@ -18,7 +18,7 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.training import generation
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 QUIT = {"/quit", "/exit"}
 

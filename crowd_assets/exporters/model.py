@@ -22,7 +22,7 @@ from resources.models.store import ModelStoreResource, markdown_cell
 from resources.models.trainer import OtherRootError, TrainerResource
 from resources.rounds.book import SKIPPED, Round, RoundBook, round_id_of
 from resources.settings.settings import ENVIRONMENT_PREFIX, CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 ADAPTERS = "adapter"
 README = "README.md"

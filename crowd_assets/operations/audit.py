@@ -45,8 +45,10 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import COMPLETED, Round, RoundBook
 from resources.rounds.records import TEXT_COLUMNS, Record, chained, column_hashes, file_hash, rows_of
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
-from resources.warehouse.postgres_connection import Connection
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.connection import Connection
+from resources.warehouse.duckdb import DuckDBWarehouse
+from resources.warehouse.schema import ROUND_TABLES
 
 FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
 FRESH = ("fresh_distance", "fresh_standard_error")
@@ -115,7 +117,7 @@ def audit(
             return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, found)
 
 
-class _Copy(WarehouseResource):
+class _Copy(DuckDBWarehouse):
     """A warehouse that nobody else has: opened once, for reading."""
 
     _connection: duckdb.DuckDBPyConnection = PrivateAttr()

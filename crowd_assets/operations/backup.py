@@ -24,7 +24,7 @@ from upath import UPath
 from resources.common.errors import OperatorError
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -32,8 +32,8 @@ from resources.files.storage import files_below, write_bytes_atomically
 from resources.models.store import ModelStoreResource
 from resources.rounds.records import TEXT_COLUMNS, file_hash
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource, as_stored, fetch_row
-from resources.warehouse.postgres_connection import Connection
+from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
+from resources.warehouse.connection import Connection
 
 WRITTEN = ("demonstration", "bid")
 """Kinds whose texts are their contributor's own; the texts of a preference are those it was asked about."""

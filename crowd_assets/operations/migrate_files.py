@@ -25,7 +25,7 @@ from resources.common.errors import OperatorError
 from resources.common.progress import throttled
 from resources.files.storage import PIECE, StoredFile, files_below, is_local, use_object_stores, written_atomically
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource, fetch_row
+from resources.warehouse.base import WarehouseResource, fetch_row
 
 JOURNAL = "moving_files.jsonl"
 TOGETHER = 8  # files under way at once: most of the time is the store's

@@ -16,9 +16,11 @@ from typing import Any
 from crowd_assets.operations.audit import Audit, AuditedRound, audit
 from resources.common.errors import OperatorError
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import TABLES, WarehouseResource, fetch_row
+from resources.warehouse.base import fetch_row
+from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import PostgresWarehouse
 from resources.warehouse.postgres_connection import BATCH_ROWS, PostgresConnection
+from resources.warehouse.schema import TABLES
 
 
 class MigrationError(OperatorError, RuntimeError):
@@ -49,7 +51,7 @@ def migrate_tables(
         MigrationError: the home has no DuckDB file, the database has rows already, what arrived is not what was sent (then nothing
             was committed), or the audit of what arrived is not clean (then the file still counts).
     """
-    source = WarehouseResource(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
+    source = DuckDBWarehouse(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
     target = PostgresWarehouse(path=source.path, url=settings.warehouse, lock_timeout_s=settings.lock_timeout_s)
     if not source.exists():
         raise MigrationError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to move.")

@@ -25,7 +25,7 @@ from resources.models.store import ModelStoreResource
 from resources.rounds.book import Round, RoundBook, round_id_of
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource, as_stored
+from resources.warehouse.base import WarehouseResource, as_stored
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]

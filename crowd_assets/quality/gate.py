@@ -28,7 +28,7 @@ from resources.feedback import events as feedback
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 Events = Callable[[], Iterator[pl.DataFrame]]
 Detect = Callable[[pl.DataFrame, pl.DataFrame | None, CrowdSettings], Sequence[Detection]]

@@ -15,7 +15,7 @@ from crowd_assets.quality import conditions, drift
 from resources.feedback.events import EVENT_SCHEMA, KINDS
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 TASKS = {"comparison_id": pl.String(), "event_id_a": pl.String(), "event_id_b": pl.String()}
 VECTORS = "feedback_vectors"  # the frame that keeps each round's

@@ -23,7 +23,7 @@ from resources.files.storage import write_text_atomically
 from resources.rounds.book import SKIPPED, RoundBook, round_id_of
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 LEADERS_DRAWN = 6
 ROUNDS_DRAWN = 40

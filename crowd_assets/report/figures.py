@@ -14,7 +14,7 @@ import polars as pl
 
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)|\b[0-9a-f]{32}\b", re.DOTALL)
 """What in a reason is of one event alone: quoted text and ids."""

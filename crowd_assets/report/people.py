@@ -10,7 +10,7 @@ import polars as pl
 from crowd_assets.report.figures import settled_rounds
 from crowd_assets.report.page import number, ordinal, plural, share
 from crowd_assets.round.tournament import standings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 Person = dict[str, Any]
 

@@ -25,7 +25,7 @@ from resources.common.errors import OperatorError
 from resources.files.storage import is_local, write_text_atomically
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 ROWS_SHOWN = 40
 LINES_SHOWN = 8

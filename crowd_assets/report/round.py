@@ -44,7 +44,7 @@ from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 SAMPLES_SHOWN = 60
 EXTREMES_SHOWN = 10

@@ -24,7 +24,7 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_text_atomically
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 def embedded(valid: pl.DataFrame, embedder: EmbedderResource) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from crowd_assets.round.tournament import standing, tournament
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 def groups_of(

@@ -17,7 +17,7 @@ from crowd_assets.round.tournament import deposits_before
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 AGGREGATED_SCHEMA = {
     "comparison_id": pl.String(),

@@ -5,7 +5,7 @@ Belongs here: reading them. Does not belong here: how they are found (see ``dete
 
 import polars as pl
 
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 def with_rings(frame: pl.DataFrame, warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:

@@ -35,7 +35,7 @@ from crowd_assets.round.tournament import (
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, round_id_of
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 def entries_of(

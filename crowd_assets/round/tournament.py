@@ -19,7 +19,7 @@ from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 EMBEDDED_CANDIDATES = "candidate_embeddings"
 EMBEDDED_CONTRIBUTORS = "contributor_embeddings"

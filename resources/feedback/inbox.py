@@ -28,8 +28,8 @@ from resources.feedback.arrivals import arrived, claim
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.files.frames import read_parquet, read_parquets, write_parquet
 from resources.files.storage import StoredFile, files_below, move, remove_if, write_text_atomically
-from resources.warehouse.duckdb import WarehouseResource, as_stored, fetch_row
-from resources.warehouse.postgres_connection import Connection
+from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
+from resources.warehouse.connection import Connection
 
 MIB = 2**20
 CHUNK_ROWS = 50_000  # events looked at together

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from resources.warehouse.postgres_connection import Connection
+    from resources.warehouse.connection import Connection
 
 CLAIMED, SETTLED, COMPLETED, SKIPPED = "claimed", "settled", "completed", "skipped"
 

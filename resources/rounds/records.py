@@ -25,8 +25,9 @@ from upath import UPath
 
 from resources.feedback.events import TEXTS
 from resources.files.frames import parsed_parquet
-from resources.warehouse.duckdb import ROUND_TABLES, fetch_row
-from resources.warehouse.postgres_connection import Connection
+from resources.warehouse.base import fetch_row
+from resources.warehouse.connection import Connection
+from resources.warehouse.schema import ROUND_TABLES
 
 PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
 TEXT_COLUMNS = frozenset({*TEXTS, "payload", "base", "winner", "aligned"})

@@ -18,8 +18,8 @@ from resources.common.errors import OperatorError
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import write_parquet
 from resources.rounds.book import CLAIMED, SKIPPED, Round, round_id_of
-from resources.warehouse.duckdb import as_stored, fetch_row
-from resources.warehouse.postgres_connection import Connection
+from resources.warehouse.base import as_stored, fetch_row
+from resources.warehouse.connection import Connection
 
 COLUMNS = "rejection_id, event_id, round_no, seq, rejected_for, released_by, released_why, released_at"
 

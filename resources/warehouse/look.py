@@ -1,6 +1,6 @@
 """A look at the warehouse that waits for nobody and writes nothing: what ``status`` and ``leaderboard`` show.
 
-Belongs here: which copy is read. Does not belong here: what is read, and every use that must be up to date (see ``warehouse``).
+Belongs here: which copy is read. Does not belong here: what is read, and every use that must be up to date (see ``base``).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from resources.common.locks import held
 from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from resources.warehouse.postgres_connection import Connection
+    from resources.warehouse.connection import Connection
 
 LONGEST_WAIT_S = 0.3  # a transaction takes milliseconds
 

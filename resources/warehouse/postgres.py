@@ -6,7 +6,7 @@ somebody else writes the same rows meanwhile, one of the two is undone. Ours is 
 connection.
 
 Belongs here: transactions, locks and repeating in PostgreSQL's own terms, the copy for readers. Does not belong here: the
-connection (see ``postgres``), tables and what is in them (see ``warehouse``).
+connection (see ``postgres_connection``), what every warehouse does (see ``base``), the tables (see ``schema``).
 """
 
 import re
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -26,14 +26,15 @@ from upath import UPath
 from resources.common.errors import OperatorError
 from resources.files.storage import written_atomically
 from resources.warehouse import postgres_connection as postgres
-from resources.warehouse.duckdb import SCHEMA, TABLES, WarehouseBusyError, WarehouseResource, fetch_row
+from resources.warehouse.base import Result, WarehouseBusyError, WarehouseResource, fetch_row
+from resources.warehouse.connection import Connection
 from resources.warehouse.postgres_connection import (
     ConflictError,
-    Connection,
     LockTimeoutError,
     PostgresConnection,
     WarehouseLostError,
 )
+from resources.warehouse.schema import SCHEMA, TABLES
 
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2  # doubled each time
@@ -54,8 +55,6 @@ HOLDERS = (
     "ORDER BY xact_start LIMIT 1"
 )
 CLAIM = "hashtextextended(current_schema() || ' claims ' || $name, 0)"
-
-Result = TypeVar("Result")
 
 
 class ConflictingTransactionsError(OperatorError, RuntimeError):

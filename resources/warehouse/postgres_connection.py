@@ -2,7 +2,7 @@
 
 The warehouse's SQL keeps to what both databases read. What is left to translate is ``$name`` parameters, a closing ``ORDER BY
 ALL``, and how many rows a statement changed. Belongs here: connecting, translating, types; without Dagster, which a command that
-only looks would have to wait for. Does not belong here: tables, transactions and who holds a lock (see ``postgres_warehouse``).
+only looks would have to wait for. Does not belong here: tables, transactions and who holds a lock (see ``postgres``).
 """
 
 import os
@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -52,16 +52,6 @@ TYPES: dict[int, Any] = {
 }
 NUMERIC = 1700
 LARGEST_DECIMAL = pl.Decimal(38, 6)  # of a sum, as DuckDB has it
-
-
-class Connection(Protocol):
-    """What the warehouse's readers and writers ask of a connection: DuckDB's own has it, and :class:`PostgresConnection`."""
-
-    def execute(self, query: str, parameters: Any = None, /) -> Any:
-        """Run a statement with bound ``$name`` parameters; ``fetchall()`` of what it returns gives the rows."""
-
-    def sql(self, query: str, *, params: Any = None) -> Any:
-        """Run a SELECT; ``pl()`` of what it returns gives a frame."""
 
 
 class WarehouseUnreachableError(OperatorError, ConnectionError):

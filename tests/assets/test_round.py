@@ -48,7 +48,8 @@ from resources.rounds.book import RoundBook, SkippedRoundError
 from resources.rounds.records import append_record, file_hash
 from resources.rounds.releases import ReleaseBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import ROUND_TABLES, SettledRoundError, WarehouseResource
+from resources.warehouse.base import SettledRoundError, WarehouseResource
+from resources.warehouse.schema import ROUND_TABLES
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED

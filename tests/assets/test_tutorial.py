@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from crowd_assets.__main__ import app
 from crowd_assets.forum import comments as forum
 from resources.rounds.book import RoundBook
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 from tests.conftest import QUICK
 from tests.unit.test_docs import DOCS, PROJECT, blocks
 
@@ -60,7 +60,7 @@ def test_the_tutorial_from_its_first_block_to_its_last(
                 printed += result.output + capsys.readouterr().out
 
     assert "108 good lines and 4 bad ones" in printed
-    round_ = RoundBook(WarehouseResource(path="tutorial/warehouse.duckdb")).get("r000001")
+    round_ = RoundBook(DuckDBWarehouse(path="tutorial/warehouse.duckdb")).get("r000001")
     assert round_.status == "completed"
     texts = [block.text for block in shown if block.language == "text"]
     ingested, _, rejected, _ = texts

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from crowd_assets import definitions
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from resources.warehouse.postgres import PostgresWarehouse
 from tests.cluster import postgres_server
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
@@ -66,4 +66,4 @@ def on_postgres(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, reque
         return PostgresWarehouse(path=path, url=urls[path], **named)
 
     for module in (definitions, *request.module.MODULES):
-        monkeypatch.setattr(module, "WarehouseResource", warehouse)
+        monkeypatch.setattr(module, "DuckDBWarehouse", warehouse)

@@ -25,7 +25,8 @@ from resources.rounds import book as rounds
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.warehouse import postgres as postgres_warehouse
-from resources.warehouse.duckdb import TABLES, MovedWarehouseError, WarehouseBusyError, WarehouseResource, fetch_row
+from resources.warehouse.base import WarehouseBusyError, fetch_row
+from resources.warehouse.duckdb import DuckDBWarehouse, MovedWarehouseError
 from resources.warehouse.look import NothingToReadError, look
 from resources.warehouse.postgres import ConflictingTransactionsError, PostgresWarehouse, UnusableDatabaseError
 from resources.warehouse.postgres_connection import (
@@ -34,6 +35,7 @@ from resources.warehouse.postgres_connection import (
     WarehouseLostError,
     WarehouseUnreachableError,
 )
+from resources.warehouse.schema import TABLES
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.unit import test_erasure as erasing
 from tests.unit.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
@@ -88,13 +90,13 @@ def test_tables_and_values_come_back_as_from_duckdb(warehouse: PostgresWarehouse
             }
         ),
     }
-    embedded = WarehouseResource(path=str(tmp_path / "embedded.duckdb"))
+    embedded = DuckDBWarehouse(path=str(tmp_path / "embedded.duckdb"))
     for each in (warehouse, embedded):
         for table, frame in frames.items():
             with each.transaction() as connection:
                 assert each.append(connection, table, frame) == frame.height
                 assert each.append(connection, table, frame) == 0
-    copy = WarehouseResource(path=str(warehouse.publish_snapshot()))
+    copy = DuckDBWarehouse(path=str(warehouse.publish_snapshot()))
     for table in TABLES:
         expected = embedded.query(f"SELECT * FROM {table} ORDER BY ALL")
         for each in (warehouse, copy):
@@ -110,8 +112,8 @@ def test_eight_processes_ingest_one_inbox_and_every_event_is_there_once(settings
     for number in range(FILES):
         drop(inbox, f"{number:02d}.jsonl", lines(20 * number, 20 * number + EVENTS) + "broken\n")
     script = INGESTING.replace(
-        "from resources.warehouse.duckdb import WarehouseResource",
-        "from resources.warehouse.postgres import PostgresWarehouse as WarehouseResource",
+        "from resources.warehouse.duckdb import DuckDBWarehouse",
+        "from resources.warehouse.postgres import PostgresWarehouse as DuckDBWarehouse",
     ).replace('"/warehouse.duckdb")', '"/warehouse.duckdb", url=sys.argv[2])')
     done = subprocess.run(
         [sys.executable, "-c", script, settings.home, settings.warehouse], capture_output=True, text=True, timeout=300

@@ -37,7 +37,8 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.schema import ROUND_TABLES
 from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.rounds import next_run, round_quorum
 from tests.conftest import QUICK

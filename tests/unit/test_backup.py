@@ -11,7 +11,7 @@ from crowd_assets.definitions import build_resources
 from crowd_assets.operations.backup import MANIFEST, BackupError, backup, restore
 from resources.files.storage import write_bytes_atomically
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseBusyError, WarehouseResource
+from resources.warehouse.base import WarehouseBusyError, WarehouseResource
 
 
 class Home:

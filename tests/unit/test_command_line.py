@@ -22,7 +22,7 @@ from resources.rounds.book import RoundBook
 from resources.rounds.claims import Quorum
 from resources.settings.settings import CrowdSettings
 from resources.tools.run_history import RunHistory, _of_files, _of_instance, read_history
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError
 from sensors import ROUND_TAG
 from sensors.processes import process_tags
@@ -36,7 +36,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = CrowdSettings(home=str(folder), quorum_events=10, quorum_contributors=2)
-        self.warehouse = WarehouseResource(path=str(folder / "warehouse.duckdb"))
+        self.warehouse = DuckDBWarehouse(path=str(folder / "warehouse.duckdb"))
         self.dagster_home = folder / "dagster_home"
         self.dagster_home.mkdir()
 

@@ -25,7 +25,7 @@ from resources.files.storage import UnwritableError
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource, QualityBusyError
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 PROCESSES = 8
 FILES = 12
@@ -41,10 +41,10 @@ for number in range({PROCESSES}):
     children.append(pid)
     if pid == 0:
         from resources.feedback.inbox import InboxResource
-        from resources.warehouse.duckdb import WarehouseResource
+        from resources.warehouse.duckdb import DuckDBWarehouse
         home = sys.argv[1]
         inbox = InboxResource(
-            warehouse=WarehouseResource(path=home + "/warehouse.duckdb"), root=home + "/inbox",
+            warehouse=DuckDBWarehouse(path=home + "/warehouse.duckdb"), root=home + "/inbox",
             archive=home + "/archive", segments=home + "/frames/raw_feedback")
         status = 1
         try:
@@ -59,10 +59,10 @@ os._exit(len(failed))
 LIMITED = """
 import os, resource, sys
 from resources.feedback.inbox import InboxResource
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 home = sys.argv[1]
 inbox = InboxResource(
-    warehouse=WarehouseResource(path=home + "/warehouse.duckdb"), root=home + "/inbox",
+    warehouse=DuckDBWarehouse(path=home + "/warehouse.duckdb"), root=home + "/inbox",
     archive=home + "/archive", segments=home + "/frames/raw_feedback")
 for limit in sys.argv[2:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))

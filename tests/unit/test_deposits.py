@@ -14,7 +14,8 @@ from crowd_assets.round.settlement import as_frame, deposit_entries
 from crowd_assets.round.tournament import deposits_before, standings
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings, SettingError
-from resources.warehouse.duckdb import SettledRoundError, WarehouseResource, as_stored
+from resources.warehouse.base import SettledRoundError, as_stored
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,7 +25,7 @@ class Campaign:
 
     def __init__(self, folder: Path) -> None:
         self.settings = CrowdSettings(home=str(folder), deposit="5")
-        self.warehouse = WarehouseResource(path=str(folder / "warehouse.duckdb"))
+        self.warehouse = DuckDBWarehouse(path=str(folder / "warehouse.duckdb"))
         self.rounds = 0
 
     def entries(self, number: int, **points: str) -> list[Entry]:

@@ -26,7 +26,7 @@ from crowd_assets.importers.cli import app as importing
 from docs import plots
 from resources.feedback.events import KINDS, Limits, parse_event
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
@@ -201,7 +201,7 @@ def test_configuration_can_be_read(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.text.startswith("SELECT")], ids=str)
 def test_queries_fit_the_tables(block: Block, tmp_path: Path) -> None:
-    assert WarehouseResource(path=str(tmp_path / "warehouse.duckdb")).query(block.text).width
+    assert DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb")).query(block.text).width
 
 
 # Commands

@@ -23,7 +23,8 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.rounds.book import ErasedRoundError, Quorum, RoundBook
 from resources.rounds.records import file_hash
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 from sensors.rounds import nightly_quorum
 
 SECRET, SOLD, SHARED = "My cat is called Zebulon.", 'A "secret" of Zebulon & me.', "Thank you very much."
@@ -267,7 +268,7 @@ def test_interrupted_anywhere_the_same_command_finishes(
 
     with monkeypatch.context() as patch:
         patch.setattr(erasure, "write_bytes_atomically", dying)
-        patch.setattr(WarehouseResource, "compact", lambda self: dying())
+        patch.setattr(DuckDBWarehouse, "compact", lambda self: dying())
         with pytest.raises((KeyboardInterrupt, TypeError)):
             home.erase()
     claimed, reason = home.book.claim(

@@ -18,7 +18,7 @@ from resources.settings.settings import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.prompting import prompt_ids
-from resources.warehouse.duckdb import WarehouseResource, as_stored
+from resources.warehouse.base import WarehouseResource, as_stored
 
 PEOPLE = {"ann@example.org": 3.5, "Robert | [Tables](http://x)": -1.25}
 PROMPT = "What about the purple submarine?"

@@ -13,7 +13,7 @@ from crowd_assets.operations.migrate_files import JOURNAL, FileMigrationError, m
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 
 
 @pytest.fixture

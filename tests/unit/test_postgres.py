@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from resources.settings.settings import CrowdSettings, SettingError
-from resources.warehouse.duckdb import TABLES, WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import INDEXES, POSTGRES_SCHEMA
 from resources.warehouse.postgres_connection import ANSWERED, translated
+from resources.warehouse.schema import TABLES
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_password_in_the_setting_is_refused_and_not_repeated(url: str) -> None
 
 def test_rows_come_in_the_order_of_all_columns_as_duckdb_has_it(tmp_path: object) -> None:
     """The order that is made of frames from PostgreSQL is the one that hashes of records are made in."""
-    warehouse = WarehouseResource(path=f"{tmp_path}/warehouse.duckdb")
+    warehouse = DuckDBWarehouse(path=f"{tmp_path}/warehouse.duckdb")
     rows = pl.DataFrame(
         {
             "contributor_id": ["b", None, "ä", "B", "", "b", "b"],

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from resources.rounds.records import append_record, chained, column_hashes, versions
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 ALL_KINDS = pl.DataFrame(
     {
@@ -60,7 +60,7 @@ def test_a_hash_is_the_same_in_later_versions() -> None:
 
 
 def test_a_record_stands_behind_the_one_before(tmp_path: Path) -> None:
-    warehouse = WarehouseResource(path=str(tmp_path / "warehouse.duckdb"))
+    warehouse = DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb"))
     for number in (1, 2):
         with warehouse.transaction() as connection:
             append_record(connection, number, {"versions": versions()})

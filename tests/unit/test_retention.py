@@ -15,7 +15,7 @@ from dagster import DagsterInstance, job, op
 from crowd_assets.definitions import build_resources
 from crowd_assets.operations.retention import Compacted, compact, removed_models
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import as_stored
+from resources.warehouse.base import as_stored
 from sensors import INGESTION_JOB, ROUNDS_PARTITION
 
 KEEP_ONE = {"keep_runs": 1, "keep_data_docs": 1, "keep_losing_models": 1, "keep_archive": 1}

@@ -12,7 +12,8 @@ from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource, as_stored
+from resources.warehouse.base import WarehouseResource, as_stored
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 ROUND = Round(2, "r000002", 1, 9, "claimed", 1, None, 0, None, None, datetime(2026, 1, 2, tzinfo=UTC))
 REPORTS = [("ann", "c1"), ("sal", "c1"), ("ann", "c2"), ("bob", "c1"), ("sal", "c2"), ("cid", "c1")]
@@ -21,7 +22,7 @@ REPORTS = [("ann", "c1"), ("sal", "c1"), ("ann", "c2"), ("bob", "c1"), ("sal", "
 @pytest.fixture
 def warehouse(tmp_path: Path) -> WarehouseResource:
     """Sal has sold an answer of comparison c1 in round 1; in round 2 bob and cid are linked."""
-    found = WarehouseResource(path=str(tmp_path / "warehouse.duckdb"))
+    found = DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb"))
     with found.transaction() as connection:
         for number in (1, 2):
             connection.execute(

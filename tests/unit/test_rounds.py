@@ -14,7 +14,8 @@ from crowd_assets.definitions import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import Quorum, Round, RoundBook, SkippedRoundError, UnbalancedEntriesError, UnknownRoundError
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import SettledRoundError, WarehouseBusyError, WarehouseResource
+from resources.warehouse.base import SettledRoundError, WarehouseBusyError, WarehouseResource
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 QUORUM = Quorum(events=4, contributors=2, longest_wait=timedelta(hours=1))
@@ -202,7 +203,7 @@ def test_only_names_of_tables_reach_the_sql(warehouse: WarehouseResource) -> Non
 
 
 def test_a_lock_that_is_not_had_in_time_says_who_holds_it(warehouse: WarehouseResource) -> None:
-    impatient = WarehouseResource(path=warehouse.path, lock_timeout_s=0.1)
+    impatient = DuckDBWarehouse(path=warehouse.path, lock_timeout_s=0.1)
     with (
         warehouse.connect(),
         pytest.raises(WarehouseBusyError, match=r"process \d+ on \S+ since 20"),
@@ -212,7 +213,7 @@ def test_a_lock_that_is_not_had_in_time_says_who_holds_it(warehouse: WarehouseRe
 
 
 def test_a_session_is_one_connection_and_ends(warehouse: WarehouseResource) -> None:
-    impatient = WarehouseResource(path=warehouse.path, lock_timeout_s=0.1)
+    impatient = DuckDBWarehouse(path=warehouse.path, lock_timeout_s=0.1)
     with warehouse.session(), warehouse.session(), warehouse.connect() as one:
         with impatient.connect() as other, suppress(ZeroDivisionError), warehouse.transaction() as third:
             third.execute("INSERT INTO pseudonym_key VALUES ('undone', NULL)")

@@ -16,7 +16,8 @@ from crowd_assets.round.tournament import (
     tournament,
 )
 from resources.files.frames import FramesResource
-from resources.warehouse.duckdb import WarehouseResource, as_stored
+from resources.warehouse.base import WarehouseResource, as_stored
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 PEOPLE = {1: {"ann": (0, 30), "bob": (0, 10), "cid": (1, 20)}, 2: {"ann": (0, 8), "dot": (1, 8), "cid": (1, 24)}}
 GOOD = {"ann": 0.2, "bob": 0.9, "cid": 0.9, "dot": 0.3}
@@ -25,7 +26,7 @@ GOOD = {"ann": 0.2, "bob": 0.9, "cid": 0.9, "dot": 0.3}
 @pytest.fixture
 def played(tmp_path: Path) -> tuple[WarehouseResource, FramesResource]:
     """Two settled rounds and an open third: people come and go, groups differ in size; one dimension, the target at 0."""
-    warehouse = WarehouseResource(path=str(tmp_path / "warehouse.duckdb"))
+    warehouse = DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb"))
     frames = FramesResource(root=str(tmp_path / "frames"))
     with warehouse.transaction() as connection:
         for number in (1, 2, 3):

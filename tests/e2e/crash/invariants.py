@@ -17,7 +17,8 @@ from resources.files.storage import files_below
 from resources.models.store import CARD, ModelStoreResource
 from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import ROUND_TABLES, WarehouseResource
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.schema import ROUND_TABLES
 from sensors.processes import is_gone
 from sensors.rounds import ACTIVE
 

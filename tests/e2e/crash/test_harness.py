@@ -16,7 +16,7 @@ from crowd_assets.definitions import build_resources
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, transfer
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.duckdb import WarehouseResource
+from resources.warehouse.base import WarehouseResource
 from tests.e2e.crash import invariants
 
 DYING = """

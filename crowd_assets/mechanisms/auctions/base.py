@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auction import LARGEST_TOTAL, Purchase
+from crowd_assets.mechanisms.auctions.money import LARGEST_TOTAL, Purchase
 from crowd_assets.mechanisms.families import Member
 
 WHOLE = 1_000_000

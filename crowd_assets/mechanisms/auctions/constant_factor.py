@@ -5,8 +5,8 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import constant_factor_share
 from crowd_assets.mechanisms.auctions.base import RATIONAL, TRUTHFUL, WITHIN_BUDGET, Offers, Sale, Terms, whole_lots
+from crowd_assets.mechanisms.auctions.budget import constant_factor_share
 
 
 class ConstantFactor:

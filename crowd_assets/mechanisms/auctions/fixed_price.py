@@ -5,7 +5,6 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import fixed_price
 from crowd_assets.mechanisms.auctions.base import (
     RATIONAL,
     TRUTHFUL,
@@ -16,6 +15,7 @@ from crowd_assets.mechanisms.auctions.base import (
     Terms,
     whole_lots,
 )
+from crowd_assets.mechanisms.auctions.baselines import fixed_price
 
 
 class FixedPrice:

@@ -5,8 +5,8 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import clear_lots
 from crowd_assets.mechanisms.auctions.base import LEAST, RATIONAL, WITHIN_BUDGET, Offers, Sale, Terms, sale
+from crowd_assets.mechanisms.auctions.lots import clear_lots
 
 
 class PayAsBid:

@@ -5,8 +5,8 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import random_purchase
 from crowd_assets.mechanisms.auctions.base import RATIONAL, WITHIN_BUDGET, Offers, Sale, Terms, whole_lots
+from crowd_assets.mechanisms.auctions.baselines import random_purchase
 
 
 class RandomPurchase:

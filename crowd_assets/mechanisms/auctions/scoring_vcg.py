@@ -5,7 +5,6 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import clear_lots
 from crowd_assets.mechanisms.auctions.base import (
     LEAST,
     NO_MORE_THAN_VALUE,
@@ -17,6 +16,7 @@ from crowd_assets.mechanisms.auctions.base import (
     Terms,
     sale,
 )
+from crowd_assets.mechanisms.auctions.lots import clear_lots
 
 
 class ScoringVCG:

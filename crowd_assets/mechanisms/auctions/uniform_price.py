@@ -5,7 +5,6 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import Purchase, uniform_price
 from crowd_assets.mechanisms.auctions.base import (
     RATIONAL,
     TRUTHFUL,
@@ -16,6 +15,8 @@ from crowd_assets.mechanisms.auctions.base import (
     Terms,
     whole_lots,
 )
+from crowd_assets.mechanisms.auctions.baselines import uniform_price
+from crowd_assets.mechanisms.auctions.money import Purchase
 
 
 class UniformPrice:

@@ -5,8 +5,8 @@ Belongs here: this member. Does not belong here: what members share (see ``base`
 
 import numpy as np
 
-from crowd_assets.mechanisms.auction import vickrey_feedback
 from crowd_assets.mechanisms.auctions.base import Offers, Sale, Terms, lot_by_lot
+from crowd_assets.mechanisms.auctions.baselines import vickrey_feedback
 
 
 class VickreyFeedback:

@@ -57,6 +57,7 @@ from benchmarks.train_candidates import config_of, seed_language_model
 from crowd_assets.commands.campaign import PROJECT
 from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
+from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
@@ -135,8 +136,8 @@ def seconds_by_workers(
         return float(np.median([seconds(clock, lambda: train(trainer, **fields))[0] for _ in range(repeats)]))
 
     use_threads(1)
-    train(TrainerResource)  # imports
-    cpu, wall = median(CPU, TrainerResource), median(WALL, TrainerResource)
+    train(LocalTrainer)  # imports
+    cpu, wall = median(CPU, LocalTrainer), median(WALL, LocalTrainer)
     figures = {"cpu_s_embedded": cpu, "seconds_embedded": wall}
     cluster.run("warm", warm, [()] * max(WORKERS))
     for workers in WORKERS:

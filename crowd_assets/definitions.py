@@ -38,9 +38,8 @@ from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
 from resources.files.step_outputs import JsonStepOutputs
 from resources.files.storage import S3, use_object_stores
-from resources.models.embedder import EmbedderResource
+from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
-from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
 from resources.settings.settings import BASE_MODEL, CrowdSettings, SettingError
 from resources.tools.data_quality import DataQualityResource
@@ -134,8 +133,8 @@ def _compute(settings: CrowdSettings, store: ModelStoreResource) -> dict[str, An
                 f"CROWD_SHARDING={settings.sharding} spreads the base over tasks: set CROWD_COMPUTE=ray, or CROWD_SHARDING=none."
             )
         return {
-            "trainer": TrainerResource(store=store, **_trainer(settings)),
-            "embedder": EmbedderResource(**_embedder(settings)),
+            "trainer": LocalTrainer(store=store, **_trainer(settings)),
+            "embedder": LocalEmbedder(**_embedder(settings)),
         }
     require_ray("CROWD_COMPUTE=ray")
     from dagster_ray import Lifecycle

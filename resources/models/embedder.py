@@ -1,28 +1,27 @@
-"""The embedder: Φ behind one resource.
+"""What every embedder is: Φ behind one resource.
 
-Belongs here: which Φ, loaded once a process, and whether its vectors are kept. Does not belong here: tensors
-(see ``training.embedding``), and how vectors are kept (see ``embedding_cache``).
+Belongs here: which Φ, and whether its vectors are kept. Does not belong here: who embeds (see ``local``,
+``resources.ray_compute.embedder``), tensors (see ``resources.training.embedding``), how vectors are kept (see
+``embedding_cache``).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from dagster import ConfigurableResource, get_dagster_logger
+from dagster import ConfigurableResource
 from numpy.typing import NDArray
 from pydantic import Field
 
-from resources.common.progress import throttled
 from resources.models.embedding_cache import EmbeddingCache
 from resources.models.store import fingerprint
 from resources.training import embedding
-from resources.training.loading import use_threads
 
 RECIPE = 1  # raised when the same model gives other vectors than before
 
 
-class EmbedderResource(ConfigurableResource):
+class EmbedderResource(ConfigurableResource, ABC):
     """Φ: texts to vectors."""
 
     source: str = Field(
@@ -47,9 +46,9 @@ class EmbedderResource(ConfigurableResource):
         return EmbeddingCache(Path(self.cache), self.identity, self.cache_mib * 2**20).embed(texts, self._fresh)
 
     @property
+    @abstractmethod
     def labels(self) -> tuple[str, ...]:
         """Names of the d dimensions of a classifier; empty for a sentence encoder or a language model."""
-        return self.loaded().labels
 
     @property
     def identity(self) -> str:
@@ -57,17 +56,6 @@ class EmbedderResource(ConfigurableResource):
         of_model = embedding.identity(self.source, self.revision)
         return fingerprint(model=of_model, dtype=self.dtype, longest=embedding.LONGEST_TEXT, recipe=RECIPE)
 
+    @abstractmethod
     def _fresh(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        use_threads(self.threads)
-        said = throttled(f"embedding of {len(texts):,} texts", get_dagster_logger().info)
-        return self.loaded().embed(texts, progress=said)
-
-    def loaded(self) -> embedding.Embedder:
-        """Φ, loaded once a process."""
-        return _loaded(self.source, self.revision, self.dtype, self.setting, self.identity)
-
-
-@lru_cache(maxsize=1)
-def _loaded(source: str, revision: str, dtype: str, setting: str, identity: str) -> embedding.Embedder:
-    """``identity`` is what makes a folder with other weights another Φ."""
-    return embedding.load_embedder(source, revision, dtype=dtype, setting=setting)
+        """Vectors that no file holds."""

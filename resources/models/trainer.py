@@ -1,14 +1,13 @@
-"""The trainer: candidates, alignment, generations and scores of stored models, behind one resource.
+"""What every trainer is: candidates, alignment, generations and scores of stored models, behind one resource.
 
-Belongs here: which model a call is about, storing what was trained, not training twice.
-Does not belong here: tensors (see ``training``), groups and gates (see ``crowd_assets``).
+Belongs here: which model a call is about, under which keys what was trained is stored, loading and exporting a stored model.
+Does not belong here: who trains (see ``local``, ``resources.ray_compute.trainer``), tensors (see ``resources.training``), groups
+and gates (see ``crowd_assets``).
 """
 
-import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from resources.models.store import ModelStoreResource, fingerprint
 from resources.training import alignment, candidates, embedding, generation, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
-from resources.training.supervised import AdapterConfig, TrainingResult
+from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
 ROOT_CARD_NAME = "root"
@@ -41,7 +40,7 @@ class TrainedModel:
     values: tuple[dict[str, float], ...] = ()
 
 
-class TrainerResource(ConfigurableResource):
+class TrainerResource(ConfigurableResource, ABC):
     """Trains on top of ``base_model`` (the root) or of a stored model, given by its hash; None is the root."""
 
     store: ResourceDependency[ModelStoreResource]
@@ -83,6 +82,7 @@ class TrainerResource(ConfigurableResource):
         tokenizer."""
         loading.save(self._load(model, quantization="none"), directory)
 
+    @abstractmethod
     def train_candidates(
         self,
         parent: str | None,
@@ -103,27 +103,6 @@ class TrainerResource(ConfigurableResource):
             cards: What each model's card says beside its training.
         """
 
-        def make() -> tuple[list[str], list[list[dict[str, float]]]]:
-            with tempfile.TemporaryDirectory() as folder:
-                directories = [Path(folder) / str(number) for number in range(len(groups))]
-                results = candidates.train_candidates(
-                    self.load(parent),
-                    groups,
-                    directories,
-                    parent=parent or ROOT_CARD_NAME,
-                    config=config,
-                    seed=seed,
-                    valuation=valuation,
-                    progress=progress,
-                )
-                models = [
-                    self._put(directory, parent, result.figures(), card)
-                    for directory, result, card in zip(directories, results, cards, strict=True)
-                ]
-            return models, [list(result.values) for result in results]
-
-        return self._together(self.candidates_key(parent, groups, config, seed, valuation), make)
-
     def candidates_key(
         self,
         parent: str | None,
@@ -135,6 +114,7 @@ class TrainerResource(ConfigurableResource):
         """Under which candidates that are trained in one pass are stored."""
         return self._key("candidates", parent, groups=groups, config=config, seed=seed, valuation=valuation)
 
+    @abstractmethod
     def align(
         self,
         parent: str | None,
@@ -148,26 +128,13 @@ class TrainerResource(ConfigurableResource):
     ) -> TrainedModel:
         """A LoRA adapter on ``parent``, trained by QA-DPO, in the store."""
 
-        def train(model: loading.LanguageModel, directory: Path) -> TrainingResult:
-            return alignment.align(
-                model,
-                pairs,
-                directory,
-                parent=parent or ROOT_CARD_NAME,
-                config=config,
-                beta=beta,
-                seed=seed,
-                progress=progress,
-            )
-
-        return self._trained(self.alignment_key(parent, pairs, config, beta, seed), parent, card, train)
-
     def alignment_key(
         self, parent: str | None, pairs: Sequence[PreferencePair], config: AdapterConfig, beta: float, seed: int
     ) -> str:
         """Under which an aligned model is stored."""
         return self._key("alignment", parent, pairs=pairs, config=config, beta=beta, seed=seed)
 
+    @abstractmethod
     def generate(
         self,
         models: Sequence[str | None],
@@ -182,25 +149,10 @@ class TrainerResource(ConfigurableResource):
 
         Models share passes over what their lineages have in common; what a model writes does not depend on the others.
         """
-        responses: list[list[str]] = []
-        total = len(models) * len(prompts)
-        for first in range(0, len(models), self.fused):
-            chains = [self.store.lineage(model) for model in models[first : first + self.fused]]
-            common = [same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False))]
-            responses += generation.generate(
-                self.load(common[-1] if common else None),
-                prompts,
-                lineages=[self._adapters(chain[len(common) :]) for chain in chains],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
-                progress=partial(_further, progress, len(responses) * len(prompts), total),
-            )
-        return responses
 
+    @abstractmethod
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         """Share of pairs that a stored model, or the root, ranks as the crowd does."""
-        return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
 
     def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
         base = {"root": self.root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
@@ -239,35 +191,26 @@ class TrainerResource(ConfigurableResource):
         """Which root it is: the hash of a local folder's model, or the hub's id and commit."""
         return embedding.identity(self.base_model, self._commit())
 
-    def _trained(
-        self,
-        key: str,
-        parent: str | None,
-        card: dict[str, Any],
-        train: Callable[[loading.LanguageModel, Path], TrainingResult],
-    ) -> TrainedModel:
-        def make() -> str:
-            with tempfile.TemporaryDirectory() as folder:
-                result = train(self.load(parent), Path(folder))
-                return self._put(Path(folder), parent, result.figures(), card)
-
-        model, reused = self.store.reuse(key, make)
-        return TrainedModel(model, reused, self.store.card(model)["training"])
-
     def _together(
-        self, key: str, make: Callable[[], tuple[list[str], list[list[dict[str, float]]]]]
+        self, key: str, make: Callable[[], tuple[list[str], list[list[dict[str, float]]] | None]]
     ) -> list[TrainedModel]:
         """The models that were stored together under ``key``, made first if one is missing, each with its values."""
         models, values, reused = self.store.reuse_together(key, make)
+        return self._described(models, values, reused)
+
+    def _found(self, key: str) -> list[TrainedModel] | None:
+        """The models that were stored together under ``key``; None where one is missing."""
+        made = self.store.made(key)
+        return self._described(*made, reused=True) if made else None
+
+    def _described(
+        self, models: list[str], values: list[list[dict[str, float]]] | None, reused: bool
+    ) -> list[TrainedModel]:
         return [
             TrainedModel(model, reused, self.store.card(model)["training"], tuple(of_model))
-            for model, of_model in zip(models, values, strict=True)
+            for model, of_model in zip(models, values or [[]] * len(models), strict=True)
         ]
 
     def _put(self, directory: Path, parent: str | None, figures: dict[str, Any], card: dict[str, Any]) -> str:
         root = {"root": self.base_model, "root_identity": self.root_identity()}
         return self.store.put(directory, {"parent": parent, **root, "training": figures, **card})
-
-
-def _further(progress: generation.Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)

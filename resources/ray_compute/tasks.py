@@ -1,4 +1,4 @@
-"""What a task does: the embedded trainer's and embedder's work, with what they need made anew where the task runs.
+"""What a task does: the local trainer's and embedder's work, with what they need made anew where the task runs.
 
 Belongs here: functions that a node runs, and what is sent to them. Does not belong here: how work is split (see ``trainer``,
 ``embedder``), and waiting for it (see ``cluster``).
@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,10 @@ from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.files.storage import is_local, patience_with_stores, use_object_stores
-from resources.models.embedder import EmbedderResource
+from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training.loading import use_threads
-
-if TYPE_CHECKING:
-    from resources.ray_compute.trainer import RayTrainer
 
 MARK = "shared"
 
@@ -52,15 +49,16 @@ class SentTrainer:
     patience_s: float
 
     @classmethod
-    def of(cls, trainer: "RayTrainer") -> "SentTrainer":
+    def of(cls, trainer: TrainerResource, shards: int) -> "SentTrainer":
+        """What ``trainer`` is made from, with its base spread over ``shards`` processes."""
         fields = {name: getattr(trainer, name) for name in TrainerResource.model_fields if name != "store"}
         mark, _ = trainer.store.pinned(MARK, lambda: uuid.uuid4().hex)
-        fields |= {"base_model": anywhere(trainer.base_model), "sharded": trainer.shards > 1}
+        fields |= {"base_model": anywhere(trainer.base_model), "sharded": shards > 1}
         place = UPath(trainer.store.root)
         store = str(Path(trainer.store.root).absolute()) if is_local(place) else trainer.store.root
         return cls(fields, store, mark, trainer.root_identity(), patience_with_stores())
 
-    def made(self) -> TrainerResource:
+    def made(self) -> LocalTrainer:
         """The trainer, checked to be the same as there.
 
         Raises:
@@ -74,7 +72,7 @@ class SentTrainer:
                 f"{socket.gethostname()} of the Ray cluster sees another model store at {self.store} than the machine that runs "
                 "the round: set CROWD_MODELS to a folder that all nodes share under one name, or to a URI such as s3://…."
             )
-        trainer = TrainerResource(store=store, **self.fields)
+        trainer = LocalTrainer(store=store, **self.fields)
         _check_same("CROWD_BASE_MODEL", trainer.base_model, trainer.root_identity(), self.root)
         return trainer
 
@@ -110,8 +108,8 @@ def labels(fields: dict[str, Any], identity: str, *, progress: Any) -> tuple[str
     return _embedder(fields, identity).labels
 
 
-def _embedder(fields: dict[str, Any], identity: str) -> EmbedderResource:
-    embedder = EmbedderResource(**fields)
+def _embedder(fields: dict[str, Any], identity: str) -> LocalEmbedder:
+    embedder = LocalEmbedder(**fields)
     _check_same(embedder.setting, embedder.source, embedder.identity, identity)
     return embedder
 

@@ -1,7 +1,8 @@
 """The trainer whose models are trained, aligned, sampled and judged in tasks of a Ray cluster.
 
 Belongs here: how work is split, so that what comes out does not depend on how. Does not belong here: the work (see
-``resources.models.trainer``, which every task has one of), the cluster (see ``cluster``).
+``resources.models.local``, whose trainer every task has one of), keys and stored models (see ``resources.models.trainer``), the
+cluster (see ``cluster``).
 """
 
 import json
@@ -24,7 +25,7 @@ from resources.training.valuation import Valuation
 
 
 class RayTrainer(TrainerResource):
-    """The embedded trainer's work, in tasks. Nodes put what they train into the model store, which they share; what is there
+    """The local trainer's work, in tasks. Nodes put what they train into the model store, which they share; what is there
     already is found here, and asks for no cluster."""
 
     cluster: ResourceDependency[RayCluster]
@@ -41,7 +42,7 @@ class RayTrainer(TrainerResource):
         cards: Sequence[dict[str, Any]],
         progress: candidates.Progress,
     ) -> list[TrainedModel]:
-        """As the embedded trainer, in batches that are trained side by side, each in one pass.
+        """As the local trainer, in batches that are trained side by side, each in one pass.
 
         Which candidates share a pass decides the last digits of their weights: the batches are those into which the same
         candidates were split first, whatever the cluster is by now.
@@ -56,22 +57,10 @@ class RayTrainer(TrainerResource):
             {"parent": parent, "groups": groups[part], **shared, "cards": cards[part]}
             for part in _parts(json.loads(sizes))
         ]
-        missing = [
-            number
-            for number, batch in enumerate(of_batches)
-            if not self.store.made(self.candidates_key(parent, batch["groups"], **shared))
-        ]
-        trained = dict(
-            zip(
-                missing,
-                self._run("candidates", tasks.train_candidates, [of_batches[number] for number in missing], progress),
-                strict=True,
-            )
-        )
-        found: list[TrainedModel] = []
-        for number, batch in enumerate(of_batches):
-            found += trained.get(number) or super().train_candidates(**batch, progress=progress)
-        return found
+        found = [self._found(self.candidates_key(parent, batch["groups"], **shared)) for batch in of_batches]
+        missing = [batch for batch, models in zip(of_batches, found, strict=True) if models is None]
+        trained = iter(self._run("candidates", tasks.train_candidates, missing, progress))
+        return [model for models in found for model in (next(trained) if models is None else models)]
 
     def align(
         self,
@@ -86,8 +75,8 @@ class RayTrainer(TrainerResource):
     ) -> TrainedModel:
         how: dict[str, Any] = {"config": config, "beta": beta, "seed": seed}
         card = {**card, "root": self.base_model}
-        if self.store.made(self.alignment_key(parent, pairs, **how)):
-            return super().align(parent, pairs, **how, card=card, progress=progress)
+        if found := self._found(self.alignment_key(parent, pairs, **how)):
+            return found[0]
         arguments = {"parent": parent, "pairs": pairs, **how, "card": card}
         return self._run("alignment", tasks.align, [arguments], progress)[0]
 
@@ -101,7 +90,7 @@ class RayTrainer(TrainerResource):
         seed: int,
         progress: generation.Progress = lambda done, total: None,
     ) -> list[list[str]]:
-        """As the embedded trainer: tasks share out its own passes, with the noise that they have there."""
+        """As the local trainer: tasks share out its own passes, with the noise that they have there."""
         device = "cuda" if self.cluster.gpus else "cpu"
         of_models = [models[first : first + self.fused] for first in range(0, len(models), self.fused)]
         calls, places = [], []
@@ -145,7 +134,7 @@ class RayTrainer(TrainerResource):
     ) -> list[Any]:
         if not of_calls:
             return []
-        sent = tasks.SentTrainer.of(self)
+        sent = tasks.SentTrainer.of(self, self.shards)
         calls: list[tuple[Any, ...]] = [(sent, arguments) for arguments in of_calls]
         if self.shards == 1:
             return self.cluster.run(what, function, calls, progress)

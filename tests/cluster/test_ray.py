@@ -20,6 +20,7 @@ from crowd_assets import jobs as rounds
 from crowd_assets.definitions import build_resources
 from resources.common.errors import OperatorError
 from resources.models.embedder import EmbedderResource
+from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.settings.settings import CrowdSettings
@@ -134,7 +135,7 @@ def unconnected() -> Any:
 
 def embedded(seed_folder: Path, place: Path, **fields: Any) -> TrainerResource:
     store = ModelStoreResource(root=str(place / "store"), cache=str(place / "cache"))
-    return TrainerResource(store=store, base_model=str(seed_folder / "language_model"), **fields)
+    return LocalTrainer(store=store, base_model=str(seed_folder / "language_model"), **fields)
 
 
 def on_ray(cluster: Any, seed_folder: Path, place: Path, **fields: Any) -> TrainerResource:
@@ -253,7 +254,7 @@ def test_vectors_are_those_of_one_process(cluster: Any, seed_folder: Path) -> No
     from resources.ray_compute.embedder import RayEmbedder
 
     source = str(seed_folder / "classifier")
-    alone, there = EmbedderResource(source=source), RayEmbedder(cluster=cluster, source=source)
+    alone, there = LocalEmbedder(source=source), RayEmbedder(cluster=cluster, source=source)
     vectors = alone.embed(TEXTS)
     assert np.array_equal(there.embed(TEXTS), vectors)
     assert not np.allclose(there.embed(TEXTS[::-1]), vectors)

@@ -18,6 +18,7 @@ from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances
 from resources.models.embedder import EmbedderResource
 from resources.models.embedding_cache import EmbeddingCache, EmbeddingCacheError
+from resources.models.local import LocalEmbedder
 from resources.settings.settings import CrowdSettings
 from resources.training.embedding import load_embedder
 from resources.training.loading import ModelUnavailableError
@@ -83,7 +84,7 @@ def test_which_embedder_is_which_setting(home: Path) -> None:
 def test_which_phi_it_is_follows_the_content_of_its_folder(seed_folder: Path, tmp_path: Path) -> None:
     source = seed_folder / "classifier"
     copy = shutil.copytree(source, tmp_path / "copy")
-    of_source, of_copy = EmbedderResource(source=str(source)), EmbedderResource(source=str(copy))
+    of_source, of_copy = LocalEmbedder(source=str(source)), LocalEmbedder(source=str(copy))
     assert of_source.identity == of_copy.identity
     (copy / "README.md").write_text("Notes change nothing.")
     assert of_source.identity == of_copy.identity
@@ -93,12 +94,12 @@ def test_which_phi_it_is_follows_the_content_of_its_folder(seed_folder: Path, tm
     (copy / "model.safetensors").write_bytes(weights)
     assert of_source.identity != of_copy.identity
     assert not np.array_equal(of_copy.embed(TEXTS), before), "the weights that were loaded before"
-    hub = EmbedderResource(source="some/encoder", revision="main")
+    hub = LocalEmbedder(source="some/encoder", revision="main")
     assert len({hub.identity, *(hub.model_copy(update=u).identity for u in ({"revision": "v2"}, {"dtype": "x"}))}) == 3
 
 
 def test_vectors_out_of_the_cache_are_those_that_were_made(seed_folder: Path, tmp_path: Path) -> None:
-    fresh = EmbedderResource(source=str(seed_folder / "classifier"))
+    fresh = LocalEmbedder(source=str(seed_folder / "classifier"))
     cached = fresh.model_copy(update={"cache": str(tmp_path / "new" / "embeddings.sqlite")})
     expected = fresh.embed(TEXTS)
     np.testing.assert_array_equal(cached.embed(TEXTS), expected)

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import OtherRootError, TrainerResource
 from resources.training import loading
@@ -27,7 +28,7 @@ FIRST, SECOND = "a" * 40, "b" * 40
 
 def trainer(folder: Path, base_model: str, **options: Any) -> TrainerResource:
     store = ModelStoreResource(root=str(folder / "store"), cache=str(folder / "cache"))
-    return TrainerResource(store=store, base_model=base_model, **options)
+    return LocalTrainer(store=store, base_model=base_model, **options)
 
 
 def candidate(trainer: TrainerResource, parent: str | None = None, config: CandidateConfig = CONFIG) -> str:

@@ -7,8 +7,8 @@ import pytest
 import resources.ray_compute as ray_compute
 from crowd_assets import jobs as rounds
 from crowd_assets.definitions import build_resources
+from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
-from resources.models.trainer import TrainerResource
 from resources.ray_compute import RayMissingError
 from resources.settings.settings import CrowdSettings, SettingError
 from resources.training.generation import prompts_a_pass
@@ -18,7 +18,7 @@ def test_slices_of_prompts_that_begin_with_a_pass_are_answered_as_in_the_whole(
     seed_folder: Path, tmp_path: Path
 ) -> None:
     store = ModelStoreResource(root=str(tmp_path / "store"), cache=str(tmp_path / "cache"))
-    trainer = TrainerResource(store=store, base_model=str(seed_folder / "language_model"))
+    trainer = LocalTrainer(store=store, base_model=str(seed_folder / "language_model"))
     a_pass = prompts_a_pass(1, "cpu")
     assert a_pass == 512
     prompts = [f"What about thing {row}?" for row in range(a_pass + 20)]

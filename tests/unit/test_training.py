@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources.models.embedder import EmbedderResource
+from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, generation, loading, prompting
@@ -28,7 +28,7 @@ PREFERENCES = [
 @pytest.fixture
 def trainer(tmp_path: Path, seed_folder: Path) -> TrainerResource:
     store = ModelStoreResource(root=str(tmp_path / "store"), cache=str(tmp_path / "cache"))
-    return TrainerResource(store=store, base_model=str(seed_folder / "language_model"))
+    return LocalTrainer(store=store, base_model=str(seed_folder / "language_model"))
 
 
 def candidate(trainer: TrainerResource, parent: str | None = None, seed: int = 1) -> str:
@@ -194,7 +194,7 @@ def test_weights_are_read_from_safetensors_only(trainer: TrainerResource, tmp_pa
 
 
 def test_a_classifier_embeds_into_probabilities_in_the_order_of_the_texts(seed_folder: Path) -> None:
-    embedder = EmbedderResource(source=str(seed_folder / "classifier"))
+    embedder = LocalEmbedder(source=str(seed_folder / "classifier"))
     texts = ["Thank you so much for the soup.", "", "This is a disgrace, and I am furious about it.", "a" * 2_000]
     vectors = embedder.embed(texts)
     assert vectors.shape == (4, len(embedder.labels))
@@ -210,7 +210,7 @@ def test_a_sentence_encoder_embeds_into_unit_vectors(tmp_path: Path, seed_folder
     size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    embedder = EmbedderResource(source=str(folder))
+    embedder = LocalEmbedder(source=str(folder))
     vectors = embedder.embed(["one text", "another, longer text"])
     assert embedder.labels == ()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)

@@ -28,8 +28,6 @@ SERVE ?=
 # Where helm finds Dagster's chart.
 CHART ?= https://dagster-io.github.io/helm
 
-# Dagster keeps its storage where dagster.yaml says, below this folder; see docs/configuration.md.
-export DAGSTER_HOME ?= $(CURDIR)
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait for one another sleep: spinning ones take the core that the others need on a busy machine.
@@ -108,7 +106,7 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
-	@$(VENV)/bin/dagster dev -h 127.0.0.1 -p 3000 -w workspace.yaml
+	@$(RUN) -m crowd_assets ui $(if $(PORT),--port "$(PORT)")
 
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder

@@ -43,7 +43,6 @@ from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
-from sensors.processes import process_tags
 from tests.e2e.crash.stub import StubTrainer
 
 Figures = dict[str, Any]
@@ -249,7 +248,7 @@ class Load:
             run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
             instance=self._instance,
             partition_key=round_.round_id if round_ else None,
-            tags={**process_tags(os.getpid()), **({ROUND_TAG: round_.round_id} if round_ else {})},
+            tags={ROUND_TAG: round_.round_id} if round_ else {},
         )
         found: dict[str, float] = {}
         for step in self._instance.get_run_step_stats(result.run_id):

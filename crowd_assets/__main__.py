@@ -21,9 +21,27 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from resources.home.identity import program_version
+
+        typer.echo(f"crowd-rounds {program_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md."""
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")]
 # Their own command lines read what follows: they are imported only when they are asked for.
@@ -53,6 +71,18 @@ def run_rounds(
             here.take_in(feedback)
         else:
             here.simulate(rounds)
+
+
+@app.command("ui")
+def show_ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Serve the Dagster UI of the home on this machine, with sensors and schedule running, until interrupted. Pages of other
+    origins are refused."""
+    settings = _settings()
+    from crowd_assets.commands.ui import serve_ui
+
+    serve_ui(settings, port)
 
 
 @app.command("ingest")

@@ -13,6 +13,7 @@ from dagster import (
     BetaWarning,
     CodeReferencesMetadataValue,
     Definitions,
+    DynamicPartitionsDefinition,
     LocalFileCodeReference,
     load_assets_from_modules,
     with_source_code_references,
@@ -38,6 +39,7 @@ from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
 from resources.files.step_outputs import JsonStepOutputs
 from resources.files.storage import S3, use_object_stores
+from resources.home.identity import open_home, uuid_of
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.ray_compute import require_ray
@@ -47,6 +49,7 @@ from resources.tools.label_studio import LabelStudioResource
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import PostgresWarehouse
+from sensors import partition_set
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.label_studio import label_studio_sensor
@@ -202,9 +205,11 @@ def build_definitions(
     settings = settings or CrowdSettings.from_environment()
     if settings.log_format == "json":
         use_json_lines()
+    resources = {**build_resources(settings), **(resource_overrides or {})}
+    assets = _of_home(uuid_of(settings), [*load_assets_from_modules(STAGES), *experiment_assets()])
     return Definitions(
-        assets=_with_references([*load_assets_from_modules(STAGES), *experiment_assets()]),
-        jobs=[*rounds.jobs(settings), rounds.claim_round],
+        assets=_with_references(assets),
+        jobs=[*rounds.jobs(settings, resources["warehouse"]), rounds.claim_round],
         sensors=[
             inbox_sensor(),
             round_sensor(),
@@ -214,8 +219,21 @@ def build_definitions(
         ],
         schedules=[nightly_schedule()],
         loggers={"console": console_logger(settings.log_format)},
-        resources={**build_resources(settings), **(resource_overrides or {})},
+        resources=resources,
     )
+
+
+def _of_home(home: str, assets: Sequence[Any]) -> list[Any]:
+    """The assets, those of a round with the set of partitions that is the home's own."""
+    own = DynamicPartitionsDefinition(name=partition_set(home))
+    return [
+        each.map_asset_specs(
+            lambda spec: (
+                spec.replace_attributes(partitions_def=own) if spec.partitions_def == rounds.rounds_partition else spec
+            )
+        )
+        for each in assets
+    ]
 
 
 def _with_references(assets: list[Any]) -> Sequence[Any]:
@@ -239,4 +257,12 @@ def _with_pages(assets: AssetsDefinition) -> AssetsDefinition:
     )
 
 
-definitions = build_definitions()
+def __getattr__(name: str) -> Any:
+    """``definitions``, what a code server and the processes of its runs load: made when it is asked for, so that whoever imports
+    this module for a function begins no home and waits for nothing."""
+    if name != "definitions":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    settings = CrowdSettings.from_environment()
+    open_home(settings, build_resources(settings)["warehouse"])
+    globals()[name] = build_definitions(settings)
+    return globals()[name]

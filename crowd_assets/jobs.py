@@ -26,17 +26,26 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
+from crowd_assets.leases import leased
+from resources.home.identity import uuid_of
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION, SECONDS_TAG
+from sensors import (
+    INGESTION_JOB,
+    REPRODUCTION_JOB,
+    ROUND_JOB,
+    ROUNDS_PARTITION,
+    SECONDS_TAG,
+    SEED_JOB,
+    home_tags,
+)
 from sensors.rounds import add_partition
 
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
+"""Partitions of the assets of a round; ``build_definitions`` gives their set the name of the home."""
 
-SEED_JOB = "seed_models"
-REPRODUCTION_JOB = "reproduce"
 PRELOADED = [
     "dagster._core.executor.multiprocess",
     "duckdb",
@@ -47,14 +56,17 @@ PRELOADED = [
 ]
 
 
-def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
-    """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments.
+def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list[UnresolvedAssetJobDefinition]:
+    """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments. Each run holds a lease in
+    ``warehouse``, and is tagged with its home.
 
     Raises:
         RayMissingError: a round's steps should run on Ray, which is not installed.
     """
     # runs of a daemon log by our console logger then, too, in place of Dagster's own
     config: dict[str, Any] | None = {"loggers": {"console": {}}} if settings.log_format == "json" else None
+    tags = home_tags(uuid_of(settings))
+    alone = leased(in_process_executor, warehouse, settings)
     ingestion = AssetSelection.assets("raw_feedback")
     seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
     experiments = AssetSelection.groups("experiments")
@@ -63,26 +75,30 @@ def jobs(settings: CrowdSettings) -> list[UnresolvedAssetJobDefinition]:
             INGESTION_JOB,
             config=config,
             selection=ingestion,
-            executor_def=in_process_executor,
+            executor_def=alone,
+            tags=tags,
             description="Take every complete file of the inbox in: each event once, each bad line with its reason.",
         ),
         define_asset_job(
             ROUND_JOB,
             config=config,
             selection=AssetSelection.all() - ingestion - experiments,
-            executor_def=executor(settings),
+            executor_def=leased(executor(settings), warehouse, settings),
+            tags=tags,
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
         ),
         define_asset_job(
             SEED_JOB,
             selection=seeds,
-            executor_def=in_process_executor,
+            executor_def=alone,
+            tags=tags,
             description="Build the embedded language model and classifier, where they are not there yet.",
         ),
         define_asset_job(
             REPRODUCTION_JOB,
             selection=experiments,
-            executor_def=in_process_executor,
+            executor_def=alone,
+            tags=tags,
             description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
         ),
     ]
@@ -103,7 +119,7 @@ def claim(context: OpExecutionContext, config: ByHand, warehouse: WarehouseResou
     claimed, reason = book.claim(quorum, settings, datetime.now(UTC), by_hand=True)
     if claimed is None:
         raise Failure(f"no round was claimed: {reason}", allow_retries=False)
-    add_partition(context.instance, book, claimed)
+    add_partition(context.instance, book, claimed, uuid_of(settings))
     context.log.info(f"claimed {claimed.round_id}: launch {ROUND_JOB} for it with the settings you want")
 
 

@@ -5,10 +5,13 @@ idempotent. Belongs here: fetching, claiming, requesting. Does not belong here: 
 retries (see ``decisions``).
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from dagster import (
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     DefaultScheduleStatus,
     DefaultSensorStatus,
@@ -26,13 +29,25 @@ from dagster import (
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from resources.home.identity import uuid_of
+from resources.home.instance import FOLDER
+from resources.home.space import lacking_space
+from resources.rounds.attempts import Attempt, AttemptBook
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.claims import round_quorum
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from sensors import PROCESS_TAG, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION
+from sensors import (
+    ATTEMPT_TAG,
+    HOME_TAG,
+    LEASED_JOBS,
+    ROUND_JOB,
+    ROUND_TAG,
+    home_tags,
+    partition_set,
+    run_key,
+)
 from sensors.decisions import decide
-from sensors.processes import is_gone
 
 ACTIVE = [*IN_PROGRESS_RUN_STATUSES, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED]
 NIGHTLY = "0 2 * * *"
@@ -43,34 +58,47 @@ def nightly_quorum(settings: CrowdSettings) -> Quorum:
     return Quorum(1, settings.quorum_contributors, timedelta(0))
 
 
-def run_request(round_: Round) -> RunRequest:
-    """The run of the present attempt of a round."""
+def run_request(round_: Round, home: str) -> RunRequest:
+    """The run of the present attempt of a round of a home."""
     return RunRequest(
-        run_key=f"{round_.round_id}:{round_.attempt}",
+        run_key=run_key(home, round_.round_id, round_.attempt),
         partition_key=round_.round_id,
-        tags={ROUND_TAG: round_.round_id, "crowd/attempt": str(round_.attempt)},
+        tags={ROUND_TAG: round_.round_id, ATTEMPT_TAG: str(round_.attempt), **home_tags(home)},
     )
 
 
 def next_run(
-    instance: DagsterInstance, warehouse: WarehouseResource, settings: CrowdSettings, quorum: Quorum
+    instance: DagsterInstance,
+    warehouse: WarehouseResource,
+    settings: CrowdSettings,
+    quorum: Quorum,
+    *,
+    patient: bool = True,
 ) -> tuple[RunRequest | None, str]:
     """The run that is due, if one is, and why or why not; claims a round if none is open.
 
     The partition of the round is added to ``instance`` before the run is requested.
+
+    Args:
+        patient: Whether a pause after a failed attempt is kept; a person who asks for a round does not wait.
     """
-    book = RoundBook(warehouse)
-    report_dead_runs(instance)
+    if lacking := lacking_space(settings):
+        return None, lacking
+    home, now = uuid_of(settings), datetime.now(UTC)
+    book, attempts = RoundBook(warehouse), AttemptBook(warehouse, settings.lease_s)
+    report_dead_runs(instance, attempts, settings)
     open_round = book.open_round()
     if open_round is None:
-        claimed, reason = book.claim(quorum, settings, datetime.now(UTC))
+        claimed, reason = book.claim(quorum, settings, now)
         if claimed is None:
             return None, reason
-        add_partition(instance, book, claimed)
-        return run_request(claimed), f"claimed {claimed.round_id}"
-    runs = instance.get_runs(RunsFilter(job_name=ROUND_JOB, tags={PARTITION_NAME_TAG: open_round.round_id}))
+        add_partition(instance, book, claimed, home)
+        return run_request(claimed, home), f"claimed {claimed.round_id}"
+    of_round = {PARTITION_NAME_TAG: open_round.round_id, **home_tags(home)}
+    runs = instance.get_runs(RunsFilter(job_name=ROUND_JOB, tags=of_round))
+    _note_runs_that_never_began(runs, open_round, attempts)
     active = sum(run.status in ACTIVE for run in runs)
-    decision = decide(open_round, active, len(runs) - active, settings.max_attempts)
+    decision = decide(open_round, attempts.of(open_round.round_id), active, settings.max_attempts, now, patient=patient)
     if decision.action == "wait":
         return None, decision.reason
     if decision.action == "give_up":
@@ -79,26 +107,66 @@ def next_run(
     if decision.action == "retry":
         book.next_attempt(open_round.round_no)
         open_round = book.get(open_round.round_id)
-    instance.add_dynamic_partitions(ROUNDS_PARTITION, [open_round.round_id])
-    return run_request(open_round), decision.reason
+    instance.add_dynamic_partitions(partition_set(home), [open_round.round_id])
+    return run_request(open_round, home), decision.reason
 
 
-def add_partition(instance: DagsterInstance, book: RoundBook, claimed: Round) -> None:
+def add_partition(instance: DagsterInstance, book: RoundBook, claimed: Round, home: str) -> None:
     """Add the partition of a claimed round, and those of the rounds before where ``instance`` knows none."""
     # An instance that begins with a restored home knows none; one that forgot old rounds need not hear of them again.
-    known = instance.get_dynamic_partitions(ROUNDS_PARTITION)
-    instance.add_dynamic_partitions(ROUNDS_PARTITION, [each.round_id for each in ([claimed] if known else book.all())])
+    known = instance.get_dynamic_partitions(partition_set(home))
+    instance.add_dynamic_partitions(
+        partition_set(home), [each.round_id for each in ([claimed] if known else book.all())]
+    )
 
 
-def report_dead_runs(instance: DagsterInstance) -> None:
-    """Mark runs as failed whose process is gone: one that was killed cannot say so, and would keep its place in the queue."""
-    for run in instance.get_runs(RunsFilter(statuses=ACTIVE)):
-        if not is_gone(run.tags.get(PROCESS_TAG, "")):
+def report_dead_runs(instance: DagsterInstance, attempts: AttemptBook, settings: CrowdSettings) -> None:
+    """Mark runs of the home as failed whose attempt was lost: a process that was killed cannot say so, and its run would keep
+    its place in the queue."""
+    now = datetime.now(UTC)
+    attempts.note_lost(now)
+    for run in _own_active_runs(instance, settings):
+        if not _is_dead(instance, run, attempts.get(run.run_id), settings, now):
             continue
-        now = instance.get_run_by_id(run.run_id)
-        if now is not None and now.status in ACTIVE:  # else it has just ended as it should
+        again = instance.get_run_by_id(run.run_id)
+        if again is not None and again.status in ACTIVE:  # else it has just ended as it should
             instance.report_run_failed(run, "its process ended without finishing the run")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)  # else its pool stays taken for good
+
+
+def _own_active_runs(instance: DagsterInstance, settings: CrowdSettings) -> list[DagsterRun]:
+    """Runs in progress of the home. In an instance that is the home's own, those that an earlier version began are, too."""
+    home = uuid_of(settings)
+    runs = instance.get_runs(RunsFilter(statuses=ACTIVE))
+    own = Path(instance.root_directory).resolve() == Path(settings.home).resolve() / FOLDER
+    return [run for run in runs if run.tags.get(HOME_TAG, home if own or not home else None) == home]
+
+
+def _is_dead(
+    instance: DagsterInstance, run: DagsterRun, attempt: Attempt | None, settings: CrowdSettings, now: datetime
+) -> bool:
+    """Whether no process is at a run any more: its attempt was lost, or it ended, or should have begun, longer ago than a lease
+    lasts, and Dagster has not heard of it."""
+    if attempt is not None:
+        if attempt.ended_at is None or attempt.outcome == "lost":
+            return attempt.outcome == "lost"
+        return (now - attempt.ended_at).total_seconds() > settings.lease_s
+    record = instance.get_run_record_by_id(run.run_id)
+    if run.status != DagsterRunStatus.STARTED or run.job_name not in LEASED_JOBS or record is None:
+        return False
+    began = record.start_time or record.create_timestamp.timestamp()
+    return now.timestamp() - began > settings.lease_s
+
+
+def _note_runs_that_never_began(runs: Sequence[DagsterRun], open_round: Round, attempts: AttemptBook) -> None:
+    """Count runs of the present attempt that ended before they took their lease: their key is used up."""
+    known = {each.run_id for each in attempts.of(open_round.round_id)}
+    for run in runs:
+        ended = run.status not in ACTIVE and run.run_id not in known
+        if ended and int(run.tags.get(ATTEMPT_TAG, 0)) == open_round.attempt:
+            attempts.note_ended(
+                run.run_id, open_round.round_id, open_round.attempt, f"run {run.run_id} ended before it began its work"
+            )
 
 
 def round_sensor() -> SensorDefinition:

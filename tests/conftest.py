@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")  # so that what a test sets is taken back
+    monkeypatch.delenv("DAGSTER_HOME")
     for name in list(os.environ):
         if name.startswith("CROWD_") and name != "CROWD_REFERENCE_DATA":
             monkeypatch.delenv(name)

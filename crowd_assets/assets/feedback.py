@@ -4,7 +4,6 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 (see ``crowd_assets.quality``).
 """
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -41,7 +40,6 @@ from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 from sensors import BATCH_TAG, ROUND_TAG
-from sensors.processes import process_tags
 
 REASONS_SHOWN = 20
 
@@ -57,7 +55,6 @@ def raw_feedback(
 ) -> MaterializeResult[None]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
-    context.instance.add_run_tags(context.run.run_id, process_tags(os.getpid()))
     bounded = BATCH_TAG in context.run.tags
     files = inbox.ingest(
         context.log.info,
@@ -120,10 +117,7 @@ def validated_feedback(
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
     expectation and detector found is kept, and shown over all rounds on one page. Detectors look at the whole round at
     once: see docs/quality.md for the memory."""
-    tags = {ROUND_TAG: context.partition_key}
-    if settings.executor != "ray":  # there a step does not see the process that runs its round
-        tags |= process_tags(os.getpid() if settings.executor == "in_process" else os.getppid())
-    context.instance.add_run_tags(context.run.run_id, tags)
+    context.instance.add_run_tags(context.run.run_id, {ROUND_TAG: context.partition_key})
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
     space = f"{embedder.source}@{embedder.revision}"

@@ -4,7 +4,8 @@ Belongs here: feeding the inbox, running the jobs, printing what came of them. D
 """
 
 import json
-import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from typing import Any
 
 import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.utils import make_new_run_id
 from upath import UPath
 
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
-from crowd_assets.jobs import REPRODUCTION_JOB, SEED_JOB
+from crowd_assets.leases import lease_of, note_failure
 from crowd_assets.monitoring.tracing import export_run
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
@@ -31,11 +34,13 @@ from resources.common.progress import bars
 from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_bytes_atomically
+from resources.home.identity import open_home
+from resources.home.instance import prepare_instance
+from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.settings import CrowdSettings, SettingError
 from resources.warehouse.base import WarehouseResource
-from sensors import INGESTION_JOB, ROUND_JOB
-from sensors.processes import process_tags
+from sensors import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,6 +51,10 @@ SHOWN = 5
 
 class RoundFailedError(OperatorError, RuntimeError):
     """A round's run failed; the message says where to look."""
+
+
+class NoSpaceError(OperatorError, OSError):
+    """Too little of a disk is free for a round; the message says where, and how much."""
 
 
 class Campaign:
@@ -113,12 +122,29 @@ class Campaign:
         self._summarise()
 
     def _start(self, quorum: Quorum) -> None:
-        """Run the round that is due, and print it; where none is due, say why."""
-        request, reason = next_run(self.instance, self.warehouse, self.settings, quorum)
-        if request is None and self.book.open_round() is None:
-            console.print(f"no round starts: {reason}")
-            return
-        self._run_round(request)
+        """Run the round that is due, and print it; where none is due, say why; where another process is at it, wait.
+
+        Raises:
+            NoSpaceError: too little of a disk is free.
+        """
+        waits_for = ""
+        while True:
+            request, reason = next_run(self.instance, self.warehouse, self.settings, quorum, patient=False)
+            if request is not None:
+                self._run_round(request)
+                return
+            if lacking := lacking_space(self.settings):
+                raise NoSpaceError(f"nothing was started: {lacking}.")
+            open_round = self.book.open_round()
+            if open_round is None:
+                console.print(f"no round starts: {reason}")
+                return
+            if not waits_for:
+                console.print(f"{open_round.round_id} is running in another process: waiting for it")
+                waits_for = open_round.round_id
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if self.book.get(waits_for).status not in ("claimed", "settled"):
+                return
 
     def _finish_open_round(self) -> int:
         """Finish a round that was begun before, here or by the daemon; returns how many there were, 0 or 1."""
@@ -130,10 +156,7 @@ class Campaign:
             self._start(round_quorum(self.settings))
         return int(open_round is not None)
 
-    def _run_round(self, request: RunRequest | None) -> None:
-        if request is None:
-            self._wait_for_the_daemon()
-            return
+    def _run_round(self, request: RunRequest) -> None:
         assert request.partition_key is not None
         self._run(ROUND_JOB, request.partition_key, dict(request.tags))
         found = self.book.get(request.partition_key)
@@ -142,13 +165,6 @@ class Campaign:
         else:
             console.print(f"{found.round_id} was {found.status}: {found.reason}")
 
-    def _wait_for_the_daemon(self) -> None:
-        open_round = self.book.open_round()
-        if open_round is not None:
-            console.print(f"{open_round.round_id} is running in another process: waiting for it")
-        while open_round is not None and self.book.get(open_round.round_id).status in ("claimed", "settled"):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-
     def _run(
         self,
         job: str,
@@ -156,15 +172,19 @@ class Campaign:
         tags: dict[str, str] | None = None,
         run_config: Mapping[str, Any] | None = None,
     ) -> None:
-        started = time.monotonic()
-        with bars(console):
+        started, run_id = time.monotonic(), make_new_run_id()
+        subject = (tags or {}) | ({PARTITION_NAME_TAG: partition_key} if partition_key else {})
+        with lease_of(run_id, job, subject, self.warehouse, self.settings) as ending, bars(console):
             result = self.definitions.resolve_job_def(job).execute_in_process(
                 run_config={"loggers": {"console": {}}, **(run_config or {})},
                 instance=self.instance,
                 partition_key=partition_key,
-                tags=(tags or {}) | process_tags(os.getpid()),
+                run_id=run_id,
+                tags=tags or {},
                 raise_on_error=False,
             )
+            for event in result.all_events:
+                note_failure(ending, event)
         if self.settings.traces:
             export_run(self.instance, result.run_id)
         if not result.success:
@@ -286,11 +306,29 @@ class Campaign:
 
 @contextmanager
 def campaign(settings: CrowdSettings) -> Iterator[Campaign]:
-    """A campaign on the project's Dagster instance, the one that ``make ui`` shows.
+    """A campaign on the Dagster instance of the home, the one that ``make ui`` shows; DAGSTER_HOME names another one.
 
-    DAGSTER_HOME names its folder; without it, it is the folder of this project. Storage lies where ``dagster.yaml``
-    there says, below the working directory: start it where ``make`` does.
+    SIGTERM ends what runs as an interruption from the keyboard does, so that it costs no attempt.
+
+    Raises:
+        HomeError: the home is not what it should be.
     """
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
-    with DagsterInstance.get() as instance:
+    open_home(settings, build_resources(settings)["warehouse"])
+    prepare_instance(settings)
+    with DagsterInstance.get() as instance, _stopped_by_sigterm():
         yield Campaign(settings, instance)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

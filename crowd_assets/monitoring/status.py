@@ -6,25 +6,25 @@ it. Does not belong here: doing something about it (see ``sensors``).
 
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crowd_assets.terminal.printing import console, harmless
+from resources.home.identity import uuid_of
+from resources.home.instance import dagster_home as instance_of
+from resources.home.space import free_mib
+from resources.rounds.attempts import INGESTION, Attempt, known_attempts, known_unfinished, not_before
 from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, read_rounds, round_quorum
 from resources.settings.settings import Settings
 from resources.tools.run_history import ActiveRun, RunHistory, read_history
 from resources.warehouse.look import Look, look
-from sensors import PROCESS_TAG, ROUND_TAG
-from sensors.processes import is_gone
+from sensors import HOME_TAG, ROUND_TAG
 
-PROJECT = Path(__file__).resolve().parents[2]
 SILENT = timedelta(
     minutes=30
 )  # a run that logs nothing for so long is stuck: training says every few seconds how far it is
 DAEMON_SILENT = timedelta(minutes=3)  # daemons say twice a minute that they live
-LEAST_FREE_GIB = 2.0
 LONGEST_LINE = 160
 
 
@@ -96,18 +96,22 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
     """How the home of ``settings`` is doing.
 
     Args:
-        dagster_home: Folder of ``dagster.yaml``; None: that of DAGSTER_HOME, or of this project.
+        dagster_home: Folder of ``dagster.yaml``; None: that of DAGSTER_HOME, or the home's own.
 
     Raises:
         NothingToReadError: there is no warehouse.
     """
-    history = read_history(dagster_home or Path(os.environ.get("DAGSTER_HOME") or PROJECT))
+    history = read_history(dagster_home or instance_of(settings))
+    home = uuid_of(settings)
     with look(settings) as found:
         now = datetime.now(UTC)
         begun = open_round(found.connection)
         pending = pending_feedback(found.connection)
         last = read_rounds(found.connection, "WHERE status IN ('settled', 'completed')", {})
-        running = [_running(run, now) for run in history.active]
+        living = [each for each in known_unfinished(found.connection) if each.lives(now)]
+        running = [_running(run, living, now) for run in history.active if run.tags.get(HOME_TAG, home) == home]
+        ingestions = known_attempts(found.connection, INGESTION)
+        of_round = known_attempts(found.connection, begun.round_id) if begun else []
         return Status(
             home=settings.home,
             as_of=_shown(found.as_of),
@@ -122,7 +126,8 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
             last_round=_last_round(found, last[-1]) if last else None,
             health=[
                 _ledger(found),
-                _runs(running, begun),
+                _runs(running, begun, of_round, now),
+                _ingestion(ingestions, now),
                 _rejected(found, settings),
                 _disk(settings),
                 _daemon(history, now),
@@ -216,9 +221,9 @@ def _files(settings: Settings) -> int | None:
         return None
 
 
-def _running(run: ActiveRun, now: datetime) -> Running:
+def _running(run: ActiveRun, living: list[Attempt], now: datetime) -> Running:
     silent = None if run.last_event is None else round((now - run.last_event).total_seconds(), 1)
-    gone = is_gone(run.tags.get(PROCESS_TAG, ""))
+    gone = run.status == "STARTED" and not any(each.run_id == run.run_id for each in living)
     return Running(run.run_id, run.job, run.tags.get(ROUND_TAG), run.status, run.steps, run.said, silent, gone)
 
 
@@ -266,7 +271,7 @@ def _ledger(found: Look) -> Finding:
     return Finding("ledger", not uneven, words or f"{entries} entries sum to zero in each unit")
 
 
-def _runs(running: list[Running], begun: Round | None) -> Finding:
+def _runs(running: list[Running], begun: Round | None, attempts: list[Attempt], now: datetime) -> Finding:
     dead = [run.run_id[:8] for run in running if run.process_is_gone]
     silent = [
         run.run_id[:8] for run in running if (run.silent_s or 0) > SILENT.total_seconds() and run.status == "STARTED"
@@ -282,12 +287,33 @@ def _runs(running: list[Running], begun: Round | None) -> Finding:
             "runs", True, f"{begun.round_id} was claimed by hand: launch its partition in the UI, or make round runs it"
         )
     if begun and not any(run.round_id == begun.round_id for run in running):
+        last = attempts[-1] if attempts else None
+        why = f" ({last.reason})" if last and last.reason else ""
+        due = not_before(attempts)
+        when = f" after {due:%H:%M:%S} UTC" if due and due > now else ""
         return Finding(
             "runs",
             False,
-            f"{begun.round_id} is {begun.status} and no run is at it: make round or the daemon takes it up",
+            f"{begun.round_id} is {begun.status} and no run is at it{why}: make round or the daemon takes it up{when}",
         )
     return Finding("runs", True, "none is dead or stuck")
+
+
+def _ingestion(attempts: list[Attempt], now: datetime) -> Finding:
+    """Whether what arrived was taken in, why not, and when it is tried again."""
+    ended = [each for each in attempts if each.ended_at is not None]
+    if not ended:
+        return Finding("ingestion", None, "none yet")
+    last = ended[-1]
+    if last.outcome == "succeeded" and not last.reason:
+        return Finding("ingestion", True, f"all was taken in at {_shown(last.ended_at or now)}")
+    due = not_before(attempts)
+    when = (
+        f"; tried again after {due:%H:%M:%S} UTC"
+        if due and due > now
+        else "; tried again when the daemon looks, or by make ingest"
+    )
+    return Finding("ingestion", False, f"{last.outcome}: {last.reason or 'no reason was given'}{when}")
 
 
 def _rejected(found: Look, settings: Settings) -> Finding:
@@ -306,8 +332,12 @@ def _rejected(found: Look, settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.home).free / 2**30
-    return Finding("disk", free >= LEAST_FREE_GIB, f"{free:.1f} GiB free")
+    place, free = min(free_mib(settings).items(), key=lambda each: each[1])
+    enough = free >= settings.least_free_mib
+    words = f"{free / 1024:.1f} GiB free" + (
+        "" if enough else f" on {place}, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: nothing starts"
+    )
+    return Finding("disk", enough, words)
 
 
 def _daemon(history: RunHistory, now: datetime) -> Finding:

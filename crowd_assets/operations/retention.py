@@ -21,12 +21,13 @@ from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 from upath import UPath
 
 from resources.files.storage import files_below, is_local, remove
+from resources.home.identity import uuid_of
 from resources.models.store import ModelStoreResource
 from resources.rounds.book import Round, RoundBook, round_id_of
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource, as_stored
-from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
+from sensors import INGESTION_JOB, ROUND_JOB, home_tags, partition_set
 
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")
@@ -97,10 +98,12 @@ def _forget_runs(first: Round | None, settings: CrowdSettings, instance: Dagster
     logged; the partitions of their rounds go with them, as nothing would say any more that they are there."""
     if first is None:
         return 0
+    home = uuid_of(settings)
     events = instance.event_log_storage
     forgotten = 0
     for job in (INGESTION_JOB, ROUND_JOB):
-        for run in instance.get_runs(RunsFilter(job_name=job, statuses=ENDED, created_before=first.claimed_at)):
+        old = RunsFilter(job_name=job, statuses=ENDED, created_before=first.claimed_at, tags=home_tags(home))
+        for run in instance.get_runs(old):
             instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             remove(settings.steps_path / run.run_id)
             events.delete_events(run.run_id)
@@ -108,9 +111,9 @@ def _forget_runs(first: Round | None, settings: CrowdSettings, instance: Dagster
                 Path(events.path_for_shard(run.run_id)).unlink(missing_ok=True)
             instance.run_storage.delete_run(run.run_id)  # last: it is what the next call finds the rest by
             forgotten += 1
-    for round_id in instance.get_dynamic_partitions(ROUNDS_PARTITION):
+    for round_id in instance.get_dynamic_partitions(partition_set(home)):
         if int(round_id[1:]) < first.round_no:
-            instance.delete_dynamic_partition(ROUNDS_PARTITION, round_id)
+            instance.delete_dynamic_partition(partition_set(home), round_id)
     return forgotten
 
 

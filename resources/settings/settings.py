@@ -76,6 +76,8 @@ FROM_THE_ENVIRONMENT = (
     "executor",
     "torch_threads",
     "lock_timeout_s",
+    "lease_s",
+    "least_free_mib",
 )
 CREDENTIALS = re.compile(r"(?<=://)[^/@]+(?=@)")
 PASSWORD = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&']*")  # whatever could be one: to be left out of messages
@@ -589,6 +591,17 @@ class Settings(BaseModel):
         "other processes want a core; raise it for large models. Results on another number differ in the last digits.",
     )
     lock_timeout_s: float = Field(default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.")
+    lease_s: float = Field(
+        default=90.0,
+        ge=5,
+        description="Seconds without a sign of life after which a run whose process is on another machine counts as lost. On its own "
+        "machine a process that is gone is known at once.",
+    )
+    least_free_mib: int = Field(
+        default=1024,
+        ge=0,
+        description="MiB that must be free on the disks of the home for a round or an ingestion to start.",
+    )
 
     @field_validator("budget", "value_per_quality", "least_surplus", "points_per_distance", "deposit")
     @classmethod

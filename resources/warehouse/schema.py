@@ -8,6 +8,11 @@ import re
 
 # Instants are TIMESTAMP in UTC: DuckDB's TIMESTAMPTZ arithmetic needs an extension that it downloads.
 SCHEMA = """
+CREATE TABLE IF NOT EXISTS home (
+    uuid VARCHAR PRIMARY KEY, schema_version INTEGER, program VARCHAR, begun_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS attempts (
+    run_id VARCHAR PRIMARY KEY, subject VARCHAR, attempt BIGINT, holder VARCHAR, state VARCHAR, begun_at TIMESTAMP,
+    renewed_at TIMESTAMP, expires_at TIMESTAMP, ended_at TIMESTAMP, outcome VARCHAR, transient BOOLEAN, reason VARCHAR);
 CREATE TABLE IF NOT EXISTS ingested_files (
     digest VARCHAR PRIMARY KEY, uri VARCHAR, bytes BIGINT, accepted BIGINT, duplicates BIGINT, rejected BIGINT,
     ingested_at TIMESTAMP);

@@ -8,16 +8,18 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pytest
-from dagster import DagsterInstance, OpExecutionContext, job, op
+from dagster import DagsterInstance, DagsterRunStatus, OpExecutionContext, job, op
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
 from crowd_assets.commands.reference import reference
 from crowd_assets.monitoring.status import Status, status
+from resources.rounds.attempts import INGESTION, AttemptBook, _machine, _started
 from resources.rounds.book import RoundBook
 from resources.rounds.claims import Quorum
 from resources.settings.settings import CrowdSettings
@@ -25,7 +27,6 @@ from resources.tools.run_history import RunHistory, _of_files, _of_instance, rea
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError
 from sensors import ROUND_TAG
-from sensors.processes import process_tags
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -95,16 +96,22 @@ def test_while_another_process_writes_the_snapshot_is_shown_and_said(home: Home)
 
 
 def test_what_is_not_well_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert home.health() == {"ledger": True, "runs": True, "quarantine": None, "disk": True, "daemon": None}
+    well = {"ledger": True, "runs": True, "ingestion": None, "quarantine": None, "disk": True, "daemon": None}
+    assert home.health() == well
     with home.warehouse.transaction() as connection:
         connection.execute(
             "INSERT INTO ledger VALUES ('x', 1, 'r000001', 'contributor:ada', 'point', $1, '', '')", [Decimal(1)]
         )
     claimed, _ = RoundBook(home.warehouse).claim(_any_quorum(), home.settings, NOW)
     assert claimed is not None
-    monkeypatch.setattr("crowd_assets.monitoring.status.LEAST_FREE_GIB", 10**9)
-    assert home.health() == {"ledger": False, "runs": False, "quarantine": None, "disk": False, "daemon": None}
+    monkeypatch.setattr("resources.home.space.shutil.disk_usage", lambda place: _Usage(free=2**29))
+    AttemptBook(home.warehouse, 60).note_ended("a-run", INGESTION, 0, "it ended before it began")
+    assert home.health() == well | {"ledger": False, "runs": False, "ingestion": False, "disk": False}
     assert home.status().open_round == "r000001"
+
+
+class _Usage(NamedTuple):
+    free: int
 
 
 def _any_quorum() -> Quorum:
@@ -125,7 +132,7 @@ def looking(context: OpExecutionContext) -> list[RunHistory]:
     """Logs a line and looks at its own run, from the files and by way of Dagster."""
     context.log.info("4 of 5, about 3 s left")
     root = Path(context.instance.root_directory)
-    context.instance.add_run_tags(context.run_id, process_tags(os.getpid()) | {ROUND_TAG: "r000007"})
+    context.instance.add_run_tags(context.run_id, {ROUND_TAG: "r000007"})
     return [_of_files(root / "history"), _of_instance(context.instance)]
 
 
@@ -157,15 +164,24 @@ def test_other_storage_is_asked_by_way_of_dagster(home: Home, monkeypatch: pytes
 
 
 def test_a_run_whose_process_is_gone_is_not_well(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    tags = process_tags(process.pid)
-    process.communicate(b"\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home.dagster_home))
+    attempts = AttemptBook(home.warehouse, lease_s=60)
     with DagsterInstance.get() as instance:
-        instance.create_run_for_job(looks, tags=tags | {ROUND_TAG: "r000001"})
-    found = home.status()
-    assert [(each.job, each.round_id, each.process_is_gone) for each in found.running] == [("looks", "r000001", True)]
+        run = instance.create_run_for_job(looks, tags={ROUND_TAG: "r000001"}, status=DagsterRunStatus.STARTED)
+        attempts.begin(run.run_id, "r000001", 1)
+        (found,) = home.status().running
+        assert (found.job, found.round_id, found.process_is_gone) == ("looks", "r000001", False)
+        monkeypatch.setattr("resources.rounds.attempts.this_process", _ended_process)
+        attempts.begin(run.run_id, "r000001", 1)
+        assert home.status().running[0].process_is_gone
     assert home.health()["runs"] is False
+
+
+def _ended_process() -> str:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    holder = f"{_machine()}:{process.pid}:{_started(process.pid)}"
+    process.wait()
+    return holder
 
 
 def test_looking_imports_nothing_that_takes_long(home: Home) -> None:

@@ -135,7 +135,7 @@ class Home:
         os.chdir(self.folder)  # the paths in dagster.yaml begin where Dagster is started
         try:
             with DagsterInstance.from_config(str(self.folder)) as instance:
-                return invariants.left_running(instance)
+                return invariants.left_running(instance, self.settings)
         finally:
             os.chdir(before)
 

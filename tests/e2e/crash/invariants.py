@@ -5,6 +5,7 @@ Belongs here: reading a home and saying what is wrong with it. Does not belong h
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import polars as pl
@@ -15,11 +16,10 @@ from resources.feedback.inbox import InboxResource
 from resources.files.frames import read_parquet
 from resources.files.storage import files_below
 from resources.models.store import CARD, ModelStoreResource
+from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
 from resources.settings.settings import CrowdSettings
-from resources.warehouse.base import WarehouseResource
-from resources.warehouse.schema import ROUND_TABLES
-from sensors.processes import is_gone
+from resources.warehouse.base import ROUND_TABLES, WarehouseResource
 from sensors.rounds import ACTIVE
 
 Contents = dict[str, str]
@@ -64,12 +64,18 @@ def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
     ]
 
 
-def left_running(instance: DagsterInstance) -> list[str]:
-    """Runs that Dagster takes to be going on, though their process is gone."""
-    return [
+def left_running(instance: DagsterInstance, settings: CrowdSettings) -> list[str]:
+    """Runs that Dagster takes to be going on, and attempts that have not ended, though no process is at them."""
+    now = datetime.now(UTC)
+    unfinished = AttemptBook(build_resources(settings)["warehouse"], settings.lease_s).unfinished()
+    living = {each.run_id for each in unfinished if each.lives(now)}
+    said = [
+        f"attempt {each.run_id} of {each.subject} has not ended" for each in unfinished if each.run_id not in living
+    ]
+    return said + [
         f"run {run.run_id} of {run.job_name} is {run.status.value}, and its process is gone"
         for run in instance.get_runs(RunsFilter(statuses=ACTIVE))
-        if is_gone(run.tags.get("crowd/process", "")) or "crowd/process" not in run.tags
+        if run.run_id not in living
     ]
 
 

@@ -35,6 +35,7 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     # Polars starts threads as it is imported, and a fork has none of them: so a life imports it, and with it what is ours.
     from crowd_assets.commands.campaign import campaign
     from crowd_assets.definitions import build_definitions, build_resources
+    from resources.rounds.attempts import AttemptBook
     from resources.rounds.book import COMPLETED
     from resources.settings.settings import CrowdSettings
     from sensors.rounds import report_dead_runs
@@ -52,7 +53,7 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
         if completed < rounds:
             here.simulate(rounds - completed)
         else:  # killed after its last round was over: what is left to do is the round sensor's
-            report_dead_runs(here.instance)
+            report_dead_runs(here.instance, AttemptBook(here.warehouse, settings.lease_s), settings)
     points.close()
 
 

@@ -1,0 +1,263 @@
+"""The identity of a home: ``home.json`` beside the warehouse, and the same in the warehouse's table ``home``.
+
+A home is begun once and keeps its uuid wherever it is moved; a restored backup is another home, as the first may go on. The
+uuid is in every name that a home gives to others: tags and keys of runs, sets of partitions.
+
+Belongs here: beginning, adopting and recognising a home. Does not belong here: mending one (see ``crowd_assets.operations``).
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.common.errors import OperatorError
+from resources.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from resources.warehouse.base import WarehouseResource
+    from resources.warehouse.connection import Connection
+
+FILE = "home.json"
+SCHEMA_VERSION = 2
+"""Of tables and files: 1 had no ``home.json``; 2 knows homes, attempts of runs and the chain of ingestions."""
+UNKNOWN_HOME = ""
+"""The uuid of a home that nobody has begun."""
+
+
+class HomeError(OperatorError, RuntimeError):
+    """A home is not what it should be; the message says what to do."""
+
+
+class LostWarehouseError(HomeError):
+    """The home was begun, and its tables are not there: going on would begin it a second time over what it holds."""
+
+
+class OtherHomeError(HomeError):
+    """``home.json`` and the warehouse belong to two homes, or to two times of one."""
+
+
+class NewerHomeError(HomeError):
+    """The home was written by a newer program."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home that was begun.
+
+    Attributes:
+        uuid: 32 hexadecimal digits.
+        schema: Version of its tables and files.
+        program: Version of the program that wrote ``home.json`` last.
+        last_record: Hash of the last round's record when that was; empty before the first.
+        begun_at: ISO 8601, UTC.
+    """
+
+    uuid: str
+    schema: int
+    program: str
+    last_record: str
+    begun_at: str
+
+
+@lru_cache(maxsize=1)
+def program_version() -> str:
+    """Version of this program; ``unknown`` where it was never installed."""
+    try:
+        return version("crowd-rounds")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def known_home(settings: Settings) -> Home | None:
+    """What ``home.json`` says; None where there is none: of a home that nobody has begun, or that an earlier version began.
+
+    Raises:
+        HomeError: the file cannot be read.
+        NewerHomeError: a newer program wrote it.
+    """
+    path = Path(settings.home, FILE)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise HomeError(f"{path} cannot be read ({problem}): let this user read the file.") from None
+    try:
+        found = Home(**{name: json.loads(text)[name] for name in Home.__dataclass_fields__})
+        if not (isinstance(found.uuid, str) and isinstance(found.schema, int) and len(found.uuid) == 32):
+            raise ValueError("uuid and schema are not what they should be")
+    except (ValueError, KeyError, TypeError) as problem:
+        raise HomeError(
+            f"{path} is no {FILE} of a home ({problem}). Take {FILE} from a backup, or remove the file: the next command writes it "
+            "anew from the warehouse."
+        ) from None
+    _check_version(found.schema, found.program, settings)
+    return found
+
+
+def uuid_of(settings: Settings) -> str:
+    """The uuid of a home, ``UNKNOWN_HOME`` where nobody has begun it."""
+    found = known_home(settings)
+    return found.uuid if found else UNKNOWN_HOME
+
+
+def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
+    """The home of the settings: recognised, adopted where an earlier version made it, or begun where nothing is there.
+
+    Raises:
+        LostWarehouseError: it was begun, and its tables are gone.
+        OtherHomeError: ``home.json`` is of another home than the tables, or says more than they hold.
+        NewerHomeError: a newer program wrote to it.
+    """
+    known = known_home(settings)
+    if not warehouse.exists() and (left := next(_remains(settings, known), "")):
+        raise LostWarehouseError(
+            f"{_tables(settings)}: the tables of this home are not there, and {left} says that rounds were run here. Going on would "
+            f"begin the home again over what it holds. {way_back(settings)}"
+        )
+
+    def identify(connection: "Connection") -> Home:
+        from resources.warehouse.base import as_stored, fetch_row
+
+        now = datetime.now(UTC)
+        row = fetch_row(connection, "SELECT uuid, schema_version, program, begun_at FROM home")
+        if row:
+            _check_version(row[1], row[2], settings)
+            if known and known.uuid != row[0]:
+                raise OtherHomeError(
+                    f"{Path(settings.home, FILE)} is of home {known.uuid}, and {_tables(settings)} of home {row[0]}: CROWD_HOME "
+                    f"and CROWD_WAREHOUSE belong to two homes. If the tables are the right ones, remove {FILE}."
+                )
+            begun_at = row[3].replace(tzinfo=UTC).isoformat(timespec="seconds")
+            found = Home(row[0], row[1], row[2], "", begun_at)
+        else:
+            name = known.uuid if known else uuid.uuid4().hex
+            found = Home(name, SCHEMA_VERSION, program_version(), "", now.isoformat(timespec="seconds"))
+            connection.execute(
+                "INSERT INTO home VALUES ($uuid, $schema, $program, $now)",
+                {"uuid": name, "schema": SCHEMA_VERSION, "program": found.program, "now": as_stored(now)},
+            )
+        if (found.schema, found.program) != (SCHEMA_VERSION, program_version()):
+            connection.execute(
+                "UPDATE home SET schema_version = $schema, program = $program",
+                {"schema": SCHEMA_VERSION, "program": program_version()},
+            )
+        hashes = [
+            hash_ for (hash_,) in connection.execute("SELECT hash FROM round_records ORDER BY round_no").fetchall()
+        ]
+        if known and known.last_record and known.last_record not in hashes:
+            raise OtherHomeError(
+                f"{Path(settings.home, FILE)} says that the last record was {known.last_record[:16]}…, and {_tables(settings)} has none "
+                f"of that hash: the tables are older than the home, or were written anew. {way_back(settings)} If the tables are "
+                f"the right ones, remove {FILE}."
+            )
+        return replace(
+            found, schema=SCHEMA_VERSION, program=program_version(), last_record=hashes[-1] if hashes else ""
+        )
+
+    found = warehouse.atomically(identify)
+    if found != known:
+        write_home(settings, found)
+    return found
+
+
+def note_last_record(settings: Settings, hash_: str) -> None:
+    """Note in ``home.json`` how far a home has come, where there is one."""
+    known = known_home(settings)
+    if known and known.last_record != hash_:
+        write_home(settings, replace(known, last_record=hash_))
+
+
+def write_home(settings: Settings, found: Home) -> None:
+    """Write ``home.json``, whole or not at all."""
+    path = Path(settings.home, FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{FILE}.{uuid.uuid4().hex}.tmp")
+    try:
+        unfinished.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def way_back(settings: Settings) -> str:
+    """How a home comes back that lost its tables: the newest backup that this home knows of, and the command."""
+    newest = next(known_backups(settings), None)
+    if newest is None:
+        return (
+            "Put the newest backup back: CROWD_HOME=… python -m crowd_assets restore FROM --force (this home has noted no backup), "
+            "or name another CROWD_HOME to begin anew."
+        )
+    return (
+        f"The newest backup that it knows of is {newest}: CROWD_HOME={settings.home} python -m crowd_assets restore {newest} --force. "
+        "Or name another CROWD_HOME to begin anew."
+    )
+
+
+BACKUPS = "backups.jsonl"
+"""File of a home that names the backups made of it, one JSON object a line, oldest first."""
+
+
+def note_backup(settings: Settings, folder: Path, now: datetime) -> None:
+    """Note where a backup of this home was written."""
+    with Path(settings.home, BACKUPS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"folder": str(folder), "made_at": now.isoformat(timespec="seconds")}) + "\n")
+
+
+def known_backups(settings: Settings) -> Iterator[Path]:
+    """Folders of backups of this home that are still there, newest first."""
+    try:
+        lines = Path(settings.home, BACKUPS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in reversed(lines):
+        try:
+            folder = Path(json.loads(line)["folder"])
+        except (ValueError, KeyError, TypeError):  # a line that a killed process left unfinished
+            continue
+        if _looks_whole(folder):
+            yield folder
+
+
+def _looks_whole(folder: Path) -> bool:
+    """Whether every file of a backup is there with its size; ``restore`` compares the contents, too."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        return all((folder / name).stat().st_size == about["bytes"] for name, about in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _remains(settings: Settings, known: Home | None) -> Iterator[str]:
+    """What says that a home was begun."""
+    if known:
+        yield FILE
+    for name in ("warehouse.snapshot.duckdb", "failures.jsonl"):
+        if Path(settings.home, name).exists():
+            yield name
+    for folder, pattern in (("frames", "*/*.parquet"), ("archive", "*"), ("reports", "rounds/*.html")):
+        place = settings.file_places[folder]
+        try:
+            if next(iter(place.glob(pattern)), None) is not None:
+                yield f"{place}"
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+
+
+def _tables(settings: Settings) -> str:
+    return settings.warehouse or str(Path(settings.home, "warehouse.duckdb"))
+
+
+def _check_version(schema: int, program: str, settings: Settings) -> None:
+    if schema > SCHEMA_VERSION:
+        raise NewerHomeError(
+            f"CROWD_HOME={settings.home} was written by crowd-rounds {program} (schema {schema}), and this is {program_version()} "
+            f"(schema {SCHEMA_VERSION}): install that version or a later one. Nothing was changed."
+        )

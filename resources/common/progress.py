@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES, MOST_SECONDS_BETWEEN_LINES, RARER = 5.0, 60.0, 1.5
+FIRST_STEPS = 2  # which take longer than those that follow, and tell nothing of how long these take
 
 
 class _Terminal:
@@ -90,24 +91,32 @@ def is_shown_as_a_bar() -> bool:
 
 def throttled(what: str, say: Callable[[str], None], unit: str = "") -> Callable[..., None]:
     """A callback ``(done, total, note="")`` that shows how far ``what`` is: as a bar inside of :func:`bars`, and by ``say``
-    in a line at most every five seconds."""
-    started = time.monotonic()
-    last = started
+    in a line after five seconds, then rarer and rarer up to once a minute, with the time left from the third step on. What took
+    so long that lines were said ends with one that says how long."""
+    started = last = time.monotonic()
+    pause, steps = SECONDS_BETWEEN_LINES, 0
+    since, done_then = started, 0.0
 
     def progress(done: float, total: float, note: object = "") -> None:
-        nonlocal last
+        nonlocal last, pause, steps, since, done_then
         shown = f"{note:.3f}" if isinstance(note, float) else str(note)
         _terminal.show(what, done, total, shown)
         now = time.monotonic()
-        if now - last < SECONDS_BETWEEN_LINES or not done:
+        steps += 1
+        if steps == FIRST_STEPS:
+            since, done_then = now, done
+        ended = done >= total and pause > SECONDS_BETWEEN_LINES
+        if (now - last < pause and not ended) or not done:
             return
-        last = now
-        left = _duration((now - started) / done * (total - done))
+        last, pause = now, min(pause * RARER, MOST_SECONDS_BETWEEN_LINES)
+        left = ""
+        if ended:
+            left = f", done in {_duration(now - started)}"
+        elif steps > FIRST_STEPS and done > done_then:
+            left = f", {_duration((now - since) / (done - done_then) * (total - done))} left"
         _terminal.beside_a_bar = _terminal.bars is not None
         try:
-            say(
-                f"{what}: {done:,} of {total:,}{f' {unit}' if unit else ''}, {left} left{f' ({shown})' if shown else ''}"
-            )
+            say(f"{what}: {done:,} of {total:,}{f' {unit}' if unit else ''}{left}{f' ({shown})' if shown else ''}")
         finally:
             _terminal.beside_a_bar = False
 

@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from resources.training.seed.common import train_seed_classifier, train_seed_language_model
+from resources.training.seed.optimiser import Checkpoint, Muon, next_token_loss
 
 TINY: dict[str, Any] = {"vocabulary_size": 400, "hidden_size": 32, "layers": 1, "batch_size": 16, "threads": 1}
 PAIRS = [
@@ -165,3 +166,99 @@ def test_unusable_settings_are_named(tmp_path: Path) -> None:
         train_seed_classifier(["a", "b"], [("joy",)], ["joy"], tmp_path / "m", seed=1)
     with pytest.raises(ValueError, match="not in label_names"):
         train_seed_classifier(["a", "b"], [("joy",), ("joy", "fear")], ["joy"], tmp_path / "m", seed=1)
+
+
+class StoppedError(Exception):
+    """A build that is killed, as far as a test goes."""
+
+
+@pytest.mark.parametrize("which", ["language model", "classifier"])
+def test_a_build_that_was_killed_goes_on_and_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setattr("resources.training.seed.optimiser.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+
+    def build(directory: Path, stop_at: int = 0, pairs: list[tuple[str, str]] = PAIRS) -> list[int]:
+        steps: list[int] = []
+
+        def progress(done: int, total: int, what: str) -> None:
+            steps.append(done)
+            if done == stop_at:
+                raise StoppedError
+
+        if which == "classifier":
+            train_seed_classifier(
+                TEXTS, LABELS, ["anger", "gratitude"], directory, seed=1, progress=progress, epochs=2, **TINY
+            )
+        else:
+            train_seed_language_model(pairs, directory, seed=1, progress=progress, epochs=3, **TINY)
+        return steps
+
+    undisturbed = build(tmp_path / "undisturbed")
+    for stop in (3, 6):
+        with pytest.raises(StoppedError):
+            build(tmp_path / "killed", stop)
+    assert build(tmp_path / "killed")[0] == 6  # the step that was not kept comes again
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "killed"))
+    assert whole.keys() == resumed.keys()
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    assert undisturbed[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "undisturbed"]  # nothing is left beside
+
+
+def test_what_was_kept_of_other_texts_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.training.seed.optimiser.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    steps: list[int] = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        steps.append(done)
+        if done == 3:
+            raise StoppedError
+
+    for pairs in (PAIRS, PAIRS[::-1]):
+        with pytest.raises(StoppedError):
+            train_seed_language_model(pairs, tmp_path / "model", seed=1, progress=progress, **TINY)
+    assert steps == [1, 2, 3] * 2
+
+
+def test_a_checkpoint_that_is_cut_short_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "model.unfinished.safetensors"
+    for content in (b"", b"{", b"\xff" * 4000):
+        path.write_bytes(content)
+        assert Checkpoint(path, "inputs").read() is None
+
+
+def test_the_loss_without_logits_is_cross_entropy_with_its_gradients() -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(7, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(11, (7,), generator=generator)
+    ours, theirs = (
+        next_token_loss(hidden, weight, targets),
+        torch.nn.functional.cross_entropy(hidden @ weight.T, targets),
+    )
+    torch.testing.assert_close(ours, theirs)
+    for mine, reference in zip(
+        torch.autograd.grad(3 * ours, (hidden, weight)), torch.autograd.grad(3 * theirs, (hidden, weight)), strict=True
+    ):
+        torch.testing.assert_close(mine, reference)
+
+
+def test_muon_in_single_precision_takes_the_steps_of_torch() -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    begin = [torch.randn(shape, generator=generator) for shape in ((32, 32), (96, 32), (32, 96), (32, 32))]
+    ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in begin] for _ in range(2))
+    muon = Muon(ours)
+    reference = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            other.grad = mine.grad.clone()
+        muon.step(0.01)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=3e-3)  # torch's is of bfloat16

@@ -4,6 +4,7 @@ Belongs here: verified qualities, the clearing of the round's lots, publication 
 Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auctions.lots``).
 """
 
+import json
 from decimal import Decimal
 
 import polars as pl
@@ -18,7 +19,7 @@ from crowd_assets.report import display
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import find_target
-from resources.feedback.events import ERASED
+from resources.feedback.events import ERASED, completed
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -108,17 +109,21 @@ def comparison_tasks(
     an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which."""
     round_ = passed_round(warehouse, context.partition_key)
     tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
-    texts = frames.read("validated_feedback", round_.round_id).select("event_id", "prompt", "response")
-    answers = {event_id: (prompt, response) for event_id, prompt, response in texts.iter_rows()}
+    texts = completed(frames.read("validated_feedback", round_.round_id)).select(
+        "event_id", "prompt", "messages", "response"
+    )
+    answers = {event_id: tuple(rest) for event_id, *rest in texts.iter_rows()}
     published = []
     for comparison_id, first, second in tasks.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
-        prompt, response_a = answers[first]
+        prompt, messages, response_a = answers[first]
         task = {
             "comparison_id": comparison_id,
             "prompt": prompt,
             "response_a": response_a,
-            "response_b": answers[second][1],
+            "response_b": answers[second][2],
         }
+        if messages is not None:
+            task["messages"] = json.loads(messages)
         if ERASED not in task.values():
             published.append(task)
     warehouse.replace_round("comparison_tasks", round_.round_no, tasks)

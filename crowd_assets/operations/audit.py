@@ -36,7 +36,7 @@ from crowd_assets.round import contributions, labelers, points, procurement, sel
 from crowd_assets.round.groups import groups_of
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.common.errors import OperatorError
-from resources.feedback.events import ERASED, EVENT_SCHEMA, TEXTS
+from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import FramesResource, parsed_parquet, read_parquet
 from resources.models.embedder import EmbedderResource
@@ -359,15 +359,15 @@ class _RoundAuditor:
         """The round's events but for those in quarantine, and those that were erased before it began."""
         round_ = self._round
         paths = self._of.inbox.segment_paths(round_.from_seq, round_.to_seq).values()
-        events = pl.concat([read_parquet(path) for path in paths])
+        events = pl.concat([completed(read_parquet(path)) for path in paths])
         rejected = self._warehouse.query(
             "SELECT event_id FROM rejected_feedback WHERE round_no = $n AND stage = 'gate'", {"n": round_.round_no}
         )
-        erased = pl.any_horizontal(pl.col(TEXTS).eq_missing(ERASED)) & ~pl.col("seq").is_in(stored["seq"].implode())
+        erased = is_erased() & ~pl.col("seq").is_in(stored["seq"].implode())
         return (
             events.filter(pl.col("seq").is_between(round_.from_seq, round_.to_seq), ~erased)
             .join(rejected, on="event_id", how="anti")
-            .select("seq", *FIGURES)
+            .select("seq", *(name for name in FIGURES if name in stored.columns))
         )
 
     def _labeler_weights(self, stored: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from upath import UPath
 
 from crowd_assets.quality.detectors.personal import masked
 from resources.common.errors import OperatorError
-from resources.feedback.events import ERASED, FIELDS, TEXTS
+from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
 from resources.feedback.pseudonyms import Pseudonyms
@@ -41,8 +41,13 @@ WRITTEN = ("demonstration", "bid")
 SHORTEST_IN_PAGES = 8
 """Characters; a shorter text is not looked for inside pages, where it would be found in other words."""
 
-KNOWN_FIELDS = {"kind", "event_id", "submitted_at", *(name for names in FIELDS.values() for name in names)}
-IDS = KNOWN_FIELDS - set(TEXTS)
+KNOWN_FIELDS = {
+    "kind",
+    "event_id",
+    "submitted_at",
+    *(name for fields in (FIELDS, OPTIONAL) for names in fields.values() for name in names),
+}
+IDS = KNOWN_FIELDS - {*TEXTS, "messages"}
 """What is never a text, even where somebody wrote the same: a name, a kind or a price."""
 
 CODE = re.compile(rb"(<script>.*?</script>)", re.DOTALL)
@@ -273,6 +278,11 @@ class _Eraser:
             for name, dtype in frame.schema.items()
             if dtype == pl.String and (name in TEXT_COLUMNS or (as_it_arrived and name not in KNOWN_FIELDS))
         )
+        if "messages" in frame.columns and frame.schema["messages"] == pl.String:
+            said = pl.col("messages").map_elements(self._conversation, return_dtype=pl.String)
+            erased = erased.with_columns(
+                messages=pl.when(wrote & pl.col("messages").is_not_null()).then(pl.lit(ERASED)).otherwise(said)
+            )
         if of_events and not as_it_arrived:
             erased = erased.with_columns(payload=pl.when(own).then(pl.lit("")).otherwise("payload"))
         elif as_it_arrived:  # what is no field of feedback is the payload
@@ -282,6 +292,25 @@ class _Eraser:
         buffer = io.BytesIO()
         erased.write_parquet(buffer, compression="zstd")
         return buffer.getvalue(), places
+
+    def _conversation(self, text: str) -> str:
+        """A conversation of somebody else without the texts, where one is a message of it."""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        changed = self._messages(said)
+        return text if changed == said else json.dumps(changed, ensure_ascii=False, separators=(",", ":"))
+
+    def _messages(self, said: Any) -> Any:
+        if not isinstance(said, list):
+            return said
+        return [
+            {name: ERASED if isinstance(value, str) and value in self._texts else value for name, value in each.items()}
+            if isinstance(each, dict)
+            else each
+            for each in said
+        ]
 
     def _arrived_frame(self, data: bytes) -> tuple[bytes, int]:
         """A Parquet file as it arrived. One that cannot be read goes as a whole: nobody can say whose texts it holds."""
@@ -319,8 +348,11 @@ class _Eraser:
         own = record.get("contributor_id") == self._name
         wrote = own and record.get("kind") != "preference"
         return {
-            name: ERASED
-            if (wrote and name in TEXTS) or (name not in IDS and isinstance(value, str) and value in self._texts)
+            name: self._messages(value)
+            if name == "messages" and not wrote
+            else ERASED
+            if (wrote and name in (*TEXTS, "messages"))
+            or (name not in IDS and isinstance(value, str) and value in self._texts)
             else value
             for name, value in record.items()
             if not own or name in KNOWN_FIELDS
@@ -333,7 +365,7 @@ class _Eraser:
         kept = [
             f"{line}\n"
             for line, task in zip(lines, tasks, strict=True)
-            if task["comparison_id"] not in self._withdrawn and self._texts.isdisjoint(task.values())
+            if task["comparison_id"] not in self._withdrawn and self._texts.isdisjoint(_texts_of(task))
         ]
         return "".join(kept).encode(), len(tasks) - len(kept)
 
@@ -402,6 +434,13 @@ class _Eraser:
             )
         self._warehouse.publish_snapshot()
         return replace(found, erasure_id=erasure_id, files=int(files))
+
+
+def _texts_of(task: dict[str, Any]) -> Iterator[str]:
+    """Everything that somebody may have written of a published comparison."""
+    for value in (*task.values(), *(each.get("content") for each in task.get("messages") or ())):
+        if isinstance(value, str):
+            yield value
 
 
 def _files(folder: UPath, *suffixes: str) -> list[UPath]:

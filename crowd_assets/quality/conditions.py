@@ -25,7 +25,7 @@ PUBLISHED_NAME = r"^r\d{6,}-[0-9a-f]{16}$"  # as comparison_tasks names the plat
 
 # What makes two events answers to the same question: of each pair only the first counts.
 ANSWERED_ONCE = {
-    "demonstration": ("contributor_id", "prompt", "response"),
+    "demonstration": ("contributor_id", "prompt", "messages", "response"),
     "preference": ("contributor_id", "comparison_id"),
     "outcome": ("comparison_id",),
     "bid": ("contributor_id", "lot_id"),
@@ -36,8 +36,13 @@ ANSWERED_ONCE_WORDS = {
     "outcome": "a comparison has one outcome",
     "bid": "a seller bids once for a lot",
 }
-QUESTION = {"demonstration": "prompt", "preference": "comparison_id", "outcome": "comparison_id", "bid": "lot_id"}
-SEEN = {"preference": ("prompt", "response_a", "response_b"), "bid": ("prompt",)}
+QUESTION = {
+    "demonstration": ("prompt", "messages"),
+    "preference": ("comparison_id",),
+    "outcome": ("comparison_id",),
+    "bid": ("lot_id",),
+}
+SEEN = {"preference": ("prompt", "messages", "response_a", "response_b"), "bid": ("prompt", "messages")}
 SHARE = {"preference": "probability_a", "outcome": "preferred_a", "bid": "claimed_quality"}
 
 # Hashes are salted by the process: nobody outside can write a text that passes for another. Of a million texts two share a
@@ -161,7 +166,7 @@ def _together(kind: str) -> tuple[Condition, ...]:
             "answered_once",
             ANSWERED_ONCE_WORDS[kind],
             (seq <= first_answer).fill_null(True),
-            shown="contributor_id" if kind == "demonstration" else QUESTION[kind],
+            shown="contributor_id" if kind == "demonstration" else QUESTION[kind][0],
         ),
     ]
     if kind == "demonstration":
@@ -278,7 +283,7 @@ def _keys(kind: str) -> list[pl.Expr]:
         "event": hashed("event_id"),
         "contributor": hashed("contributor_id"),
         "answer": hashed(*ANSWERED_ONCE[kind]),
-        "question": hashed(QUESTION[kind]),
+        "question": hashed(*QUESTION[kind]),
         "response": hashed("response") if kind == "demonstration" else nothing,
         "seen": hashed(*map(_as_seen, SEEN[kind])) if kind in SEEN else nothing,
         "submitted_at": pl.col("submitted_at"),

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.quality import conditions, drift
-from resources.feedback.events import EVENT_SCHEMA, KINDS
+from resources.feedback.events import EVENT_SCHEMA, KINDS, completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
@@ -69,7 +69,7 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         sold = warehouse.query(f"SELECT event_id FROM awards {of_settled} AND awarded", {"n": round_.round_no})
 
     def recent() -> list[pl.DataFrame]:
-        return [frames.read("validated_feedback", each) for each in settled[-drift.ROUNDS_COMPARED :]]
+        return [completed(frames.read("validated_feedback", each)) for each in settled[-drift.ROUNDS_COMPARED :]]
 
     vectors = [
         of_round["vector"].to_numpy()
@@ -78,7 +78,7 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         and (of_round := frames.read(VECTORS, round_id).filter(pl.col("embedder") == embedder)).height
     ]
     found = Earlier(recent=recent, tasks=tasks, sold=sold, vectors=np.concatenate(vectors) if vectors else None)
-    return replace(found, events=frames.scan("validated_feedback", settled)) if settled else found
+    return replace(found, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else found
 
 
 def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:
@@ -133,11 +133,13 @@ def first_reports(preferences: pl.DataFrame) -> pl.DataFrame:
 def _published(bids: pl.LazyFrame, tasks: pl.DataFrame) -> pl.LazyFrame:
     """Published comparisons as rows of ``conditions.FACTS``: what labelers are shown, and nobody's answer."""
     sold = pl.concat([tasks["event_id_a"], tasks["event_id_b"]])
-    answers = bids.filter(pl.col("event_id").is_in(sold.implode())).select("event_id", "seq", "prompt", "response")
+    answers = bids.filter(pl.col("event_id").is_in(sold.implode())).select(
+        "event_id", "seq", "prompt", "messages", "response"
+    )
     shown = (
         tasks.lazy()
         .join(answers, left_on="event_id_a", right_on="event_id")
         .join(answers, left_on="event_id_b", right_on="event_id", suffix="_b")
     )
-    asked = shown.select("comparison_id", "seq", "prompt", response_a="response", response_b="response_b")
+    asked = shown.select("comparison_id", "seq", "prompt", "messages", response_a="response", response_b="response_b")
     return conditions.keys("preference", pl.concat([_NO_EVENTS.lazy(), asked], how="diagonal"))

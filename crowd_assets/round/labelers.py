@@ -14,6 +14,7 @@ from crowd_assets.mechanisms.labelers import regret
 from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.round.rings import with_rings
 from crowd_assets.round.tournament import deposits_before
+from resources.feedback.events import completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -28,6 +29,8 @@ AGGREGATED_SCHEMA = {
     "mean_report": pl.Float64(),
     "reports": pl.Int64(),
     "outcome": pl.Float64(),
+    "messages": pl.String(),
+    "both_bad": pl.Float64(),
 }
 
 
@@ -168,7 +171,8 @@ def aggregated(
         online=pl.Series(results.aggregates, dtype=pl.Float64)
     )
     comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
-        pl.col("prompt", "response_a", "response_b").first(),
+        pl.col("prompt", "response_a", "response_b", "messages").first(),
+        both_bad=pl.col("both_bad").drop_nulls().sum() / pl.when(pl.col("both_bad").any()).then(pl.len()),
         mean_report=pl.col("probability_a").mean(),
         reports=pl.len().cast(pl.Int64),
     )
@@ -193,11 +197,11 @@ def _slots(
 
     A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
     """
-    here = frames.read("validated_feedback", round_.round_id)
+    here = completed(frames.read("validated_feedback", round_.round_id))
     reported = pl.col("kind").is_in(["preference", "outcome"])
     concerned = here.filter(reported)["comparison_id"].unique()
     valid = (
-        frames.scan("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no))
+        frames.scan("validated_feedback", RoundBook(warehouse).rounds_through(round_.round_no), here.schema)
         .filter(reported, pl.col("comparison_id").is_in(concerned.implode()))
         .select(JUDGED)
         .collect()
@@ -217,7 +221,7 @@ def _slots(
     )
     outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
     counted = that_count(preferences, round_, settings, warehouse)
-    shown = here.select("seq", "prompt", "response_a", "response_b")
+    shown = here.select("seq", "prompt", "response_a", "response_b", "messages", "both_bad")
     return counted.join(shown, on="seq", how="left", maintain_order="left"), outcomes
 
 

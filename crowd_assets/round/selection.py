@@ -17,6 +17,7 @@ from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
 from resources.training.alignment import PreferencePair
 
+BOTH_BAD = 0.5  # of a comparison's reports: from this share on neither answer is worth learning from
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
 
 
@@ -104,9 +105,12 @@ def preference_pairs(
     """Decided comparisons as pairs to train on and pairs to measure on.
 
     The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
-    sellers claim. Its probability is that of the aggregate, too.
+    sellers claim. Its probability is that of the aggregate, too. A comparison of which half of the reports or more say that
+    both answers are bad teaches neither of them, and is left out.
     """
     decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
+    if "both_bad" in decided.columns:  # frames of earlier versions have no such column
+        decided = decided.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD)
     likelier = np.maximum(decided["probability_a"].to_numpy(), 1 - decided["probability_a"].to_numpy())
     likelier = np.minimum(likelier, NEARLY_CERTAIN)
     log_odds = np.log(likelier / (1 - likelier))

@@ -27,6 +27,7 @@ from typing import IO, Any, cast
 import polars as pl
 from upath import UPath
 
+from resources.feedback.conversations import InvalidConversationError, as_text, conversation
 from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import is_local, state_of, state_of_status
@@ -41,6 +42,18 @@ FIELDS: dict[str, tuple[str, ...]] = {
 IDENTIFIERS = ("contributor_id", "comparison_id", "lot_id", "event_id")
 TEXTS = ("prompt", "response", "response_a", "response_b")
 SHARES = ("probability_a", "preferred_a", "claimed_quality")
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "demonstration": ("messages",),
+    "preference": ("messages", "both_bad", "judgement_share"),
+    "outcome": (),
+    "bid": ("messages",),
+}
+"""Fields that an event may have besides; without them it is what it was before they existed, its id included.
+
+``messages`` is the conversation that the prompt ends (see ``conversations``), ``both_bad`` says that neither answer is
+good, ``judgement_share`` in (0, 1] which part of one judgement this report is: a ranking of K answers is one judgement and
+arrives as K(K-1)/2 reports.
+"""
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}")
 LARGEST_PRICE = Decimal(1_000_000)
 PRICE = re.compile(r"\s*[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3})?\s*", re.ASCII)
@@ -66,6 +79,9 @@ EVENT_SCHEMA: dict[str, pl.DataType] = {
     "payload": pl.String(),
     "source": pl.String(),
     "line": pl.Int64(),
+    "messages": pl.String(),
+    "both_bad": pl.Boolean(),
+    "judgement_share": pl.Float64(),
 }
 REJECTION_SCHEMA: dict[str, pl.DataType] = {
     "rejection_id": pl.String(),
@@ -150,11 +166,16 @@ def parse_event(record: Any, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_T
     event = _NO_VALUES.copy()
     event["kind"] = kind
     event["contributor_id"] = ""
+    if record.get("messages") is not None:
+        record = _with_conversation(record, kind, limits)
     for name, checked in _CHECKS[kind]:
         value = record.get(name)
         if value is None:
             raise InvalidEventError(f"{name} is missing")
         event[name] = checked(name, value, limits)
+    for name in OPTIONAL[kind]:
+        if record.get(name) is not None:
+            event[name] = _OPTIONAL_CHECKS[name](name, record[name], limits)
     event["contributor_id"] = pseudonyms.of(event["contributor_id"])
     event["submitted_at"] = _instant(record.get("submitted_at"))
     event["payload"] = "" if record.keys() <= _KNOWN else _payload(record, limits)
@@ -363,6 +384,54 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     return text
 
 
+def _with_conversation(record: dict[str, Any], kind: str, limits: Limits) -> dict[str, Any]:
+    """A record whose ``messages`` is checked, clean and canonical, and whose ``prompt`` is what the conversation ends with."""
+    if "messages" not in OPTIONAL[kind]:
+        raise InvalidEventError(f"messages is no field of {kind}")
+    try:
+        said = conversation(record["messages"])
+    except InvalidConversationError as problem:
+        raise InvalidEventError(str(problem)) from None
+    for message in said:
+        message["content"] = _text("a message", message["content"], limits)
+    last = said[-1]["content"]
+    prompt = record.get("prompt")
+    if prompt is not None and (not isinstance(prompt, str) or _clean(prompt) != last):
+        raise InvalidEventError("prompt is not what messages ends with: leave prompt out, or write it alike")
+    text = as_text(said)
+    if text is not None and len(text) > limits.text_characters:
+        raise InvalidEventError(f"messages has {len(text)} characters; at most {limits.text_characters}")
+    return {**record, "prompt": last, "messages": text}
+
+
+def _as_it_is(name: str, value: Any, limits: Limits) -> str:
+    return str(value)
+
+
+def _flag(name: str, value: Any, limits: Limits) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidEventError(f"{name} {_shown(value)} must be true or false")
+    return value
+
+
+def _part(name: str, value: Any, limits: Limits) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise InvalidEventError(f"{name} {_shown(value)} must be a number above 0 and at most 1")
+    return float(value)
+
+
+def is_erased() -> pl.Expr:
+    """Whether a text of an event was erased, or of the conversation that it answers."""
+    spoken = pl.col("messages").str.contains(json.dumps(ERASED), literal=True).fill_null(False)
+    return pl.any_horizontal(pl.col(TEXTS).eq_missing(ERASED), pl.col("messages").eq_missing(ERASED), spoken)
+
+
+def completed(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of events that an earlier version wrote, with the columns that it had not yet, empty."""
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in EVENT_SCHEMA.items() if name not in frame.columns]
+    return frame.with_columns(missing) if missing else frame
+
+
 def is_visible(text: str) -> bool:
     """Whether a text has something to see in it: a character that is neither space nor control, format or half a pair."""
     if text.isprintable():  # the rule, and quickly told
@@ -442,6 +511,9 @@ def _content_id(event: dict[str, Any]) -> str:
     """
     template, fields = _CANONICAL[event["kind"]]
     canonical = template % tuple([write(event[name]) for name, write in fields])
+    more = {name: event[name] for name in OPTIONAL[event["kind"]] if event[name] is not None}
+    if more:  # an event without them has the id that it had before there were any
+        canonical += json.dumps(more, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
@@ -457,6 +529,7 @@ def _shown(value: Any) -> str:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _NO_VALUES: dict[str, Any] = dict.fromkeys(EVENT_SCHEMA)
+_OPTIONAL_CHECKS = {"messages": _as_it_is, "both_bad": _flag, "judgement_share": _part}
 _KNOWN = _NO_VALUES.keys()
 _CHECKS = {
     kind: tuple(

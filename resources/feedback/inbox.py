@@ -161,7 +161,7 @@ class InboxResource(ConfigurableResource):
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
-        frames = list(read_parquets(self.segment_paths(from_seq, to_seq).values()))
+        frames = [feedback.completed(each) for each in read_parquets(self.segment_paths(from_seq, to_seq).values())]
         if not frames:
             return pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})
         return _within(pl.concat(frames), from_seq, to_seq).sort("seq")
@@ -169,7 +169,7 @@ class InboxResource(ConfigurableResource):
     def chunks(self, from_seq: int, to_seq: int) -> Iterator[pl.DataFrame]:
         """:meth:`events` in frames of at most ``CHUNK_ROWS`` rows, one after the other."""
         for segment in read_parquets(self.segment_paths(from_seq, to_seq).values()):
-            yield from _within(segment, from_seq, to_seq).iter_slices(CHUNK_ROWS)
+            yield from _within(feedback.completed(segment), from_seq, to_seq).iter_slices(CHUNK_ROWS)
 
     def _segments(self, from_seq: int, to_seq: int) -> list[str]:
         found = self.warehouse.query(
@@ -184,7 +184,7 @@ class InboxResource(ConfigurableResource):
 
     def segment(self, uri: str) -> pl.DataFrame:
         """One segment of raw feedback, by its name in ``feedback_segments``."""
-        return read_parquet(UPath(self.segments, uri))
+        return feedback.completed(read_parquet(UPath(self.segments, uri)))
 
     def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
         """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.
@@ -376,8 +376,7 @@ def refuse_withdrawn(connection: Connection, events: pl.DataFrame) -> tuple[pl.D
 
 
 def _within(segment: pl.DataFrame, from_seq: int, to_seq: int) -> pl.DataFrame:
-    erased = pl.any_horizontal(pl.col(feedback.TEXTS).eq_missing(feedback.ERASED))
-    return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~erased)
+    return segment.filter(pl.col("seq").is_between(from_seq, to_seq), ~feedback.is_erased())
 
 
 def _of_file(digest: str, rejections: pl.DataFrame) -> pl.DataFrame:

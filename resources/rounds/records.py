@@ -30,7 +30,7 @@ from resources.warehouse.connection import Connection
 from resources.warehouse.schema import ROUND_TABLES
 
 PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
-TEXT_COLUMNS = frozenset({*TEXTS, "payload", "base", "winner", "aligned"})
+TEXT_COLUMNS = frozenset({*TEXTS, "messages", "payload", "base", "winner", "aligned"})
 """Columns of frames that hold what people or models wrote: all that an erasure may change."""
 
 ROWS = {

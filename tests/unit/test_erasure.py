@@ -193,6 +193,29 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
         home.book.reopen("r000001")
 
 
+def test_a_text_goes_from_the_conversations_that_quote_it_and_so_does_a_conversation_of_one_s_own(home: Home) -> None:
+    def spoken(text: str) -> list[dict[str, str]]:
+        turns = (("user", "Hi."), ("assistant", text), ("user", "How are you?"))
+        return [{"role": role, "content": content} for role, content in turns]
+
+    home.send(
+        "three.jsonl",
+        demonstration("bo", "Quoting.", messages=spoken(SECRET)),
+        demonstration("ann", "Mine.", messages=spoken("The name is Zebulon.")),
+        demonstration("bo", "Bo's own.", messages=spoken("Nothing of hers.")),
+    )
+    home.settle(3, {"candidates": ["m5", "m6"]})
+    home.erase()
+    assert home.holding("Zebulon") == set()
+    assert "frames" in home.holding("Nothing of hers.")
+    last = home.book.rounds_through(3)[-1]
+    rows = home.resources["frames"].read("validated_feedback", last)
+    assert [json.loads(text)[1]["content"] for text in rows.filter(contributor_id="bo")["messages"]] == [
+        ERASED,
+        "Nothing of hers.",
+    ]
+
+
 def test_a_word_of_a_page_s_own_scripts_stays_in_them(home: Home) -> None:
     home.send("three.jsonl", demonstration("ann", "constructor"), demonstration("bo", "Nothing new."))
     home.settle(3, {"candidates": ["m5", "m6"]})

@@ -12,6 +12,7 @@ from ipaddress import AddressValueError, IPv4Address
 import polars as pl
 
 from crowd_assets.quality.detectors.base import Detection, authored, detection_of_events
+from resources.feedback.conversations import as_text, messages_of
 from resources.feedback.events import TEXTS
 
 STREETS = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Terrace"
@@ -74,7 +75,17 @@ def masked(events: pl.DataFrame, region: str) -> pl.DataFrame:
         suspects = events.select(column).unique().filter(pl.col(column).str.contains(SUSPECT))
         masks = suspects.with_columns(masked=pl.col(column).map_batches(hidden, return_dtype=pl.String))
         replaced.append(pl.col(column).replace(masks[column], masks["masked"]))
+    if "messages" in events.columns:
+        quoted = events.select("messages").unique().filter(pl.col("messages").str.contains(SUSPECT))
+        without = [_masked_conversation(text, region) for text in quoted["messages"]]
+        replaced.append(pl.col("messages").replace(quoted["messages"], pl.Series(without, dtype=pl.String)))
     return events.with_columns(replaced)
+
+
+def _masked_conversation(text: str, region: str) -> str:
+    """The conversation in ``text`` with every message masked as :func:`mask` does."""
+    said = messages_of("", text)
+    return as_text([{**message, "content": mask(message["content"], region)} for message in said]) or text
 
 
 def mask(text: str, region: str) -> str:

@@ -29,7 +29,7 @@ from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.round.groups import groups_of
+from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.randomness import seed_for
 from crowd_assets.round.target import find_target
 from crowd_assets.round.training import candidate_config, valuation_of
@@ -58,12 +58,13 @@ def contributor_groups(
     embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
     """Who fine-tunes together: everyone with a valid demonstration in this round, split into groups at random, by
-    what the rounds before say about each (points or estimates), by a draw from its posterior, or interleaved."""
+    what the rounds before say about each (points or estimates), by a draw from its posterior, interleaved, or nested."""
     round_ = passed_round(warehouse, context.partition_key)
     grouped = groups_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
-    warehouse.replace_round(
-        "contributor_groups", round_.round_no, grouped.select("contributor_id", "group_index", "demonstrations")
-    )
+    groups = grouped.select("contributor_id", "group_index", "demonstrations")
+    warehouse.replace_round("contributor_groups", round_.round_no, groups)
+    trained_by = members_of_candidates(round_, settings, warehouse, frames, groups)
+    warehouse.replace_round("candidate_members", round_.round_no, trained_by)
     members = (
         grouped.sort("contributor_id")
         .group_by("group_index")
@@ -92,7 +93,7 @@ def plan_candidates(
     """One output for each pass over the base: the groups whose candidates it trains. On Ray one for all, whose passes the
     trainer makes, side by side."""
     round_ = passed_round(warehouse, context.partition_key)
-    groups = warehouse.read_round("contributor_groups", round_.round_no)["group_index"].unique().sort().to_list()
+    groups = warehouse.read_round("candidate_members", round_.round_no)["group_index"].unique().sort().to_list()
     together = settings.fused_candidates if settings.compute == "embedded" else len(groups)
     for number, first in enumerate(range(0, len(groups), together)):
         yield DynamicOutput(groups[first : first + together], mapping_key=f"pass_{number}")
@@ -111,12 +112,14 @@ def train_candidates(
     """Fine-tune one LoRA adapter a group on its demonstrations, on top of the last round's model, all in one pass."""
     round_ = passed_round(warehouse, context.partition_key)
     demonstrations = (
-        frames.read("validated_feedback", round_.round_id)
-        .filter(pl.col("kind") == "demonstration")
-        .join(warehouse.read_round("contributor_groups", round_.round_no), on="contributor_id")
-        .sort("seq")
+        frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration").sort("seq")
     )
-    of_groups = [demonstrations.filter(pl.col("group_index") == group) for group in groups]
+    learnt = learnt_from(round_, settings, warehouse, frames)
+    members_of = warehouse.read_round("candidate_members", round_.round_no).select("group_index", "contributor_id")
+    of_groups = [
+        learnt.join(members_of.filter(pl.col("group_index") == group), on="contributor_id", maintain_order="left")
+        for group in groups
+    ]
     contributors = [rows["contributor_id"].n_unique() for rows in of_groups]
     trained = trainer.train_candidates(
         RoundBook(warehouse).base_model(round_.round_no),
@@ -191,7 +194,9 @@ def collect_candidates(
                 "group_index": pl.Int32,
                 "loss_reduction": pl.Float64,
             },
-        ),
+        )
+        .group_by("contributor_id", "seed_index", maintain_order=True)  # of nested candidates one trains several
+        .agg(pl.col("group_index").min(), pl.col("loss_reduction").mean()),
     )
     seconds = sum(max(each["seconds"] for each in of_pass) for of_pass in passes)
     context.add_output_metadata(

@@ -113,8 +113,10 @@ def contributor_estimates(
     """What each contributor adds, estimated from every candidate so far and who trained it, and the points that the open
     epoch would pay by that. Each round restates them; they are posted when the epoch closes."""
     round_ = passed_round(warehouse, context.partition_key)
-    frame, epoch = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
+    found = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
+    frame, epoch = found.estimates, found.epoch
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
+    warehouse.replace_round("contributor_points", round_.round_no, found.points)
     warehouse.replace_round("epochs", round_.round_no, epoch)
     shown = frame.sort("estimate", descending=True)
     estimated = dict(frame.select("contributor_id", "estimate").iter_rows())
@@ -172,7 +174,8 @@ def point_ledger(
     awards = warehouse.read_round("awards", round_.round_no).filter("awarded")
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
     aim = find_target(settings, embedder, frames)
-    entries = entries_of(round_, settings, warehouse, frames, aim)
+    due = warehouse.read_round("contributor_points", round_.round_no)
+    entries = entries_of(round_, settings, warehouse, due)
     base_model, next_model = models_of(round_, warehouse)
     about = surroundings(
         settings.model_dump(),

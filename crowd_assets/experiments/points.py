@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from crowd_assets.experiments.study import Figure, Findings, Study, mean_interval, reference_file
 from crowd_assets.report import display
-from crowd_assets.simulation.centroids import EVALUATIONS, GROUPINGS, RATINGS, authors_cell, fresh_cell
+from crowd_assets.simulation.centroids import AUTHORS_GROUPINGS, EVALUATIONS, RATINGS, authors_cell, fresh_cell
 
 SWEEP = "crowd_sft/points_vs_shapley_sweep.csv"
 SOURCE = "Crowd-SFT (arXiv 2506.04063), experiment 2, points_vs_shapley_sweep.csv"
@@ -34,7 +34,7 @@ EQUAL_GROUPS: dict[str, Any] = {"points": "surrogate", "grouping": "posterior_sa
 KEYED: dict[str, Any] = {"points": "regression", "grouping": "epsilon_greedy"}
 NINE: list[dict[str, Any]] = [
     {"points": "rank", "grouping": grouping, "evaluation": evaluation}
-    for grouping in GROUPINGS
+    for grouping in AUTHORS_GROUPINGS
     for evaluation in EVALUATIONS
 ]
 NAMES: dict[str, dict[str, Any]] = {

@@ -1,10 +1,8 @@
-"""Points: what a round's tournament between candidates says about each contributor.
+"""Estimates: what a tournament between candidates says about each contributor.
 
-Belongs here: the schemes that turn the candidates' results into points of contributors.
-Does not belong here: postings (see ``ledger``) and Shapley values (see ``shapley``).
-
-Three schemes, in the order in which they need more and stand more noise: rank points (the paper's), regression points
-from the candidates' values, surrogate points from the candidates' embeddings.
+Belongs here: regressions from candidates, by value or by embedding, to contributors, and how sure they are. Does not belong here:
+what is paid for an estimate (see ``payouts``), which estimates a scheme takes (see ``points_schemes``), Shapley values of given
+games (see ``shapley``).
 """
 
 from collections.abc import Callable
@@ -147,6 +145,7 @@ def recovered_vectors(
     *,
     step: float = 1.0,
     prior: NDArray[np.float64] | None = None,
+    on_evidence: bool = False,
 ) -> RecoveredVectors:
     """Each contributor's place in the embedding space, recovered from the candidates it helped to train.
 
@@ -165,6 +164,8 @@ def recovered_vectors(
             embedding of what it wrote, say. Deviations of U are then shrunk towards the prior's times a slope, in place of
             zero. The slope is what fits the candidates best, and 1 as if three more contrasts of candidates had said so; a
             prior that tells nothing gets a slope near zero as rounds come in.
+        on_evidence: Whether that slope begins at nothing known instead: it is then the slope that fits best, b, shrunken by
+            its own error e to max(b - e^2 / b, 0). Where training moves no candidate no prior counts.
 
     Returns:
         U and how sure it is.
@@ -192,7 +193,10 @@ def recovered_vectors(
         predicted = x @ expected
         power = float(np.square(predicted).sum())
         agreement = float((predicted * y).sum()) / power if power > 0 else 0.0
-        expected = expected * max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
+        if on_evidence:
+            expected = expected * _evident(agreement, y - agreement * predicted, power, inside)
+        else:
+            expected = expected * max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
     fit = _empirical_ridge(x, y - x @ expected, inside)
     deviations = (expected + fit.coefficients) / step
     pointed_to = (embeddings - (1.0 - step) * bases[round_index]) / step
@@ -203,6 +207,73 @@ def recovered_vectors(
         return drawn
 
     return RecoveredVectors(vectors, fit.standard_errors / step, draw)
+
+
+def _evident(slope: float, residuals: NDArray[np.float64], power: float, inside: int) -> float:
+    """The slope of a prior less what noise explains of it: the positive-part shrunken estimate, 0 where nothing is known."""
+    degrees = inside * residuals.shape[1] - 1
+    if slope <= 0 or degrees < 1:
+        return 0.0
+    variance = float(np.square(residuals).sum()) / degrees / power
+    return max(float(slope - variance / slope), 0.0)
+
+
+def values_of_demonstrations(
+    vectors: NDArray[np.float64],
+    work: NDArray[np.float64],
+    target: NDArray[np.float64],
+    *,
+    empty: NDArray[np.float64],
+    rng: np.random.Generator,
+    draws: int = 64,
+) -> NDArray[np.float64]:
+    """What a round would gain more if everybody's demonstrations were worth what i's are: Shapley values of single demonstrations
+    in a crowd of this mix, times the number of demonstrations.
+
+    The players of the game are the K demonstrations, not the names. A coalition lies at the mean of its demonstrations' vectors,
+    nobody's at ``empty``, and v is minus the distance to ``target``. With S of size k drawn in proportion to ``work``,
+        a_i = sum over k = 0 .. K - 1 of E[v(S and one of i's) - v(S)].
+    Sizes are drawn in strata that double, and all contributors meet the same coalitions.
+
+    Args:
+        vectors: shape (N, d), where demonstrations of each contributor take a candidate.
+        work: shape (N,), demonstrations of each, at least 0 and not all 0.
+        target, empty: shape (d,).
+        rng: source of the coalitions.
+        draws: coalitions in a stratum.
+
+    Returns:
+        shape (N,), in target distance.
+
+    Guarantees: contributors with the same vector have the same value, and work that is split between names leaves the
+    values of all as they were, up to the noise of the draws.
+
+    Raises:
+        ValueError: shapes that do not match, a number that is not finite, or work that is negative or all zero.
+
+    Source: Shapley values of a game between atoms of work, Aumann & Shapley, "Values of non-atomic games" (1974); the strata
+    follow Maleki et al. (2013).
+    """
+    vectors, work = np.asarray(vectors, dtype=np.float64), np.asarray(work, dtype=np.float64)
+    target, empty = np.asarray(target, dtype=np.float64), np.asarray(empty, dtype=np.float64)
+    if vectors.ndim != 2 or work.shape != vectors.shape[:1] or not target.shape == empty.shape == vectors.shape[1:]:
+        raise ValueError(f"expected vectors (N, d) and work (N,), got {vectors.shape} and {work.shape}")
+    if not all(np.isfinite(each).all() for each in (vectors, work, target, empty)):
+        raise ValueError("vectors, work, target and start must be finite")
+    if (work < 0).any() or not work.sum() > 0:
+        raise ValueError("work must be at least 0, and somebody must have done some")
+    total, chances = max(1, round(float(work.sum()))), work / work.sum()
+    values = float(np.linalg.norm(empty - target)) - np.linalg.norm(vectors - target, axis=1)  # of the first to arrive
+    first = 1
+    while first < total:
+        sizes = rng.integers(first, min(2 * first, total), size=draws)
+        means = rng.multinomial(sizes, chances) @ vectors / sizes[:, None]
+        for size, mean in zip(sizes, means, strict=True):
+            joined = np.linalg.norm(mean - target + (vectors - mean) / (size + 1), axis=1)
+            values = values + (min(2 * first, total) - first) / draws * (np.linalg.norm(mean - target) - joined)
+        first *= 2
+    found: NDArray[np.float64] = values
+    return found
 
 
 def surrogate_points(

@@ -1,11 +1,32 @@
-"""Payouts: the rule of pay, from estimates and gains to what each contributor is due.
+"""Payouts: the rule of pay, from estimates of contributions to the points of each contributor in each round of an epoch.
 
-Belongs here: ranks, shares, deviations and what is kept back. Does not belong here: estimates (see ``estimates``), postings (see
-``ledger``).
+A payout is a sum of terms, each of which a statement can show: see ``TERMS``. The rule is ``epoch_payouts``; whatever pays
+points (a round, an attack game, an experiment, a benchmark) calls it.
+
+Belongs here: what is paid for given estimates, and what is withheld. Does not belong here: estimates (see ``estimates``), which
+of them a scheme takes (see ``points_schemes``), postings (see ``ledger``).
 """
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+Slope = Callable[[int], float]
+"""From the number of contributors in a round to the slope of ``regression_points``."""
+
+TERMS: Mapping[str, str] = {
+    "equal_share": "share of the gain by work done",
+    "deviation": "more or less than that by what the contributor is estimated to add",
+    "cap": "demonstrations beyond those that are paid for in a round",
+    "cover": "what the gain of the epoch does not cover",
+    "copies": "withheld for copies",
+    "epoch_rule": "withheld from a name that has taken part in too few rounds",
+    "forfeits": "withheld from who was found cheating",
+}
+"""What a payout is the sum of, in the order in which it is computed."""
 
 
 def rank_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -112,7 +133,7 @@ def regression_points(
     participated: NDArray[np.bool_],
     realised_gains: NDArray[np.float64],
     *,
-    spread: float | None = None,
+    spread: float | Slope | None = None,
     allow_negative: bool = True,
     work: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -154,8 +175,17 @@ def regression_points(
         )
     if not np.isfinite(estimates).all() or not np.isfinite(realised_gains).all():
         raise ValueError("estimates and gains must be finite")
-    if spread is not None and not 0.0 <= spread < np.inf:
-        raise ValueError(f"spread must be finite and not negative, got {spread}")
+    slope_of: Slope = averaging_spread
+    if callable(spread):
+        slope_of = spread
+    elif spread is not None:
+        constant = spread
+        if not 0.0 <= constant < np.inf:
+            raise ValueError(f"spread must be finite and not negative, got {spread}")
+
+        def slope_of(contributors: int) -> float:
+            return constant
+
     done = np.ones(participated.shape) if work is None else np.asarray(work, dtype=np.float64)
     if done.shape != participated.shape or not (np.isfinite(done) & ((done > 0) | ~participated)).all():
         raise ValueError("work must be finite, one number a round and contributor, and positive for who took part")
@@ -167,7 +197,7 @@ def regression_points(
         parts = worked[present] * (present.size / worked[present].sum())  # 1 on average
         equal = gain / present.size
         deviations = estimates[present] - (parts * estimates[present]).mean()
-        slope = averaging_spread(present.size) if spread is None else spread
+        slope = slope_of(present.size)
         lowest = deviations.min()
         if not allow_negative and lowest < 0:
             slope = min(slope, max(equal, 0.0) / -lowest)
@@ -237,3 +267,195 @@ def solvent_points(payouts: NDArray[np.float64], realised_gains: NDArray[np.floa
     promised = float(payouts[payouts > 0].sum())
     covered = min(1.0, max(float(realised_gains.sum()), 0.0) / promised) if promised > 0 else 1.0
     return np.where(payouts > 0, payouts * covered, payouts)
+
+
+def noise_adjusted(gains: NDArray[np.float64], standard_errors: NDArray[np.float64]) -> float:
+    """What an epoch gained less what noise of its measurement explains, at least 0.
+
+    Formula: max(G - e^2 / G, 0) for G = sum of gains above zero, e^2 = sum of squared standard errors: the positive-part shrunken
+    estimate. A gain within one standard error counts for nothing, one of ten for 99 %.
+
+    Args:
+        gains: shape (T,), measured.
+        standard_errors: shape (T,), of each.
+
+    Raises:
+        ValueError: shapes that do not match, a number that is not finite, or a negative standard error.
+
+    Source: James & Stein, "Estimation with quadratic loss" (1961); Baranchik (1970) for the positive part.
+    """
+    gains, errors = np.asarray(gains, dtype=np.float64), np.asarray(standard_errors, dtype=np.float64)
+    if gains.ndim != 1 or errors.shape != gains.shape:
+        raise ValueError(f"expected one standard error a gain, got {gains.shape} and {errors.shape}")
+    if not np.isfinite(gains).all() or not np.isfinite(errors).all() or (errors < 0).any():
+        raise ValueError("gains must be finite and their standard errors finite and not negative")
+    gain = float(gains.sum())
+    return max(gain - float(np.square(errors).sum()) / gain, 0.0) if gain > 0 else 0.0
+
+
+def conserved_points(payouts: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
+    """Payouts of an epoch that sum to ``gain`` and are nowhere below zero.
+
+    Formula: with R_i the sum of i's payouts over the epoch, i gets gain R_i+ / sum of R+ in all, spread over its rounds in
+    proportion to its payouts above zero. Where that would pay more than R_i, R_i is paid.
+
+    Args:
+        payouts: shape (T, N), from ``regression_points``.
+        gain: of the epoch, at least 0; see ``noise_adjusted``.
+
+    Returns:
+        shape (T, N), at least 0.
+
+    Guarantees: the sum is ``gain`` where payouts above zero sum to as much, and never more; the order of contributors by what
+    an epoch pays them stays; without a gain nobody is paid, and nobody owes.
+
+    Raises:
+        ValueError: payouts that are not a finite matrix, or a gain that is negative or not finite.
+    """
+    payouts = np.asarray(payouts, dtype=np.float64)
+    if payouts.ndim != 2 or not np.isfinite(payouts).all() or not 0.0 <= gain < np.inf:
+        raise ValueError(f"expected finite payouts (T, N) and a gain of at least 0, got {payouts.shape} and {gain}")
+    due = np.maximum(payouts.sum(axis=0), 0.0)
+    promised = float(due.sum())
+    covered = min(1.0, gain / promised) if promised > 0 else 0.0
+    above = np.maximum(payouts, 0.0)
+    totals = above.sum(axis=0)
+    kept: NDArray[np.float64] = above * (covered * due / np.where(totals > 0, totals, 1.0))
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class PayRules:
+    """Under what points are paid; the defaults withhold nothing.
+
+    Attributes:
+        by_work: Whether a share goes by demonstrations, at most ``most_paid`` a round, or by contributor.
+        conserved: Whether an epoch pays its noise-adjusted gain and no more: see ``conserved_points``.
+        covered: Where not conserved, see ``solvent_points``.
+        copy_discount, least_rounds: See ``kept_points``.
+        points_per_distance: Points for one unit of what is gained.
+    """
+
+    by_work: bool = False
+    most_paid: int = 64
+    conserved: bool = False
+    covered: bool = False
+    copy_discount: float = 0.0
+    least_rounds: int = 1
+    points_per_distance: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Payouts:
+    """Payouts of the rounds of an epoch.
+
+    Attributes:
+        points: (T, N), what is paid.
+        terms: by the names in ``TERMS``, (T, N) each: what it is the sum of.
+        harm: (T, N), at least 0: by how many points each held the crowd back where nobody's points fall below zero. A
+            deposit answers for it.
+    """
+
+    points: NDArray[np.float64]
+    terms: Mapping[str, NDArray[np.float64]]
+    harm: NDArray[np.float64]
+
+
+def epoch_payouts(
+    estimates: NDArray[np.float64],
+    slope: Slope,
+    participated: NDArray[np.bool_],
+    gains: NDArray[np.float64],
+    gain_errors: NDArray[np.float64],
+    sent: NDArray[np.float64],
+    rules: PayRules,
+    *,
+    copied: NDArray[np.float64],
+    rounds_taken_part: NDArray[np.int64],
+    caught: NDArray[np.bool_],
+) -> Payouts:
+    """The rule of pay: what each contributor is paid for each round of an epoch, term by term.
+
+    Args:
+        estimates: shape (N,), what each is estimated to add.
+        slope: see ``regression_points``.
+        participated: shape (T, N), who took part.
+        gains, gain_errors: shape (T,), what each round's model gained, measured, and the standard error of that.
+        sent: shape (T, N), demonstrations, positive where somebody took part.
+        copied: shape (T, N), in [0, 1], share that is copies.
+        rounds_taken_part: shape (N,), by the end of the epoch.
+        caught: shape (N,), who was found cheating.
+
+    Returns:
+        payouts in points.
+
+    Guarantees: under ``conserved`` no payout is below zero, and all of them sum to at most the noise-adjusted gain of the epoch,
+    exactly where nothing is withheld.
+
+    Raises:
+        ValueError: as the functions above.
+    """
+    sent = np.asarray(sent, dtype=np.float64)
+    all_of_it = sent if rules.by_work else None
+    paid_for = np.minimum(sent, rules.most_paid) if rules.by_work else None
+    nothing = np.zeros(len(np.asarray(estimates)))
+    equal = regression_points(nothing, participated, gains, spread=0.0, work=all_of_it)
+    uncapped = regression_points(estimates, participated, gains, spread=slope, work=all_of_it)
+    due = regression_points(estimates, participated, gains, spread=slope, work=paid_for)
+    harm = np.zeros(due.shape)
+    covered = due
+    if rules.conserved:
+        covered = conserved_points(due, noise_adjusted(gains, gain_errors))
+        below = np.maximum(-due, 0.0)
+        owed = np.maximum(-due.sum(axis=0), 0.0)
+        totals = below.sum(axis=0)
+        harm = below * (owed / np.where(totals > 0, totals, 1.0))
+    elif rules.covered:
+        covered = solvent_points(due, gains)
+    counted = kept_points(covered, rounds_taken_part, copied, copy_discount=rules.copy_discount)
+    kept = kept_points(counted, rounds_taken_part, np.zeros(due.shape), least_rounds=rules.least_rounds)
+    paid = np.where(np.asarray(caught, dtype=bool) & (kept > 0), 0.0, kept)
+    steps = (equal, uncapped, due, covered, counted, kept, paid)
+    terms = [steps[0], *(after - before for before, after in pairwise(steps))]
+    scale = rules.points_per_distance
+    return Payouts(paid * scale, {name: term * scale for name, term in zip(TERMS, terms, strict=True)}, harm * scale)
+
+
+def rank_payouts(
+    values: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    round_index: NDArray[np.int64],
+    improved: NDArray[np.bool_],
+    caught: NDArray[np.bool_],
+) -> Payouts:
+    """Rank points of every member, in each round whose best candidate won; a round in which the base stayed pays nobody.
+
+    Args:
+        values: shape (M,), value of each candidate, higher is better.
+        shares: shape (M, N); a member of several candidates of a round is paid by the best.
+        round_index: shape (M,), values 0..T-1.
+        improved: shape (T,), whether a candidate won.
+        caught: shape (N,), who was found cheating and is paid nothing.
+
+    Returns:
+        payouts in points: the equal share is what members get on average.
+
+    Raises:
+        ValueError: see ``rank_of``.
+    """
+    shares = np.asarray(shares)
+    points = np.zeros((len(improved), shares.shape[1]))
+    equal = points.copy()
+    for number in np.flatnonzero(improved):
+        rows = np.asarray(round_index) == number
+        rank = rank_of(-np.asarray(values)[rows])
+        points[number] = ((rank.size - rank)[:, None] * (shares[rows] > 0)).max(axis=0)
+        present = points[number] > 0
+        equal[number] = np.where(present, points[number].sum() / max(int(present.sum()), 1), 0.0)
+    zero = np.zeros(points.shape)
+    terms = dict.fromkeys(TERMS, zero) | {
+        "equal_share": equal,
+        "deviation": points - equal,
+        "forfeits": np.where(np.asarray(caught, dtype=bool), -points, 0.0),
+    }
+    return Payouts(points + terms["forfeits"], terms, zero)

@@ -33,7 +33,8 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
 from crowd_assets.round import contributions, labelers, points, procurement, selection, settlement, target
-from crowd_assets.round.groups import groups_of
+from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
+from crowd_assets.round.points import EpochSoFar
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.common.errors import OperatorError
 from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
@@ -199,9 +200,15 @@ class _Auditor:
         return first_difference("ledger", ["entry_id"], stored, entries)
 
     def settings_of(self, record: Record) -> CrowdSettings:
-        """The settings that a round was settled with, in the places where the home lies now; of those that came later the
-        defaults."""
-        settled = {name: value for name, value in record["settings"].items() if name in CrowdSettings.model_fields}
+        """The settings that a round was settled with, in the places where the home lies now; of those that came later what was so
+        before there was the setting, or the default where that changes no round."""
+        fields = CrowdSettings.model_fields
+        before = {
+            name: field.json_schema_extra["earlier"]
+            for name, field in fields.items()
+            if isinstance(field.json_schema_extra, dict) and "earlier" in field.json_schema_extra
+        }
+        settled = before | {name: value for name, value in record["settings"].items() if name in fields}
         return CrowdSettings(**settled | {name: getattr(self.settings, name) for name in PLACES})
 
     def damage(self, model: str) -> str:
@@ -269,6 +276,7 @@ class _RoundAuditor:
             return
         yield from self._chain(self._row)
         record: Record = json.loads(self._row["record"])
+        self._recorded = frozenset(record["tables"])
         yield from self._rows("rounds", record)
         for name, recorded in record["frames"].items():
             path = self._frames.path(name, record["target"] if name == target.TARGET else round_id)
@@ -281,6 +289,8 @@ class _RoundAuditor:
         yield from self._models(record, resources["trainer"])
         self._aim = target.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
+            if name in ROUND_TABLES and name not in record["tables"] and name != "comparison_tasks":
+                continue  # a table that came after the round was settled
             changed = next(self._rows(name, record), None) if name in record["tables"] else None
             named = None
             if self._recompute and again is not None:
@@ -381,8 +391,22 @@ class _RoundAuditor:
     def _contributor_groups(self, stored: pl.DataFrame) -> pl.DataFrame:
         return groups_of(self._round, self._settings, self._warehouse, self._frames, self._aim).drop("key")
 
+    def _candidate_members(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Who trained which candidate; what one learnt from earlier rounds, as far as no text of theirs was erased since."""
+        groups = self._warehouse.read_round("contributor_groups", self._round.round_no)
+        found = members_of_candidates(self._round, self._settings, self._warehouse, self._frames, groups)
+        erased = learnt_from(self._round, self._settings, self._warehouse, self._frames, erased=True)
+        gone = found["contributor_id"].is_in(erased["contributor_id"].implode())
+        if gone.any():
+            self._erased["how many demonstrations candidates learnt from, of contributors whose texts are gone"] = None
+        held = found.join(stored, on=["group_index", "contributor_id"], how="left", maintain_order="left")
+        return found.with_columns(
+            demonstrations=pl.when(gone).then(held["demonstrations_right"]).otherwise(pl.col("demonstrations"))
+        )
+
     def _candidates(self, stored: pl.DataFrame) -> pl.DataFrame:
-        members = self._warehouse.read_round("contributor_groups", self._round.round_no)
+        table = "candidate_members" if "candidate_members" in self._recorded else "contributor_groups"
+        members = self._warehouse.read_round(table, self._round.round_no)
         return members.group_by("group_index").agg(contributors=pl.len(), demonstrations=pl.col("demonstrations").sum())
 
     def _selections(self, stored: pl.DataFrame) -> pl.DataFrame:
@@ -445,14 +469,17 @@ class _RoundAuditor:
         return again
 
     @cached_property
-    def _estimates(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _estimates(self) -> EpochSoFar:
         return points.estimates_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
 
     def _contributor_estimates(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return self._estimates[0]
+        return self._estimates.estimates
+
+    def _contributor_points(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return self._estimates.points
 
     def _epochs(self, stored: pl.DataFrame) -> pl.DataFrame:
-        return self._estimates[1]
+        return self._estimates.epoch
 
     def _awards(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Qualities by the texts, and the auction by the qualities as they are."""
@@ -470,7 +497,7 @@ class _RoundAuditor:
         return again.with_columns(quality=pl.Series(np.where(erased.to_numpy(), held.to_numpy(), quality)))
 
     def _ledger(self, stored: pl.DataFrame) -> pl.DataFrame:
-        entries = settlement.entries_of(self._round, self._settings, self._warehouse, self._frames, self._aim)
+        entries = settlement.entries_of(self._round, self._settings, self._warehouse, self._estimates.points)
         number = pl.lit(self._round.round_no, pl.Int32)
         self.posted = settlement.as_frame(entries).with_columns(round_no=number).select(stored.columns)
         return self.posted
@@ -492,6 +519,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
     "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),
     "contributor_groups": (("contributor_id",), _RoundAuditor._contributor_groups),
+    "candidate_members": (("group_index", "contributor_id"), _RoundAuditor._candidate_members),
     "candidates": (("group_index",), _RoundAuditor._candidates),
     "contributor_values": ((), None),
     "selections": (("role", "group_index"), _RoundAuditor._selections),
@@ -499,6 +527,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     EMBEDDED_CONTRIBUTORS: (("contributor_id",), _RoundAuditor._contributor_embeddings),
     "contributions": (("contributor_id",), _RoundAuditor._contributions),
     "contributor_estimates": (("contributor_id",), _RoundAuditor._contributor_estimates),
+    "contributor_points": (("earned_in_round", "contributor_id"), _RoundAuditor._contributor_points),
     "epochs": (("first_round_no",), _RoundAuditor._epochs),
     "awards": (("event_id",), _RoundAuditor._awards),
     "ledger": (("entry_id",), _RoundAuditor._ledger),

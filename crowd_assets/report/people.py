@@ -84,7 +84,8 @@ def why(person: Person) -> str:
 def _demonstrated(person: Person) -> list[str]:
     if person["demonstrations"] is None:
         return []
-    wrote = f"Wrote {plural(person['demonstrations'], 'demonstration')} in group {person['group_index']}"
+    wrote = f"Wrote {plural(person['demonstrations'], 'demonstration')}"
+    wrote += f" in group {person['group_index']}" if person["group_index"] >= 0 else ", from which no candidate learnt"
     if person["rank"] is not None:
         won = " and won" if person["selected"] else ""
         wrote += f", whose candidate came {ordinal(person['rank'] + 1)} of {person['groups']}{won}"

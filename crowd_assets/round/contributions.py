@@ -6,14 +6,12 @@ Belongs here: frames from frames. Does not belong here: estimates over rounds (s
 import numpy as np
 import polars as pl
 
+from crowd_assets.mechanisms.points_schemes.surrogate import LARGE_CROWD
 from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.report import display
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import Target
-from crowd_assets.round.tournament import (
-    LARGE_CROWD,
-)
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
@@ -53,7 +51,9 @@ def values_of(
         of_runs = warehouse.read_round("contributor_values", round_.round_no).pivot(
             "contributor_id", index="seed_index", values="loss_reduction"
         )
-        values, errors = mean_over_runs(of_runs.select(list(contributors)).to_numpy())
+        benched = pl.lit(0.0)  # who trained no candidate changed none
+        valued = [pl.col(name) if name in of_runs.columns else benched.alias(name) for name in contributors]
+        values, errors = mean_over_runs(of_runs.select(valued).to_numpy())
         method = f"in-run, order {settings.value_order}"
         about = {"seeds": of_runs.height}
     else:

@@ -1,104 +1,120 @@
 """Points of the open epoch: estimates of each contributor from all rounds that count, and what they pay.
 
-Belongs here: reading the tournament, calling the scheme and the rule of pay. Does not belong here: postings (see ``settlement``).
+Belongs here: reading the tournament, calling the scheme, the rows that it is posted from. Does not belong here: postings (see ``settlement``).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.payouts import kept_points, regression_points, solvent_points
+from crowd_assets.mechanisms.payouts import PayRules
+from crowd_assets.mechanisms.points_schemes.base import Tournament, Withheld
+from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import Target
-from crowd_assets.round.tournament import (
-    Standing,
-    Tournament,
-    standing,
-    tournament,
-)
+from crowd_assets.round.tournament import tournament
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
+<<<<<<< HEAD
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+=======
+from resources.settings.settings import CrowdSettings, Settings
+from resources.warehouse.duckdb import WarehouseResource
+>>>>>>> ddbb72e (Points schemes and groupings are families; the rule of pay is one function whose terms are columns, settlement posts what the estimate wrote)
+
+
+def number_of(round_id: str) -> int:
+    """A round's number, from its id."""
+    return int(round_id[1:])
+
+
+@dataclass(frozen=True)
+class EpochSoFar:
+    """What a round makes of the rounds so far: rows of ``contributor_estimates``, of ``epochs`` (one) and of
+    ``contributor_points``."""
+
+    estimates: pl.DataFrame
+    epoch: pl.DataFrame
+    points: pl.DataFrame
+
+
+def rules_of(settings: Settings, rounds: int) -> PayRules:
+    """The rules of pay that settings say, where ``rounds`` count."""
+    return PayRules(
+        by_work=settings.pay_by == "demonstrations",
+        most_paid=settings.paid_demonstrations,
+        conserved=settings.conserved_points,
+        covered=settings.covered_points,
+        copy_discount=settings.copy_discount,
+        least_rounds=min(settings.points_after_rounds, rounds),
+        points_per_distance=float(settings.points_per_distance),
+    )
 
 
 def estimates_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of ``contributor_estimates`` and of ``epochs``."""
-    found = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
-    assert found is not None  # this round is in it
-    by_rank = settings.points_scheme == "rank"
-    scheme = "surrogate" if by_rank else settings.points_scheme
-    known = standing(found, scheme, aim.vector, generator_for(round_, "estimates"))
-    first = _first_of_epoch(warehouse, round_.round_no, found.round_ids)
-    reliability = found.reliability
-    provisional = np.zeros(len(found.contributors))
-    if not by_rank:
-        provisional = epoch_points(found, known, first, settings, warehouse).sum(axis=0)
-    frame = pl.DataFrame(
+) -> EpochSoFar:
+    """What every contributor is estimated to add, and what the open epoch would pay for it, term by term."""
+    seen = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
+    assert seen is not None  # this round is in it
+    scheme = POINTS_SCHEMES[settings.points_scheme]
+    known = scheme.standing(seen, aim.vector, generator_for(round_, "estimates"))
+    opened = _first_of_epoch(warehouse, round_.round_no, seen.round_ids)
+    first = len(seen.round_ids) - 1 if scheme.every_round else opened
+    withheld = Withheld(
+        _copied(seen, first, warehouse), np.isin(np.array(seen.contributors, dtype=str), settings.forfeited_names)
+    )
+    paid = scheme.payouts(seen, known, first, withheld, rules_of(settings, len(seen.round_ids)))
+    rounds, people = paid.points.shape
+    points = pl.DataFrame(
         {
-            "contributor_id": found.contributors,
-            "scheme": [scheme] * len(found.contributors),
+            "earned_in_round": np.repeat([number_of(each) for each in seen.round_ids[first:]], people).astype(np.int32),
+            "contributor_id": list(seen.contributors) * rounds,
+            **{name: term.ravel() for name, term in paid.terms.items()},
+            "harm": paid.harm.ravel(),
+            "points": paid.points.ravel(),
+        }
+    ).filter(pl.any_horizontal(pl.col("harm", "points", *paid.terms) != 0))
+    provisional = np.zeros(people) if scheme.every_round else paid.points.sum(axis=0)
+    estimates = pl.DataFrame(
+        {
+            "contributor_id": seen.contributors,
+            "scheme": [scheme.estimates_by] * people,
             "estimate": known.estimates,
             "standard_error": known.standard_errors,
             "provisional_points": provisional,
         }
     )
+    reliability = seen.reliability
     epoch = {
-        "first_round_no": int(found.round_ids[first][1:]),
-        "closes": by_rank or len(found.round_ids) - first >= settings.epoch_rounds,
+        "first_round_no": number_of(seen.round_ids[opened]),
+        "closes": scheme.every_round or len(seen.round_ids) - opened >= settings.epoch_rounds,
         "reliability": reliability.reliability,
         "observed_variance": reliability.observed_variance,
         "noise_variance": reliability.noise_variance,
     }
-    return frame, pl.DataFrame([epoch])
+    return EpochSoFar(estimates, pl.DataFrame([epoch]), points)
 
 
 def _first_of_epoch(warehouse: WarehouseResource, round_no: int, round_ids: tuple[str, ...]) -> int:
     """Place in ``round_ids`` of the first round whose points no earlier round has posted."""
     closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
-    return 0 if closed is None else sum(int(round_id[1:]) <= int(str(closed)) for round_id in round_ids)
+    return 0 if closed is None else sum(number_of(round_id) <= int(str(closed)) for round_id in round_ids)
 
 
-def epoch_points(
-    found: Tournament, known: Standing, first: int, settings: CrowdSettings, warehouse: WarehouseResource
-) -> NDArray[np.float64]:
-    """Points of each round of the open epoch, (rounds, N): what the model gained, shared by who took part and shifted
-    by what each is estimated to add, less what newcomers, copyists and those found cheating are not paid. A contributor who
-    holds the crowd back may end below zero."""
-    gains, sent = found.gains[first:], found.demonstrations[first:]
-    payouts = regression_points(
-        known.estimates,
-        found.participated[first:],
-        gains,
-        spread=known.spread,
-        work=np.minimum(sent, settings.paid_demonstrations) if settings.pay_by == "demonstrations" else None,
-    )
-    if settings.covered_points:
-        payouts = solvent_points(payouts, gains)
-    payouts = kept_points(
-        payouts,
-        found.participated.sum(axis=0),
-        _copied(found, first, warehouse),
-        least_rounds=min(settings.points_after_rounds, len(found.round_ids)),
-        copy_discount=settings.copy_discount,
-    )
-    caught = np.isin(found.contributors, settings.forfeited_names)
-    payouts = np.where(caught & (payouts > 0), 0.0, payouts)
-    return payouts * float(settings.points_per_distance)
-
-
-def _copied(found: Tournament, first: int, warehouse: WarehouseResource) -> NDArray[np.float64]:
+def _copied(seen: Tournament, first: int, warehouse: WarehouseResource) -> NDArray[np.float64]:
     """Share of near duplicates in what each sent in each round of the open epoch, (rounds, N), of those whom the detector
     flagged in that round for more of them than others have."""
-    place = {contributor: index for index, contributor in enumerate(found.contributors)}
-    shares = np.zeros((len(found.round_ids) - first, len(place)))
-    for row, round_id in zip(shares, found.round_ids[first:], strict=True):
+    place = {contributor: index for index, contributor in enumerate(seen.contributors)}
+    shares = np.zeros((len(seen.round_ids) - first, len(place)))
+    for row, round_id in zip(shares, seen.round_ids[first:], strict=True):
         flagged = warehouse.query(
             "SELECT contributor_id, value FROM quality_contributors WHERE round_no = $n AND flagged "
             "AND detector = 'near_duplicates'",
-            {"n": int(round_id[1:])},
+            {"n": number_of(round_id)},
         )
         for contributor, share in flagged.iter_rows():
             if contributor in place:

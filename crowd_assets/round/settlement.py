@@ -6,10 +6,10 @@ Belongs here: entries from what the round wrote. Does not belong here: the trans
 
 from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.auctions.money import MONEY_QUANTUM
 from crowd_assets.mechanisms.ledger import (
@@ -22,39 +22,27 @@ from crowd_assets.mechanisms.ledger import (
     totals,
     transfer,
 )
-from crowd_assets.mechanisms.payouts import rank_points
-from crowd_assets.round.points import epoch_points
-from crowd_assets.round.randomness import generator_for
-from crowd_assets.round.target import Target
-from crowd_assets.round.tournament import (
-    Tournament,
-    deposits_before,
-    standing,
-    tournament,
-)
-from resources.files.frames import FramesResource
+from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
+from crowd_assets.round.tournament import deposits_before
 from resources.rounds.book import Round, round_id_of
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 
 def entries_of(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, aim: Target
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, points: pl.DataFrame
 ) -> list[Entry]:
-    """What a round posts: points, where it closes an epoch or they go by rank, what is held back of them, and payments."""
-    epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
+    """What a round posts: the points of ``points`` where the round closes an epoch, what is held back of them, and payments.
+
+    Args:
+        points: Rows of ``contributor_points``.
+    """
+    closes = warehouse.read_round("epochs", round_.round_no)["closes"].item()
     points_due: list[Entry] = []
-    if settings.points_scheme == "rank":
-        points_due = rank_entries(round_, settings, warehouse)
-    elif epoch["closes"]:
-        found = tournament(warehouse, frames, round_.round_no, including=True, memory=settings.memory_rounds)
-        assert found is not None  # this round is in it
-        known = standing(found, settings.points_scheme, aim.vector, generator_for(round_, "estimates"))
-        first = found.round_ids.index(round_id_of(epoch["first_round_no"]))
-        points = epoch_points(found, known, first, settings, warehouse)
-        points_due = _epoch_entries(round_, found, points, first, settings)
-    if epoch["closes"]:
-        points_due += deposit_entries(round_, settings, points_due, deposits_before(warehouse, round_.round_no))
+    if closes:
+        points_due = point_entries(round_, settings, warehouse, points)
+        harm = dict(points.group_by("contributor_id").agg(pl.col("harm").sum()).filter(pl.col("harm") > 0).iter_rows())
+        points_due += deposit_entries(round_, settings, points_due, deposits_before(warehouse, round_.round_no), harm)
     return [*points_due, *_payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))]
 
 
@@ -67,16 +55,19 @@ def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, 
     return base, alignment["model"] if alignment["kept"] else selected
 
 
-def _epoch_entries(
-    round_: Round, found: Tournament, points: NDArray[np.float64], first: int, settings: CrowdSettings
+def point_entries(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, points: pl.DataFrame
 ) -> list[Entry]:
+    """Points as the estimate wrote them, each named after the round that it was earned in, or, by rank, after the group."""
+    by_rank = POINTS_SCHEMES[settings.points_scheme].every_round
+    groups = warehouse.read_round("contributor_groups", round_.round_no).select("contributor_id", "group_index")
     entries: list[Entry] = []
-    for round_id, of_round in zip(found.round_ids[first:], points, strict=True):
-        for contributor, amount in zip(found.contributors, of_round, strict=True):
-            exact = Decimal(str(round(float(amount), 6))).quantize(MONEY_QUANTUM)
-            accounts = (TREASURY, contributor_account(contributor))
-            reason = f"contribution, by {settings.points_scheme}"
-            entries += _points_moved(round_, accounts, exact, reason, f"earned in {round_id}, {contributor}")
+    for row in points.join(groups, on="contributor_id", how="left").iter_rows(named=True):
+        name = row["contributor_id"]
+        exact = Decimal(str(round(row["points"], 6))).quantize(MONEY_QUANTUM)
+        reason = "rank of the group's candidate" if by_rank else f"contribution, by {settings.points_scheme}"
+        earned = f"group {row['group_index']}" if by_rank else f"earned in {round_id_of(row['earned_in_round'])}"
+        entries += _points_moved(round_, (TREASURY, contributor_account(name)), exact, reason, f"{earned}, {name}")
     return entries
 
 
@@ -99,41 +90,20 @@ def _points_moved(
     return list(entries)
 
 
-def rank_entries(round_: Round, settings: CrowdSettings, warehouse: WarehouseResource) -> list[Entry]:
-    """Rank points of every member who was not found cheating, if a candidate won; a round in which the base stayed earns nobody
-    points."""
-    candidates = warehouse.read_round("selections", round_.round_no).filter(pl.col("role") == "candidate")
-    candidates = candidates.sort("group_index")
-    if not candidates["selected"].any():
-        return []
-    members = warehouse.read_round("contributor_groups", round_.round_no).sort("contributor_id")
-    position = candidates["group_index"].search_sorted(members["group_index"]).cast(pl.Int64).to_numpy()
-    points = rank_points(candidates["distance"].to_numpy(), position)
-    forfeited = set(settings.forfeited_names)
-    entries: list[Entry] = []
-    for contributor, group, amount in zip(members["contributor_id"], members["group_index"], points, strict=True):
-        if amount > 0 and contributor not in forfeited:
-            entries += transfer(
-                round_id=round_.round_id,
-                debit_account=TREASURY,
-                credit_account=contributor_account(contributor),
-                unit="point",
-                amount=Decimal(str(amount)),
-                reason="rank of the group's candidate",
-                reference=f"group {group}, {contributor}",
-            )
-    return entries
-
-
 def deposit_entries(
-    round_: Round, settings: CrowdSettings, points_due: list[Entry], held: Mapping[str, Decimal]
+    round_: Round,
+    settings: CrowdSettings,
+    points_due: list[Entry],
+    held: Mapping[str, Decimal],
+    harm: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Entry]:
     """What goes from names' accounts to their deposits and back when points are posted, and to the treasury from those who
-    forfeit them.
+    forfeit them or held the crowd back.
 
     Args:
         points_due: What the round posts of points.
         held: What deposits hold before, by contributor.
+        harm: By how many points each held the crowd back in the epoch: its deposit answers for that, as far as it goes.
     """
     deposit, forfeited = Decimal(settings.deposit), set(settings.forfeited_names)
     earned = {contributor_of(account): due for (account, _), due in totals(points_due).items() if account != TREASURY}
@@ -141,6 +111,9 @@ def deposit_entries(
     for name in sorted({*earned, *held}):
         if name in forfeited:
             amount, reason = held.get(name, Decimal(0)), "deposit forfeited"
+            accounts = (deposit_account(name), TREASURY)
+        elif name in harm and held.get(name):
+            amount, reason = min(held[name], Decimal(str(round(harm[name], 6)))), "harm, answered for by the deposit"
             accounts = (deposit_account(name), TREASURY)
         else:
             amount = held_back(held.get(name, Decimal(0)), earned.get(name, Decimal(0)), deposit)

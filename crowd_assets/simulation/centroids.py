@@ -1,6 +1,6 @@
 """The centroid simulation: users are points, a group's candidate moves towards its members' centroid, one user is the target.
 
-Belongs here: the dynamics of Crowd-SFT's second experiment, its users, its Shapley values, and the cells that are made of
+Belongs here: the dynamics of Entrants-SFT's second experiment, its users, its Shapley values, and the cells that are made of
 them. Does not belong here: what is compared with what (see ``crowd_assets.experiments.points``).
 
 Many runs are simulated side by side: every array has the runs as its first axis.
@@ -22,14 +22,15 @@ from crowd_assets.mechanisms.estimates import (
     contribution_estimates,
     recovered_vectors,
 )
-from crowd_assets.mechanisms.grouping import assign_groups, group_sizes
-from crowd_assets.mechanisms.payouts import regression_points
+from crowd_assets.mechanisms.groupings.base import Entrants
+from crowd_assets.mechanisms.groupings.table import GROUPINGS
+from crowd_assets.mechanisms.payouts import PayRules, averaging_spread, epoch_payouts
 from crowd_assets.mechanisms.shapley import Game, kernel_shapley
 from crowd_assets.mechanisms.target import centroid_game, evaluate
 
 RATINGS = "movielens/user_genre_mean_ratings.csv"
 EVALUATIONS = {"l2_norm": "negative_l2", "l1_norm": "negative_l1", "dot_product": "dot_product"}
-GROUPINGS = ("random", "epsilon_greedy", "interleaved")
+AUTHORS_GROUPINGS = ("random", "epsilon_greedy", "interleaved")
 ROUNDS = 100
 STEP = 0.1
 SWAP = 0.05
@@ -206,18 +207,16 @@ def simulate(
         for r, rng in enumerate(rngs):
             here = np.flatnonzero(present[r, t])
             points, deviation = (ranked[r], np.zeros(n)) if known[r] is None else known[r](rng)
-            sizes = None if scheme.small == 1.0 else group_sizes(here.size, groups, small=scheme.small)
-            group = assign_groups(
-                scheme.grouping,
+            entrants = Entrants(
                 points[here],
                 groups,
                 round_no=t + 1,
                 rounds=ROUNDS,
-                rng=rng,
-                sizes=sizes,
                 deviation=deviation[here],
+                small=scheme.small,
                 random_rounds=0 if scheme.points == "rank" else RANDOM_ROUNDS,
             )
+            group = GROUPINGS[scheme.grouping].assign(entrants, rng)
             held = np.square(ranked[r][here]) if scheme.points == "rank" else np.ones(here.size)
             rows = np.where(group == np.arange(groups)[:, None], held, 0.0)
             shares[r, now, here] = (rows / rows.sum(axis=1, keepdims=True)).T
@@ -316,12 +315,28 @@ def _payout(
 ) -> NDArray[np.float64]:
     """Points (n,) of all rounds, settled at their end."""
     if scheme.points == "regression":
-        estimates, spread = contribution_estimates(shares, values, at).values, None
+        estimates, slope = contribution_estimates(shares, values, at).values, averaging_spread
     else:
         vectors = recovered_vectors(shares, seen, at, bases, step=STEP).vectors
         game = centroid_game(vectors, expert, empty=np.zeros(expert.size), evaluation=EVALUATIONS[scheme.evaluation])
-        estimates, spread = kernel_shapley(game, len(vectors), evaluations=ACCURATE // 4, rng=rng).values, 1.0
-    return regression_points(estimates, present, gains, spread=spread).sum(axis=0)
+        estimates = kernel_shapley(game, len(vectors), evaluations=ACCURATE // 4, rng=rng).values
+
+        def slope(contributors: int) -> float:
+            return 1.0
+
+    exact, nothing, nobody = np.zeros(len(gains)), np.zeros(present.shape), np.zeros(present.shape[1], dtype=bool)
+    return epoch_payouts(
+        estimates,
+        slope,
+        present,
+        gains,
+        exact,
+        np.where(present, 1.0, 0.0),
+        PayRules(),
+        copied=nothing,
+        rounds_taken_part=present.sum(axis=0),
+        caught=nobody,
+    ).points.sum(axis=0)
 
 
 def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -343,7 +358,7 @@ def authors_cell(*, data: str, users: int, evaluation: str, groups: Sequence[int
         ]
     )
     found = []
-    for grouping in GROUPINGS:
+    for grouping in AUTHORS_GROUPINGS:
         for count in groups:
             course = simulate(pool, Scheme("rank", grouping, evaluation=evaluation), count, seed)
             found.append(

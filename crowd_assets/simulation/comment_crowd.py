@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from crowd_assets.forum.comments import spam_text
 from crowd_assets.mechanisms.estimates import recovered_vectors
-from crowd_assets.mechanisms.grouping import assign_groups
+from crowd_assets.mechanisms.groupings.base import Entrants
+from crowd_assets.mechanisms.groupings.table import GROUPINGS
 from crowd_assets.mechanisms.payouts import rank_points
 from crowd_assets.mechanisms.target import distances, nearest_centroid
 from crowd_assets.simulation.comment_models import PROMPT, read_comments
@@ -213,7 +214,7 @@ def _rank(
     course = []
     for t in range(rounds):
         rng = np.random.default_rng([crowd.seed, t, 3])
-        group = assign_groups("epsilon_greedy", points, groups, round_no=t + 1, rounds=rounds, rng=rng)
+        group = GROUPINGS["epsilon_greedy"].assign(Entrants(points, groups, round_no=t + 1, rounds=rounds), rng)
         rows = crowd.contributions(t)
         draws = crowd.seed * 1000 + t
         base = float(distances(shop.write(state, samples, draws), goal.vector).mean())

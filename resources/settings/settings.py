@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from resources.common.errors import OperatorError
+from resources.common.members import MemberOf
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -225,10 +226,11 @@ class Settings(BaseModel):
 
     seed: int = Field(default=0, ge=0, description="Seed of every random choice; a round adds its number.")
     groups: int = Field(default=6, ge=2, description="Groups of contributors, and so candidates, a round.")
-    grouping: Literal["random", "epsilon_greedy", "interleaved", "posterior_sampling"] = Field(
+    grouping: Annotated[str, MemberOf("crowd_assets.mechanisms.groupings.table:GROUPINGS")] = Field(
         default="posterior_sampling",
         description="How contributors are split into groups: at random, by points or estimates so far with exploring "
-        "rounds, dealt from the upper and lower half, or by a draw from the posterior of the estimates.",
+        "rounds, dealt from the upper and lower half, by a draw from the posterior of the estimates, or nested: the best few train one "
+        "candidate, these and some more the next, each with what its members sent in earlier rounds, and the rest trains none.",
     )
     planned_rounds: int = Field(
         default=4,
@@ -243,10 +245,11 @@ class Settings(BaseModel):
         description="Size of all groups but one, as a share of an equal split, at least two contributors; the last group "
         "takes everybody else. Small groups tell contributors apart sooner; 1 splits equally. Not for interleaved.",
     )
-    points_scheme: Literal["surrogate", "regression", "rank"] = Field(
-        default="surrogate",
-        description="What points are paid by: Shapley values on where each contributor takes a candidate in Φ, what each "
-        "adds to a candidate's value, or the rank of the group's candidate (the paper's).",
+    points_scheme: Annotated[str, MemberOf("crowd_assets.mechanisms.points_schemes.table:POINTS_SCHEMES")] = Field(
+        default="evidence",
+        description="What points are paid by: Shapley values of demonstrations by where candidates show that each contributor takes a "
+        "model in Φ (evidence), the same of contributors with texts taken to work fully at first (surrogate), what each adds to a "
+        "candidate's value (regression), or the rank of the group's candidate, the paper's (rank).",
     )
     epoch_rounds: int = Field(
         default=3,
@@ -280,9 +283,15 @@ class Settings(BaseModel):
         description="Share of their points that copies do not earn, where the detector near_duplicates flags a contributor for "
         "sending more of them than others.",
     )
+    conserved_points: bool = Field(
+        default=True,
+        json_schema_extra={"earlier": False},
+        description="The points of an epoch sum to what the model gained in it, less what noise of measuring explains, and nobody's "
+        "fall below zero: where nothing was gained nobody is paid, and for harm a name's deposit answers. Not for points by rank.",
+    )
     covered_points: bool = Field(
         default=False,
-        description="Points of an epoch are scaled down so that they need nobody's debts: in all at most what the model gained. "
+        description="Where points are not conserved: points of an epoch are scaled down so that they need nobody's debts: in all at most what the model gained. "
         "Off: who is below zero pays who is above, if the name is ever used again.",
     )
     deposit: str = Field(

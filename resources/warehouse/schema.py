@@ -54,6 +54,8 @@ CREATE TABLE IF NOT EXISTS labeler_weights (
 CREATE TABLE IF NOT EXISTS contributor_groups (
     round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
     PRIMARY KEY (round_no, contributor_id));
+CREATE TABLE IF NOT EXISTS candidate_members (
+    round_no INTEGER, group_index INTEGER, contributor_id VARCHAR, demonstrations BIGINT);
 CREATE TABLE IF NOT EXISTS candidates (
     round_no INTEGER, group_index INTEGER, model VARCHAR, contributors BIGINT, demonstrations BIGINT,
     PRIMARY KEY (round_no, group_index));
@@ -74,6 +76,9 @@ CREATE TABLE IF NOT EXISTS contributions (
 CREATE TABLE IF NOT EXISTS contributor_estimates (
     round_no INTEGER, contributor_id VARCHAR, scheme VARCHAR, estimate DOUBLE, standard_error DOUBLE,
     provisional_points DOUBLE);
+CREATE TABLE IF NOT EXISTS contributor_points (
+    round_no INTEGER, earned_in_round INTEGER, contributor_id VARCHAR, equal_share DOUBLE, deviation DOUBLE, cap DOUBLE,
+    cover DOUBLE, copies DOUBLE, epoch_rule DOUBLE, forfeits DOUBLE, harm DOUBLE, points DOUBLE);
 CREATE TABLE IF NOT EXISTS epochs (
     round_no INTEGER PRIMARY KEY, first_round_no INTEGER, closes BOOLEAN, reliability DOUBLE, observed_variance DOUBLE,
     noise_variance DOUBLE);
@@ -95,6 +100,8 @@ KEYS = {
     "quality_contributors": "contributor_id, detector",
     "labeler_weights": "labeler_id",
     "contributor_estimates": "contributor_id",
+    "contributor_points": "earned_in_round, contributor_id",
+    "candidate_members": "group_index, contributor_id",
 }
 """What is unique in a round, in the tables that have most rows: checked as they are written, as an index of all rounds would take
 three times the room of the rows."""
@@ -109,12 +116,14 @@ ROUND_TABLES = (
     "rings",
     "labeler_weights",
     "contributor_groups",
+    "candidate_members",
     "candidates",
     "contributor_values",
     "selections",
     "alignments",
     "contributions",
     "contributor_estimates",
+    "contributor_points",
     "epochs",
     "awards",
     "comparison_tasks",

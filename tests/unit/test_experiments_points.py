@@ -164,7 +164,7 @@ def made_up_sweep(pearson: float, distance: float, accurate: float = 0.8) -> Cal
         found = [
             {"grouping": grouping, "evaluation": evaluation, "users": users, "groups": count}
             | {name: values.tolist() for name, values in given.items()}
-            for grouping in centroids.GROUPINGS
+            for grouping in centroids.AUTHORS_GROUPINGS
             for count in groups
         ]
         return {"cells": found, "reference_correlation": (0.7 + about + users / 1000).tolist()}
@@ -185,7 +185,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "Pearson Correlation": 0.5,
             "Convergence Accuracy (final distance)": 4.0,
         }
-        for grouping in centroids.GROUPINGS
+        for grouping in centroids.AUTHORS_GROUPINGS
         for evaluation in centroids.EVALUATIONS
         for users in points.USERS
         for groups in points.GROUPS

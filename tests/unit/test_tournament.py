@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crowd_assets.mechanisms.points_schemes.base import Tournament
+from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.tournament import (
     EMBEDDED_CANDIDATES,
     EMBEDDED_CONTRIBUTORS,
-    Tournament,
-    standing,
     standings,
     tournament,
 )
@@ -135,11 +135,11 @@ def test_memory_keeps_the_last_rounds_and_all_that_no_closed_epoch_has_paid(
     assert last.written[:, 1] == pytest.approx([2.0, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("scheme", ["surrogate", "regression"])
+@pytest.mark.parametrize("scheme", ["evidence", "surrogate", "regression"])
 def test_who_takes_a_candidate_nearer_to_the_target_stands_higher(
     played: tuple[WarehouseResource, FramesResource], scheme: str
 ) -> None:
-    known = standing(_played_before(played, 3), scheme, np.zeros(2), np.random.default_rng(0))
+    known = POINTS_SCHEMES[scheme].standing(_played_before(played, 3), np.zeros(2), np.random.default_rng(0))
     ann, bob, cid, _ = known.estimates
     assert ann > bob
     assert ann > cid

@@ -4,15 +4,18 @@ Belongs here: crowds of writers, honest and not, and their pay. Does not belong 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.grouping import assign_groups
-from crowd_assets.mechanisms.payouts import kept_points, rank_points, regression_points, solvent_points, weight_shares
-from crowd_assets.round.tournament import Standing, Tournament, standing
+from crowd_assets.mechanisms.groupings.base import Entrants
+from crowd_assets.mechanisms.groupings.table import GROUPINGS
+from crowd_assets.mechanisms.payouts import PayRules, rank_points, weight_shares
+from crowd_assets.mechanisms.points_schemes.base import Standing, Tournament, Withheld
+from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
+from crowd_assets.round.points import rules_of
 from resources.settings.settings import Settings
 
 ROUNDS = 9
@@ -42,6 +45,9 @@ TEXT_NOISE = 0.8  # sd of a text's coordinates about its author's place
 MODEL_NOISE = 0.05  # sd of what is observed of a model's
 
 
+GAIN_NOISE = 0.05  # sd of what is observed of a round's gain, on a fresh sample
+
+
 CAREFUL, SLOPPY, OFF_TOPIC, ADVERSARIES = 16, 3, 3, 2  # 24 people, as many as the demo asks for in all
 
 
@@ -54,7 +60,7 @@ DEMONSTRATIONS = 16
 EFFORT = 0.5  # what work costs, in what a careful contributor is paid for it
 
 
-SWAP = 0.05  # of Crowd-SFT's simulation
+SWAP = 0.05  # of Entrants-SFT's simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +68,17 @@ class Rules:
     """Under what points are paid; the defaults are the papers' plain ones.
 
     Attributes:
-        scheme: ``rank``, ``regression`` or ``surrogate``.
-        by_work: Whether pay goes by demonstrations, at most ``most_paid`` a round, or by contributor.
-        copy_discount, least_rounds: see ``points.kept_points``.
-        solvent: see ``points.solvent_points``.
+        scheme: One of the points schemes.
+        grouping: One of the groupings that partition.
+        pay: The rule of pay.
         memory: Rounds that estimates go back; 0: all.
         deposit: What is held back of each name's first points, in what a careful contributor earns in a round.
         read: Share of the names whose texts somebody reads when an epoch closes, drawn at random.
     """
 
     scheme: str = "rank"
-    by_work: bool = False
-    most_paid: int = 64
-    copy_discount: float = 0.0
-    least_rounds: int = 1
-    solvent: bool = False
+    grouping: str = "epsilon_greedy"
+    pay: PayRules = field(default_factory=PayRules)
     memory: int = 0
     deposit: float = 0.0
     read: float = 0.0
@@ -85,12 +87,7 @@ class Rules:
 PLAIN = Rules()
 
 
-OURS = Rules("surrogate")
-
-
-DEFENDED = Rules(
-    "surrogate", by_work=True, copy_discount=1.0, least_rounds=2, solvent=True, memory=6, deposit=1.0, read=0.5
-)
+OURS = Rules("surrogate", "posterior_sampling")
 
 
 SHIPPED = Settings()
@@ -105,18 +102,17 @@ def shipped(settings: Settings) -> Rules:
     """
     if Decimal(settings.deposit):
         raise ValueError("a deposit in points has no fixed worth in rounds of a careful contributor's pay: say it here")
-    return Rules(
-        settings.points_scheme,
-        by_work=settings.pay_by == "demonstrations",
-        most_paid=settings.paid_demonstrations,
-        copy_discount=settings.copy_discount,
-        least_rounds=settings.points_after_rounds,
-        solvent=settings.covered_points,
-        memory=settings.memory_rounds,
-    )
+    pay = replace(rules_of(settings, ROUNDS), points_per_distance=1.0)
+    return Rules(settings.points_scheme, settings.grouping, pay, settings.memory_rounds)
 
 
-RULES = {"plain": PLAIN, "as_shipped": shipped(SHIPPED), "hardened": DEFENDED}
+AS_SHIPPED = shipped(SHIPPED)
+
+
+DEFENDED = replace(AS_SHIPPED, memory=6, deposit=1.0, read=0.5)
+
+
+RULES = {"plain": PLAIN, "as_shipped": AS_SHIPPED, "hardened": DEFENDED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,15 +297,8 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
         here = np.flatnonzero(writers.sent[t] > 0)
         keys, deviation = _keys(ranked, known, history, here, rules, rng)
         group = np.full(names, -1)
-        group[here] = assign_groups(
-            "epsilon_greedy" if rules.scheme == "rank" else "posterior_sampling",
-            keys,
-            GROUPS,
-            round_no=t + 1,
-            rounds=len(writers.sent),
-            rng=rng,
-            deviation=deviation,
-        )
+        entrants = Entrants(keys, GROUPS, round_no=t + 1, rounds=len(writers.sent), deviation=deviation)
+        group[here] = GROUPINGS[rules.grouping].assign(entrants, rng)
         texts = np.where(np.isnan(writers.place[t]), base, writers.place[t])
         texts = texts + rng.normal(size=texts.shape) * TEXT_NOISE / np.sqrt(np.maximum(writers.sent[t], 1))[:, None]
         held = np.square(ranked) if rules.scheme == "rank" else np.maximum(writers.sent[t], 1.0)
@@ -327,13 +316,16 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
                 ranking[[best, other]] = ranking[[other, best]]
                 best = other
             ranked[here] += rank_points(ranking, group[here])
-        gain = float(np.linalg.norm(base) - np.linalg.norm(candidates[best])) if improved else 0.0
+        gain = 0.0
+        if improved:
+            gain = float(np.linalg.norm(base) - np.linalg.norm(candidates[best]) + rng.normal(scale=GAIN_NOISE))
         history.append(_Round(shares, -distance[:-1], seen[:-1], seen[-1], gain, texts, writers.sent[t]))
         base = candidates[best] if improved else base
         if rules.scheme != "rank":
-            known = standing(_tournament(history, rules.memory), rules.scheme, target, rng)
+            seen_so_far = _tournament(history, rules.memory)
+            known = POINTS_SCHEMES[rules.scheme].standing(seen_so_far, target, rng)
             if (t + 1) % EPOCH == 0:
-                points.append(_epoch_pay(history[-EPOCH:], known, writers, rules, t))
+                points.append(_epoch_pay(seen_so_far, known, writers, rules, t))
     return ranked[None] - 1.0 if rules.scheme == "rank" else np.stack(points)
 
 
@@ -382,26 +374,16 @@ def _tournament(history: list[_Round], memory: int) -> Tournament:
         round_index=np.repeat(np.arange(len(kept)), GROUPS),
         bases=np.stack([of.base for of in kept]),
         gains=np.array([of.gain for of in kept]),
+        gain_errors=np.where([of.gain != 0 for of in kept], GAIN_NOISE, 0.0),
+        improved=np.array([of.gain != 0 for of in kept]),
         written=written / np.maximum(sent.sum(axis=0), 1.0)[:, None],
         demonstrations=sent,
     )
 
 
-def _epoch_pay(epoch: list[_Round], known: Standing, writers: Writers, rules: Rules, last: int) -> NDArray[np.float64]:
-    sent, gains = np.stack([of.sent for of in epoch]), np.array([of.gain for of in epoch])
-    payouts = regression_points(
-        known.estimates,
-        sent > 0,
-        gains,
-        spread=known.spread,
-        work=np.minimum(np.maximum(sent, 1.0), rules.most_paid) if rules.by_work else None,
-    )
-    if rules.solvent:
-        payouts = solvent_points(payouts, gains)
-    return kept_points(
-        payouts,
-        (writers.sent[: last + 1] > 0).sum(axis=0),
-        writers.copied[last + 1 - len(epoch) : last + 1],
-        least_rounds=rules.least_rounds,
-        copy_discount=rules.copy_discount,
-    ).sum(axis=0)
+def _epoch_pay(seen: Tournament, known: Standing, writers: Writers, rules: Rules, last: int) -> NDArray[np.float64]:
+    """Points (N,) of the epoch that ends with round ``last``, by the rule that rounds pay by."""
+    withheld = Withheld(writers.copied[last + 1 - EPOCH : last + 1], np.zeros(len(seen.contributors), dtype=bool))
+    pay = replace(rules.pay, least_rounds=min(rules.pay.least_rounds, len(seen.round_ids)))
+    scheme = POINTS_SCHEMES[rules.scheme]
+    return scheme.payouts(seen, known, len(seen.round_ids) - EPOCH, withheld, pay).points.sum(axis=0)

@@ -1,0 +1,1 @@
+"""Groupings: who trains which candidate of a round, one module a member (see ``table``)."""

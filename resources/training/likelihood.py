@@ -1,0 +1,59 @@
+"""How likely a model finds responses, token by token.
+
+Belongs here: scoring responses. Does not belong here: what a likelihood says of a response (see
+``crowd_assets.mechanisms.guard``).
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resources.training.loading import LanguageModel
+from resources.training.prompting import IGNORED, batch, tokenise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCORED_TOGETHER = 32
+
+
+def token_likelihoods(
+    language_model: LanguageModel,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    max_tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> "list[NDArray[np.float64]]":
+    """Log-likelihood of every token of each response, its end of sequence counted, after its prompt.
+
+    Args:
+        pairs: Prompts and responses.
+        max_tokens: Longest prompt and response that are read, see ``prompting.tokenise``.
+        progress: Called with responses done and in all.
+
+    Returns:
+        one array a response, in nats, at most 0; empty for a response without a token.
+    """
+    import torch
+
+    rows = [tokenise(language_model.tokenizer, prompt, response, max_tokens) for prompt, response in pairs]
+    pad = int(language_model.tokenizer.pad_token_id)
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+    scores: list[NDArray[np.float64]] = [np.zeros(0)] * len(rows)
+    language_model.model.eval()
+    done = 0
+    for _, part in groupby(enumerate(order), key=lambda numbered: numbered[0] // SCORED_TOGETHER):
+        chosen = [index for _, index in part]
+        with torch.inference_mode():
+            tensors = batch([rows[index] for index in chosen], pad, language_model.device)
+            labels = tensors.pop("labels")[:, 1:]
+            logits = language_model.model(**tensors).logits[:, :-1].float()
+            kept = labels != IGNORED
+            found = torch.log_softmax(logits, dim=-1).gather(2, labels.clamp(min=0)[..., None])[..., 0].cpu()
+        for place, index in enumerate(chosen):
+            scores[index] = found[place][kept[place].cpu()].double().numpy()
+        done += len(chosen)
+        progress(done, len(rows))
+    return scores

@@ -17,13 +17,8 @@ from crowd_assets.round.target import Target
 from crowd_assets.round.tournament import tournament
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
-<<<<<<< HEAD
-from resources.settings.settings import CrowdSettings
-from resources.warehouse.base import WarehouseResource
-=======
 from resources.settings.settings import CrowdSettings, Settings
-from resources.warehouse.duckdb import WarehouseResource
->>>>>>> ddbb72e (Points schemes and groupings are families; the rule of pay is one function whose terms are columns, settlement posts what the estimate wrote)
+from resources.warehouse.base import WarehouseResource
 
 
 def number_of(round_id: str) -> int:

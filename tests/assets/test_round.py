@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from dagster import (
@@ -28,7 +29,8 @@ from crowd_assets.__main__ import app
 from crowd_assets.definitions import build_definitions, build_resources
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.exporters.model import export_round
-from crowd_assets.mechanisms.ledger import TREASURY, contributor_account
+from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account
+from crowd_assets.mechanisms.payouts import TERMS, noise_adjusted
 from crowd_assets.monitoring.leaderboard import NoStandingError, leaderboard
 from crowd_assets.monitoring.status import status
 from crowd_assets.operations.audit import audit
@@ -40,7 +42,9 @@ from crowd_assets.report.display import escaped
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.round.labelers import REGRETS, regret_so_far
-from crowd_assets.round.settlement import rank_entries
+from crowd_assets.round.points import estimates_of
+from crowd_assets.round.settlement import point_entries
+from crowd_assets.round.target import find_target
 from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.feedback.inbox import InboxResource
@@ -149,23 +153,32 @@ def test_points_are_provisional_until_the_epoch_closes_and_then_sum_to_what_the_
     two_rounds: Platform,
 ) -> None:
     assert two_rounds.settings.epoch_rounds == 2
-    per_round = two_rounds.warehouse.query(
-        "SELECT round_no, reference[11:17] AS earned, sum(amount)::DOUBLE AS points FROM ledger "
-        "WHERE unit = 'point' AND starts_with(account, 'contributor:') AND starts_with(reference, 'earned in') "
-        "GROUP BY ALL ORDER BY ALL"
+    posted = two_rounds.warehouse.query(
+        "SELECT round_no, sum(amount)::DOUBLE AS points FROM ledger WHERE unit = 'point' "
+        "AND starts_with(account, 'contributor:') AND starts_with(reference, 'earned in') GROUP BY ALL ORDER BY ALL"
     )
-    assert per_round["round_no"].unique().to_list() == [2]
+    assert posted["round_no"].to_list() == [2]
     selections = two_rounds.warehouse.query("SELECT * FROM selections ORDER BY round_no")
-    for earned, points in per_round.select("earned", "points").iter_rows():
-        of_round = selections.filter(pl.col("round_no") == int(earned[-1]))
-        gain = (
-            of_round.filter(pl.col("role") == "base")["fresh_distance"].item()
-            - of_round.filter("selected")["fresh_distance"].item()
-        )
-        assert points + _withheld(two_rounds, earned) == pytest.approx(100 * gain, abs=1e-3)
+    gains, errors = [], []
+    for number in (1, 2):
+        of_round = selections.filter(pl.col("round_no") == number)
+        base = of_round.filter(pl.col("role") == "base").row(0, named=True)
+        chosen = of_round.filter("selected").row(0, named=True)
+        gains.append(base["fresh_distance"] - chosen["fresh_distance"])
+        noise = np.hypot(base["fresh_standard_error"], chosen["fresh_standard_error"])
+        errors.append(noise if chosen["role"] == "candidate" else 0.0)
+    gain = noise_adjusted(np.array(gains), np.array(errors))
+    terms = two_rounds.warehouse.read_round("contributor_points", 2)
+    withheld = terms.select(pl.sum_horizontal("copies", "epoch_rule", "forfeits").sum()).item()
+    assert posted["points"].item() - withheld == pytest.approx(100 * gain, abs=1e-3)
+    assert terms["points"].sum() == pytest.approx(posted["points"].item(), abs=1e-3)
+    assert terms.select(pl.sum_horizontal(list(TERMS)).alias("sum"), "points").select(
+        (pl.col("sum") - pl.col("points")).abs().max()
+    ).item() == pytest.approx(0, abs=1e-9)
+    assert terms["points"].min() >= 0
     first = two_rounds.warehouse.read_round("contributor_estimates", 1)
     assert first["provisional_points"].sum() == pytest.approx(
-        per_round.filter(pl.col("earned") == "r000001")["points"].sum(), abs=1e-3
+        two_rounds.warehouse.read_round("contributor_points", 1)["points"].sum()
     )
     epochs = two_rounds.warehouse.query("SELECT closes, reliability FROM epochs ORDER BY round_no")
     assert epochs["closes"].to_list() == [False, True]
@@ -185,18 +198,6 @@ def test_the_first_points_of_every_name_are_held_back(two_rounds: Platform) -> N
     assert "held back: the first 0.5 of every name" in page
 
 
-def _withheld(platform: Platform, earned: str) -> float:
-    """Points that copyists were not paid for a round: of those above zero they kept 1 - their share of near duplicates."""
-    kept = platform.warehouse.query(
-        "SELECT amount::DOUBLE AS points, value AS share FROM ledger JOIN quality_contributors q ON "
-        "account = 'contributor:' || q.contributor_id AND q.round_no = $n AND detector = 'near_duplicates' AND flagged "
-        "WHERE unit = 'point' AND starts_with(reference, $earned) AND amount > 0",
-        {"n": int(earned[1:]), "earned": f"earned in {earned}"},
-    )
-    assert (kept["share"] < 1).all()
-    return float((kept["points"] * kept["share"] / (1 - kept["share"])).sum())
-
-
 def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:
     for number in (1, 2):
         paid = two_rounds.warehouse.query(
@@ -206,13 +207,21 @@ def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:
         )
         groups = two_rounds.warehouse.read_round("contributor_groups", number)
         assert set(paid["who"]) <= set(groups["contributor_id"])
-        assert paid.height == paid["who"].n_unique() > 0
+        assert paid.height == paid["who"].n_unique()
 
 
 def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) -> None:
     round_ = two_rounds.book.get("r000001")
     selection = two_rounds.warehouse.read_round("selections", 1).filter(pl.col("role") == "candidate")
-    entries = rank_entries(round_, two_rounds.settings, two_rounds.warehouse)
+    by_rank = two_rounds.settings.changed(points_scheme="rank")
+
+    def posted(settings: CrowdSettings) -> list[Entry]:
+        resources = build_resources(settings)
+        aim = find_target(settings, resources["embedder"], resources["frames"])
+        due = estimates_of(round_, settings, two_rounds.warehouse, resources["frames"], aim).points
+        return point_entries(round_, settings, two_rounds.warehouse, due)
+
+    entries = posted(by_rank)
     if not selection["selected"].any():
         assert entries == []
         return
@@ -225,7 +234,7 @@ def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) ->
     assert {entry.account: entry.amount for entry in entries if entry.account != TREASURY} == expected
     assert sum(entry.amount for entry in entries) == 0
     caught = next(iter(groups["contributor_id"]))
-    left = rank_entries(round_, two_rounds.settings.changed(forfeited=caught), two_rounds.warehouse)
+    left = posted(by_rank.changed(forfeited=caught))
     assert {entry.account for entry in entries} - {entry.account for entry in left} == {contributor_account(caught)}
 
 

@@ -5,6 +5,7 @@ Belongs here: rendering ``docs/configuration.md``. Does not belong here: setting
 
 from typing import get_args, get_origin
 
+from resources.common.members import choices
 from resources.settings.settings import ENVIRONMENT_PREFIX, CrowdSettings
 
 HEADER = """# Configuration
@@ -30,8 +31,9 @@ def reference() -> str:
     """The page as Markdown."""
     rows = []
     for name, field in CrowdSettings.model_fields.items():
-        choices = get_args(field.annotation) if str(get_origin(field.annotation)) == "typing.Literal" else ()
-        allowed = f" One of {', '.join(choices)}." if choices else ""
+        literal = str(get_origin(field.annotation)) == "typing.Literal"
+        named = get_args(field.annotation) if literal else choices(field)
+        allowed = f" One of {', '.join(named)}." if named else ""
         description = f"{field.description}{allowed}"
         default = f"`{field.default}`" if field.default != "" else "empty"
         rows.append(f"| `{ENVIRONMENT_PREFIX}{name.upper()}` | {default} | {description} |")

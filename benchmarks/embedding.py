@@ -23,11 +23,11 @@ from scipy.stats import rankdata
 
 from benchmarks import WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
-from crowd_assets.definitions import build_resources
 from crowd_assets.experiments.study import reference_folder
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.simulation.comment_models import FILES, read_comments
+from resources.build import build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.embedding_cache import EmbeddingCache
 from resources.settings.settings import BASE_MODEL, CrowdSettings
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         real = [single[index] for index in rng.permutation(len(single))[:6_000]]
     figures: dict[str, object] = {}
     for name in dict.fromkeys(("", BASE_MODEL, settings.embedder)):
-        embedder: EmbedderResource = build_resources(settings.changed(embedder=name))["embedder"]
+        embedder: EmbedderResource = build_resources(settings.changed(embedder=name)).embedder
         embedder = embedder.model_copy(update={"cache": ""})
         with tempfile.TemporaryDirectory() as folder:
             taken = timed(embedder, [comment.response for comment in comments[:TIMED_TEXTS]], Path(folder))

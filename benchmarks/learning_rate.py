@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
-from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.round.target import find_target
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.generation import generate
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     root = seed_language_model()
     settings = CrowdSettings.from_environment()
     resources = build_resources(settings)
-    target = find_target(settings, resources["embedder"], resources["frames"]).vector
+    target = find_target(settings, resources.embedder, resources.frames).vector
     rates = RATES[2:5] if chosen.quick else RATES
     found: dict[float, list[tuple[float, float, float]]] = {rate: [] for rate in rates}
     base_losses: list[float] = []
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
                     seed=seed,
                 )
                 loss = float(np.mean([held_out_loss(root, [directory], pairs) for directory in directories]))
-            base, *candidates = [mean_distance(resources["embedder"].embed(each), target).mean for each in texts]
+            base, *candidates = [mean_distance(resources.embedder.embed(each), target).mean for each in texts]
             found[rate].append((float(np.mean(candidates)) / base, min(candidates) / base, loss))
             say(f"crowd {seed}, rate {rate:g}: mean {found[rate][-1][0]:.3f}, best {found[rate][-1][1]:.3f}")
     means = {rate: np.mean(of_rate, axis=0).round(4).tolist() for rate, of_rate in found.items()}

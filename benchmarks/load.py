@@ -37,8 +37,9 @@ from dagster import DagsterInstance, RunRequest, RunsFilter, SensorResult, SkipR
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.commands.campaign import PROJECT
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.forum import comments as forum
+from resources.build import build_resources
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -153,9 +154,11 @@ class Load:
     def __init__(self, folder: Path, crowd: LoadCrowd, settings: CrowdSettings, instance: DagsterInstance) -> None:
         self._folder, self._crowd, self._settings, self._instance = folder, crowd, settings, instance
         resources = build_resources(settings)
-        trainer = StubTrainer(**dict(resources["trainer"]))
-        self._warehouse, self._inbox = resources["warehouse"], resources["inbox"]
-        self._given = {name: resources[name] for name in ("warehouse", "settings", "inbox", "outbox", "label_studio")}
+        trainer = StubTrainer(**dict(resources.trainer))
+        self._warehouse, self._inbox = resources.warehouse, resources.inbox
+        self._given = {
+            name: getattr(resources, name) for name in ("warehouse", "settings", "inbox", "outbox", "label_studio")
+        }
         self._definitions = build_definitions(settings, resource_overrides={"trainer": trainer})
         self.trainer = type(trainer).__name__
 

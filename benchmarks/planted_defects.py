@@ -29,7 +29,6 @@ import numpy as np
 import polars as pl
 
 from benchmarks import CPU, finish, options, say, seconds
-from crowd_assets.definitions import build_resources
 from crowd_assets.experiments.study import reference_file
 from crowd_assets.importers import convincing_arguments, goemotions
 from crowd_assets.importers.records import Record
@@ -46,6 +45,7 @@ from crowd_assets.simulation.defects import (
     Corrupted,
     plant,
 )
+from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA, Limits, parse_event
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -129,7 +129,7 @@ class Outcome:
 def run(corrupted: Corrupted, settings: CrowdSettings) -> Outcome:
     """The lines through inbox, gate and detectors, as a round has it."""
     resources = build_resources(settings)
-    inbox, warehouse = resources["inbox"], resources["warehouse"]
+    inbox, warehouse = resources.inbox, resources.warehouse
     Path(inbox.root).mkdir(parents=True)
     for name, lines in ((FILE, corrupted.lines), (AGAIN, corrupted.again)):
         Path(inbox.root, name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -146,7 +146,7 @@ def run(corrupted: Corrupted, settings: CrowdSettings) -> Outcome:
         return detections
 
     chunks = partial(inbox.chunks, round_.from_seq, round_.to_seq)
-    gate = check_feedback(round_, chunks, resources["data_quality"], settings, detect=timed)
+    gate = check_feedback(round_, chunks, resources.data_quality, settings, detect=timed)
     say(f"gate: {gate.accepted} events valid, {gate.rejected.height} rejected; detectors: {spent:.0f} s of CPU")
     by_detector = pl.col("line").is_in(seen["line"].implode())  # they look only at what meets every critical condition
     stage = pl.when(by_detector).then(pl.lit(DETECTOR)).otherwise("stage")

@@ -178,23 +178,23 @@ def ours(folder: Path) -> dict[str, Any]:
 
     import polars as pl
 
-    from crowd_assets.definitions import build_resources
     from crowd_assets.quality.gate import check_feedback
+    from resources.build import build_resources
     from resources.feedback.events import EVENT_SCHEMA
     from resources.rounds.book import Round
     from resources.settings.settings import CrowdSettings
 
     settings = CrowdSettings(home=str(folder))
     resources = build_resources(settings)
-    inbox, warehouse = resources["inbox"], resources["warehouse"]
+    inbox, warehouse = resources.inbox, resources.warehouse
     started, started_cpu = WALL(), CPU()
     files = inbox.ingest(say)
     ingested, ingested_cpu = WALL() - started, CPU() - started_cpu
     accepted = sum(file.accepted for file in files)
     round_ = Round(1, "r000001", 1, accepted, "claimed", 1, None, 1, None, None, NOW)
-    gate = check_feedback(round_, partial(inbox.chunks, 1, accepted), resources["data_quality"], settings)
+    gate = check_feedback(round_, partial(inbox.chunks, 1, accepted), resources.data_quality, settings)
     schema = {"seq": pl.Int64(), **EVENT_SCHEMA}
-    resources["frames"].write_chunks("validated_feedback", round_.round_id, gate.valid(), schema)
+    resources.frames.write_chunks("validated_feedback", round_.round_id, gate.valid(), schema)
     with warehouse.transaction() as connection:
         warehouse.append(connection, "rejected_feedback", gate.rejected)
     return {

@@ -55,8 +55,8 @@ from benchmarks import CPU, WALL, finish, options, say, seconds
 from benchmarks.load import SETTINGS, Load, LoadCrowd
 from benchmarks.train_candidates import config_of, seed_language_model
 from crowd_assets.commands.campaign import PROJECT
-from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
+from resources.build import build_resources
 from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
@@ -254,7 +254,7 @@ def _close(processes: list[subprocess.Popen[str]]) -> None:
 
 def ingested(servers: Places, settings: CrowdSettings, files: list[bytes], collectors: int) -> Figures:
     """Seconds from the first append of as many collectors to the last event in the tables."""
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     inbox.not_ingested([])  # makes the tables
     done = 0
     with collecting(settings, files, collectors) as begin, measured(servers) as spent:
@@ -320,7 +320,7 @@ def claims(argv: list[str]) -> None:
         for place in ("duckdb", "postgres"):
             with tempfile.TemporaryDirectory(prefix="claims-") as home:
                 settings = servers.settings(place, Path(home))
-                warehouse = build_resources(settings)["warehouse"]
+                warehouse = build_resources(settings).warehouse
                 fill(warehouse, 1, events, np.random.default_rng(given.seed))
                 _claim_all_before(warehouse, events - pending)
                 book, walls = RoundBook(warehouse), []
@@ -408,7 +408,7 @@ def load_at(
     shutil.copy(PROJECT / "dagster.yaml", folder)
     settings = servers.settings(place, home, quorum_events=a_round // 2, **SETTINGS)
     with chdir(folder), DagsterInstance.from_config(str(folder)) as instance:
-        yield Load(folder, crowd, settings, instance), build_resources(settings)["warehouse"]
+        yield Load(folder, crowd, settings, instance), build_resources(settings).warehouse
 
 
 def rounds_at(servers: Places, place: str, folder: Path, seed_models: Path, given: Any) -> Figures:

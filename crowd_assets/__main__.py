@@ -145,13 +145,13 @@ def chat_with_models(
     line from the terminal or a pipe, until it ends or says /quit."""
     settings = _settings()
     from crowd_assets.commands.chat import open_chat, talk
-    from crowd_assets.definitions import build_resources
+    from resources.build import build_resources
 
     resources = build_resources(settings)
     chat = open_chat(
         settings,
-        resources["warehouse"],
-        resources["trainer"],
+        resources.warehouse,
+        resources.trainer,
         round_name=round_name,
         temperature=temperature,
         seed=seed,
@@ -196,14 +196,14 @@ def export_model(
 ) -> None:
     """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.exporters.model import export_round
+    from resources.build import build_resources
 
     resources = build_resources(settings)
     folder = export_round(
         settings,
-        resources["warehouse"],
-        resources["trainer"],
+        resources.warehouse,
+        resources.trainer,
         round_name=round_name,
         to=Path(to) if to else None,
         force=force,
@@ -233,8 +233,8 @@ def erase_contributor(
 ) -> None:
     """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.operations.erasure import erase
+    from resources.build import build_resources
 
     found = erase(contributor, reason, settings, build_resources(settings))
     if not found.erasure_id:
@@ -258,12 +258,10 @@ def release_rejected(
 ) -> None:
     """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
+    from resources.build import build_resources
     from resources.rounds.releases import ReleaseBook
 
-    release = ReleaseBook(build_resources(settings)["inbox"]).release(
-        reference, by=by, why=reason, now=datetime.now(UTC)
-    )
+    release = ReleaseBook(build_resources(settings).inbox).release(reference, by=by, why=reason, now=datetime.now(UTC))
     typer.echo(f"event    {release.event_id}")
     typer.echo(f"rejected in round {release.round_no}: {release.rejected_for}")
     typer.echo(f"released {release.released_at:%Y-%m-%d %H:%M} by {release.released_by}: {release.released_why}")
@@ -298,10 +296,10 @@ def audit_rounds(
 def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
     """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.operations.backup import backup
+    from resources.build import build_resources
 
-    done = backup(settings, build_resources(settings)["warehouse"], to)
+    done = backup(settings, build_resources(settings).warehouse, to)
     typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
     for place in done.elsewhere:
         typer.echo(f"lies outside the home and is not in it: {place}")
@@ -316,10 +314,10 @@ def restore_home(
 ) -> None:
     """Put a backup back as CROWD_HOME, if all of it is as it was written. Stop the daemon first."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.operations.backup import restore
+    from resources.build import build_resources
 
-    done = restore(settings, build_resources(settings)["warehouse"], source, force=force)
+    done = restore(settings, build_resources(settings).warehouse, source, force=force)
     typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
     if done.aside:
         typer.echo(f"what lay there before  {done.aside}")
@@ -331,16 +329,16 @@ def write_report(
 ) -> None:
     """Write the pages of rounds and of the campaign anew, from the warehouse."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.exporters.model import settled_round
     from crowd_assets.report.campaign import write_campaign_page
     from crowd_assets.report.figures import settled_rounds
     from crowd_assets.report.round import write_round_page
+    from resources.build import build_resources
 
     resources = build_resources(settings)
-    warehouse = resources["warehouse"]
+    warehouse = resources.warehouse
     rounds = [settled_round(settings, warehouse, round_name)] if round_name else settled_rounds(warehouse)
-    made_from = (settings, warehouse, resources["frames"], resources["data_quality"])
+    made_from = (settings, warehouse, resources.frames, resources.data_quality)
     for found in rounds:
         typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")
     typer.echo(f"campaign  {write_campaign_page(*made_from)}")
@@ -352,17 +350,17 @@ def write_statement_of(
 ) -> None:
     """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.report.statement import statement_of, write_statement
     from crowd_assets.terminal.log import show
+    from resources.build import build_resources
 
     resources = build_resources(settings)
-    found = statement_of(contributor, settings, resources["warehouse"])
+    found = statement_of(contributor, settings, resources.warehouse)
     show(
         f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",
         found.rounds.drop("why"),
     )
-    typer.echo(f"statement  {write_statement(found, settings, resources['warehouse'], resources['data_quality'])}")
+    typer.echo(f"statement  {write_statement(found, settings, resources.warehouse, resources.data_quality)}")
 
 
 @app.command("compact")
@@ -371,8 +369,8 @@ def compact_home() -> None:
     archived files, what killed processes left. Ledger, rounds, events and chosen models stay."""
     settings = _settings()
     from crowd_assets.commands.campaign import campaign
-    from crowd_assets.definitions import build_resources
     from crowd_assets.operations.retention import compact
+    from resources.build import build_resources
 
     with campaign(settings) as here:
         gone = compact(settings, build_resources(settings), here.instance)
@@ -454,10 +452,10 @@ def migrate_home(
         typer.echo(f"{sum(moved.rows.values()):10,} rows in {moved.place}, and the audit is clean")
         typer.echo(f"from now on  CROWD_WAREHOUSE={to}")
     if files_to:
-        from crowd_assets.definitions import build_resources
         from crowd_assets.operations.migrate_files import migrate_files
+        from resources.build import build_resources
 
-        done = migrate_files(settings, build_resources(settings)["warehouse"], files_to, typer.echo)
+        done = migrate_files(settings, build_resources(settings).warehouse, files_to, typer.echo)
         typer.echo(
             f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.to}; {done.copied} of them copied by this call"
         )
@@ -487,10 +485,10 @@ def serve_quality(
 ) -> None:
     """Serve the reports and the Great Expectations Data Docs on this machine, until interrupted."""
     settings = _settings()
-    from crowd_assets.definitions import build_resources
     from crowd_assets.report.quality import QualityServer
+    from resources.build import build_resources
 
-    with QualityServer(settings, build_resources(settings)["data_quality"], port) as server:
+    with QualityServer(settings, build_resources(settings).data_quality, port) as server:
         if server.campaign_url:
             typer.echo(f"campaign   {server.campaign_url}")
         typer.echo(f"quality    {server.page_url}")

@@ -11,8 +11,8 @@ from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from crowd_assets.assets import seed
-from crowd_assets.definitions import build_resources
 from crowd_assets.forum import recipe
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 from resources.training.loading import use_threads
 
@@ -100,7 +100,9 @@ def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = CrowdSettings(home=str(home))
         use_threads(1)
         assert materialize(
-            [seed.seed_language_model, seed.seed_classifier], resources=build_resources(settings), raise_on_error=True
+            [seed.seed_language_model, seed.seed_classifier],
+            resources=build_resources(settings).as_dict(),
+            raise_on_error=True,
         ).success
         (home / "built").touch()
     return home / "seed"

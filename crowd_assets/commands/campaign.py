@@ -18,7 +18,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.utils import make_new_run_id
 from upath import UPath
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
 from crowd_assets.leases import lease_of, note_failure
 from crowd_assets.monitoring.tracing import export_run
@@ -29,6 +29,7 @@ from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal.log import show
 from crowd_assets.terminal.printing import console
+from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.common.progress import bars
 from resources.feedback.events import SUFFIXES
@@ -64,7 +65,7 @@ class Campaign:
         self.settings = settings
         self.instance = instance
         self.definitions: Definitions = build_definitions(settings)
-        self.warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+        self.warehouse: WarehouseResource = build_resources(settings).warehouse
         self.book = RoundBook(self.warehouse)
 
     def build_seeds(self) -> None:
@@ -313,7 +314,7 @@ def campaign(settings: CrowdSettings) -> Iterator[Campaign]:
     Raises:
         HomeError: the home is not what it should be.
     """
-    open_home(settings, build_resources(settings)["warehouse"])
+    open_home(settings, build_resources(settings).warehouse)
     prepare_instance(settings)
     with DagsterInstance.get() as instance, _stopped_by_sigterm():
         yield Campaign(settings, instance)

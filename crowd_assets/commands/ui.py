@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
@@ -35,7 +35,7 @@ def serve_ui(settings: CrowdSettings, port: int) -> None:
     from dagster._cli.workspace.cli_target import WorkspaceOpts
 
     _check_port(port)
-    open_home(settings, build_resources(settings)["warehouse"])
+    open_home(settings, build_resources(settings).warehouse)
     os.environ["CROWD_HOME"] = str(Path(settings.home).resolve())  # Dagster's processes may have another folder
     folder = prepare_instance(settings)
     launch = dev.open_ipc_subprocess

@@ -7,7 +7,7 @@ import io
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import polars as pl
 import typer
@@ -19,6 +19,9 @@ from crowd_assets.importers.records import SourceError
 from resources.files.storage import write_bytes_atomically
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
+
+if TYPE_CHECKING:
+    from resources.build import Resources
 
 app = typer.Typer(
     help="Write comparison tasks, and what a round learnt from, as files that other tools load.",
@@ -83,14 +86,14 @@ def export_trl(
 ) -> None:
     """A round's preferences and demonstrations as TRL's preference and prompt/completion data sets."""
     settings = CrowdSettings.from_environment()
-    from crowd_assets.definitions import build_resources
+    from resources.build import build_resources
 
     resources = build_resources(settings)
-    settled = [round_.round_id for round_ in RoundBook(resources["warehouse"]).all() if round_.settled]
+    settled = [round_.round_id for round_ in RoundBook(resources.warehouse).all() if round_.settled]
     if not settled or (round_name and round_name not in settled):
         _fail(f"--round {round_name!r}: no such settled round; there are {', '.join(settled) or 'none'}")
     name = round_name or settled[-1]
-    frames = resources["frames"]
+    frames = resources.frames
     preferences = trl.preferences(frames.read("aggregated_preferences", name), conversational=conversational)
     demonstrations = trl.demonstrations(frames.read("validated_feedback", name), conversational=conversational)
     for kind, rows in (("preferences", preferences), ("demonstrations", demonstrations)):
@@ -103,7 +106,7 @@ def send() -> None:
     resources = _resources()
     from crowd_assets.exporters.exchange import send_tasks
 
-    filled = send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    filled = send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     typer.echo(
         f"project {filled.project}: {filled.sent} tasks sent, {filled.present} there before, {filled.withdrawn} deleted"
     )
@@ -115,14 +118,14 @@ def pull() -> None:
     resources = _resources()
     from crowd_assets.exporters.exchange import pull_judgements
 
-    pulled = pull_judgements(resources["label_studio"], resources["inbox"], None)
+    pulled = pull_judgements(resources.label_studio, resources.inbox, None)
     for reason, number in pulled.skipped.items():
         typer.echo(f"skipped {number} × {reason}")
     typer.echo(f"{pulled.events} judgements put into the inbox")
 
 
-def _resources() -> dict[str, Any]:
-    from crowd_assets.definitions import build_resources
+def _resources() -> "Resources":
+    from resources.build import build_resources
 
     return build_resources(CrowdSettings.from_environment())
 

@@ -26,7 +26,6 @@ import polars as pl
 from pydantic import PrivateAttr
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.exporters.model import PLACES
 from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.mechanisms.target import mean_distance
@@ -36,6 +35,7 @@ from crowd_assets.round import contributions, labelers, points, procurement, sel
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.points import EpochSoFar
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
+from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
 from resources.feedback.inbox import InboxResource
@@ -108,7 +108,7 @@ def audit(
         AuditError: there is no warehouse, or an erasure was interrupted.
     """
     resources = build_resources(settings)
-    live: WarehouseResource = resources["warehouse"]
+    live: WarehouseResource = resources.warehouse
     if not live.exists():  # opening a warehouse makes one
         raise AuditError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so no round to audit.")
     with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
@@ -147,12 +147,12 @@ def line(audited: AuditedRound) -> str:
 
 
 class _Auditor:
-    def __init__(self, settings: CrowdSettings, resources: dict[str, Any], warehouse: WarehouseResource) -> None:
+    def __init__(self, settings: CrowdSettings, resources: Resources, warehouse: WarehouseResource) -> None:
         self.settings = settings
         self.warehouse = warehouse
-        self.frames: FramesResource = resources["frames"]
-        self.store: ModelStoreResource = resources["model_store"]
-        inbox: InboxResource = resources["inbox"]
+        self.frames: FramesResource = resources.frames
+        self.store: ModelStoreResource = resources.model_store
+        inbox: InboxResource = resources.inbox
         self.inbox = InboxResource(warehouse=warehouse, root=inbox.root, archive=inbox.archive, segments=inbox.segments)
         self.erased_files = warehouse.query("SELECT * FROM erased_files")
         self.damaged: dict[str, str] = {}
@@ -285,8 +285,8 @@ class _RoundAuditor:
             yield from self._file(f"segment {name}", UPath(self._of.inbox.segments, name), recorded)
         self._settings = self._of.settings_of(record)
         resources = build_resources(self._settings)
-        self._embedder: EmbedderResource = resources["embedder"]
-        yield from self._models(record, resources["trainer"])
+        self._embedder: EmbedderResource = resources.embedder
+        yield from self._models(record, resources.trainer)
         self._aim = target.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
             if name in ROUND_TABLES and name not in record["tables"] and name != "comparison_tasks":

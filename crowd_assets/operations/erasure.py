@@ -22,6 +22,7 @@ from markupsafe import escape
 from upath import UPath
 
 from crowd_assets.quality.detectors.personal import masked
+from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
@@ -83,13 +84,13 @@ class Erasure:
     descended: tuple[str, ...] = ()
 
 
-def erase(contributor: str, reason: str, settings: CrowdSettings, resources: dict[str, Any]) -> Erasure:
+def erase(contributor: str, reason: str, settings: CrowdSettings, resources: Resources) -> Erasure:
     """Erase the texts of a contributor. Interrupted anywhere, the same call again finishes; after that it does nothing.
 
     Args:
         contributor: the name, or the pseudonym.
         reason: who asked and why, for the record, which keeps it as it is.
-        resources: as ``crowd_assets.definitions.build_resources`` makes them.
+        resources: Of the home.
 
     Raises:
         ErasureError: a round is open, or nobody of that name took part.
@@ -99,15 +100,15 @@ def erase(contributor: str, reason: str, settings: CrowdSettings, resources: dic
 
 
 class _Eraser:
-    def __init__(self, contributor: str, settings: CrowdSettings, resources: dict[str, Any]) -> None:
+    def __init__(self, contributor: str, settings: CrowdSettings, resources: Resources) -> None:
         self._given = contributor
         self._pseudonyms = Pseudonyms.from_environment()
         self._name = self._pseudonyms.of(contributor)
         self._settings = settings
-        self._warehouse: WarehouseResource = resources["warehouse"]
-        self._inbox: InboxResource = resources["inbox"]
-        self._outbox: OutboxResource = resources["outbox"]
-        self._store: ModelStoreResource = resources["model_store"]
+        self._warehouse: WarehouseResource = resources.warehouse
+        self._inbox: InboxResource = resources.inbox
+        self._outbox: OutboxResource = resources.outbox
+        self._store: ModelStoreResource = resources.model_store
         self._texts: frozenset[str] = frozenset()
         self._withdrawn: frozenset[str] = frozenset()
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowd_assets.operations.audit import Audit, AuditedRound, audit
+from resources.build import duckdb_warehouse, postgres_warehouse
 from resources.common.errors import OperatorError
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import fetch_row
-from resources.warehouse.duckdb import DuckDBWarehouse
-from resources.warehouse.postgres import PostgresWarehouse
 from resources.warehouse.postgres_connection import BATCH_ROWS, PostgresConnection
 from resources.warehouse.schema import TABLES
 
@@ -51,8 +50,7 @@ def migrate_tables(
         MigrationError: the home has no DuckDB file, the database has rows already, what arrived is not what was sent (then nothing
             was committed), or the audit of what arrived is not clean (then the file still counts).
     """
-    source = DuckDBWarehouse(path=str(settings.path("warehouse.duckdb")), lock_timeout_s=settings.lock_timeout_s)
-    target = PostgresWarehouse(path=source.path, url=settings.warehouse, lock_timeout_s=settings.lock_timeout_s)
+    source, target = duckdb_warehouse(settings), postgres_warehouse(settings)
     if not source.exists():
         raise MigrationError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to move.")
     rows = {}

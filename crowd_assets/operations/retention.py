@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 from upath import UPath
 
+from resources.build import Resources
 from resources.files.storage import files_below, is_local, remove
 from resources.home.identity import uuid_of
 from resources.models.store import ModelStoreResource
@@ -56,22 +56,22 @@ class Compacted:
     warehouse: bool
 
 
-def compact(settings: CrowdSettings, resources: dict[str, Any], instance: DagsterInstance) -> Compacted:
+def compact(settings: CrowdSettings, resources: Resources, instance: DagsterInstance) -> Compacted:
     """Remove what settings do not keep. Rounds may run meanwhile; killed anywhere, the same call again goes on.
 
     Args:
-        resources: as ``crowd_assets.definitions.build_resources`` makes them.
+        resources: Of the home.
         instance: whose runs are meant.
 
     Raises:
         WarehouseBusyError, QualityBusyError: somebody else held the one or the other for too long; what had gone by then has.
     """
-    warehouse: WarehouseResource = resources["warehouse"]
+    warehouse: WarehouseResource = resources.warehouse
     rounds = RoundBook(warehouse).all()
     return Compacted(
         runs=_forget_runs(_first_kept(rounds, settings.keep_runs), settings, instance),
-        pages=_forget_pages(_first_kept(rounds, settings.keep_data_docs), resources["data_quality"]),
-        models=_remove_losers(_first_kept(rounds, settings.keep_losing_models), warehouse, resources["model_store"]),
+        pages=_forget_pages(_first_kept(rounds, settings.keep_data_docs), resources.data_quality),
+        models=_remove_losers(_first_kept(rounds, settings.keep_losing_models), warehouse, resources.model_store),
         archive=_empty_archive(_first_kept(rounds, settings.keep_archive), settings, warehouse),
         unfinished=sum(map(remove, _unfinished(settings))),
         warehouse=warehouse.compact_if_hollow(),

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.exporters.model import export_round
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account
@@ -47,6 +47,7 @@ from crowd_assets.round.settlement import point_entries
 from crowd_assets.round.target import find_target
 from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook, SkippedRoundError
 from resources.rounds.records import append_record, file_hash
@@ -69,7 +70,7 @@ class Platform:
         self.settings = settings
         self.instance = DagsterInstance.ephemeral()
         self.definitions: Definitions = build_definitions(settings)
-        self.warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+        self.warehouse: WarehouseResource = build_resources(settings).warehouse
         self.book = RoundBook(self.warehouse)
         self.inbox = Path(str(settings.inbox_path))
         self.inbox.mkdir(exist_ok=True)
@@ -284,8 +285,8 @@ def test_the_report_is_one_page_without_references_to_others(two_rounds: Platfor
 
 def test_a_round_is_exported_without_a_name_or_a_text_of_its_crowd(two_rounds: Platform, tmp_path: Path) -> None:
     resources = build_resources(two_rounds.settings)
-    folder = export_round(two_rounds.settings, two_rounds.warehouse, resources["trainer"], to=tmp_path / "out")
-    chain = resources["model_store"].lineage(two_rounds.book.get("r000002").next_model)
+    folder = export_round(two_rounds.settings, two_rounds.warehouse, resources.trainer, to=tmp_path / "out")
+    chain = resources.model_store.lineage(two_rounds.book.get("r000002").next_model)
     adapters = [f"{place}-{model[:12]}" for place, model in enumerate(chain, start=1)]
     assert sorted(path.name for path in folder.glob("adapter/*")) == adapters
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -373,7 +374,7 @@ def test_regrets_add_up_over_rounds(two_rounds: Platform) -> None:
     assert (frames[1]["slots"].sum(), frames[0]["slots"].sum() > 0) == (weights["slots_seen"].sum(), True)
     lost = both["excess_loss"] + both["cumulative_loss"]  # of the aggregate, over the same outcomes
     assert lost.is_between(0, both["slots"].cast(pl.Float64)).all()
-    found = regret_so_far(two_rounds.warehouse, build_resources(two_rounds.settings)["frames"], 2)
+    found = regret_so_far(two_rounds.warehouse, build_resources(two_rounds.settings).frames, 2)
     assert found["round_no"].to_list() == [1, 2]
     assert (found["regret"] <= found["bound"]).all()
 
@@ -507,7 +508,7 @@ def test_bad_lines_are_rejected_with_their_reason_and_the_round_is_green(setting
 
 def test_what_was_rejected_and_released_is_valid_in_the_next_round_once(settings: CrowdSettings) -> None:
     platform = Platform(settings)
-    inbox: InboxResource = build_resources(settings)["inbox"]
+    inbox: InboxResource = build_resources(settings).inbox
     valid: list[set[str]] = []
 
     def gate_of(round_no: int, **extra: dict[str, object]) -> ExecuteInProcessResult:
@@ -619,7 +620,7 @@ def test_a_contributor_is_erased_from_all_that_two_rounds_left(two_rounds: Platf
     home = Path(shutil.copytree(two_rounds.settings.home, tmp_path / "home", symlinks=True))
     settings = two_rounds.settings.changed(home=str(home))
     resources = build_resources(settings)
-    warehouse, inbox = resources["warehouse"], resources["inbox"]
+    warehouse, inbox = resources.warehouse, resources.inbox
     (seller,) = warehouse.query(
         "SELECT contributor_id FROM awards WHERE awarded AND round_no = 1 ORDER BY ALL LIMIT 1"
     )["contributor_id"]
@@ -775,7 +776,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
 def test_an_audit_names_what_was_changed(two_rounds: Platform, tmp_path: Path, tampering: str) -> None:
     change, expected = TAMPERINGS[tampering]
     settings = _copied(two_rounds, tmp_path.parent)  # one place for all of them: Φ is loaded once
-    change(settings, build_resources(settings)["warehouse"])
+    change(settings, build_resources(settings).warehouse)
     code, said = _audit(settings)
     assert code == 1
     assert re.search(expected, said), said
@@ -796,7 +797,7 @@ def test_an_audit_of_what_nobody_changed_is_clean_whatever_the_settings_are_now(
 def test_an_audit_tells_erased_texts_from_changed_ones(two_rounds: Platform, tmp_path: Path) -> None:
     settings = _copied(two_rounds, tmp_path)
     resources = build_resources(settings)
-    warehouse = resources["warehouse"]
+    warehouse = resources.warehouse
     seller = warehouse.query("SELECT min(contributor_id) AS who FROM awards WHERE awarded AND round_no = 1").item()
     demonstrator = warehouse.read_round("contributor_groups", 1)["contributor_id"][0]
     for who in (seller, demonstrator):
@@ -814,7 +815,7 @@ def test_an_audit_is_clean_after_compaction_and_misses_no_model_that_was_chosen(
 ) -> None:
     settings = _copied(two_rounds, tmp_path).changed(keep_losing_models=1, keep_data_docs=1)
     resources = build_resources(settings)
-    warehouse, store = resources["warehouse"], resources["model_store"]
+    warehouse, store = resources.warehouse, resources.model_store
     before = Platform(settings).contents()
     done = compact(settings, resources, two_rounds.instance)
     assert done.models >= QUICK["groups"] - 1
@@ -840,7 +841,7 @@ def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: 
     quick = {"epochs": 1, "value_seeds": 1, "value_order": 1}
     settings = two_rounds.settings.changed(home=str(tmp_path / "elsewhere"), **quick)
     resources = build_resources(settings)
-    restore(settings, resources["warehouse"], kept)
+    restore(settings, resources.warehouse, kept)
     restored = Platform(settings)
     assert restored.contents() == two_rounds.contents()
     assert _audit(settings)[0] == 0
@@ -849,8 +850,7 @@ def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: 
     stages = ("validated_feedback", "labeler_weights", "contributor_groups", "candidate_models", "auction_clearing")
     assert restored.run(ROUND_JOB, restored.start(), asset_selection=[_key(name) for name in stages]).success
     parents = {
-        resources["model_store"].card(model)["parent"]
-        for model in restored.warehouse.read_round("candidates", 3)["model"]
+        resources.model_store.card(model)["parent"] for model in restored.warehouse.read_round("candidates", 3)["model"]
     }
     assert parents == {two_rounds.book.get("r000002").next_model}
     assert set(restored.instance.get_dynamic_partitions(ROUNDS_PARTITION)) == {"r000001", "r000002", "r000003"}

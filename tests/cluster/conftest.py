@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from crowd_assets import definitions
+from resources import build
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.postgres import PostgresWarehouse
 from tests.cluster import postgres_server
@@ -65,5 +65,5 @@ def on_postgres(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, reque
             urls[path] = postgres.place()
         return PostgresWarehouse(path=path, url=urls[path], **named)
 
-    for module in (definitions, *request.module.MODULES):
+    for module in (build, *request.module.MODULES):
         monkeypatch.setattr(module, "DuckDBWarehouse", warehouse)

@@ -264,10 +264,10 @@ def test_a_campaign_on_three_servers_ends_as_an_undisturbed_one_in_one_process(
 
 
 def project_book(settings: CrowdSettings) -> Any:
-    from crowd_assets.definitions import build_resources
+    from resources.build import build_resources
     from resources.rounds.book import RoundBook
 
-    return RoundBook(build_resources(settings)["warehouse"])
+    return RoundBook(build_resources(settings).warehouse)
 
 
 def test_the_comparison_sees_another_seed(undisturbed: Undisturbed, seed_folder: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, job, op
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.monitoring.metrics import MetricsPortTakenError, as_text, serve
 from crowd_assets.monitoring.tracing import export_run
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 
 otlp = pytest.importorskip(
@@ -113,7 +114,7 @@ def test_metrics_are_served_as_prometheus_reads_them(tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path))
     assert "crowd_up" in as_text(settings)
     assert "crowd_rounds" not in as_text(settings)
-    build_resources(settings)["warehouse"].query("SELECT 1")
+    build_resources(settings).warehouse.query("SELECT 1")
     server = serve(settings, "127.0.0.1", 0)
     with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
         families = {each.name: each for each in text_string_to_metric_families(answer.read().decode())}

@@ -19,8 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
 from crowd_assets.operations.migrate_tables import MigrationError, migrate_tables
+from resources.build import build_resources
 from resources.rounds import book as rounds
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
@@ -54,7 +54,7 @@ def settings(postgres: PostgresServer, tmp_path: Path) -> CrowdSettings:
 
 @pytest.fixture
 def warehouse(settings: CrowdSettings) -> PostgresWarehouse:
-    return build_resources(settings)["warehouse"]
+    return build_resources(settings).warehouse
 
 
 def impatient(warehouse: PostgresWarehouse) -> PostgresWarehouse:
@@ -107,7 +107,8 @@ def test_tables_and_values_come_back_as_from_duckdb(warehouse: PostgresWarehouse
 
 
 def test_eight_processes_ingest_one_inbox_and_every_event_is_there_once(settings: CrowdSettings) -> None:
-    inbox, warehouse = (build_resources(settings)[name] for name in ("inbox", "warehouse"))
+    resources = build_resources(settings)
+    inbox, warehouse = resources.inbox, resources.warehouse
     Path(inbox.root).mkdir()
     for number in range(FILES):
         drop(inbox, f"{number:02d}.jsonl", lines(20 * number, 20 * number + EVENTS) + "broken\n")
@@ -351,24 +352,24 @@ def embedded(tmp_path: Path) -> CrowdSettings:
     """A home with a DuckDB file: ten events, a claimed round of five."""
     settings = CrowdSettings(home=str(tmp_path))
     send(settings, "first", 5)
-    claim(RoundBook(build_resources(settings)["warehouse"]), settings)
+    claim(RoundBook(build_resources(settings).warehouse), settings)
     send(settings, "second", 5, first=5)
     return settings
 
 
 def test_a_home_moves_once_and_its_file_opens_no_more(embedded: CrowdSettings, postgres: PostgresServer) -> None:
-    before = build_resources(embedded)["warehouse"].query("SELECT * FROM event_index ORDER BY ALL")
+    before = build_resources(embedded).warehouse.query("SELECT * FROM event_index ORDER BY ALL")
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
     done = CliRunner().invoke(app, ["migrate", "--to", moved.warehouse], env={"CROWD_HOME": embedded.home})
     assert done.exit_code == 0, done.output
     assert "        10 rows of event_index, the same there" in done.output
     assert "CROWD_WAREHOUSE=" in done.output
     assert PASSWORD not in done.output
-    warehouse = build_resources(moved)["warehouse"]
+    warehouse = build_resources(moved).warehouse
     assert warehouse.query("SELECT * FROM event_index ORDER BY ALL").equals(before)
     assert RoundBook(warehouse).open_round() is not None
     with pytest.raises(MovedWarehouseError, match="set CROWD_WAREHOUSE"):
-        RoundBook(build_resources(embedded)["warehouse"]).all()
+        RoundBook(build_resources(embedded).warehouse).all()
     with pytest.raises(NothingToReadError, match="set CROWD_WAREHOUSE"), look(embedded):
         pytest.fail("it would show what was")
     Path(embedded.home, "warehouse.moved").unlink()
@@ -390,8 +391,8 @@ def test_a_move_that_loses_a_row_is_undone(
     moved = embedded.model_copy(update={"warehouse": postgres.place()})
     with pytest.raises(MigrationError, match=r"event_index: 9 rows .* of 10 .*Nothing was moved"):
         migrate_tables(moved)
-    assert build_resources(moved)["warehouse"].query("SELECT * FROM ingested_files").is_empty()
-    assert len(RoundBook(build_resources(embedded)["warehouse"]).all()) == 1
+    assert build_resources(moved).warehouse.query("SELECT * FROM ingested_files").is_empty()
+    assert len(RoundBook(build_resources(embedded).warehouse).all()) == 1
 
 
 def test_a_copy_of_the_tables_is_a_duckdb_file(settings: CrowdSettings, warehouse: PostgresWarehouse) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.monitoring.status import status
 from crowd_assets.operations.audit import audit
 from crowd_assets.operations.migrate_tables import migrate_tables
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.e2e.crash import invariants
@@ -104,12 +104,12 @@ def test_a_home_that_moves_goes_on_where_it_was(
     ):
         home = Home(Path(name, "campaign"), seed_folder)
         assert first.live(home)["ended"] == "done", home.tail()
-        embedded = build_resources(home.settings)["warehouse"].read_round("ledger", 1)
+        embedded = build_resources(home.settings).warehouse.read_round("ledger", 1)
         home.settings = home.settings.model_copy(update={"warehouse": postgres.place()})
         done = migrate_tables(home.settings)
         assert done.audit.entries == embedded.height > 0
         assert second.live(home)["ended"] == "done", home.tail()
         assert invariants.broken(home.settings, campaigns.sent) == []
-        assert build_resources(home.settings)["warehouse"].read_round("ledger", 1).equals(embedded)
+        assert build_resources(home.settings).warehouse.read_round("ledger", 1).equals(embedded)
         assert len(audit(home.settings).rounds) == 2
         assert audit(home.settings).clean

@@ -17,7 +17,7 @@ import pytest
 from dagster import DagsterInstance, asset, execute_job, job, materialize, op, reconstructable
 
 from crowd_assets import jobs as rounds
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.models.embedder import EmbedderResource
 from resources.models.local import LocalEmbedder, LocalTrainer
@@ -340,7 +340,9 @@ def connects_and_lets_go(address: str, home: Path) -> None:
         assert embedder.embed(texts).shape == (3, len(embedder.labels))
         assert ray.is_initialized()
 
-    assert materialize([asked], resources=build_resources(settings), instance=DagsterInstance.ephemeral()).success
+    assert materialize(
+        [asked], resources=build_resources(settings).as_dict(), instance=DagsterInstance.ephemeral()
+    ).success
     assert not ray.is_initialized()
 
 

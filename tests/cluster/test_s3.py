@@ -16,12 +16,12 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.monitoring.metrics import measure
 from crowd_assets.operations.audit import audit
 from crowd_assets.operations.backup import backup, restore
 from crowd_assets.operations.erasure import erase
 from crowd_assets.operations.migrate_files import FileMigrationError, migrate_files
+from resources.build import build_resources
 from resources.feedback.arrivals import append
 from resources.feedback.events import Limits, read_file
 from resources.files.frames import FramesResource, read_parquet
@@ -120,7 +120,7 @@ def test_a_campaign_comes_out_as_in_a_local_folder(campaigns: Campaigns, lives: 
     weights = next(each.path for each in files_below(home.settings.models_path) if each.name.endswith(".safetensors"))
     write_bytes_atomically(weights, weights.read_bytes()[:-1] + b"!")  # as it was fetched before, it is whole
     assert not audit(home.settings).clean
-    store = build_resources(home.settings)["model_store"]
+    store = build_resources(home.settings).model_store
     shutil.rmtree(store.cache)
     with pytest.raises(DamagedModelError):
         store.path(weights.parent.name)
@@ -192,7 +192,7 @@ def _event(who: str, text: str) -> str:
 
 
 def _ingest(home: str, place: str, done: str) -> None:
-    inbox = build_resources(CrowdSettings(home=home, files=place))["inbox"]
+    inbox = build_resources(CrowdSettings(home=home, files=place)).inbox
     counted = 0
     while not Path(done).exists() or inbox.complete_files():
         counted += len(inbox.ingest(most_files=5))
@@ -214,7 +214,7 @@ def test_collectors_and_two_ingesting_processes_lose_and_double_nothing(place: s
         process.join(timeout=180)
         assert process.exitcode == 0
     settings = CrowdSettings(home=str(home), files=place)
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     expected = {f"{number} {file} {event}" for number in range(8) for file in range(6) for event in range(20)}
     events = inbox.events(1, 10_000)
     assert events["seq"].to_list() == list(range(1, len(expected) + 1))
@@ -228,7 +228,7 @@ def test_collectors_and_two_ingesting_processes_lose_and_double_nothing(place: s
 
 def test_what_replaces_a_file_while_it_is_read_is_not_lost(place: str, tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path), files=place)
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     path = UPath(inbox.root) / "a.jsonl"
     write_bytes_atomically(path, _event("c1", "old").encode())
     whole = files_below(UPath(place))
@@ -253,7 +253,7 @@ def test_what_replaces_a_file_while_it_is_read_is_not_lost(place: str, tmp_path:
 
 def test_a_home_moves_to_the_store_and_back_by_a_backup(campaigns: Campaigns, place: str, tmp_path: Path) -> None:
     settings = campaigns.local()
-    warehouse = build_resources(settings)["warehouse"]
+    warehouse = build_resources(settings).warehouse
     moved = settings.changed(files=place)
     (Path(settings.home) / "inbox").mkdir(exist_ok=True)
     (Path(settings.home) / "inbox" / "waits.jsonl").write_text(_event("c9", "waits"))
@@ -293,22 +293,22 @@ def test_a_home_moves_to_the_store_and_back_by_a_backup(campaigns: Campaigns, pl
     assert uris
     assert all(uri.startswith(f"{place}/inbox/") for uri in uris)
     assert campaigns.differences(moved) == []
-    assert [each.name for each in build_resources(moved)["inbox"].arrived()] == ["waits.jsonl"]
+    assert [each.name for each in build_resources(moved).inbox.arrived()] == ["waits.jsonl"]
 
     copy = backup(moved, warehouse, tmp_path / "backup")
     assert copy.files > frames
     again = CrowdSettings(**moved.model_dump() | {"home": str(tmp_path / "again"), "files": ""})
     (tmp_path / "again").mkdir()
-    restore(again, build_resources(again)["warehouse"], tmp_path / "backup")
+    restore(again, build_resources(again).warehouse, tmp_path / "backup")
     assert campaigns.differences(again) == []
 
 
 def test_an_erasure_reaches_every_file_of_the_store(campaigns: Campaigns, place: str) -> None:
     settings = campaigns.local()
-    migrate_files(settings, build_resources(settings)["warehouse"], place)
+    migrate_files(settings, build_resources(settings).warehouse, place)
     moved = settings.changed(files=place)
     resources = build_resources(moved)
-    events = resources["inbox"].events(1, 10_000).filter(kind="demonstration")
+    events = resources.inbox.events(1, 10_000).filter(kind="demonstration")
     who, text = events.sort("seq").select("contributor_id", "response").row(0)
     holding = [each.name for each in files_below(UPath(place)) if text.encode() in _content(each.path)]
     assert len(holding) > 2

@@ -31,9 +31,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from upath import UPath
 
 from crowd_assets.commands.campaign import PROJECT
-from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
@@ -178,8 +178,8 @@ class Project:
             **(({} if SCREENSHOTS_FOLDER else QUICK) | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one posts its points
         )
         resources = build_resources(self.settings)
-        self.warehouse: WarehouseResource = resources["warehouse"]
-        self._inbox: InboxResource = resources["inbox"]
+        self.warehouse: WarehouseResource = resources.warehouse
+        self._inbox: InboxResource = resources.inbox
         self.book = RoundBook(self.warehouse)
         self.inbox = Path(str(self.settings.inbox_path))
         self.inbox.mkdir()

@@ -13,11 +13,11 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Page, expect
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
+from resources.build import build_resources
 from resources.rounds.book import RoundBook
 from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
@@ -176,7 +176,7 @@ def test_no_page_of_a_round_runs_what_contributors_wrote(
     shutil.copytree(dagster_dev.project.settings.home, home, symlinks=True)
     settings = dagster_dev.project.settings.changed(home=str(home))
     resources = build_resources(settings)
-    warehouse, frames, store = resources["warehouse"], resources["frames"], resources["model_store"]
+    warehouse, frames, store = resources.warehouse, resources.frames, resources.model_store
     everything = " ".join(HOSTILE_TEXTS[:12])
     columns = warehouse.query(
         "SELECT table_name, column_name FROM information_schema.columns WHERE data_type = 'VARCHAR' AND "
@@ -192,9 +192,9 @@ def test_no_page_of_a_round_runs_what_contributors_wrote(
     texts = [name for name, dtype in generations.schema.items() if dtype == pl.String]
     frames.write("generations", FIRST_ROUND, generations.with_columns(pl.lit(everything).alias(name) for name in texts))
     round_ = RoundBook(warehouse).get(FIRST_ROUND)
-    made_from = (settings, warehouse, frames, resources["data_quality"])
+    made_from = (settings, warehouse, frames, resources.data_quality)
     report, campaign = Path(write_round_page(round_, *made_from)), Path(write_campaign_page(*made_from))
-    quality = Path(write_quality_page(settings, warehouse, resources["data_quality"]))
+    quality = Path(write_quality_page(settings, warehouse, resources.data_quality))
     model = store.lineage(round_.next_model)[-1]
     store.write_card(model, store.card(model) | dict(zip("abcdefghijkl", HOSTILE_TEXTS, strict=False)))
     card = tmp_path / "card.html"

@@ -12,10 +12,11 @@ import pytest
 from dagster import DagsterInstance, SkipReason, build_sensor_context
 from upath import UPath
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.exporters.exchange import exchange
 from crowd_assets.exporters.label_studio import CONFIGURATION
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.settings.settings import CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB
@@ -51,7 +52,7 @@ class Platform:
 
     def tick(self) -> str:
         """One look of the sensor."""
-        needed = {name: self.resources[name] for name in ("label_studio", "outbox", "inbox", "warehouse")}
+        needed = {name: getattr(self.resources, name) for name in ("label_studio", "outbox", "inbox", "warehouse")}
         with build_sensor_context(instance=self.instance, cursor=self.cursor, resources=needed) as context:
             result = label_studio_sensor(exchange, running=True)(context)
             assert isinstance(result, SkipReason)
@@ -62,7 +63,7 @@ class Platform:
         """Ingest what lies in the inbox and run the round that follows."""
         self._run(INGESTION_JOB)
         request, reason = next_run(
-            self.instance, self.resources["warehouse"], self.settings, nightly_quorum(self.settings)
+            self.instance, self.resources.warehouse, self.settings, nightly_quorum(self.settings)
         )
         assert request is not None, reason
         self._run(ROUND_JOB, request.partition_key)
@@ -98,7 +99,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     platform = Platform(CrowdSettings(home=str(home), **quick))  # type: ignore[arg-type]
     platform.crowd_sends(1)
     assert platform.round() == "r000001"
-    published = {task["comparison_id"]: task for task in platform.resources["outbox"].published("comparison_tasks")}
+    published = {task["comparison_id"]: task for task in platform.resources.outbox.published("comparison_tasks")}
     assert len(published) >= 2
 
     # The outbox becomes tasks, once.
@@ -129,7 +130,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     second.post(f"/api/tasks/{numbers[other]}/annotations/", {"result": [], "was_cancelled": True})
     said = platform.tick()
     assert "annotation was skipped by its annotator" in said
-    inbox = platform.resources["inbox"]
+    inbox = platform.resources.inbox
     texts = "".join(path.read_text() for path in inbox.complete_files())
     assert "label-studio-1@" not in texts
     assert f'"label-studio-{first.number}"' not in texts
@@ -138,14 +139,14 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     platform.crowd_sends(2)
     round_id = platform.round()
     assert round_id == "r000002"
-    valid = platform.resources["frames"].read("validated_feedback", round_id)
+    valid = platform.resources.frames.read("validated_feedback", round_id)
     judgements = valid.filter(valid["comparison_id"].is_in([one, other]))
     got = {
         (row["comparison_id"], row["contributor_id"]): row["probability_a"] for row in judgements.iter_rows(named=True)
     }
     assert got == expected
     assert set(judgements["source"].str.slice(0, 12)) == {"label-studio"}
-    aggregated = platform.resources["frames"].read("aggregated_preferences", round_id)
+    aggregated = platform.resources.frames.read("aggregated_preferences", round_id)
     mine = {row["comparison_id"]: row for row in aggregated.iter_rows(named=True) if row["comparison_id"] in numbers}
     assert {name: row["reports"] for name, row in mine.items()} == {one: 2, other: 1}
     assert mine[one]["mean_report"] == pytest.approx(0.45)
@@ -153,7 +154,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
         assert {field: row[field] for field in ("prompt", "response_a", "response_b")} == {
             field: published[name][field] for field in ("prompt", "response_a", "response_b")
         }
-    weights = platform.resources["warehouse"].read_round("labeler_weights", 2)
+    weights = platform.resources.warehouse.read_round("labeler_weights", 2)
     assert {name for _, name in expected} <= set(weights["labeler_id"])
 
     # Round 2 published more tasks; what was pulled and ingested does not come again.

@@ -35,7 +35,8 @@ from dagster import (
     build_sensor_context,
 )
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
+from resources.build import build_resources
 from resources.rounds.attempts import INGESTION, AttemptBook, Outcome, _machine, _started, process_runs, this_process
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
@@ -67,7 +68,7 @@ def stored_instance(tmp_path: Path) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def book(plain: CrowdSettings) -> RoundBook:
-    return RoundBook(build_resources(plain)["warehouse"])
+    return RoundBook(build_resources(plain).warehouse)
 
 
 def drop(settings: CrowdSettings, name: str, events: int) -> Path:
@@ -89,11 +90,11 @@ def drop(settings: CrowdSettings, name: str, events: int) -> Path:
 
 def send(settings: CrowdSettings, name: str, events: int) -> None:
     drop(settings, name, events)
-    build_resources(settings)["inbox"].ingest()
+    build_resources(settings).inbox.ingest()
 
 
 def tick(settings: CrowdSettings, instance: DagsterInstance) -> SensorResult | SkipReason:
-    resources = {name: build_resources(settings)[name] for name in ("warehouse", "settings")}
+    resources = {name: getattr(build_resources(settings), name) for name in ("warehouse", "settings")}
     result = round_sensor()(build_sensor_context(instance=instance, resources=resources))
     assert isinstance(result, SensorResult | SkipReason)
     return result
@@ -166,7 +167,7 @@ def test_a_run_of_the_sensor_takes_in_one_batch_and_any_other_everything(
         drop(few, name, 1)
     job = build_definitions(few).resolve_job_def(INGESTION_JOB)
     assert job.execute_in_process(instance=instance, tags={BATCH_TAG: "1"}).success
-    inbox = build_resources(few)["inbox"]
+    inbox = build_resources(few).inbox
     assert [path.name for path in inbox.complete_files()] == ["c.jsonl"]
     drop(few, "d.jsonl", 1)
     drop(few, "e.jsonl", 1)
@@ -249,7 +250,7 @@ def test_a_run_whose_process_was_killed_counts_as_failed(
 ) -> None:
     send(plain, "a.jsonl", 6)
     run = launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED)
-    attempts = AttemptBook(build_resources(plain)["warehouse"], plain.lease_s)
+    attempts = AttemptBook(build_resources(plain).warehouse, plain.lease_s)
     attempts.begin(run.run_id, "r000001", 1)
     assert isinstance(tick(plain, instance), SkipReason)  # it is this process
     hold_by(attempts, run.run_id, ended_process())
@@ -263,7 +264,7 @@ def test_a_host_that_was_lost_holds_a_round_no_longer_than_a_lease(
 ) -> None:
     send(plain, "a.jsonl", 6)
     run = launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED)
-    attempts = AttemptBook(build_resources(plain)["warehouse"], plain.lease_s)
+    attempts = AttemptBook(build_resources(plain).warehouse, plain.lease_s)
     attempts.begin(run.run_id, "r000001", 1)
     hold_by(attempts, run.run_id, "a-boot-of-another-machine/1:77:1")
     assert isinstance(tick(plain, instance), SkipReason)
@@ -274,7 +275,7 @@ def test_a_host_that_was_lost_holds_a_round_no_longer_than_a_lease(
 def test_a_clock_that_was_set_back_keeps_no_lease_for_ever(plain: CrowdSettings, instance: DagsterInstance) -> None:
     send(plain, "a.jsonl", 6)
     run = launch(plain, instance, request_of(tick(plain, instance)), DagsterRunStatus.STARTED)
-    attempts = AttemptBook(build_resources(plain)["warehouse"], plain.lease_s)
+    attempts = AttemptBook(build_resources(plain).warehouse, plain.lease_s)
     attempts.begin(run.run_id, "r000001", 1)
     hold_by(attempts, run.run_id, "a-boot-of-another-machine/1:77:1", renewed_s_ago=-3600)
     assert request_of(tick(plain, instance)).run_key == "r000001:2"
@@ -284,7 +285,7 @@ def test_an_ingestion_whose_process_was_killed_leaves_its_place_in_the_queue(
     plain: CrowdSettings, instance: DagsterInstance
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])  # not waited for: a zombie, as in a container without an init
-    attempts = AttemptBook(build_resources(plain)["warehouse"], plain.lease_s)
+    attempts = AttemptBook(build_resources(plain).warehouse, plain.lease_s)
     dead, alive, just_started = (
         instance.create_run_for_job(
             build_definitions(plain).resolve_job_def(INGESTION_JOB), status=DagsterRunStatus.STARTED
@@ -342,7 +343,7 @@ def look_at(
     settings: CrowdSettings, instance: DagsterInstance, of: Callable[[], SensorDefinition]
 ) -> RunRequest | SkipReason:
     found = build_resources(settings)
-    resources = {name: found[name] for name in ("settings", "warehouse", "inbox", "outbox")}
+    resources = {name: getattr(found, name) for name in ("settings", "warehouse", "inbox", "outbox")}
     with build_sensor_context(instance=instance, resources=resources) as context:
         result = of()(context)
     assert isinstance(result, RunRequest | SkipReason)
@@ -351,7 +352,7 @@ def look_at(
 
 def ended_ingestion(settings: CrowdSettings, asked: RunRequest, outcome: Outcome, *, transient: bool = False) -> None:
     """An ingestion that was asked for, and how it ended."""
-    attempts = AttemptBook(build_resources(settings)["warehouse"], settings.lease_s)
+    attempts = AttemptBook(build_resources(settings).warehouse, settings.lease_s)
     run_id = uuid.uuid4().hex
     attempts.begin(run_id, INGESTION, 0, state=asked.tags[STATE_TAG])
     attempts.end(run_id, outcome, transient=transient, reason="no room")
@@ -395,7 +396,7 @@ def test_a_lock_a_full_disk_or_a_stop_costs_no_attempt(
     plain: CrowdSettings, instance: DagsterInstance, book: RoundBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(plain, "a.jsonl", 6)
-    attempts = AttemptBook(build_resources(plain)["warehouse"], plain.lease_s)
+    attempts = AttemptBook(build_resources(plain).warehouse, plain.lease_s)
     problems = [
         WarehouseBusyError("locked"),
         OSError(errno.ENOSPC, "No space left on device"),
@@ -429,7 +430,7 @@ def test_nothing_starts_on_a_full_disk_and_the_operator_reads_why(
     for waiting in (tick(plain, instance), look_at(plain, instance, inbox_sensor)):
         assert isinstance(waiting, SkipReason)
         assert "/srv/crowd has 3 MiB free, and CROWD_LEAST_FREE_MIB=1024" in str(waiting.skip_message)
-    assert RoundBook(build_resources(plain)["warehouse"]).open_round() is None
+    assert RoundBook(build_resources(plain).warehouse).open_round() is None
 
 
 def clock_at(now: datetime) -> type:
@@ -444,7 +445,7 @@ def clock_at(now: datetime) -> type:
 
 
 def test_at_night_a_round_starts_with_what_there_is(plain: CrowdSettings, stored_instance: DagsterInstance) -> None:
-    resources = {name: build_resources(plain)[name] for name in ("warehouse", "settings")}
+    resources = {name: getattr(build_resources(plain), name) for name in ("warehouse", "settings")}
 
     def night() -> RunRequest | SkipReason:
         with build_schedule_context(instance=stored_instance, resources=resources) as context:

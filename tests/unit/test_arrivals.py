@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback import arrivals
 from resources.feedback.arrivals import COLLECTOR, CollectorError, append, arrived, backlog, claim, publish_backlog
 from resources.files.storage import StoredFile, move, remove_if, state_of, write_bytes_atomically
@@ -41,7 +41,7 @@ def test_a_batch_ends_after_so_many_files_or_so_much_and_takes_one_at_least(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resources.feedback.inbox.MIB", 10)
-    inbox = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    inbox = build_resources(CrowdSettings(home=str(tmp_path))).inbox
     for name in "abcdef":
         write_bytes_atomically(UPath(inbox.root) / f"{name}.jsonl", f"{name} 15 bytes long".encode())
 
@@ -83,7 +83,7 @@ def test_the_backlog_says_how_much_waits_and_since_when(inbox: UPath) -> None:
 
 def test_a_file_that_another_process_is_at_comes_last_and_is_left_to_it_at_last(tmp_path: Path) -> None:
     files = [StoredFile(UPath(f"/inbox/{name}"), name, 1, NOW) for name in ("a", "b", "c")]
-    claimed = build_resources(CrowdSettings(home=str(tmp_path)))["warehouse"].claimed
+    claimed = build_resources(CrowdSettings(home=str(tmp_path))).warehouse.claimed
     assert [each.name for each in claim(files, claimed, 0)] == ["a", "b", "c"]
     with ExitStack() as other:
         assert other.enter_context(claimed(str(files[0].path), 0))

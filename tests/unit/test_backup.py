@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
 from crowd_assets.operations.backup import MANIFEST, BackupError, backup, restore
+from resources.build import build_resources
 from resources.files.storage import write_bytes_atomically
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource
@@ -20,7 +20,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = CrowdSettings(home=str(folder), lock_timeout_s=0.1)
-        self.warehouse: WarehouseResource = build_resources(self.settings)["warehouse"]
+        self.warehouse: WarehouseResource = build_resources(self.settings).warehouse
 
     def filled(self) -> "Home":
         with self.warehouse.transaction() as connection:

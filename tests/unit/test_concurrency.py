@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.round.settlement import as_frame
+from resources.build import build_resources
 from resources.common import locks
 from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
@@ -82,12 +82,12 @@ def settings(tmp_path: Path) -> CrowdSettings:
 
 @pytest.fixture
 def inbox(settings: CrowdSettings) -> InboxResource:
-    return build_resources(settings)["inbox"]
+    return build_resources(settings).inbox
 
 
 @pytest.fixture
 def warehouse(settings: CrowdSettings) -> WarehouseResource:
-    return build_resources(settings)["warehouse"]
+    return build_resources(settings).warehouse
 
 
 def lines(first: int, last: int) -> str:

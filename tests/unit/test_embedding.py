@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import distances
+from resources.build import build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.embedding_cache import EmbeddingCache, EmbeddingCacheError
 from resources.models.local import LocalEmbedder
@@ -51,7 +51,7 @@ def test_states_are_the_mean_over_a_texts_own_tokens(architecture: str, seed_fol
 
 
 def test_the_base_models_own_states_tell_wanted_texts_from_others(home: Path) -> None:
-    embedder: EmbedderResource = build_resources(CrowdSettings(home=str(home), embedder="base_model"))["embedder"]
+    embedder: EmbedderResource = build_resources(CrowdSettings(home=str(home), embedder="base_model")).embedder
     assert embedder.source == str(home / "seed" / "language_model")
     rng = np.random.default_rng(4)
     comments = forum.write_comments(600, rng)
@@ -67,7 +67,7 @@ def test_the_base_models_own_states_tell_wanted_texts_from_others(home: Path) ->
 
 def test_which_embedder_is_which_setting(home: Path) -> None:
     def of(**settings: object) -> EmbedderResource:
-        return build_resources(CrowdSettings(home=str(home)).changed(**settings))["embedder"]
+        return build_resources(CrowdSettings(home=str(home)).changed(**settings)).embedder
 
     seed = of()
     assert (seed.source, seed.cache) == (str(home / "seed" / "classifier"), "")

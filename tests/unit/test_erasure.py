@@ -14,9 +14,9 @@ from markupsafe import escape
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
 from crowd_assets.operations import erasure
 from crowd_assets.operations.erasure import Erasure, ErasureError, erase
+from resources.build import build_resources
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import InboxResource
 from resources.feedback.pseudonyms import Pseudonyms
@@ -53,8 +53,8 @@ class Home:
         self.folder = folder
         self.settings = CrowdSettings(home=str(folder), min_demonstrations=1, quorum_contributors=1)
         self.resources = build_resources(self.settings)
-        self.warehouse: WarehouseResource = self.resources["warehouse"]
-        self.inbox: InboxResource = self.resources["inbox"]
+        self.warehouse: WarehouseResource = self.resources.warehouse
+        self.inbox: InboxResource = self.resources.inbox
         self.book = RoundBook(self.warehouse)
 
     @classmethod
@@ -83,12 +83,12 @@ class Home:
         )
         with self.warehouse.transaction() as connection:
             self.warehouse.append(connection, "comparison_tasks", rows.with_columns(round_no=pl.lit(1)))
-        self.resources["outbox"].publish("comparison_tasks", "r000001", tasks + others)
+        self.resources.outbox.publish("comparison_tasks", "r000001", tasks + others)
         self.send("two.jsonl", judgement("cy"), judgement("ann", "other"), demonstration("bo", "Bo again."))
         self.settle(2, {"candidates": ["m3", "m4"]})
         aggregated = pl.DataFrame([task | {"probability_a": 0.7} for task in tasks])
-        self.resources["frames"].write("aggregated_preferences", "r000002", aggregated)
-        self.resources["frames"].write("generations", "r000002", pl.DataFrame({"prompt": ["How?"], "base": [SECRET]}))
+        self.resources.frames.write("aggregated_preferences", "r000002", aggregated)
+        self.resources.frames.write("generations", "r000002", pl.DataFrame({"prompt": ["How?"], "base": [SECRET]}))
         page = folder / "reports" / "rounds" / "r000001.html"
         page.parent.mkdir(parents=True)
         written = f"<td>A &quot;secret&quot; of Zebulon &amp; me.</td><td>{escape(SOLD)}</td><td>I am Bo.</td>"
@@ -106,7 +106,7 @@ class Home:
     def settle(self, number: int, models: dict[str, list[str]]) -> None:
         round_, reason = self.book.claim(nightly_quorum(self.settings), self.settings, datetime.now(UTC))
         assert round_ is not None, reason
-        self.resources["frames"].write(
+        self.resources.frames.write(
             "validated_feedback", round_.round_id, self.inbox.events(round_.from_seq, round_.to_seq)
         )
         groups = pl.DataFrame({"contributor_id": ["ann", "bo"], "group_index": [0, 1], "demonstrations": [2, 2]})
@@ -177,15 +177,15 @@ def test_no_file_and_no_table_holds_a_text_and_everything_else_stays(home: Home)
     assert home.figures() == before
     assert home.holding("I am Bo.") == {"archive", "frames", "quality", "reports"}
     assert home.holding("said cy") == {"archive", "frames"}
-    rows = home.resources["frames"].read("validated_feedback", "r000001")
+    rows = home.resources.frames.read("validated_feedback", "r000001")
     shared = rows.filter(pl.col("response") == SHARED)
     assert shared["contributor_id"].to_list() == ["bo"]
     assert rows.filter(pl.col("contributor_id") == "ann")["response"].to_list() == [ERASED] * 3
-    judged = home.resources["frames"].read("validated_feedback", "r000002").filter(pl.col("kind") == "preference")
+    judged = home.resources.frames.read("validated_feedback", "r000002").filter(pl.col("kind") == "preference")
     assert judged.filter(pl.col("contributor_id") == "cy").select(
         "response_a", "response_b", "probability_a"
     ).rows() == [(ERASED, "Fine.", 0.7)]
-    assert [task["comparison_id"] for task in home.resources["outbox"].published("comparison_tasks")] == ["r000001-2"]
+    assert [task["comparison_id"] for task in home.resources.outbox.published("comparison_tasks")] == ["r000001-2"]
     assert found.withdrawn == ("r000001-1",)
     assert found.trained_on == ("aligned2", "m1")
     assert home.warehouse.query("SELECT sum(amount) FROM ledger GROUP BY unit").item() == 0
@@ -229,7 +229,7 @@ def test_a_text_whose_personal_data_was_masked_goes_as_well(home: Home) -> None:
     written, kept = "Write to zebulon.cat@gmail.com about it.", "Write to [e-mail] about it."
     home.send("three.jsonl", demonstration("ann", written), demonstration("bo", "Nothing new."))
     home.settle(3, {"candidates": ["m5", "m6"]})
-    home.resources["frames"].write("generations", "r000003", pl.DataFrame({"prompt": ["How?"], "base": [kept]}))
+    home.resources.frames.write("generations", "r000003", pl.DataFrame({"prompt": ["How?"], "base": [kept]}))
     home.erase()
     assert home.holding(written, kept) == set()
     assert "frames" in home.holding("Nothing new.")
@@ -342,7 +342,7 @@ def test_nobody_of_that_name(home: Home) -> None:
 def test_with_a_key_name_and_pseudonym_are_the_same_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key that is long enough")
     monkeypatch.setenv("CROWD_HOME", str(tmp_path))
-    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path))).inbox
     Path(inbox.root).mkdir()
     for number, text in enumerate(("Zebulon one.", "Zebulon two.")):
         Path(inbox.root, f"{number}.jsonl").write_text(json.dumps(demonstration("ann", text)))

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from dagster import materialize
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.experiments import reproduction, study
 from crowd_assets.experiments.study import Figure, Findings, ReferenceDataError, Study, code_version, mean_interval
 from crowd_assets.report import display
 from crowd_assets.simulation import centroids
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 
 
@@ -136,7 +136,7 @@ def test_the_reproduction_writes_every_figure_and_nothing_that_runs(
     for quick in (True, False):
         assert materialize(
             [reproduction._asset(experiment), reproduction.gathered(("hostile",))],
-            resources=build_resources(settings),
+            resources=build_resources(settings).as_dict(),
             run_config={"ops": {name: {"config": {"quick": quick}} for name in ("hostile", "reproduction")}},
         ).success
         (figure,) = json.loads((tmp_path / "reports" / "reproduction.json").read_text())

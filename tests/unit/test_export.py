@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
 from crowd_assets.exporters.model import ExportExistsError, NoSuchRoundError, OtherRootError, export_round, pseudonym
+from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.models.trainer import TrainerResource
 from resources.settings.settings import CrowdSettings
@@ -36,8 +36,8 @@ class Home:
             target_attribute=MARKUP, target_texts="/srv/wishes/texts.txt", gold_answers="/srv/wishes/gold.jsonl"
         )
         resources = build_resources(self.settings)
-        self.warehouse: WarehouseResource = resources["warehouse"]
-        self.trainer: TrainerResource = resources["trainer"]
+        self.warehouse: WarehouseResource = resources.warehouse
+        self.trainer: TrainerResource = resources.trainer
         common: dict[str, Any] = {"config": CONFIG, "seed": 1, "progress": lambda *_: None}
         card = {"round_id": "r000002"}
         (candidate,) = self.trainer.train_candidates(

@@ -24,12 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.importers import argilla, label_studio, table, trl_preference, trl_prompt_completion, ultrafeedback
 from crowd_assets.importers.records import SourceError, start_of
 from crowd_assets.importers.writer import write_feedback
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
+from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event, read_file
 from resources.feedback.inbox import InboxResource, UnreadableFeedbackError
 from resources.feedback.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
@@ -222,7 +222,7 @@ def fuzzed(examples: int) -> Callable[[Any], Any]:
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> InboxResource:
-    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path / "home")))["inbox"]
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path / "home"))).inbox
     Path(inbox.root).mkdir(parents=True)
     return inbox
 

@@ -7,14 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.settings.settings import CrowdSettings
 
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> InboxResource:
-    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path))).inbox
     Path(inbox.root).mkdir()
     return inbox
 

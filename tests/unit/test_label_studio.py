@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from dagster import DagsterInstance, SkipReason, build_sensor_context
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
 from crowd_assets.exporters.exchange import exchange, pull_judgements, send_tasks
+from resources.build import Resources, build_resources
 from resources.settings.settings import CrowdSettings
 from resources.tools import label_studio as module
 from resources.tools.label_studio import LabelStudioError
@@ -114,31 +115,29 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def resources(tmp_path: Path, server: FakeServer) -> dict[str, Any]:
+def resources(tmp_path: Path, server: FakeServer) -> Resources:
     return build_resources(CrowdSettings(home=str(tmp_path), label_studio_url=server.url))
 
 
-def publish(resources: dict[str, Any], round_id: str, *numbers: int) -> None:
+def publish(resources: Resources, round_id: str, *numbers: int) -> None:
     rows = [
         {"comparison_id": f"{round_id}-{number}", "prompt": "p", "response_a": f"a{number}", "response_b": "b"}
         for number in numbers
     ]
-    resources["outbox"].publish("comparison_tasks", round_id, rows)
+    resources.outbox.publish("comparison_tasks", round_id, rows)
 
 
-def inbox_events(resources: dict[str, Any]) -> list[dict[str, Any]]:
-    return [json.loads(line) for path in resources["inbox"].complete_files() for line in path.read_text().splitlines()]
+def inbox_events(resources: Resources) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in resources.inbox.complete_files() for line in path.read_text().splitlines()]
 
 
-def test_no_comparison_is_sent_twice(
-    resources: dict[str, Any], server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_comparison_is_sent_twice(resources: Resources, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 2)
     publish(resources, "r000001", 1, 2, 3)
-    first = send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    first = send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     assert (first.sent, first.present) == (3, 0)
     publish(resources, "r000002", 1)
-    second = send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    second = send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     assert (second.sent, second.present) == (1, 3)
     names = [task["data"]["comparison_id"] for task in server.tasks]
     assert names == ["r000001-1", "r000001-2", "r000001-3", "r000002-1"]
@@ -147,65 +146,65 @@ def test_no_comparison_is_sent_twice(
     ]
 
 
-def test_a_withdrawn_task_is_deleted_and_not_sent_again(resources: dict[str, Any], server: FakeServer) -> None:
+def test_a_withdrawn_task_is_deleted_and_not_sent_again(resources: Resources, server: FakeServer) -> None:
     task = {"data": {"comparison_id": "c1"}}
-    resources["label_studio"].fill([task, {"data": {"comparison_id": "c2"}}], "<View/>", "comparison_id")
-    filled = resources["label_studio"].fill([task], "<View/>", "comparison_id", withdrawn=["c1", "c9"])
+    resources.label_studio.fill([task, {"data": {"comparison_id": "c2"}}], "<View/>", "comparison_id")
+    filled = resources.label_studio.fill([task], "<View/>", "comparison_id", withdrawn=["c1", "c9"])
     assert (filled.sent, filled.withdrawn) == (0, 1)
-    filled = resources["label_studio"].fill([task], "<View/>", "comparison_id", withdrawn=["c1"])
+    filled = resources.label_studio.fill([task], "<View/>", "comparison_id", withdrawn=["c1"])
     assert [each["data"]["comparison_id"] for each in server.tasks] == ["c2"]
     assert filled.sent == 0
 
 
-def test_an_annotation_is_pulled_once(resources: dict[str, Any], server: FakeServer) -> None:
+def test_an_annotation_is_pulled_once(resources: Resources, server: FakeServer) -> None:
     publish(resources, "r000001", 1, 2)
-    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
-    assert pull_judgements(resources["label_studio"], resources["inbox"], None).events == 0
+    send_tasks(resources.label_studio, resources.outbox, resources.inbox)
+    assert pull_judgements(resources.label_studio, resources.inbox, None).events == 0
     server.annotate(1, "u1", "2026-11-21T12:10:00Z")
-    pulled = pull_judgements(resources["label_studio"], resources["inbox"], None)
-    again = pull_judgements(resources["label_studio"], resources["inbox"], pulled.until)
+    pulled = pull_judgements(resources.label_studio, resources.inbox, None)
+    again = pull_judgements(resources.label_studio, resources.inbox, pulled.until)
     assert (pulled.events, again.events) == (1, 1)  # not ingested yet: the same file again
     assert [event["event_id"] for event in inbox_events(resources)] == ["label-studio-u1"]
-    resources["inbox"].ingest()
+    resources.inbox.ingest()
     server.annotate(1, "u2", "2026-11-21T12:20:00Z", user=6)
-    pulled = pull_judgements(resources["label_studio"], resources["inbox"], pulled.until)
+    pulled = pull_judgements(resources.label_studio, resources.inbox, pulled.until)
     assert [(event["contributor_id"], event["comparison_id"]) for event in inbox_events(resources)] == [
         ("label-studio-6", "r000001-1")
     ]
-    resources["inbox"].ingest()
-    assert pull_judgements(resources["label_studio"], resources["inbox"], pulled.until).events == 0
-    assert pull_judgements(resources["label_studio"], resources["inbox"], None).events == 0
+    resources.inbox.ingest()
+    assert pull_judgements(resources.label_studio, resources.inbox, pulled.until).events == 0
+    assert pull_judgements(resources.label_studio, resources.inbox, None).events == 0
 
 
-def test_what_becomes_visible_late_is_not_missed(resources: dict[str, Any], server: FakeServer) -> None:
+def test_what_becomes_visible_late_is_not_missed(resources: Resources, server: FakeServer) -> None:
     publish(resources, "r000001", 1, 2)
-    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     server.annotate(1, "u1", "2026-11-21T12:10:00Z")
-    until = pull_judgements(resources["label_studio"], resources["inbox"], None).until
-    resources["inbox"].ingest()
+    until = pull_judgements(resources.label_studio, resources.inbox, None).until
+    resources.inbox.ingest()
     server.annotate(2, "late", "2026-11-21T12:09:00Z")
-    assert pull_judgements(resources["label_studio"], resources["inbox"], until).events == 1
+    assert pull_judgements(resources.label_studio, resources.inbox, until).events == 1
     server.annotate(2, "too late", "2026-11-21T11:00:00Z")
-    resources["inbox"].ingest()
-    assert pull_judgements(resources["label_studio"], resources["inbox"], until).events == 0
+    resources.inbox.ingest()
+    assert pull_judgements(resources.label_studio, resources.inbox, until).events == 0
 
 
 def test_the_file_in_the_inbox_names_nobody_where_there_is_a_key(
-    resources: dict[str, Any], server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    resources: Resources, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key of a test that is long")
     publish(resources, "r000001", 1)
-    send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"])
+    send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     server.annotate(1, "u1", FIRST)
-    pull_judgements(resources["label_studio"], resources["inbox"], None)
+    pull_judgements(resources.label_studio, resources.inbox, None)
     (event,) = inbox_events(resources)
-    resources["inbox"].ingest()
-    (stored,) = resources["warehouse"].query("SELECT contributor_id FROM event_index")["contributor_id"]
+    resources.inbox.ingest()
+    (stored,) = resources.warehouse.query("SELECT contributor_id FROM event_index")["contributor_id"]
     assert stored == event["contributor_id"]
     assert stored.startswith("p-")
 
 
-def test_the_sensor_goes_on_where_it_was(resources: dict[str, Any], server: FakeServer) -> None:
+def test_the_sensor_goes_on_where_it_was(resources: Resources, server: FakeServer) -> None:
     publish(resources, "r000001", 1)
     sensor = label_studio_sensor(exchange, running=True)
     cursor = None
@@ -214,7 +213,7 @@ def test_the_sensor_goes_on_where_it_was(resources: dict[str, Any], server: Fake
         with build_sensor_context(
             instance=DagsterInstance.ephemeral(),
             cursor=cursor,
-            resources={name: resources[name] for name in ("label_studio", "outbox", "inbox")},
+            resources={name: getattr(resources, name) for name in ("label_studio", "outbox", "inbox")},
         ) as context:
             result = sensor(context)
             assert isinstance(result, SkipReason)
@@ -223,9 +222,9 @@ def test_the_sensor_goes_on_where_it_was(resources: dict[str, Any], server: Fake
     assert said == ["1 tasks sent, 0 were there; 0 judgements pulled", "0 judgements pulled"]
     assert PERSONAL_TOKEN not in (cursor or "")
     other = exchange(
-        resources["label_studio"].model_copy(update={"project": "Other"}),
-        resources["outbox"],
-        resources["inbox"],
+        resources.label_studio.model_copy(update={"project": "Other"}),
+        resources.outbox,
+        resources.inbox,
         cursor,
     )
     assert "tasks sent" in other[1]
@@ -238,32 +237,32 @@ def test_the_sensor_runs_by_itself_only_where_there_is_a_server(tmp_path: Path) 
         assert found.default_status.value == running  # type: ignore[union-attr]
 
 
-def test_access_that_ends_is_asked_for_again(resources: dict[str, Any], server: FakeServer) -> None:
+def test_access_that_ends_is_asked_for_again(resources: Resources, server: FakeServer) -> None:
     server.access_lasts = 2
     publish(resources, "r000001", 1)
-    assert send_tasks(resources["label_studio"], resources["outbox"], resources["inbox"]).sent == 1
+    assert send_tasks(resources.label_studio, resources.outbox, resources.inbox).sent == 1
     assert server.access > 1
 
 
 def test_a_wrong_token_is_named_and_not_shown(
-    resources: dict[str, Any], server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    resources: Resources, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for token in ("header.wrong.signature", "0123456789abcdef0123456789abcdef01234567"):
         monkeypatch.setenv("CROWD_LABEL_STUDIO_TOKEN", token)
         with pytest.raises(LabelStudioError, match="CROWD_LABEL_STUDIO_TOKEN") as refused:
-            resources["label_studio"].annotated(None)
+            resources.label_studio.annotated(None)
         assert token not in str(refused.value)
     monkeypatch.delenv("CROWD_LABEL_STUDIO_TOKEN")
     with pytest.raises(LabelStudioError, match="is not set"):
-        resources["label_studio"].annotated(None)
+        resources.label_studio.annotated(None)
 
 
-def test_the_token_goes_to_no_other_place(resources: dict[str, Any], server: FakeServer) -> None:
+def test_the_token_goes_to_no_other_place(resources: Resources, server: FakeServer) -> None:
     other = FakeServer()
     threading.Thread(target=other.http.handle_request, daemon=True).start()
     server.redirect_to = f"{other.url}/api/token/refresh/"
     with pytest.raises(LabelStudioError, match="302"):
-        resources["label_studio"].annotated(None)
+        resources.label_studio.annotated(None)
     assert other.requests == []
     other.http.server_close()
 
@@ -271,11 +270,11 @@ def test_the_token_goes_to_no_other_place(resources: dict[str, Any], server: Fak
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://127.0.0.1", "http://", "http://user:word@127.0.0.1", "ls"]
 )
-def test_only_addresses_of_servers_are_asked(resources: dict[str, Any], url: str) -> None:
+def test_only_addresses_of_servers_are_asked(resources: Resources, url: str) -> None:
     with pytest.raises(LabelStudioError, match="CROWD_LABEL_STUDIO_URL"):
-        resources["label_studio"].model_copy(update={"url": url}).annotated(None)
+        resources.label_studio.model_copy(update={"url": url}).annotated(None)
 
 
-def test_a_server_that_is_not_there_is_an_error_in_words(resources: dict[str, Any]) -> None:
+def test_a_server_that_is_not_there_is_an_error_in_words(resources: Resources) -> None:
     with pytest.raises(LabelStudioError, match="is Label Studio running"):
-        resources["label_studio"].model_copy(update={"url": "http://127.0.0.1:9"}).annotated(None)
+        resources.label_studio.model_copy(update={"url": "http://127.0.0.1:9"}).annotated(None)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, job, op
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.monitoring.metrics import STATUSES, measure
 from crowd_assets.monitoring.tracing import stages
 from crowd_assets.terminal.log import console_logger
+from resources.build import build_resources
 from resources.common.errors import MissingExtraError, OperatorError, require
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -32,7 +32,7 @@ def figures(settings: CrowdSettings) -> dict[str, dict[str, float]]:
 def test_metrics_are_what_the_inbox_and_the_tables_say(tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path))
     assert figures(settings)["up"] == {"inbox": 1, "warehouse": 0}
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     Path(inbox.root).mkdir()
     lines = [json.dumps(LINE | {"response": f"a text {number}"}) for number in range(3)]
     Path(inbox.root, "a.jsonl").write_text("\n".join([*lines, lines[0], "broken"]))
@@ -47,7 +47,7 @@ def test_metrics_are_what_the_inbox_and_the_tables_say(tmp_path: Path) -> None:
     assert found["ingested_lines_total"] == {"accepted": 3, "duplicate": 1, "rejected": 1}
     assert found["rounds"] == dict.fromkeys(STATUSES, 0)
     assert found["ledger_entries_total"] == {}
-    book = RoundBook(build_resources(settings)["warehouse"])
+    book = RoundBook(build_resources(settings).warehouse)
     book.claim(Quorum(1, 1, timedelta(0)), settings, datetime.now(UTC))
     found = figures(settings)
     assert found["rounds"]["claimed"] == 1
@@ -56,7 +56,7 @@ def test_metrics_are_what_the_inbox_and_the_tables_say(tmp_path: Path) -> None:
 
 def test_nothing_that_is_measured_names_anybody(tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path))
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     Path(inbox.root).mkdir()
     Path(inbox.root, "ada.jsonl").write_text(json.dumps(LINE))
     inbox.ingest()

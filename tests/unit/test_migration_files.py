@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.operations import migrate_files as files
 from crowd_assets.operations.migrate_files import JOURNAL, FileMigrationError, migrate_files
+from resources.build import build_resources
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -20,7 +20,7 @@ from resources.warehouse.base import WarehouseResource
 def settings(tmp_path: Path) -> CrowdSettings:
     """A home with two files taken in and one that waits."""
     settings = CrowdSettings(home=str(tmp_path / "home"))
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     for name in ("2026/11/21/13/a", "b"):
         write_bytes_atomically(settings.inbox_path / f"{name}.jsonl", line(name))
     inbox.ingest()
@@ -36,7 +36,7 @@ def line(text: str) -> bytes:
 
 
 def warehouse_of(settings: CrowdSettings) -> WarehouseResource:
-    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    warehouse: WarehouseResource = build_resources(settings).warehouse
     return warehouse
 
 
@@ -64,7 +64,7 @@ def test_what_moved_is_there_and_is_called_so(settings: CrowdSettings, tmp_path:
     assert {path.name for path in done.aside.iterdir()} == {"archive", "frames", "inbox", "models"}
     assert contents(settings) == {}
     assert not Path(settings.home, JOURNAL).exists()
-    inbox = build_resources(moved)["inbox"]
+    inbox = build_resources(moved).inbox
     assert [file.name for file in inbox.ingest()] == ["waits.jsonl"]
     assert inbox.events(1, 9)["response"].to_list() == ["2026/11/21/13/a", "b", "waits"]
 

@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.feedback.pseudonyms import PseudonymKeyError, Pseudonyms
 from resources.settings.settings import CrowdSettings
@@ -30,7 +30,7 @@ def event(name: object = NAME, **other: object) -> dict[str, object]:
 @pytest.fixture
 def inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InboxResource:
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", KEY)
-    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path))).inbox
     Path(inbox.root).mkdir()
     return inbox
 
@@ -85,7 +85,7 @@ def test_the_id_of_an_event_does_not_give_the_name_away(inbox: InboxResource, mo
     inbox.ingest()
     (keyed,) = inbox.events(1, 1)["event_id"]
     monkeypatch.delenv("CROWD_PSEUDONYM_KEY")
-    unkeyed: InboxResource = build_resources(CrowdSettings(home=inbox.root))["inbox"]
+    unkeyed: InboxResource = build_resources(CrowdSettings(home=inbox.root)).inbox
     Path(unkeyed.root).mkdir()
     drop(unkeyed, "a.jsonl", event())
     unkeyed.ingest()

@@ -10,10 +10,10 @@ from urllib.request import urlopen
 import polars as pl
 import pytest
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.quality.gate import FINDINGS
 from crowd_assets.report import display
 from crowd_assets.report.quality import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
+from resources.build import build_resources
 from resources.feedback.events import rejection
 from resources.settings.settings import CrowdSettings
 
@@ -29,7 +29,7 @@ def settings(tmp_path: Path) -> CrowdSettings:
 def page(settings: CrowdSettings) -> str:
     """The page after two rounds, the second with rejected rows."""
     resources = build_resources(settings)
-    warehouse = resources["warehouse"]
+    warehouse = resources.warehouse
     with warehouse.transaction() as connection:
         connection.execute(
             "INSERT INTO rounds (round_no, round_id, to_seq) VALUES (1, 'r000001', 1), (2, 'r000002', 2)"
@@ -57,7 +57,7 @@ def page(settings: CrowdSettings) -> str:
         people |= {"value": [1.0, 0.0], "n": [9, 9], "p_value": [None, 0.5], "detail": [HOSTILE, "0 of 9: copies"]}
         warehouse.replace_round("quality_contributors", number, pl.DataFrame(people))
         warehouse.replace_round("quality_verdicts", number, pl.DataFrame(verdict))
-    write_quality_page(settings, warehouse, resources["data_quality"])
+    write_quality_page(settings, warehouse, resources.data_quality)
     return quality_page(settings).read_text(encoding="utf-8")
 
 
@@ -87,7 +87,7 @@ def test_an_axis_of_rounds_has_whole_numbers(rounds: list[float], monkeypatch: p
 
 @pytest.fixture
 def server(settings: CrowdSettings, page: str) -> Iterator[QualityServer]:
-    with QualityServer(settings, build_resources(settings)["data_quality"], 0) as found:
+    with QualityServer(settings, build_resources(settings).data_quality, 0) as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
@@ -124,7 +124,7 @@ def test_only_the_reports_and_the_data_docs_are_served_and_only_here(
 
 def test_the_server_leads_to_the_campaign_where_there_is_one(settings: CrowdSettings, page: str) -> None:
     Path(settings.home, "reports", "campaign.html").write_text("all rounds")
-    with QualityServer(settings, build_resources(settings)["data_quality"], 0) as server:
+    with QualityServer(settings, build_resources(settings).data_quality, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -136,7 +136,7 @@ def test_the_server_leads_to_the_campaign_where_there_is_one(settings: CrowdSett
 
 
 def test_what_cannot_be_served_says_why(server: QualityServer, settings: CrowdSettings, tmp_path: Path) -> None:
-    data_quality = build_resources(settings)["data_quality"]
+    data_quality = build_resources(settings).data_quality
     with pytest.raises(PortTakenError, match="PORT="):
         QualityServer(settings, data_quality, server.server_port)
     with pytest.raises(NoReportError, match="make round"):

@@ -6,7 +6,7 @@ import pytest
 
 import resources.ray_compute as ray_compute
 from crowd_assets import jobs as rounds
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.ray_compute import RayMissingError

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import Quorum, Round, RoundBook
@@ -23,7 +23,7 @@ WRONG = "not met: a labeler judges a comparison once"
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> InboxResource:
-    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path)))["inbox"]
+    inbox: InboxResource = build_resources(CrowdSettings(home=str(tmp_path))).inbox
     Path(inbox.root).mkdir()
     return inbox
 

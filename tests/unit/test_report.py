@@ -18,7 +18,6 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.definitions import build_resources
 from crowd_assets.mechanisms.labelers import dense, regret
 from crowd_assets.mechanisms.labelers import score_update as aggregation
 from crowd_assets.report import charts
@@ -30,6 +29,7 @@ from crowd_assets.report.places import campaign_path, report_path, statement_pat
 from crowd_assets.report.round import round_page
 from crowd_assets.report.statement import statement_of, statement_page
 from crowd_assets.round.labelers import REGRETS, regret_so_far, regrets_after, weights_after
+from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
 from resources.rounds.book import Round, RoundBook
 from resources.settings.settings import CrowdSettings
@@ -44,8 +44,8 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.settings = CrowdSettings(home=str(folder))
         self.resources = build_resources(self.settings)
-        self.warehouse, self.frames = self.resources["warehouse"], self.resources["frames"]
-        self.made_from = (self.settings, self.warehouse, self.frames, self.resources["data_quality"])
+        self.warehouse, self.frames = self.resources.warehouse, self.resources.frames
+        self.made_from = (self.settings, self.warehouse, self.frames, self.resources.data_quality)
 
     def settle(self, number: int, *, closes: bool) -> None:
         """One more round, in which the candidate of group 1 wins."""
@@ -181,7 +181,7 @@ def pages(home: Home) -> dict[str, str]:
     return {
         "round": round_page(home.round(2), *home.made_from),
         "campaign": campaign_page(*home.made_from),
-        "statement": statement_page(sue, home.settings, home.warehouse, home.resources["data_quality"]),
+        "statement": statement_page(sue, home.settings, home.warehouse, home.resources.data_quality),
     }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance, job, op
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.operations.retention import Compacted, compact, removed_models
+from resources.build import build_resources
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import as_stored
 from sensors import INGESTION_JOB, ROUNDS_PARTITION
@@ -34,7 +34,7 @@ class Home:
         self.folder = folder
         self.settings = CrowdSettings(home=str(folder / "home"))
         self.resources = build_resources(self.settings)
-        self.warehouse, self.store = self.resources["warehouse"], self.resources["model_store"]
+        self.warehouse, self.store = self.resources.warehouse, self.resources.model_store
         (folder / "dagster").mkdir(parents=True, exist_ok=True)
         self.instance = DagsterInstance.local_temp(str(folder / "dagster"), overrides={"telemetry": {"enabled": False}})
 
@@ -78,7 +78,7 @@ class Home:
             "submitted_at": "2026-01-01T00:00:00Z",
         }
         self.write(f"inbox/{name}.jsonl", json.dumps(event))
-        self.resources["inbox"].ingest()
+        self.resources.inbox.ingest()
 
     def settle(self, number: int) -> None:
         """A round of the event with its number, with a page in the Data Docs."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import Quorum, Round, RoundBook, SkippedRoundError, UnbalancedEntriesError, UnknownRoundError
 from resources.settings.settings import CrowdSettings
@@ -28,7 +28,7 @@ def plain(tmp_path: Path) -> CrowdSettings:
 
 @pytest.fixture
 def warehouse(plain: CrowdSettings) -> WarehouseResource:
-    return build_resources(plain)["warehouse"]
+    return build_resources(plain).warehouse
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def book(warehouse: WarehouseResource) -> RoundBook:
 
 def send(settings: CrowdSettings, name: str, events: int, contributors: int = 2, first: int = 0) -> None:
     """Put a file of demonstrations into the inbox and ingest it."""
-    inbox: InboxResource = build_resources(settings)["inbox"]
+    inbox: InboxResource = build_resources(settings).inbox
     folder = Path(inbox.root)
     folder.mkdir(exist_ok=True)
     lines = [
@@ -244,7 +244,7 @@ def test_a_snapshot_is_readable_while_the_warehouse_is_written(warehouse: Wareho
 
 def _claim_in_a_process(home: str, results: "multiprocessing.Queue[str]") -> None:
     settings = CrowdSettings(home=home)
-    claimed, reason = RoundBook(build_resources(settings)["warehouse"]).claim(QUORUM, settings, NOW)
+    claimed, reason = RoundBook(build_resources(settings).warehouse).claim(QUORUM, settings, NOW)
     results.put(claimed.round_id if claimed else reason)
 
 

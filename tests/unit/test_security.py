@@ -24,9 +24,9 @@ import yaml
 from dagster import DagsterInstance, materialize
 
 from crowd_assets.assets.feedback import raw_feedback
-from crowd_assets.definitions import build_resources
 from crowd_assets.exporters.exchange import pull_judgements
 from crowd_assets.report.quality import QualityServer, quality_page
+from resources.build import build_resources
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings, SettingError
 from resources.tools.label_studio import LabelStudioError
@@ -158,7 +158,7 @@ sys.addaudithook(watch)
 from datetime import UTC, datetime
 from functools import partial
 from upath import UPath
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
 from crowd_assets.simulation.crowd import SimulatedCrowd
@@ -169,16 +169,16 @@ from sensors.rounds import nightly_quorum
 
 settings = CrowdSettings(home=sys.argv[1])
 resources = build_resources(settings)
-inbox = resources["inbox"]
+inbox = resources.inbox
 SimulatedCrowd("gratitude", 0).write_feedback(1, UPath(inbox.root), [])
 inbox.ingest()
-round_, reason = RoundBook(resources["warehouse"]).claim(nightly_quorum(settings), settings, datetime.now(UTC))
+round_, reason = RoundBook(resources.warehouse).claim(nightly_quorum(settings), settings, datetime.now(UTC))
 events = partial(inbox.chunks, round_.from_seq, round_.to_seq)
-embed = resources["embedder"].embed
-gate = check_feedback(round_, events, resources["data_quality"], settings, detect=detect, embed=embed)
+embed = resources.embedder.embed
+gate = check_feedback(round_, events, resources.data_quality, settings, detect=detect, embed=embed)
 config = CandidateConfig(learning_rate=1e-2, epochs=1, batch_size=4, rank=2, alpha=4, max_tokens=32)
 pairs = Demonstrations([("What is new?", "Not much.")] * 4, ["c1"] * 4)
-(candidate,) = resources["trainer"].train_candidates(
+(candidate,) = resources.trainer.train_candidates(
     None, [pairs], config=config, seed=1, valuation=None, cards=[{}], progress=lambda *_: None
 )
 if sys.argv[2] == "call out":
@@ -238,7 +238,7 @@ def test_a_name_that_a_stranger_made_lead_here_is_refused(tmp_path: Path) -> Non
     page = Path(quality_page(settings))
     page.parent.mkdir()
     page.write_text("figures")
-    with QualityServer(settings, build_resources(settings)["data_quality"], 0) as server:
+    with QualityServer(settings, build_resources(settings).data_quality, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -307,26 +307,26 @@ def test_secrets_are_nowhere_but_in_the_environment(
     monkeypatch.setenv("CROWD_LABEL_STUDIO_URL", echo)
     settings = CrowdSettings.from_environment()
     resources = build_resources(settings)
-    Path(resources["inbox"].root).mkdir(parents=True)
+    Path(resources.inbox.root).mkdir(parents=True)
     (tmp_path / "home" / "dagster").mkdir()
     event = {"kind": "demonstration", "contributor_id": "ann", "prompt": "p", "response": "r"}
     lines = [json.dumps(event | {"submitted_at": "2026-01-01T00:00:00Z"}), '{"contributor_id": "ann"']
-    Path(resources["inbox"].root, "f.jsonl").write_text("\n".join(lines))
+    Path(resources.inbox.root, "f.jsonl").write_text("\n".join(lines))
     with caplog.at_level(logging.DEBUG), DagsterInstance.local_temp(str(tmp_path / "home" / "dagster")) as instance:
-        assert materialize([raw_feedback], resources=resources, instance=instance).success
+        assert materialize([raw_feedback], resources=resources.as_dict(), instance=instance).success
     quorum = nightly_quorum(settings.changed(quorum_contributors=1))
-    round_, reason = RoundBook(resources["warehouse"]).claim(quorum, settings, datetime.now(UTC))
+    round_, reason = RoundBook(resources.warehouse).claim(quorum, settings, datetime.now(UTC))
     assert round_ is not None, reason
-    resources["warehouse"].publish_snapshot()
+    resources.warehouse.publish_snapshot()
     with pytest.raises(LabelStudioError, match="500") as refused:
-        pull_judgements(resources["label_studio"], resources["inbox"], None)
+        pull_judgements(resources.label_studio, resources.inbox, None)
     (tmp_path / "home" / "error.txt").write_text(str(refused.value))
     out, err = capfd.readouterr()
     (tmp_path / "home" / "log.txt").write_text(caplog.text + out + err)
     assert "Authorization" in str(refused.value)  # the server did give it back
     assert holding(tmp_path / "home", CANARY) == []
     assert holding(tmp_path / "home", "demonstration")  # it is looked for where things are
-    with resources["warehouse"].transaction() as connection:
+    with resources.warehouse.transaction() as connection:
         connection.execute("UPDATE rounds SET settings = $it", {"it": token})
     assert holding(tmp_path / "home", CANARY) == ["warehouse.duckdb"]
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.files.frames import FramesResource, SettledFrameError
 from resources.files.storage import write_bytes_atomically
 from resources.settings.settings import CrowdSettings
@@ -66,7 +66,7 @@ def test_a_frame_is_written_in_chunks_whole_or_not_at_all(frames: FramesResource
 def test_feedback_is_ingested_from_object_storage(tmp_path: Path) -> None:
     settings = CrowdSettings(home=str(tmp_path), inbox="memory://inbox", frames="memory://frames")
     SimulatedCrowd("gratitude", 0).write_feedback(1, settings.inbox_path, [])
-    inbox = build_resources(settings)["inbox"]
+    inbox = build_resources(settings).inbox
     done = inbox.ingest()
     assert sum(file.accepted for file in done) == inbox.events(1, 10_000).height > 500
     assert inbox.complete_files() == []

@@ -125,9 +125,9 @@ class Home:
 
     @property
     def _warehouse(self) -> Any:
-        from crowd_assets.definitions import build_resources
+        from resources.build import build_resources
 
-        return build_resources(self.settings)["warehouse"]
+        return build_resources(self.settings).warehouse
 
     def left_running(self) -> list[str]:
         """Runs that nobody ends any more."""

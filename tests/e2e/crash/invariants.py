@@ -11,7 +11,7 @@ from decimal import Decimal
 import polars as pl
 from dagster import DagsterInstance, RunsFilter
 
-from crowd_assets.definitions import build_resources
+from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import read_parquet
 from resources.files.storage import files_below
@@ -53,13 +53,13 @@ def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
             has not seen all of them yet, some may be missing, and none else may be there.
     """
     resources = build_resources(settings)
-    warehouse: WarehouseResource = resources["warehouse"]
+    warehouse: WarehouseResource = resources.warehouse
     return [
-        *_events(warehouse, resources["inbox"], sent),
+        *_events(warehouse, resources.inbox, sent),
         *_rounds(warehouse),
         *_money(warehouse, Decimal(settings.budget)),
         *_points(warehouse, Decimal(settings.deposit)),
-        *_models(warehouse, resources["model_store"]),
+        *_models(warehouse, resources.model_store),
         *_files(settings, warehouse),
     ]
 
@@ -67,7 +67,7 @@ def broken(settings: CrowdSettings, sent: set[str]) -> list[str]:
 def left_running(instance: DagsterInstance, settings: CrowdSettings) -> list[str]:
     """Runs that Dagster takes to be going on, and attempts that have not ended, though no process is at them."""
     now = datetime.now(UTC)
-    unfinished = AttemptBook(build_resources(settings)["warehouse"], settings.lease_s).unfinished()
+    unfinished = AttemptBook(build_resources(settings).warehouse, settings.lease_s).unfinished()
     living = {each.run_id for each in unfinished if each.lives(now)}
     said = [
         f"attempt {each.run_id} of {each.subject} has not ended" for each in unfinished if each.run_id not in living
@@ -81,7 +81,7 @@ def left_running(instance: DagsterInstance, settings: CrowdSettings) -> list[str
 
 def contents(settings: CrowdSettings) -> Contents:
     """A hash of each table, frame, segment, published file and model of a home, without what a life's times say."""
-    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    warehouse: WarehouseResource = build_resources(settings).warehouse
     found = {}
 
     for table in TABLES:
@@ -117,7 +117,7 @@ def differences(expected: Contents, actual: Contents) -> list[str]:
 
 def event_ids(settings: CrowdSettings) -> set[str]:
     """The accepted events of a home."""
-    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    warehouse: WarehouseResource = build_resources(settings).warehouse
     return set(warehouse.query("SELECT event_id FROM event_index")["event_id"])
 
 

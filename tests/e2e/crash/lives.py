@@ -34,7 +34,8 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     os.environ["DAGSTER_HOME"] = str(folder)
     # Polars starts threads as it is imported, and a fork has none of them: so a life imports it, and with it what is ours.
     from crowd_assets.commands.campaign import campaign
-    from crowd_assets.definitions import build_definitions, build_resources
+    from crowd_assets.definitions import build_definitions
+    from resources.build import build_resources
     from resources.rounds.attempts import AttemptBook
     from resources.rounds.book import COMPLETED
     from resources.settings.settings import CrowdSettings
@@ -47,7 +48,7 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     points = Points(Path(settings.home), kill, note, killer)
     points.install()
     with campaign(settings) as here:
-        trainer = StubTrainer(**dict(build_resources(settings)["trainer"]))
+        trainer = StubTrainer(**dict(build_resources(settings).trainer))
         here.definitions = build_definitions(settings, resource_overrides={"trainer": trainer})
         completed = sum(round_.status == COMPLETED for round_ in here.book.all())
         if completed < rounds:

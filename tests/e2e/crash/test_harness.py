@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crowd_assets.definitions import build_resources
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, transfer
+from resources.build import build_resources
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CrowdSettings:
     folder = tmp_path_factory.mktemp("home")
     settings = CrowdSettings(home=str(folder))
     resources = build_resources(settings)
-    inbox, book = resources["inbox"], RoundBook(resources["warehouse"])
+    inbox, book = resources.inbox, RoundBook(resources.warehouse)
     Path(inbox.root).mkdir()
     quorum = Quorum(events=1, contributors=1, longest_wait=timedelta(0))
     for first in (0, 5):
@@ -81,7 +81,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> CrowdSettings:
         if not first:
             claimed, _ = book.claim(quorum, settings, datetime.now(UTC))
     assert claimed is not None
-    warehouse: WarehouseResource = resources["warehouse"]
+    warehouse: WarehouseResource = resources.warehouse
     with warehouse.transaction() as connection:
         connection.execute(
             "INSERT INTO awards SELECT 1, 'lot', event_id, contributor_id, 0.5, 2, 1, 2, true, true FROM event_index "
@@ -116,7 +116,7 @@ def _posting(unit: str, amount: int, reference: str) -> list[Entry]:
 
 def _broken(settings: CrowdSettings, statement: str = "") -> list[str]:
     """What is broken once ``statement`` was executed; it is undone."""
-    warehouse: WarehouseResource = build_resources(settings)["warehouse"]
+    warehouse: WarehouseResource = build_resources(settings).warehouse
     before = Path(warehouse.path).read_bytes()
     try:
         sent = invariants.event_ids(settings)

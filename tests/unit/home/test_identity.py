@@ -9,7 +9,8 @@ import duckdb
 import pytest
 import yaml
 
-from crowd_assets.definitions import build_definitions, build_resources
+from crowd_assets.definitions import build_definitions
+from resources.build import build_resources
 from resources.home import instance
 from resources.home.identity import (
     FILE,
@@ -33,7 +34,7 @@ def settings_of(folder: Path) -> CrowdSettings:
 
 
 def opened(settings: CrowdSettings) -> str:
-    return open_home(settings, build_resources(settings)["warehouse"]).uuid
+    return open_home(settings, build_resources(settings).warehouse).uuid
 
 
 def test_a_home_is_begun_once_and_keeps_its_identity_where_it_is_moved(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_home_of_a_version_before_is_adopted(tmp_path: Path) -> None:
         )
         connection.execute("INSERT INTO round_records VALUES (1, '{}', '', 'abc')")
     settings = settings_of(tmp_path)
-    adopted = open_home(settings, build_resources(settings)["warehouse"])
+    adopted = open_home(settings, build_resources(settings).warehouse)
     assert (adopted.schema, adopted.last_record) == (SCHEMA_VERSION, "abc")
     assert instance.prepare_instance(settings) == tmp_path / "dagster"
     assert (tmp_path / "dagster" / "history" / "runs.db").read_bytes() == b"earlier runs"

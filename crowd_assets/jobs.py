@@ -49,7 +49,6 @@ rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 PRELOADED = [
     "dagster._core.executor.multiprocess",
     "duckdb",
-    "matplotlib.pyplot",
     "scipy.stats",
     "torch",
     "transformers.models.auto.modeling_auto",

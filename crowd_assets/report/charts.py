@@ -1,16 +1,18 @@
 """Charts as Vega-Lite writes them: drawn once here, for print and for readers without scripts, and again in the page,
-where they answer a pointer and take its width.
+where they answer a pointer and take its width; or as an image of few bytes, for Dagster's UI.
 
-Colours are names of the style's (``var(--c1)``), so that a drawing turns dark with its page. vl-convert has compiler and
-libraries inside and asks no network. Nothing here reads a text that a contributor wrote but for ids, which arrive as data.
+Colours are names of the style's (``var(--c1)``), so that a drawing turns dark with its page; an image is light on every page.
+vl-convert has compiler and libraries inside and asks no network. Nothing here reads a text that a contributor wrote but for ids, which arrive as data.
 
 Belongs here: kinds of charts. Does not belong here: which figures they show.
 """
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
@@ -24,14 +26,21 @@ UNDRAWABLE = re.compile("[\ufffe\uffff\U00010000-\U0010ffff]")
 """What no XML document may hold, and what the renderer may cut in the middle where a label is too long: it survives neither.
 Names are plain letters; this is for homes into which others came."""
 
+NAMED_COLOUR = re.compile(r"var\((--[\w-]+)\)")
+
 WIDTH = 680
 """Pixels of a drawing without a page around it."""
+
+IMAGE_COLOURS = 48
+"""Of an image, a third of its size: Dagster's event log keeps every image of every round, three times."""
 
 INTERPRETER = "2.0.0"
 """Version of vega-interpreter inside of vl-convert 1.9, which does not tell: it runs expressions without eval, so that a
 page's policy can forbid that."""
 
 COLOURS = [f"var(--c{index})" for index in range(1, 9)]
+MOST_NAMED = 16
+"""Series that a legend names."""
 ROUNDS = {"tickMinStep": 1, "format": "d", "grid": False, "title": "round"}
 
 CONFIG: Spec = {
@@ -67,11 +76,50 @@ CONFIG: Spec = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: ``svg`` as it is without scripts, ``spec`` for Vega, ``hint`` what a pointer does."""
+    """A chart: its ``name`` in the page, ``spec`` for Vega, ``hint`` what a pointer does."""
 
-    svg: Markup
+    name: str
     spec: Spec
     hint: str = ""
+
+    @cached_property
+    def svg(self) -> Markup:
+        """The chart as it is without scripts, in the colours of its page."""
+        import vl_convert
+
+        # Clip paths are numbered by the process that draws them; in one page they need names of their own.
+        numbers: dict[str, int] = {}
+        clip = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
+        drawn = vl_convert.vega_to_svg(self.spec)
+        return Markup(clip.sub(lambda found: f"-{self.name}-{numbers.setdefault(found[0], len(numbers))}", drawn))
+
+    def png(self) -> bytes:
+        """The chart as an image, dark on white, that is read on a light page as on a dark one."""
+        import vl_convert
+        from PIL import Image
+
+        drawn = vl_convert.vega_to_png(_in_light(self.spec) | {"background": "#ffffff"})
+        few = Image.open(io.BytesIO(drawn)).convert("RGB").quantize(IMAGE_COLOURS, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        few.save(buffer, format="png", optimize=True)
+        return buffer.getvalue()
+
+
+def _in_light(part: Any) -> Any:
+    """A specification with colours where it names those of the style; data, and what scales know of them, stay as they are."""
+    if isinstance(part, dict):
+        return {key: each if key in ("values", "domain") else _in_light(each) for key, each in part.items()}
+    if isinstance(part, list):
+        return [_in_light(each) for each in part]
+    named = NAMED_COLOUR.fullmatch(part) if isinstance(part, str) else None
+    return _light()[named[1]] if named else part
+
+
+@lru_cache(maxsize=1)
+def _light() -> dict[str, str]:
+    """The style's colours of a light page, by name."""
+    style = (files("crowd_assets.report") / "style.css").read_text(encoding="utf-8")
+    return dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6})", style[: style.index("@media")]))
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +137,8 @@ def runtime() -> str:
     return f"{{{bundle}}}"
 
 
-def _values(rows: Sequence[Row]) -> list[Spec]:
+def values_of(rows: Sequence[Row]) -> list[Spec]:
+    """Rows as data of a chart, with texts that can be drawn."""
     return [{key: _drawable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
 
 
@@ -97,20 +146,23 @@ def _drawable(text: str) -> str:
     return UNDRAWABLE.sub("\ufffd", one_line(text))
 
 
-def _chart(name: str, spec: Spec, hint: str = "") -> Chart:
+def chart(name: str, spec: Spec, hint: str = "") -> Chart:
+    """A chart from what Vega-Lite takes."""
     import vl_convert
 
     fitted = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}, "background": None} | spec
-    vega = vl_convert.vegalite_to_vega(fitted | {"config": CONFIG})
-    svg = vl_convert.vega_to_svg(vega)
-    # Clip paths are numbered by the process that draws them; in one page they need names of their own.
-    numbers: dict[str, int] = {}
-    clip = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
-    svg = clip.sub(lambda found: f"-{name}-{numbers.setdefault(found[0], len(numbers))}", svg)
-    return Chart(Markup(svg), vega, hint)
+    return Chart(name, vl_convert.vegalite_to_vega(fitted | {"config": CONFIG}), hint)
 
 
-def intervals(name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, str], step: int = 26) -> Chart:
+def coloured_by(field: str, colours: Mapping[str, str], legend: bool = True) -> Spec:
+    """Colour by a field, in the order of the legend."""
+    scale = {"domain": list(colours), "range": list(colours.values())}
+    return {"field": field, "type": "nominal", "scale": scale} | ({} if legend else {"legend": None})
+
+
+def intervals(
+    name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, str], step: int = 26, legend: bool = True
+) -> Chart:
     """Values with their standard errors, one below the other, in the order of the rows.
 
     Args:
@@ -118,13 +170,12 @@ def intervals(name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, 
         kinds: Colour by kind, in the order of the legend.
     """
     label = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"grid": True, "ticks": False}}
-    colour = {"field": "kind", "type": "nominal", "scale": {"domain": list(kinds), "range": list(kinds.values())}}
     tooltip = [{"field": "label", "title": " "}, {"field": "note", "title": "  "}]
     value = {"type": "quantitative", "title": axis, "scale": {"zero": False}, "axis": {"tickCount": 8}}
     spec: Spec = {
         "height": {"step": step},
-        "data": {"values": _values(rows)},
-        "encoding": {"y": label, "color": colour, "tooltip": tooltip},
+        "data": {"values": values_of(rows)},
+        "encoding": {"y": label, "color": coloured_by("kind", kinds, legend), "tooltip": tooltip},
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.55},
@@ -136,7 +187,7 @@ def intervals(name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, 
             },
         ],
     }
-    return _chart(name, spec)
+    return chart(name, spec)
 
 
 def lines(
@@ -148,29 +199,31 @@ def lines(
     dashed: Sequence[str] = (),
     form: str = ".3~f",
     zero: bool = False,
+    log: bool = False,
     height: int = 240,
+    across: Spec | None = None,
 ) -> Chart:
     """A line for each series over the rounds, with a band between ``low`` and ``high`` where rows have them.
 
     Args:
         rows: ``round``, ``value``, ``series``, and perhaps ``low``, ``high``.
+        across: What ``round`` is instead of a round: title, scale and axis.
+        log: Whether values stand at their logarithms.
         colours: By series, in the order of the legend.
         dashed: Series that are there to compare with.
         form: How values are written, a d3 format.
     """
-    series: Spec = {
-        "field": "series",
-        "type": "nominal",
-        "scale": {"domain": list(colours), "range": list(colours.values())},
+    x = {"field": "round", "type": "quantitative"} | (across or _rounds(rows))
+    y = {
+        "type": "quantitative",
+        "title": axis,
+        "scale": {"type": "log"} if log else {"zero": zero},
+        "axis": {"format": form},
     }
-    rounds = sorted({row["round"] for row in rows})
-    x = {"field": "round", "type": "quantitative", "axis": ROUNDS | {"values": rounds[:: 1 + len(rounds) // 16]}}
-    x["scale"] = {"zero": False, "nice": False, "padding": 14}
-    y = {"type": "quantitative", "title": axis, "scale": {"zero": zero}, "axis": {"format": form}}
     picked = {"condition": {"param": "picked", "value": 1}, "value": 0.12}
     tooltip = [
         {"field": "series", "title": " "},
-        {"field": "round", "title": "round"},
+        {"field": "round", "title": x.get("title", "round")},
         {"field": "value", "title": axis, "format": form},
     ]
     dash = {
@@ -194,37 +247,36 @@ def lines(
         layers.insert(0, {"mark": "area", "encoding": of_band, "transform": [{"filter": "isValid(datum.low)"}]})
     spec: Spec = {
         "height": height,
-        "data": {"values": _values(rows)},
-        "encoding": {"x": x, "color": series},
+        "data": {"values": values_of(rows)},
+        "encoding": {"x": x, "color": coloured_by("series", colours, legend=1 < len(colours) <= MOST_NAMED)},
         "layer": layers,
     }
     if len(colours) == 1:
-        series["legend"] = None
-        return _chart(name, spec)
-    return _chart(name, spec, "A click in the legend leaves one line; a click beside it brings all back.")
+        return chart(name, spec)
+    return chart(name, spec, "A click in the legend leaves one line; a click beside it brings all back.")
+
+
+def _rounds(rows: Sequence[Row]) -> Spec:
+    """An axis of whole rounds, of many every second, third, …"""
+    rounds = sorted({row["round"] for row in rows})
+    axis = ROUNDS | {"values": rounds[:: 1 + len(rounds) // 16]}
+    return {"axis": axis, "scale": {"zero": False, "nice": False, "padding": 14}}
 
 
 def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[str, str]) -> Chart:
     """A line for each ``name`` over the rounds, coloured by ``series``; the one under the pointer stands out. Rows: ``round``,
     ``value``, ``series``, ``name``."""
-    rounds = sorted({row["round"] for row in rows})
-    x = {"field": "round", "type": "quantitative", "axis": ROUNDS | {"values": rounds[:: 1 + len(rounds) // 16]}}
-    x["scale"] = {"zero": False, "nice": False, "padding": 14}
     selected = {"type": "point", "fields": ["name"], "on": "pointerover", "clear": "pointerout", "nearest": True}
     near = {"name": "near", "select": selected}
     shade = {"condition": {"param": "near", "value": 1}, "value": 0.15}
     spec: Spec = {
         "height": 280,
-        "data": {"values": _values(rows)},
+        "data": {"values": values_of(rows)},
         "encoding": {
-            "x": x,
+            "x": {"field": "round", "type": "quantitative"} | _rounds(rows),
             "y": {"field": "value", "type": "quantitative", "title": axis},
             "detail": {"field": "name"},
-            "color": {
-                "field": "series",
-                "type": "nominal",
-                "scale": {"domain": list(colours), "range": list(colours.values())},
-            },
+            "color": coloured_by("series", colours),
             "opacity": shade,
         },
         "layer": [
@@ -242,14 +294,14 @@ def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[st
             },
         ],
     }
-    return _chart(name, spec, "A pointer on a line tells whose it is.")
+    return chart(name, spec, "A pointer on a line tells whose it is.")
 
 
 def columns(name: str, rows: Sequence[Row], *, axis: str, form: str = ".3~f", height: int = 200) -> Chart:
     """A column for each round. Rows: ``round``, ``value``, ``note``."""
     spec: Spec = {
         "height": height,
-        "data": {"values": _values(rows)},
+        "data": {"values": values_of(rows)},
         "mark": {"type": "bar", "color": COLOURS[0], "width": {"band": 0.7}, "cornerRadiusEnd": 2},
         "encoding": {
             "x": {
@@ -262,47 +314,60 @@ def columns(name: str, rows: Sequence[Row], *, axis: str, form: str = ".3~f", he
             "tooltip": [{"field": "note", "title": " "}],
         },
     }
-    return _chart(name, spec)
+    return chart(name, spec)
 
 
 def bars(
-    name: str, rows: Sequence[Row], *, axis: str, kinds: Mapping[str, str], reference: float | None = None
+    name: str,
+    rows: Sequence[Row],
+    *,
+    axis: str,
+    kinds: Mapping[str, str],
+    reference: float | None = None,
+    legend: bool = True,
 ) -> Chart:
-    """Bars, one below the other, in the order of the rows.
+    """Bars, one below the other, in the order of the rows, with their errors where rows have them.
 
     Args:
-        rows: ``label``, ``value``, ``kind``, ``note``.
+        rows: ``label``, ``value``, ``kind``, ``note``, and perhaps ``low``, ``high``.
         reference: Where a dashed line stands, to compare with.
     """
     spec: Spec = {
         "height": {"step": 22},
         "layer": [
             {
-                "data": {"values": _values(rows)},
+                "data": {"values": values_of(rows)},
                 "mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
                 "encoding": {
                     "y": {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}},
                     "x": {"field": "value", "type": "quantitative", "title": axis, "axis": {"tickCount": 7}},
-                    "color": {
-                        "field": "kind",
-                        "type": "nominal",
-                        "scale": {"domain": list(kinds), "range": list(kinds.values())},
-                    },
+                    "color": coloured_by("kind", kinds, legend),
                     "tooltip": [{"field": "label", "title": " "}, {"field": "note", "title": "  "}],
                 },
             }
         ],
     }
+    if any("low" in row for row in rows):
+        ends = {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}}
+        of_errors = {
+            "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.2},
+            "data": {"values": values_of(rows)},
+        }
+        spec["layer"].append(
+            of_errors | {"encoding": ends | {"y": {"field": "label", "type": "nominal", "sort": None}}}
+        )
     if reference is not None:
         mark = {"type": "rule", "strokeDash": [5, 4], "color": "var(--ink)", "strokeWidth": 1.2}
         spec["layer"].append(
             {"data": {"values": [{"at": reference}]}, "mark": mark, "encoding": {"x": {"field": "at"}}}
         )
         spec["layer"][-1]["encoding"]["x"]["type"] = "quantitative"
-    return _chart(name, spec)
+    return chart(name, spec)
 
 
-def scatter(name: str, rows: Sequence[Row], *, x: str, y: str, kinds: Mapping[str, str]) -> Chart:
+def scatter(
+    name: str, rows: Sequence[Row], *, x: str, y: str, kinds: Mapping[str, str], legend: bool = True, title: str = ""
+) -> Chart:
     """Points with standard errors along x. Rows: ``label``, ``x``, ``low``, ``high``, ``y``, ``kind``, ``note``."""
     ends = {"type": "quantitative", "title": x, "axis": {"tickCount": 7}}
     moved = {
@@ -316,14 +381,11 @@ def scatter(name: str, rows: Sequence[Row], *, x: str, y: str, kinds: Mapping[st
     }
     spec: Spec = {
         "height": 320,
-        "data": {"values": _values(rows)},
+        "title": {"text": title, "anchor": "start", "color": "var(--soft)", "fontSize": 12, "fontWeight": "normal"},
+        "data": {"values": values_of(rows)},
         "encoding": {
             "y": {"field": "y", "type": "quantitative", "title": y},
-            "color": {
-                "field": "kind",
-                "type": "nominal",
-                "scale": {"domain": list(kinds), "range": list(kinds.values())},
-            },
+            "color": coloured_by("kind", kinds, legend),
         },
         "layer": [
             {
@@ -340,7 +402,7 @@ def scatter(name: str, rows: Sequence[Row], *, x: str, y: str, kinds: Mapping[st
             },
         ],
     }
-    return _chart(name, spec, "With the shift key held, the wheel zooms and a drag moves; a double click resets.")
+    return chart(name, spec, "With the shift key held, the wheel zooms and a drag moves; a double click resets.")
 
 
 def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
@@ -367,7 +429,7 @@ def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
     ]
     spec: Spec = {
         "height": 260,
-        "data": {"values": _values(rows)},
+        "data": {"values": values_of(rows)},
         "params": [{"name": "lot", "value": chosen[0], "bind": {"input": "select", "options": chosen, "name": "lot "}}],
         "transform": [{"filter": "datum.lot === lot"}],
         "encoding": {"x": place, "tooltip": tooltip},
@@ -376,11 +438,7 @@ def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
                 "mark": {"type": "bar", "cornerRadiusEnd": 2, "width": {"band": 0.6}},
                 "encoding": {
                     "y": credits_of | {"field": "asked"},
-                    "color": {
-                        "field": "kind",
-                        "type": "nominal",
-                        "scale": {"domain": list(kinds), "range": list(kinds.values())},
-                    },
+                    "color": coloured_by("kind", kinds),
                 },
             },
             {
@@ -401,4 +459,4 @@ def lots(name: str, rows: Sequence[Row], *, chosen: Sequence[str]) -> Chart:
             },
         ],
     }
-    return _chart(name, spec, "Choose a lot to see its bids.")
+    return chart(name, spec, "Choose a lot to see its bids.")

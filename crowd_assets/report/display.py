@@ -1,25 +1,29 @@
-"""How figures are shown in the Dagster UI and in reports: small tables and plots, with hostile text made harmless.
+"""What Dagster shows beside a materialization: small tables, and charts as images, with hostile text made harmless.
 
-Belongs here: rendering. Does not belong here: what is worth showing.
+Belongs here: rendering for Dagster's UI, and for pages that show images. Does not belong here: what is worth showing, charts that
+answer a pointer (see ``charts``).
 """
 
 import base64
 import html
-import io
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
-import numpy as np
 import polars as pl
 from dagster import MarkdownMetadataValue, MetadataValue
 
+from crowd_assets.report import charts
+from crowd_assets.report.charts import Row, Spec
 from resources.common.plain_text import one_line, without_links
 
 LONGEST_CELL = 120
-COLOURS = 48  # of a plot
-BLUE, GREY, LIGHT, DARK, ORANGE = "#2a6fdb", "#7b8794", "#cbd2d9", "#333333", "#d9730d"
+BLUE, ORANGE, GREY, LIGHT, DARK = "var(--c1)", "var(--c2)", "var(--c8)", "var(--c-base)", "var(--ink)"
+KINDS = {"other": LIGHT, "highlighted": BLUE}
 MOST_BARS = 40
+LONGEST_NAME = 18
+PLAIN = "~g"  # of numbers on an axis: as few digits as they need
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name
 
@@ -44,33 +48,6 @@ def table(frame: pl.DataFrame) -> MarkdownMetadataValue:
     return MetadataValue.md("\n".join([header, *rows]))
 
 
-@contextmanager
-def _figure(width: float = 6.4, height: float = 3.2) -> Iterator[tuple[Any, Any]]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    yield figure, axes
-
-
-def _png(figure: Any) -> bytes:
-    """A PNG of few colours, a third of the size: Dagster's event log keeps every plot of every round, three times."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure.set_dpi(100)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    buffer = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
-
-
 def data_uri(png: bytes) -> str:
     """A PNG as the address of an image that needs no file."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -93,15 +70,8 @@ def bars(
 
     Of more than ``MOST_BARS`` the first and the last are shown: a crowd's would be higher than any image.
     """
-    shown = _ends(len(labels))
-    labels, values = [labels[row] for row in shown], [values[row] for row in shown]
-    errors = None if errors is None else [errors[row] for row in shown]
-    with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
-        colours = [BLUE if highlighted(label) else "#9aa5b1" for label in labels]
-        axes.barh(labels, values, xerr=errors, color=colours, ecolor="#333333", capsize=2)
-        axes.invert_yaxis()
-        axes.set_xlabel(axis)
-        return _png(figure)
+    rows = _labelled(labels, values, errors, highlighted)
+    return charts.bars("bars", rows, axis=axis, kinds=KINDS, legend=False).png()
 
 
 def intervals(
@@ -114,26 +84,28 @@ def intervals(
 ) -> bytes:
     """Dots with error bars, one below the other, on an axis that shows their differences; of too many the ends, as of
     :func:`bars`. Returns a PNG."""
-    shown = _ends(len(labels))
-    labels, values, errors = (
-        [labels[row] for row in shown],
-        [values[row] for row in shown],
-        [errors[row] for row in shown],
-    )
-    with _figure(height=1.0 + 0.28 * max(len(labels), 1)) as (figure, axes):
-        for label, value, error in zip(labels, values, errors, strict=True):
-            colour = BLUE if highlighted(label) else GREY
-            axes.errorbar([value], [label], xerr=[error], fmt="o", color=colour, markersize=6, capsize=3)
-        axes.invert_yaxis()
-        axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
-        axes.set_xlabel(axis)
-        return _png(figure)
+    rows = _labelled(labels, values, errors, highlighted)
+    return charts.intervals("intervals", rows, axis=axis, kinds=KINDS | {"other": GREY}, legend=False).png()
 
 
-def _ends(rows: int) -> list[int]:
-    """The rows that a plot shows: all, or as many from both ends as it has room for."""
+def _labelled(
+    labels: Sequence[str],
+    values: Sequence[float],
+    errors: Sequence[float] | None,
+    highlighted: Callable[[str], bool],
+) -> list[Row]:
+    """Rows of a plot: all, or as many from both ends as it has room for."""
     half = MOST_BARS // 2
-    return list(range(rows)) if rows <= MOST_BARS else [*range(half), *range(rows - half, rows)]
+    count = len(labels)
+    rows: list[Row] = []
+    for place in range(count) if count <= MOST_BARS else [*range(half), *range(count - half, count)]:
+        label, value = labels[place], float(values[place])
+        row: dict[str, Any] = {"label": label, "value": value, "note": ""}
+        if errors is not None:
+            error = float(errors[place])
+            row |= {"low": value - error, "high": value + error}
+        rows.append(row | {"kind": "highlighted" if highlighted(label) else "other"})
+    return rows
 
 
 def lines(
@@ -152,23 +124,34 @@ def lines(
         bands: By a line's name, the lower and upper end of its interval at each x.
         dashed: Names of lines that are there to compare with: bounds, goals, published figures.
     """
-    with _figure() as (figure, axes):
-        for name, (xs, ys) in series.items():
-            style = {"linestyle": "--", "linewidth": 1.0} if name in dashed else {"marker": "o", "linewidth": 1.2}
-            (line,) = axes.plot(xs, ys, markersize=3, label=name, **style)
-            if bands and name in bands:
-                axes.fill_between(xs, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        if log_x:
-            axes.set_xscale("log")
-        elif all(float(value).is_integer() for xs, _ in series.values() for value in xs):
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # 2 would put 0.98 beside a single 1
-        if log_y:
-            axes.set_yscale("log")
-        if 1 < len(series) <= 16:
-            axes.legend(frameon=False, fontsize="x-small", ncols=2)
-        return _png(figure)
+    rows: list[Row] = []
+    for name, (xs, ys) in series.items():
+        ends = bands[name] if bands and name in bands else None
+        for place, (at, value) in enumerate(zip(xs, ys, strict=True)):
+            row = {"round": float(at), "value": float(value), "series": name}
+            if ends is not None:
+                row |= {"low": float(ends[0][place]), "high": float(ends[1][place])}
+            if _drawable(row, ("round",) * log_x + ("value", "low") * log_y):
+                rows.append(row)
+    across = None if x == "round" else _across(x, [row["round"] for row in rows], log_x)
+    colours = dict(zip(series, cycle(charts.COLOURS), strict=False))
+    compared = [name for name in series if name in dashed]
+    return charts.lines(
+        "lines", rows, axis=y, colours=colours, dashed=compared, form=PLAIN, log=log_y, across=across
+    ).png()
+
+
+def _drawable(row: Mapping[str, Any], positive: Sequence[str]) -> bool:
+    """Whether a point has a place: its figures are numbers, and those on an axis of logarithms are above 0."""
+    finite = all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    return finite and all(row[name] > 0 for name in positive if name in row)
+
+
+def _across(title: str, values: Sequence[float], log: bool) -> Spec:
+    """An axis that is not of rounds, with whole numbers where all values are."""
+    whole = {"tickMinStep": 1, "format": "d"} if all(value.is_integer() for value in values) else {"format": PLAIN}
+    scale = {"type": "log"} if log else {"zero": False, "nice": False, "padding": 14}
+    return {"title": title, "scale": scale, "axis": {"grid": False, "tickCount": 8} | whole}
 
 
 def scatter(
@@ -181,12 +164,14 @@ def scatter(
     title: str = "",
 ) -> bytes:
     """Points with error bars along x. Returns a PNG."""
-    with _figure() as (figure, axes):
-        axes.errorbar(xs, ys, xerr=errors, fmt="o", markersize=4, color=BLUE, ecolor="#9aa5b1", linewidth=1)
-        axes.set_title(title, fontsize="small", color=GREY, loc="left")
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        return _png(figure)
+    around = [0.0] * len(xs) if errors is None else errors
+    rows = [
+        {"label": "", "x": float(at), "low": float(at - error), "high": float(at + error), "y": float(value)}
+        | {"kind": "highlighted", "note": ""}
+        for at, value, error in zip(xs, ys, around, strict=True)
+    ]
+    kinds = {"highlighted": BLUE}
+    return charts.scatter("points", rows, x=x, y=y, kinds=kinds, legend=False, title=title).png()
 
 
 def trajectories(
@@ -198,64 +183,139 @@ def trajectories(
     Args:
         series: By name a value for each x; None where there is none yet.
     """
-    with _figure(height=3.6) as (figure, axes):
-        ends = sorted(series, key=lambda name: series[name][-1] or 0.0)
-        low, high = ends[: min(named, len(ends) // 2)], ends[-min(named, len(ends) - len(ends) // 2) :]
-        axes.axhline(level, color=GREY, linestyle="--", linewidth=0.8)
-        for name in ends:
-            ys = [np.nan if value is None else value for value in series[name]]
-            colour = BLUE if name in high else ORANGE if name in low else LIGHT
-            axes.plot(xs, ys, color=colour, linewidth=1.4 if colour != LIGHT else 0.8, marker="o", markersize=2.5)
-        for names, colour, sign in ((high[::-1], BLUE, -1), (low, ORANGE, 1)):
-            _name_ends(axes, xs[-1], {name: float(series[name][-1] or 0.0) for name in names}, colour, sign)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        return _png(figure)
+    ends = sorted(series, key=lambda name: series[name][-1] or 0.0)
+    low, high = ends[: min(named, len(ends) // 2)], ends[-min(named, len(ends) - len(ends) // 2) :]
+    kinds = {name: "high" if name in high else "low" if name in low else "between" for name in ends}
+    rows = [
+        {"x": float(at), "y": float(value), "name": name, "kind": kinds[name]}
+        for name in ends
+        for at, value in zip(xs, series[name], strict=True)
+        if value is not None
+    ]
+    heights = [level, *(value for values in series.values() for value in values if value is not None)]
+    span = max(heights) - min(heights)
+    names = [
+        {"x": float(xs[-1]), "y": place, "name": name, "kind": kinds[name]}
+        for some, sign in ((high[::-1], -1), (low, 1))
+        for name, place in _apart({name: float(series[name][-1] or 0.0) for name in some}, sign, 0.055 * span)
+    ]
+    room = 0.2 * max(float(xs[-1]) - float(xs[0]), 1.0)
+    axis = {"format": "d", "grid": False, "tickMinStep": 1, "values": list(xs[:: 1 + len(xs) // 16])}
+    scale = {"domain": [float(xs[0]), float(xs[-1]) + room], "nice": False, "padding": 14}
+    colours = charts.coloured_by("kind", {"between": LIGHT, "low": ORANGE, "high": BLUE}, legend=False)
+    among = "datum.kind === 'between'"
+    wide, faint = ({"condition": {"test": among, "value": value}, "value": full} for value, full in ((1, 2), (0.5, 1)))
+    of_names = {"text": {"field": "name"}, "color": colours}
+    spec: Spec = {
+        "height": 280,
+        "encoding": {
+            "x": {"field": "x", "type": "quantitative", "title": x, "axis": axis, "scale": scale},
+            "y": {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}},
+        },
+        "layer": [
+            {
+                "data": {"values": [{"y": level}]},
+                "mark": {"type": "rule", "strokeDash": [5, 4], "color": GREY},
+                "encoding": {"x": None},
+            },
+            {
+                "data": {"values": charts.values_of(rows)},
+                "mark": {"type": "line", "point": {"size": 16}},
+                "encoding": {"detail": {"field": "name"}, "color": colours, "strokeWidth": wide, "opacity": faint},
+            },
+            {
+                "data": {"values": charts.values_of([each | {"name": _short(str(each["name"]))} for each in names])},
+                "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 11},
+                "encoding": of_names,
+            },
+        ],
+    }
+    return charts.chart("trajectories", spec).png()
 
 
-def _name_ends(axes: Any, x: float, ends: Mapping[str, float], colour: str, sign: int) -> None:
-    """Names at the ends of their lines, from the outermost inwards (``sign`` 1: upwards), apart so that each can be read."""
-    low, high = axes.get_ylim()
-    last = -np.inf
+def _apart(ends: Mapping[str, float], sign: int, least: float) -> list[tuple[str, float]]:
+    """Where names stand at the ends of their lines, from the outermost inwards (``sign`` 1: upwards), ``least`` apart so that
+    each can be read."""
+    places, last = [], -math.inf
     for name, value in ends.items():
-        last = max(sign * value, last + (high - low) * 0.055)
-        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-        axes.annotate(
-            name if len(name) <= 18 else f"{name[:17]}…", (x, sign * last), size="x-small", color=colour, **place
-        )
+        last = max(sign * value, last + least)
+        places.append((name, sign * last))
+    return places
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def supply_and_demand(asked: Sequence[float], values: Sequence[float], awarded: Sequence[bool], price: float) -> bytes:
     """All bids of a round by asked price (supply, with those that were bought in blue) against what they are worth to the
     buyer (demand), and the mean price paid; in credits. Returns a PNG."""
-    with _figure() as (figure, axes):
-        order = np.argsort(asked, kind="stable")
-        prices, bought = np.asarray(asked)[order], np.asarray(awarded)[order]
-        places = np.arange(1, len(prices) + 1)
-        axes.step(places, np.sort(values)[::-1], where="mid", color=ORANGE, linewidth=1.2, label="value to the buyer")
-        axes.step(places, prices, where="mid", color=GREY, linewidth=1.2, label="asked price")
-        axes.plot(places[bought], prices[bought], "o", color=BLUE, markersize=4, label="bought")
-        axes.axhline(price, color=BLUE, linestyle="--", linewidth=0.9, label=f"mean price paid: {price:.3g}")
-        axes.set_xlabel("answers offered, cheapest or best first")
-        axes.set_ylabel("credits")
-        axes.legend(frameon=False, fontsize="x-small", ncols=2)
-        return _png(figure)
+    supply = sorted(zip(map(float, asked), map(bool, awarded), strict=True), key=lambda bid: bid[0])
+    demand = sorted(map(float, values), reverse=True)
+    kinds = {"value to the buyer": ORANGE, "asked price": GREY, "bought": BLUE}
+    paid = f"mean price paid: {price:.3g}"
+    steps = [
+        {"place": place, "credits": amount, "kind": kind}
+        for kind, amounts in (("value to the buyer", demand), ("asked price", [ask for ask, _ in supply]))
+        for place, amount in enumerate(amounts, 1)
+    ]
+    bought = [{"place": place, "credits": ask, "kind": "bought"} for place, (ask, of) in enumerate(supply, 1) if of]
+    axis = {"format": "d", "tickMinStep": 1, "grid": False}
+    place = {"field": "place", "type": "quantitative", "title": "answers offered, cheapest or best first", "axis": axis}
+    colours = charts.coloured_by("kind", kinds | {paid: BLUE})
+    spec: Spec = {
+        "height": 240,
+        "encoding": {
+            "x": place | {"scale": {"zero": False, "nice": False, "padding": 14}},
+            "y": {"field": "credits", "type": "quantitative", "title": "credits"},
+            "color": colours,
+        },
+        "layer": [
+            {"data": {"values": steps}, "mark": {"type": "line", "interpolate": "step", "strokeWidth": 2}},
+            {"data": {"values": bought}, "mark": {"type": "point", "filled": True, "size": 40, "opacity": 1}},
+            {
+                "data": {"values": [{"credits": float(price), "kind": paid}]},
+                "mark": {"type": "rule", "strokeDash": [5, 4]},
+                "encoding": {"x": None},
+            },
+        ],
+    }
+    return charts.chart("supply", spec).png()
 
 
 def lots(names: Sequence[str], asked: Sequence[float], paid: Sequence[float], awarded: Sequence[bool]) -> bytes:
     """A line for each lot: what was asked, what was bought and what was paid for it, in credits, each given by bid. Returns a
     PNG."""
-    shown = sorted(set(names))
-    rows, bought = np.array([shown.index(name) for name in names]), np.asarray(awarded)
-    offers, payments = np.asarray(asked), np.asarray(paid)
-    with _figure(height=1.1 + 0.2 * max(len(shown), 3)) as (figure, axes):
-        axes.plot(offers[~bought], rows[~bought], "o", color=LIGHT, markersize=5, label="asked")
-        axes.plot(offers[bought], rows[bought], "o", color=BLUE, markersize=5, label="asked, and bought")
-        axes.plot(payments[bought], rows[bought], "|", color=DARK, markersize=10, markeredgewidth=1.6, label="paid")
-        axes.set_yticks(range(len(shown)), [name[:24] for name in shown], fontsize="x-small")
-        axes.invert_yaxis()
-        axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
-        axes.set_xlabel("credits")
-        axes.legend(frameon=False, fontsize="x-small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        return _png(figure)
+    kinds = {"asked": LIGHT, "asked, and bought": BLUE, "paid": DARK}
+    bids = list(zip(names, map(float, asked), map(float, paid), map(bool, awarded), strict=True))
+    offers = [
+        {"lot": name, "credits": ask, "kind": "asked, and bought" if bought else "asked"}
+        for name, ask, _, bought in sorted(bids, key=lambda bid: bid[3])
+    ]
+    payments = [{"lot": name, "credits": payment, "kind": "paid"} for name, _, payment, bought in bids if bought]
+    lot = {
+        "field": "lot",
+        "type": "nominal",
+        "title": None,
+        "sort": "ascending",
+        "axis": {"grid": True, "ticks": False},
+    }
+    spec: Spec = {
+        "height": {"step": 20},
+        "encoding": {
+            "y": lot,
+            "x": {"field": "credits", "type": "quantitative", "title": "credits"},
+            "color": charts.coloured_by("kind", kinds),
+        },
+        "layer": [
+            {
+                "data": {"values": charts.values_of(offers)},
+                "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+            },
+            {
+                "data": {"values": charts.values_of(payments)},
+                "mark": {"type": "tick", "thickness": 2, "height": 13},
+            },
+        ],
+    }
+    return charts.chart("lots", spec).png()

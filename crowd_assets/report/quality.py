@@ -4,7 +4,6 @@ Belongs here: gathering what the page shows, serving it beside the Data Docs on 
 it looks (see ``quality.html.jinja``), what was found (see ``gate``).
 """
 
-from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +17,8 @@ from upath import UPath
 
 from crowd_assets.quality import drift
 from crowd_assets.quality.gate import all_expectations
-from crowd_assets.report import display
+from crowd_assets.report import charts
+from crowd_assets.report.charts import Chart
 from crowd_assets.report.page import render
 from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
 from resources.common.errors import OperatorError
@@ -65,8 +65,10 @@ def write_quality_page(
         )
     links = shared_links(settings, data_quality)
     del links["Feedback quality"]
+    drawn = _charts(verdicts, findings)
     page = render(
         "quality.html.jinja",
+        charts=list(drawn.values()),
         links=links,
         last=last,
         rounds=verdicts.height,
@@ -75,7 +77,7 @@ def write_quality_page(
         flagged=flagged.rows(named=True),
         rows_shown=ROWS_SHOWN,
         at_ingestion=at_ingestion.rows(named=True),
-        plots={title: display.data_uri(png) for title, png in _plots(verdicts, findings).items()},
+        drawn=drawn,
     )
     path = quality_page(settings)
     write_text_atomically(path, page)
@@ -97,10 +99,10 @@ def _key(row: dict[str, object]) -> tuple[str, str]:
     return str(row["suite"]), str(row["expectation"])
 
 
-def _plots(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, bytes]:
+def _charts(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, Chart]:
     """Trends over the rounds, by title."""
-    numbers = verdicts["round_no"].cast(pl.Float64).to_list()
-    share = verdicts.select((pl.col("rejected") / (pl.col("accepted") + pl.col("rejected"))).fill_nan(0))
+    share = pl.col("rejected") / (pl.col("accepted") + pl.col("rejected"))
+    rejected = verdicts.select("round_no", series=pl.lit("rejected"), value=share.fill_nan(0))
     kinds = findings.filter((pl.col("expectation") == EVERY_EVENT) & (pl.col("rows") > 0))
     of_rows = findings.filter(pl.col("suite") != drift.ROUND)
     distances = findings.filter(
@@ -109,32 +111,38 @@ def _plots(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, bytes]:
         & pl.col("figure").is_not_null()
     )
     shares = findings.filter(pl.col("expectation").str.ends_with("_largest_share") & pl.col("figure").is_not_null())
-    plots = {
-        "Events by kind": display.lines(_series(kinds, ["suite"], "rows"), x="round", y="events"),
-        "Rejected share": display.lines({"rejected": (numbers, share.to_series().to_list())}, x="round", y="share"),
+    found = {
+        "Events by kind": _lines("kinds", _most(kinds, ["suite"], "rows"), "events", "d"),
+        "Rejected share": _lines("rejected", rejected, "share", ".1%"),
     }
     if of_rows["failing"].sum():
-        series = _series(of_rows, ["suite", "expectation"], "failing")
-        plots["Events that do not meet an expectation"] = display.lines(series, x="round", y="events")
+        failing = _most(of_rows, ["suite", "expectation"], "failing")
+        found["Events that do not meet an expectation"] = _lines("failing", failing, "events", "d")
     if distances.height:
-        series = _series(distances, ["expectation"], "figure")
-        plots["Distance from the rounds before"] = display.lines(series, x="round", y="distance, 0 to 1")
+        moved = _most(distances, ["expectation"], "figure")
+        found["Distance from the rounds before"] = _lines("drift", moved, "distance, 0 to 1", ".2f")
     if shares.height:
-        series = _series(shares, ["expectation"], "figure")
-        plots["Largest share of one contributor"] = display.lines(series, x="round", y="share")
-    return plots
-
-
-def _series(frame: pl.DataFrame, names: list[str], value: str) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """One line for each name, of those that come to most: rounds and values."""
-    lines = frame.with_columns(line=pl.concat_str(names, separator=" ").str.replace_all("_", " "))
-    most = lines.group_by("line").agg(total=pl.col(value).sum()).filter(pl.col("total") > 0)
-    shown = most.sort("total", "line", descending=[True, False]).head(LINES_SHOWN)["line"]
-    found: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
-    for name in shown:
-        of_line = lines.filter(pl.col("line") == name).sort("round_no")
-        found[name] = (of_line["round_no"].cast(pl.Float64).to_list(), of_line[value].cast(pl.Float64).to_list())
+        largest = _most(shares, ["expectation"], "figure")
+        found["Largest share of one contributor"] = _lines("shares", largest, "share", ".0%")
     return found
+
+
+def _most(frame: pl.DataFrame, names: list[str], value: str) -> pl.DataFrame:
+    """A series for each name, of those that come to most: ``round_no``, ``series``, ``value``."""
+    rows = frame.select(
+        "round_no",
+        series=pl.concat_str(names, separator=" ").str.replace_all("_", " "),
+        value=pl.col(value).cast(pl.Float64),
+    )
+    most = rows.group_by("series").agg(total=pl.col("value").sum()).filter(pl.col("total") > 0)
+    shown = most.sort("total", "series", descending=[True, False]).head(LINES_SHOWN)
+    return shown.join(rows, on="series", maintain_order="left").select(rows.columns)
+
+
+def _lines(name: str, rows: pl.DataFrame, axis: str, form: str) -> Chart:
+    drawn = rows.sort("round_no", maintain_order=True).rename({"round_no": "round"})
+    colours = dict(zip(rows["series"].unique(maintain_order=True), charts.COLOURS, strict=False))
+    return charts.lines(name, drawn.rows(named=True), axis=axis, colours=colours, form=form, zero=True, height=180)
 
 
 class NoReportError(OperatorError, FileNotFoundError):

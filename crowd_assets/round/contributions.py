@@ -3,13 +3,14 @@
 Belongs here: frames from frames. Does not belong here: estimates over rounds (see ``points``), pay (see ``settlement``).
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from crowd_assets.mechanisms.points_schemes.surrogate import LARGE_CROWD
 from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
-from crowd_assets.report import display
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import Target
 from resources.files.frames import FramesResource
@@ -39,14 +40,14 @@ def values_of(
     embedder: EmbedderResource,
     aim: Target,
     written: pl.DataFrame,
-) -> tuple[pl.DataFrame, display.Metadata]:
+) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Rows of ``contributions``, and how much they rest on.
 
     Args:
         written: As :func:`embedded` gives it.
     """
     contributors = written["contributor_id"]
-    about: display.Metadata
+    about: dict[str, Any]
     if settings.shapley_method == "in_run":
         of_runs = warehouse.read_round("contributor_values", round_.round_no).pivot(
             "contributor_id", index="seed_index", values="loss_reduction"

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import great_expectations.core.run_identifier  # noqa: F401  # what a life would take long to import
-import matplotlib.pyplot  # noqa: F401
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 import transformers.models.auto.modeling_auto

@@ -30,8 +30,9 @@ from crowd_assets.quality.gate import Finding, GateResult, all_expectations, che
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
+from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
 from resources.feedback.events import EVENT_SCHEMA
-from resources.feedback.inbox import InboxResource
+from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round, RoundBook
@@ -51,7 +52,11 @@ REASONS_SHOWN = 20
     freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
 )
 def raw_feedback(
-    context: AssetExecutionContext, settings: CrowdSettings, inbox: InboxResource, warehouse: WarehouseResource
+    context: AssetExecutionContext,
+    settings: CrowdSettings,
+    inbox: InboxResource,
+    outbox: OutboxResource,
+    warehouse: WarehouseResource,
 ) -> MaterializeResult[None]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
@@ -61,6 +66,7 @@ def raw_feedback(
         most_files=settings.ingest_files if bounded else 0,
         most_mib=settings.ingest_mib if bounded else 0,
     )
+    publish_lots(next_round_no(warehouse), settings, warehouse, outbox)
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")
     rejected = warehouse.query(
         "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
@@ -130,6 +136,7 @@ def validated_feedback(
         detect,
         ReleaseBook(inbox).released(round_),
         embedder.embed,
+        open_lots(round_, settings, warehouse),
     )
     blocked = gate.rejected_share > settings.max_rejected_share
     demonstrations, contributors = gate.valid_demonstrations

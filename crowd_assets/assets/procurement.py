@@ -1,7 +1,7 @@
 """Stage 5, procurement: answers are bought in an auction, and the pairs bought become comparison tasks.
 
 Belongs here: verified qualities, the clearing of the round's lots, publication of what labelers are asked next.
-Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auctions.lots``).
+Does not belong here: the auction itself (see ``crowd_assets.mechanisms.auctions``).
 """
 
 import json
@@ -14,8 +14,10 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
+from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
+from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import find_target
@@ -43,8 +45,8 @@ def auction_clearing(
     frames: FramesResource,
     embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
-    """Who sells which answer at what price: scoring VCG in every lot within the round's budget. Quality is what the
-    buyer verifies, closeness to the target in Φ, never what the seller claims; asking one's cost is optimal."""
+    """Who sells which answer at what price: the lots of a round cleared by CROWD_AUCTION within its budget. Quality is what
+    the buyer verifies, closeness to the target in Φ, never what the seller claims."""
     round_ = passed_round(warehouse, context.partition_key)
     bids = bids_of(round_, settings, warehouse, frames)
     quality = verified_quality(list(bids["response"]), find_target(settings, embedder, frames), embedder)
@@ -103,10 +105,12 @@ def comparison_tasks(
     warehouse: WarehouseResource,
     frames: FramesResource,
     outbox: OutboxResource,
+    embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
-    """What labelers are asked next: the two answers bought in each lot, in an order drawn by lot, published in the
+    """What labelers are asked next: the answers bought in each lot two by two, in an order drawn by lot, published in the
     outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id. Those drawn for
-    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which."""
+    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which. What sellers are asked
+    next: the lots of the next round, each with its prompt."""
     round_ = passed_round(warehouse, context.partition_key)
     tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
     texts = completed(frames.read("validated_feedback", round_.round_id)).select(
@@ -131,10 +135,20 @@ def comparison_tasks(
     audited = audited_of(published, settings.audit_share, generator_for(round_, "audits"))
     if audited:
         outbox.publish(AUDITS, round_.round_id, [{"comparison_id": task["comparison_id"]} for task in audited])
+
+    def worst() -> list[str]:
+        generations = frames.read("generations", round_.round_id)
+        aim = find_target(settings, embedder, frames)
+        return worst_prompts(
+            round_, generations, distances(embedder.embed(generations["winner"].to_list()), aim.vector).tolist()
+        )
+
+    lots = publish_lots(round_.round_no + 1, settings, warehouse, outbox, worst)
     return MaterializeResult(
         metadata={
             "tasks": len(published),
             "audits": len(audited),
+            "lots_published": lots,
             "path": str(path),
             # No text of contributors: what is in Dagster's event log cannot be erased.
             "comparisons": display.table(tasks.head(5)),

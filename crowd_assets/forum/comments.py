@@ -193,6 +193,13 @@ def write_comments(count: int, rng: np.random.Generator, moods: Sequence[str] = 
     return [comments[position] for position in rng.permutation(count)]
 
 
+def lot_prompts(mood: str, seed: int, round_no: int, count: int) -> list[str]:
+    """Prompts of the lots of a round of the embedded forum: the same for the same mood, seed and round."""
+    rng = np.random.default_rng([seed, round_no, 2])
+    of = mood if mood in MOODS else MOODS[0]
+    return [write_comment(of, TOPICS[int(rng.integers(len(TOPICS)))], rng).prompt for _ in range(count)]
+
+
 def write_comment(mood: str, topic: str, rng: np.random.Generator) -> Comment:
     """Write one comment in ``mood`` on ``topic``; comments of separate calls may repeat.
 

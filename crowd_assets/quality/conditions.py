@@ -9,7 +9,7 @@ Does not belong here: Great Expectations (see ``suites``), distributions (see ``
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -147,7 +147,12 @@ def _alone(kind: str) -> tuple[Condition, ...]:
                 & (pl.col("asked_price").cast(pl.Float64, strict=False) <= float(LARGEST_PRICE)),
                 shown="asked_price",
             ),
-            Condition("lot_known", "a bid names a lot of CROWD_LOTS", pl.col("lot_listed"), shown="lot_id"),
+            Condition(
+                "lot_known",
+                "a bid answers the prompt of a lot that was published for the round, or is for a lot of CROWD_LOTS",
+                pl.col("lot_listed"),
+                shown="lot_id",
+            ),
         ]
     return tuple(conditions)
 
@@ -239,18 +244,23 @@ TOGETHER = {kind: _together(kind) for kind in KINDS}
 CONDITIONS = {kind: (*ALONE[kind], *TOGETHER[kind]) for kind in KINDS}
 
 
-def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Collection[str]) -> pl.DataFrame:
+def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Mapping[str, str] | None) -> pl.DataFrame:
     """What the conditions need to know of a chunk of events of one kind, in about 100 bytes a row.
 
     Args:
         claimed_at: When the round was claimed: nothing in it is later than that.
-        lots: Lots that may be bid for; empty where any may.
+        lots: Prompts by lot that may be bid for, an empty one for any prompt; None where any lot may.
 
     Returns:
         Columns of ``FACTS`` and, by name, what the conditions of :data:`ALONE` found.
     """
     given = pl.col("payload").str.json_path_match("$.accepted_at")
-    listed = pl.col("lot_id").is_in(list(lots)) if lots else pl.lit(True)
+    listed = pl.lit(True)
+    if lots is not None and not lots:
+        listed = pl.lit(False)
+    elif lots:
+        asked = pl.col("lot_id").replace_strict(lots, default=None, return_dtype=pl.String)
+        listed = asked.is_not_null() & ((asked == "") | (asked == pl.col("prompt").str.strip_chars()))
     return events.with_columns(
         claimed_at=pl.lit(claimed_at, pl.Datetime("us", "UTC")),
         accepted_at=given.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),

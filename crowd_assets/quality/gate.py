@@ -170,6 +170,7 @@ def check_feedback(
     detect: Detect | None = None,
     released: Mapping[str, Set[str]] | None = None,
     embed: Embed | None = None,
+    lots: Mapping[str, str] | None = None,
 ) -> GateResult:
     """Hold a round's events against every expectation; a row that fails a critical one goes into quarantine.
 
@@ -182,12 +183,14 @@ def check_feedback(
         released: By ``event_id``, the rules that a released event need not meet again
             (``resources.rounds.releases.ReleaseBook.released``).
         embed: Φ, texts to vectors (n, d).
+        lots: Prompts by lot that may be bid for (``round.lots.open_lots``); None: those of CROWD_LOTS, without it any.
 
     Raises:
         ReportMismatchError: Great Expectations counted otherwise.
     """
     earlier = earlier or Earlier()
-    lots = settings.known_lots()
+    if lots is None and settings.lots_source == "listed":
+        lots = dict.fromkeys(settings.known_lots(), "")
 
     def usable() -> Iterator[pl.DataFrame]:
         return (masked(chunk, settings) for chunk in events())

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.lots import clear_lots
+from crowd_assets.mechanisms.auctions.base import WHOLE, Offers, Terms
 from crowd_assets.mechanisms.auctions.money import MONEY_QUANTUM, to_quanta
+from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
@@ -69,7 +70,8 @@ def verified_quality(responses: list[str], aim: Target, embedder: EmbedderResour
 
 
 def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, quality: NDArray[np.float64]) -> pl.DataFrame:
-    """Rows of ``awards``: the lots of a round cleared, with the ``quality`` (n,) of each bid."""
+    """Rows of ``awards``: the lots of a round cleared by its auction, with the ``quality`` (n,) of each bid; of ``bids``
+    without texts the lengths are 0."""
     if bids.is_empty():
         return pl.DataFrame(schema=AWARDS_SCHEMA)
     value_of_one = to_quanta(Decimal(settings.value_per_quality))
@@ -78,14 +80,21 @@ def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, qualit
     asked = np.array([to_quanta(Decimal(price)) for price in bids["asked_price"]], dtype=np.int64)
     lots = bids["lot_id"].unique().sort()
     lot = lots.search_sorted(bids["lot_id"]).cast(pl.Int64).to_numpy()
-    clearing = clear_lots(
+    offers = Offers(
         lot,
-        values,
-        asked,
-        winners_per_lot=settings.answers_per_lot,
-        budget=to_quanta(Decimal(settings.budget)),
-        rng=generator_for(round_, "auction"),
+        seller=_keys(bids["contributor_id"]),
+        values=values,
+        asked_prices=asked,
+        lengths=_characters(bids),
+        lot_keys=_keys(lots),
     )
+    terms = Terms(
+        budget=to_quanta(Decimal(settings.budget)),
+        most=settings.answers_per_lot,
+        reserve=round(settings.reserve * WHOLE),
+        value_of_one=value_of_one,
+    )
+    clearing = AUCTIONS[settings.auction].clear(offers, terms, generator_for(round_, "auction"))
     return bids.select("lot_id", "event_id", "contributor_id").with_columns(
         quality=pl.Series(quality),
         value=_money(values),
@@ -97,16 +106,31 @@ def awards_of(round_: Round, settings: CrowdSettings, bids: pl.DataFrame, qualit
 
 
 def tasks_of(round_: Round, awards: pl.DataFrame) -> pl.DataFrame:
-    """Rows of ``comparison_tasks``: the answers bought in each lot, in an order drawn by lot."""
+    """Rows of ``comparison_tasks``: the answers bought in each lot two by two, in an order drawn by lot; where their number is
+    odd, the last is compared with the first."""
     bought = awards.filter("awarded").sort("lot_id", "event_id").select("lot_id", "event_id")
     rng = generator_for(round_, "order of answers")
     rows = []
     for (lot_id,), pair in bought.group_by("lot_id", maintain_order=True):
-        first, second = (pair["event_id"][int(index)] for index in rng.permutation(2))
-        identity = "\0".join([round_.round_id, str(lot_id), first, second])
-        comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
-        rows.append({"comparison_id": comparison_id, "lot_id": lot_id, "event_id_a": first, "event_id_b": second})
+        drawn = [pair["event_id"][int(index)] for index in rng.permutation(pair.height)]
+        for first, second in zip(drawn[::2], [*drawn[1::2], *drawn[: len(drawn) % 2]], strict=True):
+            identity = "\0".join([round_.round_id, str(lot_id), first, second])
+            comparison_id = f"{round_.round_id}-{hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()}"
+            rows.append({"comparison_id": comparison_id, "lot_id": lot_id, "event_id_a": first, "event_id_b": second})
     return pl.DataFrame(rows, schema=TASKS_SCHEMA)
+
+
+def _keys(names: pl.Series) -> NDArray[np.int64]:
+    """A number for each name (n,) that does not depend on the other names."""
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.array([int.from_bytes(each) >> 1 for each in digests], dtype=np.int64)
+
+
+def _characters(bids: pl.DataFrame) -> NDArray[np.int64]:
+    """Characters of each response (n,); 0 where the texts are not at hand."""
+    if "response" not in bids.columns:
+        return np.zeros(bids.height, dtype=np.int64)
+    return bids["response"].str.len_chars().cast(pl.Int64).to_numpy()
 
 
 def _money(quanta: np.ndarray) -> pl.Series:

@@ -172,8 +172,9 @@ class SimulatedCrowd:
     def _bids(self, round_no: int) -> Iterator[tuple[dict[str, Any], str]]:
         """The bids of a round, each with the mood that its answer was written in: the same whenever it is asked."""
         rng = np.random.default_rng([self.seed, round_no, 1])
-        for number in range(LOTS):
-            prompt, _ = self._comment(self.mood, rng)
+        prompts = forum.lot_prompts(self.mood, self.seed, round_no, LOTS)
+        for number, prompt in enumerate(prompts):
+            self._comment(self.mood, rng)
             for person in self._of("seller"):
                 mood = self.mood if rng.random() < person.skill else self._other_mood(rng)
                 cost = person.cost * rng.uniform(0.8, 1.2)

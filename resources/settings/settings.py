@@ -368,8 +368,20 @@ class Settings(BaseModel):
         "before it, from 0 (the same) to 1 (nothing in common), above which it is warned of. Small samples may differ more.",
     )
     lots: str = Field(
-        default="", description="File with the lots that may be bid for, one lot_id a line. Empty: any lot."
+        default="",
+        description="File with the lots that may be bid for, one lot_id a line, where CROWD_LOTS_FROM says so.",
     )
+    lots_from: Literal["auto", "forum", "file", "worst", "listed", "any"] = Field(
+        default="auto",
+        description="Which lots may be bid for. Published by the platform in <outbox>/lots, for the next round: with prompts of the "
+        "embedded forum (forum), of CROWD_LOT_PROMPTS (file), or those on which the base model is furthest from the target (worst). "
+        "Not published: those of CROWD_LOTS (listed), or any that a seller names (any), with which two names take a budget. auto: "
+        "listed or file where the file is set, else forum for the embedded model and worst for another.",
+    )
+    lot_prompts: str = Field(
+        default="", description="Text file with prompts of lots, one a line, for CROWD_LOTS_FROM=file."
+    )
+    lots_published: int = Field(default=12, ge=1, description="Lots published for a round.")
     min_demonstrations: int = Field(
         default=16, ge=1, description="Valid demonstrations below which a round is skipped."
     )
@@ -517,7 +529,24 @@ class Settings(BaseModel):
         description="Share of a round's comparison tasks, drawn at random, that <outbox>/audits lists as well, for somebody "
         "trusted to send outcomes for: so that labelers cannot know of which comparison nobody will learn the truth.",
     )
-    answers_per_lot: int = Field(default=2, ge=2, le=2, description="Answers bought a lot; a comparison has two.")
+    auction: Annotated[str, MemberOf("crowd_assets.mechanisms.auctions.table:AUCTIONS")] = Field(
+        default="posted_rate",
+        description="The auction that answers are bought by.",
+        json_schema_extra={"earlier": "scoring_vcg"},
+    )
+    answers_per_lot: int = Field(
+        default=8,
+        ge=2,
+        le=64,
+        description="Answers bought in a lot at most; labelers compare them two by two. scoring_vcg and the controls buy 2.",
+    )
+    reserve: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="Most that an answer is paid, as a share of its value: what sellers are paid who are too few to compete. For "
+        "posted_rate, proportional_share, uniform_price and fixed_price.",
+    )
 
     keep_runs: int = Field(
         default=100,
@@ -724,24 +753,45 @@ class Settings(BaseModel):
 
         return UPath(self.home, *parts)
 
+    @property
+    def lots_source(self) -> Literal["forum", "file", "worst", "listed", "any"]:
+        """What ``lots_from`` comes to."""
+        if self.lots_from != "auto":
+            return self.lots_from
+        if self.lots or self.lot_prompts:
+            return "listed" if self.lots else "file"
+        return "worst" if self.base_model else "forum"
+
     def known_lots(self) -> frozenset[str]:
-        """The lots that may be bid for; empty where any may.
+        """The lots that the file of CROWD_LOTS lists.
 
         Raises:
             SettingError: the file cannot be read, or names none.
         """
-        if not self.lots:
-            return frozenset()
+        return frozenset(word for line in self._lines("lots") for word in line.split())
+
+    def known_prompts(self) -> list[str]:
+        """The prompts that the file of CROWD_LOT_PROMPTS lists, in order, each once.
+
+        Raises:
+            SettingError: the file cannot be read, or has none.
+        """
+        return list(dict.fromkeys(line.strip() for line in self._lines("lot_prompts")))
+
+    def _lines(self, name: Literal["lots", "lot_prompts"]) -> list[str]:
         from upath import UPath
 
+        place, variable = getattr(self, name), f"CROWD_{name.upper()}"
+        if not place:
+            raise SettingError(f"CROWD_LOTS_FROM={self.lots_from} needs {variable}: name a text file.")
         try:
-            found = frozenset(UPath(self.lots).read_text(encoding="utf-8").split())
+            found = [line for line in UPath(place).read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as problem:
             raise SettingError(
-                f"CROWD_LOTS={self.lots!r} cannot be read ({problem}): name a text file, or unset it."
+                f"{variable}={place!r} cannot be read ({problem}): name a text file, or unset it."
             ) from None
         if not found:
-            raise SettingError(f"CROWD_LOTS={self.lots!r} names no lot: write one lot_id a line, or unset it.")
+            raise SettingError(f"{variable}={place!r} names no lot: write one a line, or unset it.")
         return found
 
     def _place(self, value: str, default: str) -> "UPath":

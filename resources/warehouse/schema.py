@@ -91,6 +91,8 @@ CREATE TABLE IF NOT EXISTS comparison_tasks (
 CREATE TABLE IF NOT EXISTS ledger (
     entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
+CREATE TABLE IF NOT EXISTS published_lots (
+    round_no INTEGER, lot_id VARCHAR PRIMARY KEY, prompt VARCHAR);
 CREATE TABLE IF NOT EXISTS removed_models (model VARCHAR PRIMARY KEY, round_no INTEGER, removed_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS round_records (
     round_no INTEGER PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);

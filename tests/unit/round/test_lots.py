@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from resources.build import build_resources
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.quality.conditions import facts
 from crowd_assets.round.lots import lot_id, next_round_no, open_lots, publish_lots, worst_prompts
 from crowd_assets.round.procurement import awards_of, tasks_of
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings, SettingError

@@ -64,7 +64,9 @@ def run_rounds(
     """Run rounds in this terminal: three with the simulated crowd, or one on a folder of feedback."""
     settings = _settings()
     from crowd_assets.commands.campaign import campaign
+    from crowd_assets.operations.preflight import check_inputs
 
+    check_inputs(settings, feedback)
     with campaign(settings) as here:
         here.build_seeds()
         if feedback:
@@ -387,7 +389,12 @@ def compact_home() -> None:
 
 @app.command("append")
 def append_feedback(
-    files: Annotated[list[Path], typer.Argument(help="Feedback files, whole: JSON Lines or Parquet.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="Feedback files, whole: JSON Lines or Parquet."
+        ),
+    ],
     collector: Annotated[str, typer.Option(help="Name of who collects: letters, digits, - and _.")] = "collector",
 ) -> None:
     """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:

@@ -14,7 +14,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from resources.rounds.attempts import INGESTION, AttemptBook, Ending
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from sensors import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG
+from sensors import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG, TAKEN_IN
 
 
 def lease_of(
@@ -27,7 +27,11 @@ def lease_of(
 
 
 def note_failure(ending: Ending, event: DagsterEvent) -> None:
-    """Note the error of a step that failed: what its cause is says whether trying again helps."""
+    """Note the error of a step that failed: what its cause is says whether trying again helps; and what an ingestion left."""
+    if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+        found = event.asset_check_evaluation_data
+        if found.check_name == TAKEN_IN and not found.passed:
+            ending.reason = found.description or ""
     if event.event_type != DagsterEventType.STEP_FAILURE:
         return
     error = event.step_failure_data.error

@@ -19,6 +19,8 @@ BATCH_TAG = "crowd/batch"
 STATE_TAG = "crowd/inbox"
 CREDITS_TAG = "crowd/credits_spent"
 SECONDS_TAG = "crowd/seconds"
+TAKEN_IN = "every_file_taken_in"
+"""Check of an ingestion that finds files which cannot be read."""
 
 
 def partition_set(home: str) -> str:

@@ -40,7 +40,7 @@ from resources.rounds.releases import ReleaseBook
 from resources.settings.settings import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
-from sensors import BATCH_TAG, ROUND_TAG
+from sensors import BATCH_TAG, ROUND_TAG, TAKEN_IN
 
 REASONS_SHOWN = 20
 
@@ -50,6 +50,13 @@ REASONS_SHOWN = 20
     kinds={"json", "parquet", "duckdb"},
     owners=OWNERS,
     freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
+    check_specs=[
+        AssetCheckSpec(
+            TAKEN_IN,
+            asset="raw_feedback",
+            description="Every file of the inbox could be read; what could not is left there.",
+        )
+    ],
 )
 def raw_feedback(
     context: AssetExecutionContext,
@@ -57,31 +64,43 @@ def raw_feedback(
     inbox: InboxResource,
     outbox: OutboxResource,
     warehouse: WarehouseResource,
-) -> MaterializeResult[None]:
+) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """Everything the crowd sent, append-only: demonstrations, preferences, outcomes and bids, each event once, numbered
     in order of arrival. A line that is no event lies in rejected_feedback with its file, number and reason."""
     bounded = BATCH_TAG in context.run.tags
-    files = inbox.ingest(
+    looked_at = inbox.ingest(
         context.log.info,
         most_files=settings.ingest_files if bounded else 0,
         most_mib=settings.ingest_mib if bounded else 0,
     )
     publish_lots(next_round_no(warehouse), settings, warehouse, outbox)
+    files = [each for each in looked_at if not each.left]
+    left = [each for each in looked_at if each.left]
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")
     rejected = warehouse.query(
         "SELECT reason, count(*) AS lines FROM rejected_feedback WHERE stage = 'ingestion' "
         "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
         {"most": REASONS_SHOWN},
     )
-    return MaterializeResult(
+    yield MaterializeResult(
         metadata={
             "files": len(files),
+            "files_left": len(left),
             "new_events": sum(file.accepted for file in files),
             "duplicates": sum(file.duplicates for file in files),
             "rejected_lines": sum(file.rejected for file in files),
             "events": display.table(events),
             "rejected": display.table(rejected),
         }
+    )
+    said = ", ".join(f"{each.name} ({each.left})" for each in left[:REASONS_SHOWN])
+    yield AssetCheckResult(
+        check_name=TAKEN_IN,
+        passed=not left,
+        severity=AssetCheckSeverity.WARN,
+        description=f"{len(left)} files cannot be read and wait: {said}. Let this user read them, or take them away."
+        if left
+        else None,
     )
 
 

@@ -16,12 +16,12 @@ import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.utils import make_new_run_id
-from upath import UPath
 
 from crowd_assets.definitions import build_definitions
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
 from crowd_assets.leases import lease_of, note_failure
 from crowd_assets.monitoring.tracing import export_run
+from crowd_assets.operations.preflight import feedback_files
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.report.quality import quality_page
@@ -32,14 +32,13 @@ from crowd_assets.terminal.printing import console
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.common.progress import bars
-from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_bytes_atomically
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
 from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from sensors import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from sensors.rounds import next_run, nightly_quorum, round_quorum
@@ -109,13 +108,7 @@ class Campaign:
         Raises:
             SettingError: the folder has no feedback file.
         """
-        folder = UPath(source)
-        files = [path for path in folder.iterdir() if path.suffix in SUFFIXES] if folder.is_dir() else []
-        if not files:
-            raise SettingError(
-                f"FEEDBACK={folder}: no {' or '.join(SUFFIXES)} file there. docs/feedback.md has the format."
-            )
-        for path in files:
+        for path in feedback_files(source):
             write_bytes_atomically(self.settings.inbox_path / path.name, path.read_bytes())
         self._finish_open_round()
         self._run(INGESTION_JOB)

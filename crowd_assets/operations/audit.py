@@ -29,6 +29,7 @@ from upath import UPath
 from crowd_assets.exporters.model import PLACES
 from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
 from crowd_assets.round import contributions, labelers, points, procurement, selection, settlement, target
@@ -38,7 +39,7 @@ from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
-from resources.feedback.inbox import InboxResource
+from resources.feedback.inbox import COMPARISON_TASKS, InboxResource
 from resources.files.frames import FramesResource, parsed_parquet, read_parquet
 from resources.models.embedder import EmbedderResource
 from resources.models.store import DamagedModelError, ModelStoreResource
@@ -162,9 +163,8 @@ class _Auditor:
         begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
         if begun.height:
             raise AuditError(f"the erasure of {begun.item()} was interrupted: repeat it first.")
-        records = {
-            row["round_no"]: row for row in self.warehouse.query("SELECT * FROM round_records").iter_rows(named=True)
-        }
+        recorded = self.warehouse.query("SELECT * FROM round_records ORDER BY round_no").to_dicts()
+        records = {row["round_no"]: row for row in recorded}
         rounds, posted = [], []
         previous, model, clean = "", None, True
         for round_ in (each for each in RoundBook(self.warehouse).all() if each.settled):
@@ -176,7 +176,10 @@ class _Auditor:
             posted.append(one.posted)
             clean = clean and audited.difference is None
             previous, model = one.hash, round_.next_model
-        chain = None
+        heads = [json.loads(row["record"]).get("ingestions", "") for row in recorded]
+        chain = next(
+            intake_differences(self.warehouse, self.inbox, [head for head in heads if head], self.erasures), None
+        )
         if records:
             number = min(records)
             chain = Difference("rounds", f"round_no {number}", "status", "not settled", "settled", BY_RECORD)
@@ -287,6 +290,7 @@ class _RoundAuditor:
         resources = build_resources(self._settings)
         self._embedder: EmbedderResource = resources.embedder
         yield from self._models(record, resources.trainer)
+        yield from self._lineages()
         self._aim = target.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
             if name in ROUND_TABLES and name not in record["tables"] and name != "comparison_tasks":
@@ -300,6 +304,7 @@ class _RoundAuditor:
                     if changed is None:
                         raise  # else: rows that were changed need not be any that can be computed with
             yield from filter(None, [named or changed])
+        yield from self._published()
         if self._recompute:
             models = zip(("base_model", "next_model"), settlement.models_of(self._round, self._warehouse), strict=True)
             for column, model in (*models, ("base_model", self._model)):
@@ -353,6 +358,63 @@ class _RoundAuditor:
         for name, stored in (("root", trainer.root_identity()), ("phi", self._embedder.identity)):
             if stored != record[name]:
                 yield Difference("models", name, "files", stored, record[name], BY_RECORD)
+
+    def _lineages(self) -> Iterator[Difference]:
+        """Cards name the models that theirs were trained from: candidates from the base, the aligned one from the winner."""
+        begun = self._round.base_model
+        chosen = self._warehouse.read_round("selections", self._round.round_no).filter("selected")["model"]
+        aligned = self._warehouse.read_round("alignments", self._round.round_no)["model"]
+        parents = dict.fromkeys(self._warehouse.read_round("candidates", self._round.round_no)["model"], begun)
+        parents |= {model: chosen[0] if len(chosen) else begun for model in aligned if model is not None}
+        for model, parent in parents.items():
+            if model in self._of.removed:
+                continue
+            try:
+                stored = self._of.store.card(model)["parent"]
+            except (OSError, ValueError, KeyError, TypeError) as problem:
+                yield Difference("models", model, "card.json", str(problem)[:120], "a card", BY_RECORD)
+                continue
+            if stored != parent:
+                yield Difference("models", model, "parent", str(stored), str(parent), BY_RECOMPUTATION)
+
+    def _published(self) -> Iterator[Difference]:
+        """Tasks in the outbox are those of the table, with the texts that were bought; erased ones are gone from it."""
+        if self._round.status != COMPLETED or self._round.reason is not None:
+            return
+        where = f"outbox {COMPARISON_TASKS}"
+        rows = self._warehouse.read_round("comparison_tasks", self._round.round_no)
+        gone = set(self._warehouse.query("SELECT comparison_id FROM withdrawn_comparisons")["comparison_id"])
+        texts = completed(self._frames.read("validated_feedback", self._round.round_id))
+        answers = {
+            event_id: tuple(rest)
+            for event_id, *rest in texts.select("event_id", "prompt", "messages", "response").iter_rows()
+        }
+        path = self._of.settings.outbox_path / COMPARISON_TASKS / f"{self._round.round_id}.jsonl"
+        try:
+            tasks = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            stored = {task["comparison_id"]: task for task in tasks}
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            yield Difference(where, self._round.round_id, "file", str(problem)[:120], "the published tasks", BY_RECORD)
+            return
+        expected = {}
+        for comparison_id, first, second in rows.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
+            prompt, messages, response_a = answers[first]
+            task: dict[str, Any] = {"prompt": prompt, "response_a": response_a, "response_b": answers[second][2]}
+            if messages is not None:
+                task["messages"] = json.loads(messages)
+            if comparison_id not in gone and ERASED not in task.values():
+                expected[comparison_id] = task
+        for comparison_id in sorted(stored.keys() | expected.keys()):
+            if comparison_id in gone:
+                continue
+            there, should = stored.get(comparison_id), expected.get(comparison_id)
+            if there is None or should is None:
+                words = ("a task", "no task") if there else ("no task", "a task")
+                yield Difference(where, comparison_id, "comparison_id", *words, BY_RECOMPUTATION)
+                continue
+            for column, text in should.items():
+                if there.get(column) != text:  # no text of contributors in what an audit prints
+                    yield Difference(where, comparison_id, column, "another text", "the text bought", BY_RECOMPUTATION)
 
     def _recomputed(self, name: str, key: tuple[str, ...], again: Recompute) -> Difference | None:
         is_frame = name not in ROUND_TABLES and name != "ledger"

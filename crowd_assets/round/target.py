@@ -55,9 +55,9 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     Raises:
         SettingError: Φ has no label of the attribute's name, or a file of texts is missing, empty or not as it should be.
     """
-    wanted = _wanted(settings)
+    wanted = wanted_texts(settings)
     if settings.reference_texts:
-        ordinary = _texts(settings.reference_texts, "CROWD_REFERENCE_TEXTS")
+        ordinary = reference_texts(settings)
     else:
         ordinary = list(_comments_of_the_forum(REFERENCE_COMMENTS))
     key = fingerprint(
@@ -139,7 +139,16 @@ def _label(settings: CrowdSettings, embedder: EmbedderResource, texts: int) -> i
     return embedder.labels.index(settings.target_attribute)
 
 
-def _wanted(settings: CrowdSettings) -> list[tuple[str, str]]:
+def reference_texts(settings: CrowdSettings) -> list[str]:
+    """Ordinary texts, from the file of the settings.
+
+    Raises:
+        SettingError: it is missing, empty or not as it should be.
+    """
+    return _texts(settings.reference_texts, "CROWD_REFERENCE_TEXTS")
+
+
+def wanted_texts(settings: CrowdSettings) -> list[tuple[str, str]]:
     """(prompt, text) to be like, from a file: the prompt is empty where none is known. Nothing where an attribute says it."""
     if settings.target_source == "texts":
         return [("", text) for text in _texts(settings.target_texts, "CROWD_TARGET_TEXTS")]

@@ -4,6 +4,7 @@ Belongs here: finding complete files, ingesting each exactly once, publishing fi
 Does not belong here: what a line must look like (see ``feedback``).
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -21,13 +22,13 @@ from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field
 from upath import UPath
 
-from resources.common.errors import OperatorError
 from resources.common.progress import throttled
 from resources.feedback import events as feedback
 from resources.feedback.arrivals import arrived, claim
+from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.files.frames import read_parquet, read_parquets, write_parquet
-from resources.files.storage import StoredFile, files_below, move, remove_if, write_text_atomically
+from resources.files.storage import StoredFile, UnwritableError, files_below, move, remove_if, write_text_atomically
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
 
@@ -42,18 +43,15 @@ AUDITS = "audits"
 from where they can be erased."""
 
 
-class UnreadableFeedbackError(OperatorError, OSError):
-    """A file of the inbox cannot be read; the message names it."""
-
-
 @dataclass(frozen=True)
 class IngestedFile:
-    """What became of one file."""
+    """What became of one file; ``left`` says why it lies in the inbox as it lay, where it cannot be read."""
 
     name: str
     accepted: int
     duplicates: int
     rejected: int
+    left: str = ""
 
 
 class _Parts:
@@ -115,19 +113,20 @@ class InboxResource(ConfigurableResource):
 
         With a key (see ``pseudonyms``) contributors' names end here: they are hashed, and the files that hold them are
         removed instead of archived. Killed at any point, the next call finishes: a file whose digest is known is only
-        moved. A file that is written to or replaced meanwhile stays, and the next call takes in what is new of it.
+        moved. A file that is written to or replaced meanwhile stays, and the next call takes in what is new of it. One that cannot
+        be read is named and left, and keeps no other waiting.
 
         Args:
             most_files, most_mib: What this call takes in at most, the size about; the next one goes on. 0: all there is.
 
         Raises:
             PseudonymKeyError: the home was begun with another key, or without one.
-            UnreadableFeedbackError: a file cannot be read; all others were taken in.
+            UnwritableError: there is no room for what was read.
         """
         pseudonyms = Pseudonyms.from_environment()
         limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
         ingested: list[IngestedFile] = []
-        unreadable = []
+        left: list[IngestedFile] = []
         files = self.arrived()
         total, before, events = sum(each.size for each in files) / MIB, 0.0, 0
         said = throttled("ingestion", progress, "MiB")
@@ -145,19 +144,20 @@ class InboxResource(ConfigurableResource):
                 except FileNotFoundError:
                     continue  # another ingesting process was faster and has archived it
                 except OSError as problem:
-                    unreadable.append(f"{feedback.shown_name(path)} ({problem.strerror})")
+                    if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # of our own copy of what was read
+                        raise UnwritableError(
+                            f"{feedback.shown_name(path)} was not taken in: {problem.strerror} in {tempfile.gettempdir()}. Make room; "
+                            "the next call goes on."
+                        ) from None
+                    left.append(IngestedFile(feedback.shown_name(path), 0, 0, 0, left=problem.strerror or str(problem)))
+                    progress(f"{left[-1].name} cannot be read ({left[-1].left}) and is left where it lies")
                     continue
                 last = self._store(path, parts, pseudonyms)
                 self._put_away(path, parts, keep=not pseudonyms.keyed)
             before, events = before + each.size / MIB, events + parts.events
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
-        if unreadable:
-            raise UnreadableFeedbackError(
-                f"{', '.join(unreadable)} in {self.root} cannot be read; every other file was taken in. Let this user read "
-                "them, or take them away."
-            )
-        return ingested
+        return ingested + left
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:
         """Ingested events with ``from_seq <= seq <= to_seq``, in order of ``seq``; without those whose texts were erased."""
@@ -228,12 +228,14 @@ class InboxResource(ConfigurableResource):
                 return IngestedFile(feedback.shown_name(path), *known)
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
             accepted = refused = 0
+            taken = Taken()
             for read, rejections in parts:
                 events, withdrawn = refuse_withdrawn(connection, read)
                 refused += withdrawn.height
                 rejections = _of_file(parts.digest, pl.concat([rejections, withdrawn]))
-                accepted += self._store_events(connection, events, first + accepted, parts.digest, now)
+                accepted += self._store_events(connection, events, first + accepted, parts.digest, now, taken)
                 if rejections.height:
+                    taken.reject(rejections.select(VOUCHED).iter_rows())
                     self.warehouse.append(connection, "rejected_feedback", rejections)
             done = IngestedFile(
                 name=feedback.shown_name(path),
@@ -241,27 +243,24 @@ class InboxResource(ConfigurableResource):
                 duplicates=parts.events - refused - accepted,
                 rejected=parts.rejections + refused,
             )
-            self.warehouse.append(
-                connection,
-                "ingested_files",
-                pl.DataFrame(
-                    {
-                        "digest": [parts.digest],
-                        "uri": [str(path.with_name(feedback.shown_name(path)))],
-                        "bytes": [parts.bytes],
-                        "accepted": [done.accepted],
-                        "duplicates": [done.duplicates],
-                        "rejected": [done.rejected],
-                        "ingested_at": [now],
-                    }
-                ),
-            )
+            row: dict[str, Any] = {
+                "digest": parts.digest,
+                "uri": str(path.with_name(feedback.shown_name(path))),
+                "bytes": parts.bytes,
+                "accepted": done.accepted,
+                "duplicates": done.duplicates,
+                "rejected": done.rejected,
+                "ingested_at": now,
+            }
+            self.warehouse.append(connection, "ingested_files", pl.DataFrame([row]))
+            taken.files.append(file_row(**{"size" if name == "bytes" else name: value for name, value in row.items()}))
+            append_intake(connection, taken, lambda uri: UPath(self.segments, uri))
             return done
 
         return self.warehouse.atomically(store)
 
     def _store_events(
-        self, connection: Connection, events: pl.DataFrame, first: int, digest: str, now: datetime
+        self, connection: Connection, events: pl.DataFrame, first: int, digest: str, now: datetime, taken: Taken
     ) -> int:
         """Store what is new of a part's events as a segment that begins with ``seq`` ``first``; returns how many."""
         events = events.unique("event_id", keep="first", maintain_order=True)
@@ -273,6 +272,7 @@ class InboxResource(ConfigurableResource):
         uri = f"{first:012d}-{digest}.parquet"
         write_parquet(UPath(self.segments, uri), events)
         last = first + events.height - 1
+        taken.write(uri, first, last, UPath(self.segments, uri))
         segment = {"first_seq": [first], "last_seq": [last], "uri": [uri], "digest": [digest]}
         self.warehouse.append(connection, "feedback_segments", pl.DataFrame(segment))
         self.warehouse.append(

@@ -86,7 +86,10 @@ def surroundings(
 def append_record(connection: Connection, round_no: int, about: Mapping[str, Any]) -> None:
     """Write the record of a round that is being settled, behind that of the round before; part of the caller's transaction."""
     tables = {table: column_hashes(rows_of(connection, table, round_no)) for table in ROWS}
-    text = canonical({**about, "round_no": round_no, "tables": tables})
+    ingestions = fetch_row(connection, "SELECT hash FROM ingestions ORDER BY number DESC LIMIT 1")
+    text = canonical(
+        {**about, "round_no": round_no, "tables": tables, "ingestions": ingestions[0] if ingestions else ""}
+    )
     last = fetch_row(connection, "SELECT hash FROM round_records ORDER BY round_no DESC LIMIT 1")
     previous = last[0] if last else ""
     connection.execute(

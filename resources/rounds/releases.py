@@ -16,6 +16,7 @@ from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.feedback.inbox import InboxResource
+from resources.feedback.intake import Taken, append_intake
 from resources.files.frames import write_parquet
 from resources.rounds.book import CLAIMED, SKIPPED, Round, round_id_of
 from resources.warehouse.base import as_stored, fetch_row
@@ -124,6 +125,9 @@ class ReleaseBook:
             "UPDATE event_index SET seq = $seq, ingested_at = $now WHERE event_id = $id",
             {"seq": last + 1, "now": as_stored(now), "id": event_id},
         )
+        taken = Taken()
+        taken.write(again, last + 1, last + 1, UPath(self._inbox.segments, again))
+        append_intake(connection, taken, lambda uri: UPath(self._inbox.segments, uri))
         return int(last) + 1
 
 

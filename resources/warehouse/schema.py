@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE TABLE IF NOT EXISTS ingested_files (
     digest VARCHAR PRIMARY KEY, uri VARCHAR, bytes BIGINT, accepted BIGINT, duplicates BIGINT, rejected BIGINT,
     ingested_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS ingestions (
+    number BIGINT PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);
 CREATE TABLE IF NOT EXISTS feedback_segments (
     first_seq BIGINT PRIMARY KEY, last_seq BIGINT UNIQUE, uri VARCHAR, digest VARCHAR);
 CREATE TABLE IF NOT EXISTS event_index (

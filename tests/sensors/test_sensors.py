@@ -36,6 +36,7 @@ from dagster import (
 )
 
 from crowd_assets.definitions import build_definitions
+from crowd_assets.leases import lease_of, note_failure
 from resources.build import build_resources
 from resources.rounds.attempts import INGESTION, AttemptBook, Outcome, _machine, _started, process_runs, this_process
 from resources.rounds.book import RoundBook
@@ -509,3 +510,30 @@ def test_a_clock_that_is_set_makes_no_process_look_gone(monkeypatch: pytest.Monk
     started = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: started(process) - 3600)
     assert process_runs(alive)
+
+
+def test_an_unreadable_file_is_named_where_the_operator_reads_and_the_rest_goes_on(
+    plain: CrowdSettings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(plain, "a.jsonl", 2)
+    drop(plain, "b.jsonl", 2)
+    opened = os.open
+
+    def refused(path: Any, *rest: Any, **options: Any) -> int:
+        if str(path).endswith("a.jsonl"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.open", refused)  # root may read everything
+        definitions = build_definitions(plain)
+        warehouse = build_resources(plain)["warehouse"]
+        with lease_of("a-run", INGESTION_JOB, {}, warehouse, plain) as ending:
+            result = definitions.resolve_job_def(INGESTION_JOB).execute_in_process(instance=instance)
+            for event in result.all_events:
+                note_failure(ending, event)
+    assert result.success
+    (attempt,) = AttemptBook(warehouse, plain.lease_s).of(INGESTION)
+    assert attempt.outcome == "succeeded"
+    assert "a.jsonl (Permission denied)" in str(attempt.reason)
+    assert RoundBook(warehouse).pending().events == 2

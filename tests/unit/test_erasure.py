@@ -209,7 +209,7 @@ def test_a_text_goes_from_the_conversations_that_quote_it_and_so_does_a_conversa
     assert home.holding("Zebulon") == set()
     assert "frames" in home.holding("Nothing of hers.")
     last = home.book.rounds_through(3)[-1]
-    rows = home.resources["frames"].read("validated_feedback", last)
+    rows = home.resources.frames.read("validated_feedback", last)
     assert [json.loads(text)[1]["content"] for text in rows.filter(contributor_id="bo")["messages"]] == [
         ERASED,
         "Nothing of hers.",

@@ -31,7 +31,7 @@ from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event, read_file
-from resources.feedback.inbox import InboxResource, UnreadableFeedbackError
+from resources.feedback.inbox import InboxResource
 from resources.feedback.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
@@ -418,8 +418,11 @@ def test_a_file_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
         return opened(path, *rest, **options)
 
     monkeypatch.setattr("os.open", refused)  # root may read everything
-    with pytest.raises(UnreadableFeedbackError, match=r"a\.jsonl \(Permission denied\)"):
-        inbox.ingest()
+    said: list[str] = []
+    *taken, left = inbox.ingest(said.append)
+    assert [each.name for each in taken] == ["b.jsonl", "c.jsonl"]
+    assert (left.name, left.left) == ("a.jsonl", "Permission denied")
+    assert any("a.jsonl cannot be read (Permission denied) and is left" in line for line in said)
     assert accounted(inbox) == (2, 0)
     assert Path(inbox.root, "a.jsonl").exists()
 

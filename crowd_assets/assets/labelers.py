@@ -1,8 +1,9 @@
 """Stage 2, labelers: whose reports have been right, and what the crowd prefers by that.
 
-Belongs here: feeding reports and outcomes to the weighted score update in their order, and the aggregate.
-Does not belong here: the update itself (see ``crowd_assets.mechanisms.labelers.score_update``).
+Belongs here: the assets of weights and aggregates. Does not belong here: what they compute (see ``crowd_assets.round.labelers``).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,17 @@ from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.round.labelers import REGRETS, aggregated, plain_loss, regret_so_far, regrets_after, weights_after
+from crowd_assets.round.judging import PAY, pay_of
+from crowd_assets.round.labelers import (
+    REGRETS,
+    STATES,
+    aggregated,
+    plain_loss,
+    regret_so_far,
+    regrets_after,
+    states_after,
+    weights_after,
+)
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
 from resources.settings.settings import CrowdSettings
@@ -40,18 +51,21 @@ ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
             "regret_within_bound",
             asset="labeler_weights",
             description="The aggregate lost no more than the best labeler and what the update may lose at most, 3√(T ln N) "
-            "over T outcomes and N labelers.",
+            "over T outcomes and N labelers, where the aggregate promises that.",
         )
     ],
 )
 def labeler_weights(
     context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> MaterializeResult:
-    """How much each labeler's report counts: the weighted score update on every comparison whose outcome this round
-    brought, in order of the outcomes (arXiv 2412.16834). Truth-telling maximises a labeler's expected weight."""
+    """How much each labeler's report counts, by the aggregate that is set (CROWD_AGGREGATE): it learns from every comparison whose outcome
+    this round brought, in order of the outcomes, or from agreement with peers where nothing was realised yet."""
     round_ = passed_round(warehouse, context.partition_key)
     frame, learnt = weights_after(round_, settings, warehouse, frames)
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
+    warehouse.replace_round(STATES, round_.round_no, states_after(learnt))
+    pay = pay_of(round_, settings, warehouse, frames, learnt)
+    warehouse.replace_round(PAY, round_.round_no, pay)
     regrets = regrets_after(round_, warehouse, frames, learnt)
     frames.write(REGRETS, round_.round_id, regrets, settled=round_.settled)
     past = regret_so_far(warehouse, frames, round_.round_no)
@@ -61,7 +75,9 @@ def labeler_weights(
         losses, newcomers = learnt.results.losses, learnt.newcomers
         shown = frame.sort("weight", "labeler_id", descending=[True, False]).head(40)
         metadata |= {
-            "slots": learnt.results.state.slots,
+            "aggregate": learnt.aggregate.name,
+            "weights_rest_on": learnt.aggregate.learns_from,
+            "slots": learnt.known.slots,
             "new_slots": learnt.outcomes.height,
             "mean_weight": 1 / frame.height,
             "mean_loss": float(np.nanmean(losses)) if np.isfinite(losses).any() else None,
@@ -76,21 +92,28 @@ def labeler_weights(
             ),
             "weights_over_rounds": display.plot(_weights_plot(round_, frame, warehouse)),
         }
+    if pay.height:
+        metadata |= {
+            "judgements_paid_by": pay["basis"][0],
+            "judgements_scored": int(pay["scored"].sum()),
+            "credits_for_judgements": float(pay["paid"].sum() or 0),
+        }
+    bounded = learnt is None or learnt.aggregate.name == "weighted_score_update_pooled"
     if past.height:
         rounds, so_far, at_most = (past[name].to_list() for name in past.columns)
+        series: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+            "regret against the best labeler": (rounds, so_far)
+        }
+        if bounded:
+            series["at most"] = (rounds, at_most)
         metadata["regret_so_far"] = display.plot(
-            display.lines(
-                {"regret against the best labeler": (rounds, so_far), "at most": (rounds, at_most)},
-                x="round",
-                y="quadratic loss",
-                dashed={"at most"},
-            )
+            display.lines(series, x="round", y="quadratic loss", dashed={"at most"})
         )
     within = AssetCheckResult(
         check_name="regret_within_bound",
-        passed=regret <= bound + ROUNDING,
+        passed=regret <= bound + ROUNDING or not bounded,
         severity=AssetCheckSeverity.WARN,
-        metadata={"regret": regret, "bound": bound},
+        metadata={"regret": regret, "bound": bound if bounded else "this aggregate promises none"},
     )
     return MaterializeResult(metadata=display.rounded(metadata), check_results=[within])
 

@@ -264,6 +264,31 @@ class Campaign:
             if kinds.height:
                 weights = weights.join(kinds, on="contributor_id", how="left", maintain_order="left")
             show(f"labeler weights of {weights.height}, highest ({mean})", weights.head(20))
+        self._show_judgement_pay(round_, kinds)
+
+    def _show_judgement_pay(self, round_: Round, kinds: pl.DataFrame) -> None:
+        """What judgements earned in a round: by kind where kinds are known, else by labeler."""
+        pay = self.warehouse.query(
+            "SELECT labeler_id AS contributor_id, basis, scored, score, paid::float8 AS credits FROM judgement_pay "
+            "WHERE round_no = $n ORDER BY paid DESC, score DESC, labeler_id",
+            {"n": round_.round_no},
+        )
+        if pay.is_empty():
+            return
+        said = f"credits for judgements, by {pay['basis'][0]}: {pay['credits'].sum():.3f} of {self.settings.judging_budget}"
+        if kinds.height:
+            pay = (
+                pay.join(kinds, on="contributor_id", how="left")
+                .group_by("true_kind")
+                .agg(
+                    labelers=pl.len(),
+                    scored=pl.col("scored").sum(),
+                    mean_score=pl.col("score").sum() / pl.col("scored").sum(),
+                    credits=pl.col("credits").sum(),
+                )
+                .sort("credits", "mean_score", descending=True)
+            )
+        show(said, pay.head(20))
 
     def _summarise(self) -> None:
         settled = [(round_, round_figures(round_, self.warehouse)) for round_ in self.book.all() if round_.settled]
@@ -280,15 +305,23 @@ class Campaign:
         console.rule("all rounds", align="left")
         show("target distance on fresh samples, and credits spent", overview)
         kinds = self._kinds()
+        credits_of = self.warehouse.query(
+            "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount)::float8 AS credits FROM ledger "
+            "WHERE unit = 'credit' AND account LIKE 'contributor:%' GROUP BY ALL"
+        )
         by_kind = (
-            standings(self.warehouse, settled[-1][0].round_no)
-            .join(kinds, on="contributor_id", how="inner")
+            kinds.join(standings(self.warehouse, settled[-1][0].round_no), on="contributor_id", how="left")
+            .join(credits_of, on="contributor_id", how="left")
             .group_by("true_kind")
-            .agg(contributors=pl.len(), mean_points=pl.col("points").mean())
-            .sort("mean_points", descending=True)
+            .agg(
+                contributors=pl.len(),
+                mean_points=pl.col("points").mean(),
+                mean_credits=pl.col("credits").fill_null(0.0).mean(),
+            )
+            .sort("mean_points", "mean_credits", descending=True, nulls_last=True)
         )
         if by_kind.height:
-            show("mean points by true kind", by_kind)
+            show("what each kind earned: mean points and credits by true kind", by_kind)
         last = settled[-1][0]
         reduction = 1 - overview["next_base"][-1] / overview["base"][0]
         console.print(f"target distance over all rounds: {-reduction:+.0%}")

@@ -32,7 +32,7 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
-from crowd_assets.round import contributions, labelers, points, procurement, selection, settlement, target
+from crowd_assets.round import contributions, judging, labelers, points, procurement, selection, settlement, target
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.points import EpochSoFar
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
@@ -445,6 +445,15 @@ class _RoundAuditor:
     def _labeler_weights(self, stored: pl.DataFrame) -> pl.DataFrame:
         return labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[0]
 
+    def _labeler_states(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return labelers.states_after(
+            labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[1]
+        )
+
+    def _judgement_pay(self, stored: pl.DataFrame) -> pl.DataFrame:
+        learnt = labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[1]
+        return judging.pay_of(self._round, self._settings, self._warehouse, self._frames, learnt)
+
     def _aggregated_preferences(self, stored: pl.DataFrame) -> pl.DataFrame:
         return labelers.aggregated(self._round, self._settings, self._warehouse, self._frames).drop(
             TEXT_COLUMNS, strict=False
@@ -579,6 +588,8 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "quality_contributors": ((), None),
     "rings": ((), None),
     "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
+    "labeler_states": (("labeler_id", "figure"), _RoundAuditor._labeler_states),
+    "judgement_pay": (("labeler_id",), _RoundAuditor._judgement_pay),
     "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),
     "contributor_groups": (("contributor_id",), _RoundAuditor._contributor_groups),
     "candidate_members": (("group_index", "contributor_id"), _RoundAuditor._candidate_members),

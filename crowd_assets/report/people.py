@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from crowd_assets.mechanisms.judging import OUTCOME
 from crowd_assets.report.figures import settled_rounds
 from crowd_assets.report.page import number, ordinal, plural, share
 from crowd_assets.round.tournament import standings
@@ -26,8 +27,10 @@ judging AS (
     FROM labeler_weights WHERE round_no = $n),
 selling AS (
     SELECT contributor_id, count(*) AS offered, count(*) FILTER (WHERE awarded) AS sold,
-        sum(payment) FILTER (WHERE awarded) AS credits, sum(asked_price) FILTER (WHERE awarded) AS asked
+        sum(payment) FILTER (WHERE awarded) AS sales, sum(asked_price) FILTER (WHERE awarded) AS asked
     FROM awards WHERE round_no = $n GROUP BY contributor_id),
+scoring AS (
+    SELECT labeler_id AS contributor_id, basis, scored, score, balance, paid FROM judgement_pay WHERE round_no = $n AND scored > 0),
 rejecting AS (
     SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
     WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
@@ -36,13 +39,15 @@ flagging AS (
     FROM quality_contributors WHERE round_no = $n AND flagged GROUP BY contributor_id),
 everybody AS (
     SELECT contributor_id FROM demonstrating UNION SELECT contributor_id FROM judging WHERE reports > 0
-    UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM rejecting)
+    UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM scoring UNION SELECT contributor_id FROM rejecting)
 SELECT everybody.contributor_id, group_index, rank, groups, selected, demonstrations, shapley_value,
     v.standard_error AS shapley_error, estimate, e.standard_error AS estimate_error,
     CASE WHEN reports > 0 THEN reports END AS reports, weight / mean_weight AS relative_weight, mean_loss,
-    offered, sold, credits, asked, rejected, flags
+    offered, sold, sales, asked, basis, scored, score, balance, paid, rejected, flags,
+    CASE WHEN sold > 0 OR paid > 0 THEN coalesce(sales, 0) + coalesce(paid, 0) END AS credits
 FROM everybody LEFT JOIN demonstrating USING (contributor_id) LEFT JOIN ranked USING (group_index)
     LEFT JOIN judging USING (contributor_id) LEFT JOIN selling USING (contributor_id)
+    LEFT JOIN scoring USING (contributor_id)
     LEFT JOIN rejecting USING (contributor_id) LEFT JOIN flagging USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributions WHERE round_no = $n) v USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
@@ -73,7 +78,7 @@ def people_of(warehouse: WarehouseResource, round_no: int, *, only: str | None =
 
 def why(person: Person) -> str:
     """What a contributor did in a round and what came of it, in plain words."""
-    said = [*_demonstrated(person), *_judged(person), *_sold(person)]
+    said = [*_demonstrated(person), *_judged(person), *_paid(person), *_sold(person)]
     if person["rejected"]:
         said.append(f"{plural(person['rejected'], 'event was', 'events were')} rejected at the gate.")
     if person["flags"]:
@@ -110,12 +115,24 @@ def _judged(person: Person) -> list[str]:
     ]
 
 
+def _paid(person: Person) -> list[str]:
+    if not person["scored"]:
+        return []
+    by = "outcomes" if person["basis"] == OUTCOME else "agreement with others"
+    said = f"{plural(person['scored'], 'judgement was', 'judgements were')} scored by {by}: {number(person['score'], 2)} points"
+    if person["paid"]:
+        return [f"{said}, paid {number(person['paid'], 4)} credits."]
+    if person["balance"] < 0:
+        return [f"{said}; {number(-person['balance'], 2)} more are to be made up for before any is paid."]
+    return [f"{said}."]
+
+
 def _sold(person: Person) -> list[str]:
     if person["offered"] is None:
         return []
     if not person["sold"]:
         return [f"Offered {plural(person['offered'], 'answer')}; none was bought."]
     return [
-        f"Sold {person['sold']} of {plural(person['offered'], 'answer')} for {number(person['credits'], 3)} credits "
+        f"Sold {person['sold']} of {plural(person['offered'], 'answer')} for {number(person['sales'], 3)} credits "
         f"(asked {number(person['asked'], 3)})."
     ]

@@ -368,11 +368,17 @@ def regret_chart(found: pl.DataFrame) -> Chart | None:
     rows = [
         {"round": each["round_no"], "series": name, "value": each[column]}
         for each in found.iter_rows(named=True)
-        for name, column in (("regret so far", "regret"), ("bound, 3√(T ln N)", "bound"))
+        for name, column in (("regret so far", "regret"), ("bound of the score update, 3√(T ln N)", "bound"))
     ]
-    colours = {"regret so far": "var(--c1)", "bound, 3√(T ln N)": "var(--c2)"}
+    colours = {"regret so far": "var(--c1)", "bound of the score update, 3√(T ln N)": "var(--c2)"}
     return charts.lines(
-        "regret", rows, axis="quadratic loss", colours=colours, dashed=["bound, 3√(T ln N)"], form=".3~g", zero=True
+        "regret",
+        rows,
+        axis="quadratic loss",
+        colours=colours,
+        dashed=["bound of the score update, 3√(T ln N)"],
+        form=".3~g",
+        zero=True,
     )
 
 

@@ -3,7 +3,7 @@
 Belongs here: frames from frames, by the aggregate that is set. Does not belong here: the aggregates (see ``mechanisms.labelers``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -11,7 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.labelers import regret
-from crowd_assets.mechanisms.labelers import score_update as aggregation
+from crowd_assets.mechanisms.labelers.base import AGREEMENT, Aggregate, Known, Pooled, nobody_known, with_newcomers
+from crowd_assets.mechanisms.labelers.score_update import counted_reports
+from crowd_assets.mechanisms.labelers.table import AGGREGATES, WITHOUT_OUTCOMES
+from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from crowd_assets.round.tournament import deposits_before
 from resources.feedback.events import completed
@@ -63,18 +66,32 @@ WEIGHTS_SCHEMA = {
 }
 
 
+STATES = "labeler_states"  # the table
+
+
+STATES_SCHEMA = {"labeler_id": pl.String(), "figure": pl.String(), "value": pl.Float64()}
+
+
+EVERYBODY = ""
+"""Labeler of the figures that a rule has of nobody in particular; no contributor's name is empty."""
+
+
 @dataclass(frozen=True)
 class Learnt:
-    """What a round's outcomes taught about labelers: the update's results, the outcomes (a slot each), the reports on them as
-    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, and those that the round brought."""
+    """What a round taught about labelers: the aggregate's results on its outcomes, the outcomes (a slot each), the reports on them as
+    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, those that the round brought, the member that pooled,
+    what it knew ``before`` and what is ``known`` now."""
 
-    results: aggregation.SlotResults
+    results: Pooled
     outcomes: pl.DataFrame
     slot: NDArray[np.int64]
     labeler: NDArray[np.int64]
     report: NDArray[np.float64]
     labelers: list[str]
     newcomers: list[str]
+    aggregate: Aggregate
+    before: Known
+    known: Known
 
 
 def weights_after(
@@ -82,14 +99,11 @@ def weights_after(
 ) -> tuple[pl.DataFrame, Learnt | None]:
     """Rows of ``labeler_weights`` as a round leaves them, and how they came about; None while there is no labeler."""
     preferences, outcomes = _slots(round_, settings, warehouse, frames)
-    known = _weights_before(round_, warehouse)
-    arrived = preferences.filter(pl.col("round_id") == round_.round_id)
-    newcomers = sorted(set(arrived["contributor_id"]) - set(known["labeler_id"]))
-    labelers = [*known["labeler_id"], *newcomers]
-    if not labelers:
+    learnt = _learn(round_, settings, warehouse, preferences, outcomes)
+    if learnt is None:
         return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
-    results, slot, labeler, report = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
-    state = results.state
+    arrived = preferences.filter(pl.col("round_id") == round_.round_id)
+    labelers, state = learnt.labelers, learnt.known
     frame = (
         pl.DataFrame(
             {
@@ -110,7 +124,21 @@ def weights_after(
         .with_columns(pl.col("reports").fill_null(0))
         .cast(pl.Schema(WEIGHTS_SCHEMA))
     )
-    return frame, Learnt(results, outcomes, slot, labeler, report, labelers, newcomers)
+    return frame, learnt
+
+
+def states_after(learnt: Learnt | None) -> pl.DataFrame:
+    """Rows of ``labeler_states``: what the aggregate has to remember besides weights and losses."""
+    if learnt is None:
+        return pl.DataFrame(schema=STATES_SCHEMA)
+    parts = [pl.DataFrame(schema=STATES_SCHEMA)]
+    for name, figure in learnt.known.figures.items():
+        who = learnt.labelers if isinstance(figure, np.ndarray) else [EVERYBODY]
+        values = figure if isinstance(figure, np.ndarray) else [figure]
+        parts.append(pl.DataFrame({"labeler_id": who, "figure": [name] * len(who), "value": values}))
+    return pl.concat([part.cast(pl.Schema(STATES_SCHEMA)) for part in parts]).filter(
+        (pl.col("value") != 0) | (pl.col("labeler_id") == EVERYBODY)
+    )
 
 
 def regrets_after(
@@ -164,11 +192,10 @@ def aggregated(
     judged = preferences.filter(pl.col("round_id") == round_.round_id)
     if judged.is_empty():
         return pl.DataFrame(schema=AGGREGATED_SCHEMA)
-    known = _weights_before(round_, warehouse)
-    newcomers = sorted(set(judged["contributor_id"]) - set(known["labeler_id"]))
-    results, *_ = _learn(preferences, outcomes, known, newcomers, settings.newcomer_weight)
+    learnt = _learn(round_, settings, warehouse, preferences, outcomes)
+    assert learnt is not None  # somebody judged
     scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
-        online=pl.Series(results.aggregates, dtype=pl.Float64)
+        online=pl.Series(learnt.results.aggregates, dtype=pl.Float64)
     )
     comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
         pl.col("prompt", "response_a", "response_b", "messages").first(),
@@ -176,10 +203,17 @@ def aggregated(
         mean_report=pl.col("probability_a").mean(),
         reports=pl.len().cast(pl.Int64),
     )
-    labelers = [*known["labeler_id"], *newcomers]
-    slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), labelers)
-    nothing_realised = np.full(comparisons.height, np.nan)
-    pooled = aggregation.run_reports(results.state, slot, labeler, report, nothing_realised).aggregates
+    slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), learnt.labelers)
+    before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
+    pooled = learnt.aggregate.run(
+        before,
+        slot,
+        labeler,
+        report,
+        np.full(comparisons.height, np.nan),  # nothing of it was realised
+        entry=settings.newcomer_weight,
+        rng=generator_for(round_, "pooled reports"),
+    ).aggregates
     return (
         comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
         .join(scored, on="comparison_id", how="left", maintain_order="left")
@@ -245,7 +279,7 @@ def that_count(
         pl.col("comparison_id", "ring").rank("dense").cast(pl.Int64)
     )
     reports, sales = numbered.head(preferences.height), numbered.slice(preferences.height)
-    counts = aggregation.counted_reports(
+    counts = counted_reports(
         reports["comparison_id"].to_numpy(),
         reports["ring"].to_numpy(),
         interested=(sales["comparison_id"].to_numpy(), sales["ring"].to_numpy()),
@@ -254,29 +288,75 @@ def that_count(
     return preferences.filter(pl.Series(counts))
 
 
-def _weights_before(round_: Round, warehouse: WarehouseResource) -> pl.DataFrame:
-    """Labelers as the last settled round before this one left them."""
-    return warehouse.read_last_before("labeler_weights", round_.round_no).sort("labeler_id")
+def _known_before(round_: Round, warehouse: WarehouseResource) -> tuple[list[str], Known | None]:
+    """Labelers, and what is known of them, as the last settled round before this one left them; None before the first."""
+    rows = warehouse.read_last_before("labeler_weights", round_.round_no).sort("labeler_id")
+    if rows.is_empty():
+        return [], None
+    names = rows["labeler_id"]
+    figures: dict[str, float | NDArray[np.float64]] = {}
+    stored = warehouse.read_last_before(STATES, round_.round_no)
+    if stored.height and stored["round_no"][0] == rows["round_no"][0]:
+        for (figure,), of_figure in stored.group_by("figure", maintain_order=True):
+            if EVERYBODY in of_figure["labeler_id"]:
+                figures[str(figure)] = float(of_figure["value"][0])
+                continue
+            values = np.zeros(len(names))
+            values[names.search_sorted(of_figure["labeler_id"]).to_numpy()] = of_figure["value"].to_numpy()
+            figures[str(figure)] = values
+    return names.to_list(), Known(
+        weights=rows["weight"].to_numpy(),
+        cumulative_loss=rows["cumulative_loss"].to_numpy(),
+        slots_seen=rows["slots_seen"].to_numpy(),
+        slots=int(rows["slots"][0]),
+        figures=figures,
+    )
 
 
 def _learn(
-    preferences: pl.DataFrame, outcomes: pl.DataFrame, known: pl.DataFrame, newcomers: list[str], entry: float
-) -> tuple[aggregation.SlotResults, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Run the weighted score update over the outcomes; returns its results and the reports (slot, labeler, report)."""
-    if known.is_empty():
-        state = aggregation.initial_state(len(newcomers))
-    else:
-        state = aggregation.LabelerState(
-            weights=known["weight"].to_numpy(),
-            slots=int(known["slots"][0]),
-            cumulative_loss=known["cumulative_loss"].to_numpy(),
-            slots_seen=known["slots_seen"].to_numpy(),
-        )
-        state = aggregation.with_newcomers(state, len(newcomers), entry=entry)
-    labelers = [*known["labeler_id"], *newcomers]
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    preferences: pl.DataFrame,
+    outcomes: pl.DataFrame,
+) -> Learnt | None:
+    """Run the aggregate that is set over a round's outcomes, in their order; None while there is no labeler.
+
+    One that learns from agreement learns from all that the round judged instead. It stands in for a member that says so while nothing
+    was ever realised.
+    """
+    names, known = _known_before(round_, warehouse)
+    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    newcomers = sorted(set(judged["contributor_id"]) - set(names))
+    labelers = [*names, *newcomers]
+    if not labelers:
+        return None
+    entry = settings.newcomer_weight
+    before = nobody_known(len(newcomers)) if known is None else with_newcomers(known, len(newcomers), entry=entry)
+    aggregate = AGGREGATES[settings.aggregate]
+    if aggregate.else_by_agreement and not before.slots and outcomes.is_empty():
+        aggregate = AGGREGATES[WITHOUT_OUTCOMES]
+    rng = generator_for(round_, "aggregate")
     slot, labeler, report = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
-    results = aggregation.run_reports(state, slot, labeler, report, outcomes["preferred_a"].to_numpy())
-    return results, slot, labeler, report
+    results = aggregate.run(before, slot, labeler, report, outcomes["preferred_a"].to_numpy(), entry=entry, rng=rng)
+    known = results.known
+    if aggregate.learns_from == AGREEMENT:
+        comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
+        rows = _rows(judged, comparisons, labelers)
+        agreed = aggregate.run(before, *rows, np.full(len(comparisons), np.nan), entry=entry, rng=rng).known
+        known = replace(known, weights=agreed.weights, figures=agreed.figures)
+    return Learnt(results, outcomes, slot, labeler, report, labelers, newcomers, aggregate, before, known)
+
+
+def judged_of(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, labelers: list[str]
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """What a round judges: how many comparisons, and the reports on them that count as positions ``slot``, ``labeler`` (in
+    ``labelers``) and values ``report``."""
+    preferences, _ = _slots(round_, settings, warehouse, frames)
+    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
+    return len(comparisons), *_rows(judged, comparisons, labelers)
 
 
 def _rows(

@@ -23,6 +23,7 @@ from crowd_assets.mechanisms.ledger import (
     transfer,
 )
 from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
+from crowd_assets.round.judging import PAY
 from crowd_assets.round.tournament import deposits_before
 from resources.rounds.book import Round, round_id_of
 from resources.settings.settings import CrowdSettings
@@ -32,7 +33,8 @@ from resources.warehouse.base import WarehouseResource
 def entries_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, points: pl.DataFrame
 ) -> list[Entry]:
-    """What a round posts: the points of ``points`` where the round closes an epoch, what is held back of them, and payments.
+    """What a round posts: the points of ``points`` where the round closes an epoch, what is held back of them, and payments for
+    answers and judgements.
 
     Args:
         points: Rows of ``contributor_points``.
@@ -43,7 +45,8 @@ def entries_of(
         points_due = point_entries(round_, settings, warehouse, points)
         harm = dict(points.group_by("contributor_id").agg(pl.col("harm").sum()).filter(pl.col("harm") > 0).iter_rows())
         points_due += deposit_entries(round_, settings, points_due, deposits_before(warehouse, round_.round_no), harm)
-    return [*points_due, *_payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))]
+    bought = _payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))
+    return [*points_due, *bought, *_judging_entries(round_, warehouse.read_round(PAY, round_.round_no))]
 
 
 def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, str | None]:
@@ -135,6 +138,22 @@ def _payment_entries(round_: Round, awards: pl.DataFrame) -> list[Entry]:
                 amount=award["payment"],
                 reason="answer bought",
                 reference=f"lot {award['lot_id']}, bid {award['event_id']}",
+            )
+    return entries
+
+
+def _judging_entries(round_: Round, pay: pl.DataFrame) -> list[Entry]:
+    entries: list[Entry] = []
+    for labeler, basis, paid in pay.sort("labeler_id").select("labeler_id", "basis", "paid").iter_rows():
+        if paid > 0:
+            entries += transfer(
+                round_id=round_.round_id,
+                debit_account=TREASURY,
+                credit_account=contributor_account(labeler),
+                unit="credit",
+                amount=paid,
+                reason=f"judgements, by {basis}",
+                reference=f"judged until {round_.round_id}, {labeler}",
             )
     return entries
 

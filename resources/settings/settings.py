@@ -323,6 +323,21 @@ class Settings(BaseModel):
         description="Weight of a new labeler, in mean weights. Below 1 nobody sheds a bad record by taking a new name, except "
         "from below that.",
     )
+    aggregate: Annotated[str, MemberOf("crowd_assets.mechanisms.labelers.table:AGGREGATES")] = Field(
+        default="log_odds",
+        description="How labelers' reports on a comparison become one probability. Accurate first: log_odds, the best on real workers; "
+        "by_agreement needs no outcomes. Truthful first: weighted_score_update_pooled for labelers who want a high weight, "
+        "weighted_score_update_sampled, limited_feedback also for those who want the aggregate near their belief, fpl_elf and elf_x "
+        "also for those who look ahead. Baselines: mean, median, dawid_skene.",
+        json_schema_extra={"earlier": "weighted_score_update_pooled"},
+    )
+    judging_budget: str = Field(
+        default="6",
+        description="Credits that a round may pay for judgements. Each judgement scored in the round earns its score times the budget "
+        "over the number of judgements scored: by the outcome of its comparison, or by agreement with peers in a home where nothing was "
+        "realised yet. 0: judgements earn nothing.",
+        json_schema_extra={"earlier": "0"},
+    )
     rings_count_once: bool = Field(
         default=False,
         description="Of contributors whom the detector collusion links, one report a comparison counts and one bid a lot is "
@@ -641,7 +656,7 @@ class Settings(BaseModel):
         description="MiB that must be free on the disks of the home for a round or an ingestion to start.",
     )
 
-    @field_validator("budget", "value_per_quality", "least_surplus", "points_per_distance", "deposit")
+    @field_validator("budget", "judging_budget", "value_per_quality", "least_surplus", "points_per_distance", "deposit")
     @classmethod
     def _money(cls, value: str) -> str:
         try:

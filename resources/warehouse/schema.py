@@ -53,6 +53,11 @@ CREATE TABLE IF NOT EXISTS rings (
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
     reports BIGINT);
+CREATE TABLE IF NOT EXISTS labeler_states (
+    round_no INTEGER, labeler_id VARCHAR, figure VARCHAR, value DOUBLE);
+CREATE TABLE IF NOT EXISTS judgement_pay (
+    round_no INTEGER, labeler_id VARCHAR, basis VARCHAR, scored BIGINT, score DOUBLE, rate DOUBLE, balance DOUBLE,
+    paid DECIMAL(18,6), PRIMARY KEY (round_no, labeler_id));
 CREATE TABLE IF NOT EXISTS contributor_groups (
     round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
     PRIMARY KEY (round_no, contributor_id));
@@ -103,6 +108,7 @@ CREATE TABLE IF NOT EXISTS round_records (
 KEYS = {
     "quality_contributors": "contributor_id, detector",
     "labeler_weights": "labeler_id",
+    "labeler_states": "labeler_id, figure",
     "contributor_estimates": "contributor_id",
     "contributor_points": "earned_in_round, contributor_id",
     "candidate_members": "group_index, contributor_id",
@@ -119,6 +125,8 @@ ROUND_TABLES = (
     "quality_contributors",
     "rings",
     "labeler_weights",
+    "labeler_states",
+    "judgement_pay",
     "contributor_groups",
     "candidate_members",
     "candidates",

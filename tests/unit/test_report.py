@@ -18,8 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.mechanisms.labelers import dense, regret
-from crowd_assets.mechanisms.labelers import score_update as aggregation
+from crowd_assets.mechanisms.labelers import regret
+from crowd_assets.mechanisms.labelers.base import nobody_known
+from crowd_assets.mechanisms.labelers.table import AGGREGATES
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
 from crowd_assets.report.figures import general_reason
@@ -341,10 +342,13 @@ def test_the_campaign_adds_up_all_rounds(pages: dict[str, str]) -> None:
     )
 
 
-def test_regret_is_that_of_the_update_against_the_best_labeler(home: Home) -> None:
+def test_regret_is_that_of_the_aggregate_against_the_best_labeler(home: Home) -> None:
     outcomes = np.array([1.0, 0.0, 1.0])
     reports = np.array([[0.6, 0.9], [0.7, 0.2], [0.5, np.nan]])
-    learnt = dense.run_slots(aggregation.initial_state(2), reports, outcomes)
+    slot, labeler = np.nonzero(~np.isnan(reports))
+    learnt = AGGREGATES[home.settings.aggregate].run(
+        nobody_known(2), slot, labeler, reports[slot, labeler], outcomes, entry=0.5, rng=np.random.default_rng(0)
+    )
     expected = regret.regret(learnt.aggregates, outcomes, reports)
     found = regret_so_far(home.warehouse, home.frames, 1)
     assert found["regret"].item() == pytest.approx(expected)
@@ -409,8 +413,13 @@ PERSON: dict[str, Any] = dict.fromkeys(
         "relative_weight",
         "offered",
         "sold",
-        "credits",
+        "sales",
         "asked",
+        "basis",
+        "scored",
+        "score",
+        "balance",
+        "paid",
         "rejected",
         "flags",
     ]
@@ -442,7 +451,15 @@ PERSON: dict[str, Any] = dict.fromkeys(
             "Judged 1 comparison; so far off by 20 % (root mean square), so a report counts 1.50 times the mean.",
         ),
         (
-            {"offered": 12, "sold": 2, "credits": 0.71, "asked": Decimal("0.6")},
+            {"basis": "outcome", "scored": 3, "score": 2.5, "balance": 0.0, "paid": Decimal("0.25")},
+            "3 judgements were scored by outcomes: 2.50 points, paid 0.2500 credits.",
+        ),
+        (
+            {"basis": "agreement", "scored": 1, "score": -0.5, "balance": -1.5, "paid": Decimal(0)},
+            "1 judgement was scored by agreement with others: −0.50 points; 1.50 more are to be made up for before any is paid.",
+        ),
+        (
+            {"offered": 12, "sold": 2, "sales": 0.71, "asked": Decimal("0.6")},
             "Sold 2 of 12 answers for 0.710 credits (asked 0.600).",
         ),
         (

@@ -25,7 +25,8 @@ class ReliabilityState:
 
     ``score`` (N,) sum of 1 - quadratic loss over the slots each took part in; ``slots_seen`` (N,) number of these;
     ``squares`` sum of all squared scores; ``slots`` that taught; ``shrinkage`` judgements that the crowd's mean counts
-    for, > 0; ``sharpness`` (b, c) of ``run_log_odds``; ``curvature`` the information on them, as its entries bb, bc, cc.
+    for, > 0; ``sharpness`` (b, c) of ``run_log_odds``; ``curvature`` the information on them, as its entries bb, bc, cc;
+    ``lost`` sum of all quadratic losses.
     """
 
     score: NDArray[np.float64]
@@ -35,6 +36,7 @@ class ReliabilityState:
     shrinkage: float = 1.0
     sharpness: tuple[float, float] = (1.0, 0.0)
     curvature: tuple[float, float, float] = (1.0, 0.0, 1.0)
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,19 @@ def initial_reliability(labelers: int) -> ReliabilityState:
     return ReliabilityState(np.zeros(labelers), np.zeros(labelers, dtype=np.int64))
 
 
-def reliabilities(state: ReliabilityState) -> NDArray[np.float64]:
+def reliabilities(state: ReliabilityState, *, entry: float = 1.0) -> NDArray[np.float64]:
     """Estimated accuracy of each labeler: (k m + S_i) / (k + n_i), kept within [0.01, 0.99].
 
     S_i the score and n_i the judgements of labeler i, m the crowd's mean score (two judgements of 0.75, what knowing
-    nothing scores, are added to it) and k the shrinkage: who has not judged yet is taken for the crowd's mean.
+    nothing scores, are added to it) and k the shrinkage: who has not judged yet is taken for the crowd's
+    mean, or for ``entry`` of the way from 1/2 to it.
 
     Returns:
         shape (N,).
     """
     accuracy: NDArray[np.float64] = np.clip(
-        (state.shrinkage * _mean_score(state) + state.score) / (state.shrinkage + state.slots_seen),
+        (state.shrinkage * (0.5 + entry * (_mean_score(state) - 0.5)) + state.score)
+        / (state.shrinkage + state.slots_seen),
         LEAST_ERROR,
         1.0 - LEAST_ERROR,
     )
@@ -80,6 +84,9 @@ def run_log_odds(
     labeler: NDArray[np.int64],
     report: NDArray[np.float64],
     outcomes: NDArray[np.float64],
+    *,
+    by_difficulty: bool = False,
+    entry: float = 1.0,
 ) -> LogOddsResults:
     """Pool votes by how reliable labelers were: the predictive probability of a slot, then what its outcome teaches.
 
@@ -97,6 +104,11 @@ def run_log_odds(
     Args:
         state: before the first slot, of N labelers, those still to come included.
         slot, labeler, report, outcomes: as in ``run_reports``.
+
+        by_difficulty: whether an outcome adds 1 - (r_i - y)^2 + d_t to S_i, d_t the mean loss of the slot's other reporters and of one
+            of the crowd's mean, less the crowd's mean: then nobody has a better name for answering what is easy for everybody.
+        entry: in (0, 1]: what everybody's record is shrunk to lies that part of the way from 1/2 to the crowd's mean, so that below 1
+            a new name is worth less than the mean one.
 
     Returns:
         results; running over two batches one after the other equals running over both at once.
@@ -118,7 +130,7 @@ def run_log_odds(
     score, slots_seen = state.score.copy(), state.slots_seen.copy()
     learned, squares = state.slots, state.squares
     (sharp, blunt), (by_sharp, by_both, by_blunt) = state.sharpness, state.curvature
-    shrinkage, total, judgements = state.shrinkage, float(score.sum()), int(slots_seen.sum())
+    shrinkage, total, judgements, lost = state.shrinkage, float(score.sum()), int(slots_seen.sum()), state.lost
     aggregates = np.full(slots, np.nan)
     start = 0
     for t, end in enumerate(np.searchsorted(slot, np.arange(slots), side="right").tolist()):
@@ -126,7 +138,7 @@ def run_log_odds(
         start = end
         if not reporters.size:
             continue
-        prior = shrinkage * (1.5 + total) / (2.0 + judgements)
+        prior = shrinkage * (0.5 + entry * ((1.5 + total) / (2.0 + judgements) - 0.5))
         accuracy = (prior + score[reporters]) / (shrinkage + slots_seen[reporters])
         accuracy = np.minimum(np.maximum(accuracy, LEAST_ERROR), 1.0 - LEAST_ERROR)
         evidence = float((2.0 * reported - 1.0) @ np.log(accuracy / (1.0 - accuracy)))
@@ -145,7 +157,12 @@ def run_log_odds(
         blunt -= slope * (by_both + by_sharp * undecided)
         if learned & (learned - 1) == 0:
             shrinkage = _shrinkage(score, slots_seen, squares)
-        gained = 1.0 - np.square(reported - outcome)
+        losses = np.square(reported - outcome)
+        gained = 1.0 - losses
+        if by_difficulty:
+            usual = (0.5 + lost) / (2.0 + judgements)
+            gained += (float(losses.sum()) - losses + usual) / reporters.size - usual
+        lost += float(losses.sum())
         score[reporters] += gained
         slots_seen[reporters] += 1
         squares += float(gained @ gained)
@@ -154,7 +171,7 @@ def run_log_odds(
         learned += 1
     return LogOddsResults(
         state=ReliabilityState(
-            score, slots_seen, squares, learned, shrinkage, (sharp, blunt), (by_sharp, by_both, by_blunt)
+            score, slots_seen, squares, learned, shrinkage, (sharp, blunt), (by_sharp, by_both, by_blunt), lost
         ),
         aggregates=aggregates,
         losses=np.square(aggregates - outcomes),

@@ -294,6 +294,20 @@ def audit_rounds(
     raise typer.Exit(0 if found.clean else 1)
 
 
+@app.command("doctor")
+def examine_home() -> None:
+    """Look at all that can be known of CROWD_HOME in a minute (files, hashes, versions, space, leases, models, settings, backups),
+    and say the way out of what is not well; exit code 1 where something is not. Nothing is changed."""
+    settings = _settings()
+    from crowd_assets.operations.doctor import examine
+
+    well = True
+    for found in examine(settings):
+        typer.echo(f"{found.name:<10} {'ok' if found.well else 'NOT WELL'}  {found.words}")
+        well = well and found.well
+    raise typer.Exit(0 if well else 1)
+
+
 @app.command("backup")
 def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
     """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""

@@ -40,6 +40,7 @@ from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.damage import NoSpaceError
 from sensors import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
@@ -51,10 +52,6 @@ SHOWN = 5
 
 class RoundFailedError(OperatorError, RuntimeError):
     """A round's run failed; the message says where to look."""
-
-
-class NoSpaceError(OperatorError, OSError):
-    """Too little of a disk is free for a round; the message says where, and how much."""
 
 
 class Campaign:

@@ -49,6 +49,7 @@ from resources.rounds.records import TEXT_COLUMNS, Record, chained, column_hashe
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
+from resources.warehouse.damage import told
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.schema import ROUND_TABLES
 
@@ -115,7 +116,7 @@ def audit(
     with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
         copy = Path(folder, "warehouse.duckdb")
         live.copy_to(copy)
-        with duckdb.connect(str(copy), read_only=True) as connection:
+        with told(Path(settings.home, "warehouse.duckdb")), duckdb.connect(str(copy), read_only=True) as connection:
             return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, found)
 
 

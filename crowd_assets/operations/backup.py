@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+import duckdb
 from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
+from resources.home.identity import BACKUPS, FILE, note_backup
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
@@ -33,6 +35,7 @@ LAST_IN = "warehouse.duckdb"
 """What makes a folder a home: restored last."""
 
 NOT_KEPT = {
+    BACKUPS,
     "dagster",
     "embeddings.sqlite",
     "models_cache",
@@ -114,6 +117,7 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
         for folder, place in settings.file_places.items()
         if is_local(place) and not Path(str(place)).resolve().is_relative_to(home)
     )
+    note_backup(settings, folder, datetime.now(UTC))
     return Copied(folder, len(files), sum(int(str(each["bytes"])) for each in files.values()), elsewhere)
 
 
@@ -162,6 +166,7 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
                 raise BackupError(f"{source} is not whole: {name} is missing. Nothing was restored.") from None
             if (size, digest) != (about["bytes"], about["hash"]):
                 raise BackupError(f"{source} is not whole: {name} is not as it was backed up. Nothing was restored.")
+        _begin_another_life(unfinished)
         with warehouse.locked():
             if aside:
                 aside.mkdir()
@@ -172,6 +177,33 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Copied(home, len(files), sum(int(str(each["bytes"])) for each in files.values()), aside=aside)
+
+
+def verify(source: Path) -> int:
+    """Compare every file of a backup with its manifest; how many there are.
+
+    Raises:
+        BackupError: one is missing, cut short or changed.
+    """
+    files = _manifest(source)
+    for name, about in files.items():
+        try:
+            if _read(source / name) != (about["bytes"], about["hash"]):
+                raise BackupError(f"{source} is not whole: {name} is not as it was backed up.")
+        except FileNotFoundError:
+            raise BackupError(f"{source} is not whole: {name} is missing.") from None
+    return len(files)
+
+
+def _begin_another_life(restored: Path) -> None:
+    """Give a restored home an identity of its own: the one that was backed up may go on, and the history of runs that stays
+    beside it is not this one's."""
+    (restored / FILE).unlink(missing_ok=True)
+    with duckdb.connect(str(restored / LAST_IN)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if {"home", "attempts"} <= tables:
+            connection.execute("UPDATE home SET uuid = $uuid", {"uuid": uuid.uuid4().hex})
+            connection.execute("DELETE FROM attempts")
 
 
 def _manifest(source: Path) -> dict[str, dict[str, object]]:

@@ -120,7 +120,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
     if not warehouse.exists() and (left := next(_remains(settings, known), "")):
         raise LostWarehouseError(
             f"{_tables(settings)}: the tables of this home are not there, and {left} says that rounds were run here. Going on would "
-            f"begin the home again over what it holds. {way_back(settings)}"
+            f"begin the home again over what it holds. {way_back(settings.home)}"
         )
 
     def identify(connection: "Connection") -> Home:
@@ -155,7 +155,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
         if known and known.last_record and known.last_record not in hashes:
             raise OtherHomeError(
                 f"{Path(settings.home, FILE)} says that the last record was {known.last_record[:16]}…, and {_tables(settings)} has none "
-                f"of that hash: the tables are older than the home, or were written anew. {way_back(settings)} If the tables are "
+                f"of that hash: the tables are older than the home, or were written anew. {way_back(settings.home)} If the tables are "
                 f"the right ones, remove {FILE}."
             )
         return replace(
@@ -187,16 +187,16 @@ def write_home(settings: Settings, found: Home) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def way_back(settings: Settings) -> str:
+def way_back(home: str) -> str:
     """How a home comes back that lost its tables: the newest backup that this home knows of, and the command."""
-    newest = next(known_backups(settings), None)
+    newest = next(known_backups(home), None)
     if newest is None:
         return (
             "Put the newest backup back: CROWD_HOME=… python -m crowd_assets restore FROM --force (this home has noted no backup), "
             "or name another CROWD_HOME to begin anew."
         )
     return (
-        f"The newest backup that it knows of is {newest}: CROWD_HOME={settings.home} python -m crowd_assets restore {newest} --force. "
+        f"The newest backup that it knows of is {newest}: CROWD_HOME={home} python -m crowd_assets restore {newest} --force. "
         "Or name another CROWD_HOME to begin anew."
     )
 
@@ -211,10 +211,10 @@ def note_backup(settings: Settings, folder: Path, now: datetime) -> None:
         file.write(json.dumps({"folder": str(folder), "made_at": now.isoformat(timespec="seconds")}) + "\n")
 
 
-def known_backups(settings: Settings) -> Iterator[Path]:
-    """Folders of backups of this home that are still there, newest first."""
+def known_backups(home: str) -> Iterator[Path]:
+    """Folders of backups of a home that are still there, newest first."""
     try:
-        lines = Path(settings.home, BACKUPS).read_text(encoding="utf-8").splitlines()
+        lines = Path(home, BACKUPS).read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in reversed(lines):

@@ -22,6 +22,7 @@ from resources.common.locks import held
 from resources.files.storage import written_atomically
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.damage import told
 from resources.warehouse.schema import NAMES_EVERY_TABLE, SCHEMA
 
 CLAIMS = 256
@@ -71,13 +72,14 @@ class DuckDBWarehouse(WarehouseResource):
                     f"back to the file as it was when they were moved, remove {self._moved}."
                 )
             new = not os.path.exists(self.path)
-            connection = duckdb.connect(self.path)
-            try:
-                if new or not _has_schema(connection):
-                    connection.execute(SCHEMA)
-                yield connection
-            finally:
-                connection.close()
+            with told(Path(self.path)):
+                connection = duckdb.connect(self.path)
+                try:
+                    if new or not _has_schema(connection):
+                        connection.execute(SCHEMA)
+                    yield connection
+                finally:
+                    connection.close()
 
     @contextmanager
     def session(self) -> Iterator[None]:

@@ -46,6 +46,8 @@ def look(settings: Settings) -> Iterator[Look]:
     """
     import duckdb
 
+    from resources.warehouse.damage import told
+
     if settings.warehouse:
         with _look_at_postgres(settings) as found:
             yield found
@@ -61,7 +63,7 @@ def look(settings: Settings) -> Iterator[Look]:
     if moved.exists():
         raise NothingToReadError(f"the tables of {warehouse} are in {moved.read_text()} now: set CROWD_WAREHOUSE.")
     with suppress(_BusyError), held(Path(f"{warehouse}.lock"), LONGEST_WAIT_S, _BusyError):
-        with duckdb.connect(str(warehouse), read_only=True) as connection:
+        with told(warehouse), duckdb.connect(str(warehouse), read_only=True) as connection:
             yield Look(connection, datetime.now(UTC), snapshot=False)
         return
     if not snapshot.exists():

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetExecutionContext,
@@ -23,7 +23,6 @@ from dagster import (
     multiprocess_executor,
     op,
 )
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
 from crowd_assets.leases import leased
@@ -31,6 +30,7 @@ from resources.home.identity import uuid_of
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.tools.dagster_private import MULTIPROCESS_EXECUTOR
 from resources.warehouse.base import WarehouseResource
 from sensors import (
     INGESTION_JOB,
@@ -43,11 +43,14 @@ from sensors import (
 )
 from sensors.rounds import add_partition
 
+if TYPE_CHECKING:
+    from resources.tools.dagster_private import AssetJob
+
 rounds_partition = DynamicPartitionsDefinition(name=ROUNDS_PARTITION)
 """Partitions of the assets of a round; ``build_definitions`` gives their set the name of the home."""
 
 PRELOADED = [
-    "dagster._core.executor.multiprocess",
+    MULTIPROCESS_EXECUTOR,
     "duckdb",
     "scipy.stats",
     "torch",
@@ -55,7 +58,7 @@ PRELOADED = [
 ]
 
 
-def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list[UnresolvedAssetJobDefinition]:
+def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJob"]:
     """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments. Each run holds a lease in
     ``warehouse``, and is tagged with its home.
 

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, Executor, ExecutorDefinition, InitExecutorContext
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from resources.rounds.attempts import INGESTION, AttemptBook, Ending
 from resources.settings.settings import CrowdSettings
+from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from sensors import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG, TAKEN_IN
 
@@ -21,7 +21,7 @@ def lease_of(
     run_id: str, job: str, tags: dict[str, str], warehouse: WarehouseResource, settings: CrowdSettings
 ) -> AbstractContextManager[Ending]:
     """The lease of a run's attempt: of its round, of ingestion, or of its job."""
-    subject = INGESTION if job == INGESTION_JOB else tags.get(PARTITION_NAME_TAG, job)
+    subject = INGESTION if job == INGESTION_JOB else tags.get(PARTITION_TAG, job)
     attempt = int(tags.get(ATTEMPT_TAG, 0))
     return AttemptBook(warehouse, settings.lease_s).lease(run_id, subject, attempt, state=tags.get(STATE_TAG, ""))
 

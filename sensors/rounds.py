@@ -26,8 +26,6 @@ from dagster import (
     schedule,
     sensor,
 )
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from resources.home.identity import uuid_of
 from resources.home.instance import FOLDER
@@ -36,6 +34,7 @@ from resources.rounds.attempts import Attempt, AttemptBook
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.claims import round_quorum
 from resources.settings.settings import CrowdSettings
+from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from sensors import (
     ATTEMPT_TAG,
@@ -49,7 +48,8 @@ from sensors import (
 )
 from sensors.decisions import decide
 
-ACTIVE = [*IN_PROGRESS_RUN_STATUSES, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED]
+ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+ACTIVE = [status for status in DagsterRunStatus if status not in ENDED]
 NIGHTLY = "0 2 * * *"
 
 
@@ -94,7 +94,7 @@ def next_run(
             return None, reason
         add_partition(instance, book, claimed, home)
         return run_request(claimed, home), f"claimed {claimed.round_id}"
-    of_round = {PARTITION_NAME_TAG: open_round.round_id, **home_tags(home)}
+    of_round = {PARTITION_TAG: open_round.round_id, **home_tags(home)}
     runs = instance.get_runs(RunsFilter(job_name=ROUND_JOB, tags=of_round))
     _note_runs_that_never_began(runs, open_round, attempts)
     active = sum(run.status in ACTIVE for run in runs)

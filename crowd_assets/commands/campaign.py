@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,6 @@ from typing import Any
 
 import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
-from dagster._core.storage.tags import PARTITION_NAME_TAG
-from dagster._core.utils import make_new_run_id
 
 from crowd_assets.definitions import build_definitions
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
@@ -39,6 +38,7 @@ from resources.home.instance import prepare_instance
 from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.settings import CrowdSettings
+from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.damage import NoSpaceError
 from sensors import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
@@ -163,8 +163,8 @@ class Campaign:
         tags: dict[str, str] | None = None,
         run_config: Mapping[str, Any] | None = None,
     ) -> None:
-        started, run_id = time.monotonic(), make_new_run_id()
-        subject = (tags or {}) | ({PARTITION_NAME_TAG: partition_key} if partition_key else {})
+        started, run_id = time.monotonic(), str(uuid.uuid4())
+        subject = (tags or {}) | ({PARTITION_TAG: partition_key} if partition_key else {})
         with lease_of(run_id, job, subject, self.warehouse, self.settings) as ending, bars(console):
             result = self.definitions.resolve_job_def(job).execute_in_process(
                 run_config={"loggers": {"console": {}}, **(run_config or {})},

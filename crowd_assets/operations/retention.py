@@ -13,10 +13,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+from dagster import DagsterInstance, RunsFilter
 from upath import UPath
 
 from resources.build import Resources
@@ -25,11 +23,12 @@ from resources.home.identity import uuid_of
 from resources.models.store import ModelStoreResource
 from resources.rounds.book import Round, RoundBook, round_id_of
 from resources.settings.settings import CrowdSettings
+from resources.tools.dagster_private import log_file_of
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource, as_stored
 from sensors import INGESTION_JOB, ROUND_JOB, home_tags, partition_set
+from sensors.rounds import ENDED
 
-ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")
 """Names that files and folders of ours have until they are whole, or once they are to go."""
 LOSERS = (
@@ -102,13 +101,13 @@ def _forget_runs(first: Round | None, settings: CrowdSettings, instance: Dagster
     events = instance.event_log_storage
     forgotten = 0
     for job in (INGESTION_JOB, ROUND_JOB):
-        old = RunsFilter(job_name=job, statuses=ENDED, created_before=first.claimed_at, tags=home_tags(home))
+        old = RunsFilter(job_name=job, statuses=list(ENDED), created_before=first.claimed_at, tags=home_tags(home))
         for run in instance.get_runs(old):
             instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             remove(settings.steps_path / run.run_id)
             events.delete_events(run.run_id)
-            if isinstance(events, SqliteEventLogStorage):  # a file a run, which is emptied only
-                Path(events.path_for_shard(run.run_id)).unlink(missing_ok=True)
+            if (log := log_file_of(instance, run.run_id)) is not None:
+                log.unlink(missing_ok=True)
             instance.run_storage.delete_run(run.run_id)  # last: it is what the next call finds the rest by
             forgotten += 1
     for round_id in instance.get_dynamic_partitions(partition_set(home)):

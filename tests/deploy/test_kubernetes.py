@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from dagster import DagsterInvalidConfigError
-from dagster._core.instance.ref import InstanceRef
 
+from resources.tools.dagster_private import read_instance
 from tests.unit.test_deploy import DEPLOY, PROJECT, documents
 
 pytestmark = pytest.mark.deploy
@@ -88,12 +88,12 @@ def test_the_instance_that_the_chart_writes_is_one_that_dagster_reads(tmp_path: 
         **VALUES["additionalInstanceConfig"],
     }
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(written))
-    settings = InstanceRef.from_dir(str(tmp_path)).settings
+    settings = read_instance(tmp_path).settings
     assert settings["concurrency"]["runs"] == {"max_concurrent_runs": 2}
     written["run_coordinator"]["config"] = {"max_concurrent_runs": 2}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(written))
     with pytest.raises(DagsterInvalidConfigError, match="incompatible"):
-        InstanceRef.from_dir(str(tmp_path))
+        read_instance(tmp_path)
 
 
 def snake(name: str) -> str:

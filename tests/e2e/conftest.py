@@ -26,7 +26,6 @@ import polars as pl
 import psutil
 import pytest
 from dagster import DagsterInstance
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 from playwright.sync_api import Page, expect, sync_playwright
 from upath import UPath
 
@@ -37,6 +36,7 @@ from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook
 from resources.settings.settings import CrowdSettings
+from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.schema import ROUND_TABLES
 from sensors import INGESTION_JOB, ROUND_JOB
@@ -238,7 +238,7 @@ class Project:
             request, reason = next_run(instance, self.warehouse, self.settings, round_quorum(self.settings))
         assert request is not None, reason
         assert request.partition_key == FIRST_ROUND
-        return {**request.tags, PARTITION_NAME_TAG: FIRST_ROUND}
+        return {**request.tags, PARTITION_TAG: FIRST_ROUND}
 
     @contextlib.contextmanager
     def instance(self) -> Iterator[DagsterInstance]:

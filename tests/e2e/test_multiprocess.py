@@ -1,8 +1,7 @@
 """A round with every step in a process of its own, as CROWD_EXECUTOR=multiprocess runs it."""
 
 import pytest
-from dagster import DagsterEventType
-from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster import DagsterEventType, DagsterRunStatus
 
 from sensors import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, SharedRound

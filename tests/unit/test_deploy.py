@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from dagster._core.instance.ref import InstanceRef
 
 from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.tools.dagster_private import read_instance
 
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
@@ -277,7 +277,7 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
 
 
 def test_the_instance_is_what_dagster_reads(tmp_path: Path) -> None:
-    instance = InstanceRef.from_dir(str(tmp_path), config_dir=str(DEPLOY))
+    instance = read_instance(tmp_path, DEPLOY)
     storage = instance.storage_data
     assert storage is not None
     assert (storage.module_name, storage.class_name) == ("dagster_postgres", "DagsterPostgresStorage")

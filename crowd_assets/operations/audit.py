@@ -38,6 +38,7 @@ from crowd_assets.round.points import EpochSoFar
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
+from resources.common.hashes import chained, file_hash
 from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource
 from resources.files.frames import FramesResource, parsed_parquet, read_parquet
@@ -45,7 +46,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.store import DamagedModelError, ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import COMPLETED, Round, RoundBook
-from resources.rounds.records import TEXT_COLUMNS, Record, chained, column_hashes, file_hash, rows_of
+from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection

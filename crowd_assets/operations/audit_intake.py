@@ -12,11 +12,11 @@ import polars as pl
 from upath import UPath
 
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference
+from resources.common.hashes import chained, file_hash
 from resources.feedback.inbox import InboxResource
 from resources.feedback.intake import Taken, file_row, rejected_lines
 from resources.files.frames import parsed_parquet
 from resources.files.storage import files_below
-from resources.rounds.records import chained, file_hash
 from resources.warehouse.base import WarehouseResource
 
 Erasures = Callable[[UPath, str, str], str | None]

@@ -24,6 +24,7 @@ from upath import UPath
 from crowd_assets.quality.detectors.personal import masked
 from resources.build import Resources
 from resources.common.errors import OperatorError
+from resources.common.hashes import file_hash
 from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
@@ -31,7 +32,7 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.frames import read_parquet
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.models.store import ModelStoreResource
-from resources.rounds.records import TEXT_COLUMNS, file_hash
+from resources.rounds.records import TEXT_COLUMNS
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection

@@ -16,7 +16,7 @@ from typing import Any
 
 from upath import UPath
 
-from resources.rounds.records import canonical, chained, file_hash
+from resources.common.hashes import canonical, chained, file_hash
 from resources.warehouse.base import fetch_row
 from resources.warehouse.connection import Connection
 

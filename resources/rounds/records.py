@@ -10,7 +10,6 @@ Belongs here: what a record says, the chain. Does not belong here: repeating wha
 """
 
 import hashlib
-import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ import numpy as np
 import polars as pl
 from upath import UPath
 
+from resources.common.hashes import canonical, chained, file_hash
 from resources.feedback.events import TEXTS
 from resources.files.frames import parsed_parquet
 from resources.warehouse.base import fetch_row
@@ -101,21 +101,6 @@ def append_record(connection: Connection, round_no: int, about: Mapping[str, Any
 def rows_of(connection: Connection, table: str, round_no: int) -> pl.DataFrame:
     """The rows of ``table`` that the record of a round vouches for."""
     return connection.sql(ROWS[table], params={"n": round_no}).pl()
-
-
-def canonical(record: Mapping[str, Any]) -> str:
-    """A record as the one text that is hashed: JSON with sorted keys and without spaces."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"))
-
-
-def chained(previous: str, text: str) -> str:
-    """Hash of a record, 64 hexadecimal digits, behind one with the hash ``previous`` (empty for the first)."""
-    return hashlib.blake2b(f"{previous}\n{text}".encode(), digest_size=32).hexdigest()
-
-
-def file_hash(data: bytes) -> str:
-    """Hash of a file's bytes, 32 hexadecimal digits, as ``erased_files`` keeps it."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def column_hashes(frame: pl.DataFrame) -> dict[str, str]:

@@ -48,9 +48,10 @@ from crowd_assets.round.target import find_target
 from crowd_assets.round.tournament import standings
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
+from resources.common.hashes import file_hash
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook, SkippedRoundError
-from resources.rounds.records import append_record, file_hash
+from resources.rounds.records import append_record
 from resources.rounds.releases import ReleaseBook
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource

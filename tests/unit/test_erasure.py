@@ -17,11 +17,11 @@ from crowd_assets.__main__ import app
 from crowd_assets.operations import erasure
 from crowd_assets.operations.erasure import Erasure, ErasureError, erase
 from resources.build import build_resources
+from resources.common.hashes import file_hash
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import InboxResource
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.rounds.book import ErasedRoundError, Quorum, RoundBook
-from resources.rounds.records import file_hash
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse

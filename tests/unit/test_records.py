@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from resources.rounds.records import append_record, chained, column_hashes, versions
+from resources.common.hashes import chained
+from resources.rounds.records import append_record, column_hashes, versions
 from resources.warehouse.duckdb import DuckDBWarehouse
 
 ALL_KINDS = pl.DataFrame(

@@ -222,8 +222,8 @@ def test_points_by_rank_go_to_every_member_by_its_group(two_rounds: Platform) ->
 
     def posted(settings: CrowdSettings) -> list[Entry]:
         resources = build_resources(settings)
-        aim = find_target(settings, resources["embedder"], resources["frames"])
-        due = estimates_of(round_, settings, two_rounds.warehouse, resources["frames"], aim).points
+        aim = find_target(settings, resources.embedder, resources.frames)
+        due = estimates_of(round_, settings, two_rounds.warehouse, resources.frames, aim).points
         return point_entries(round_, settings, two_rounds.warehouse, due)
 
     entries = posted(by_rank)

@@ -527,7 +527,7 @@ def test_an_unreadable_file_is_named_where_the_operator_reads_and_the_rest_goes_
     with monkeypatch.context() as patched:
         patched.setattr("os.open", refused)  # root may read everything
         definitions = build_definitions(plain)
-        warehouse = build_resources(plain)["warehouse"]
+        warehouse = build_resources(plain).warehouse
         with lease_of("a-run", INGESTION_JOB, {}, warehouse, plain) as ending:
             result = definitions.resolve_job_def(INGESTION_JOB).execute_in_process(instance=instance)
             for event in result.all_events:

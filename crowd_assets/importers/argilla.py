@@ -18,16 +18,18 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.chat import answer_of, question_in
+from crowd_assets.importers.label_studio import DECIDING
 from crowd_assets.importers.records import (
-    PROMPT_FIELDS,
     Event,
+    Labels,
     Record,
     RowError,
     Skipped,
@@ -35,12 +37,14 @@ from crowd_assets.importers.records import (
     demonstration,
     excerpt,
     find_answers,
-    find_field,
+    from_scores,
     identifier_of,
     in_time_order,
     normalised,
     preference,
     probability_of_choice,
+    ranked_pairs,
+    sourced,
     text_of,
     ticks,
     time_of,
@@ -82,6 +86,8 @@ class Questions:
         labels: questions whose label is "a" or "b", "1" or "2", "both" or "none". Without being told, only the names
             of the fields, "left", "right" and words for a tie are understood.
         texts: questions whose answers are demonstrations.
+        meanings: what labels mean, those of the user first.
+        source: goes into ids of people and comparisons.
         bare_rankings: how to read a ranking that comes as a list of values without ranks. ``auto``: the best first,
             unless all of the question's rankings in the file stand in one and the same order.
     """
@@ -92,6 +98,8 @@ class Questions:
     labels: Collection[str] = ()
     texts: Collection[str] = TEXT_QUESTIONS
     bare_rankings: BareRankings = BareRankings.AUTO
+    meanings: Labels = field(default_factory=Labels)
+    source: str = ""
 
 
 def read_settings(path: Path) -> tuple[list[str], list[str]]:
@@ -148,23 +156,34 @@ def read(source: Path, *, start: datetime, questions: Questions | None = None) -
 def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Record]:
     answered: list[tuple[int, dict[str, Any], Response]] = []
     orders: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    rated: list[tuple[int, dict[str, Any], dict[str, Response]]] = []
     for row in read_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue
         number, record = row
+        if "fields" not in record:
+            record = _of_columns(record)
         if not isinstance(record.get("fields"), dict):
-            yield Skipped(number, "record has no fields")
+            yield Skipped(number, "record has no fields", f"it has {', '.join(map(str, record))}")
             continue
         there = False
+        by_user: dict[str, dict[str, Response]] = defaultdict(dict)
         for response in _responses(record):
             there = True
             if isinstance(response, RowError):
                 yield response.at(number)
                 continue
+            response = replace(response, user_id=_sourced(response.user_id, questions.source))
+            if (of := _rated_field(response, record["fields"])) is not None:
+                by_user[response.user_id][of] = response
+                continue
+            if _is_rationale(response.question, record["fields"]):
+                continue
             answered.append((number, record, response))
             if (order := _bare_order(response.value)) is not None:
                 orders[response.question].add(order)
+        rated += [(number, record, ratings) for ratings in by_user.values()]
         if not there:
             yield Skipped(number, "record has no responses", f"record {record.get('id')}")
     meaningless = {
@@ -185,6 +204,101 @@ def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Re
             yield from _events(record, response, submitted_at, questions)
         except RowError as error:
             yield error.at(number)
+    for number, record, ratings in rated:
+        submitted_at = next(iter(ratings.values())).submitted_at or next(clock)
+        try:
+            yield from _rated_pairs(record, ratings, submitted_at, questions)
+        except RowError as error:
+            yield error.at(number)
+
+
+RATED = re.compile(r"(.+?)[-_. ]?(rating|score)", re.IGNORECASE)
+
+
+def _rated_field(response: Response, fields: dict[str, Any]) -> str | None:
+    """The answer that a rating is of, by its question's name, like "generation-0-rating"; None where it is no such rating."""
+    found = RATED.fullmatch(response.question)
+    if found is None or isinstance(response.value, bool) or not isinstance(response.value, int | float):
+        return None
+    return found[1] if found[1] in fields else None
+
+
+def _is_rationale(question: str, fields: dict[str, Any]) -> bool:
+    """Whether a question asks why, of one of the answers: a remark beside its rating."""
+    name, _, word = question.rpartition("-")
+    return name in fields and word in ("rationale", "reason", "comment")
+
+
+def _rated_pairs(
+    record: dict[str, Any], ratings: dict[str, Response], submitted_at: datetime, questions: Questions
+) -> Iterator[Event]:
+    """Ratings of several answers by one person as comparisons, one point a logit; all of them are one judgement."""
+    fields: dict[str, Any] = record["fields"]
+    names = [name for name in fields if name in ratings]
+    if len(names) < 2:
+        raise RowError("rating of a single answer: nothing to compare it with", ", ".join(names))
+    question = question_in(fields, questions.prompt, names)
+    pairs = list(combinations(names, 2))
+    for name_a, name_b in pairs:
+        scores = [float(ratings[name].value) for name in (name_a, name_b)]
+        yield preference(
+            ratings[name_a].user_id,
+            _comparison_id(record, name_a, name_b, len(names), questions.source),
+            question.prompt,
+            answer_of(fields[name_a], name_a),
+            answer_of(fields[name_b], name_b),
+            from_scores(*scores),
+            submitted_at,
+            judgement_share=1 / len(pairs) if len(pairs) > 1 else None,
+            **question.payload,
+        )
+
+
+def _comparison_id(record: dict[str, Any], name_a: str, name_b: str, compared: int, source: str) -> str:
+    # The server's own id is "id" to the server and "_server_id" to the SDK; both know the user's one.
+    record_id = identifier_of(record.get("external_id") or record.get("id"), "record id")
+    metadata = record.get("metadata")
+    ours = metadata.get(COMPARISON_PROPERTY) if isinstance(metadata, dict) and compared == 2 else None
+    if ours is not None:
+        return identifier_of(ours, COMPARISON_PROPERTY)
+    return f"argilla-{sourced(f'{record_id}-{name_a}-{name_b}', source)}"
+
+
+def _sourced(user_id: str, source: str) -> str:
+    return f"argilla-{sourced(user_id.removeprefix('argilla-'), source)}"
+
+
+def _of_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A record from the columns that ``to_datasets`` writes: fields beside "question.responses", its users and its status, and
+    of version 1 "question" with the responses as objects."""
+    fields: dict[str, Any] = {}
+    responses: dict[str, list[dict[str, Any]]] = {}
+    about: dict[str, Any] = {
+        "id": row.get("id"),
+        "external_id": row.get("external_id"),
+        "metadata": row.get("metadata"),
+    }
+    asked = {name.removesuffix(".responses") for name in row if name.endswith(".responses")}
+    for name, value in row.items():
+        if name in ("id", "external_id", "metadata", "status", "_server_id", "inserted_at", "updated_at"):
+            continue
+        if isinstance(value, list) and value and all(isinstance(each, dict) and "user_id" in each for each in value):
+            responses[name] = value
+            continue
+        if name in asked or any(name.startswith((f"{each}.", f"{each}-suggestion")) for each in (*asked, *responses)):
+            continue
+        if isinstance(value, str | list) and not name.endswith(("-suggestion", "-suggestion-metadata")):
+            fields[name] = value
+    for question in asked:
+        values = row.get(f"{question}.responses") or []
+        users = row.get(f"{question}.responses.users") or []
+        status = row.get(f"{question}.responses.status") or ["submitted"] * len(values)
+        if isinstance(values, list) and isinstance(users, list) and isinstance(status, list):
+            responses[question] = [
+                {"value": value, "user_id": user, "status": state}
+                for value, user, state in zip(values, users, status, strict=False)
+            ]
+    return about | {"fields": fields, "responses": responses} if responses else row
 
 
 def _responses(record: dict[str, Any]) -> Iterator[Response | RowError]:
@@ -249,41 +363,41 @@ def _events(
 ) -> Iterator[Event]:
     fields: dict[str, Any] = record["fields"]
     value = response.value
+    bad = False
     if isinstance(value, list):
         ranks = _ranks(value, fields)
     elif isinstance(value, str) and response.question in questions.texts:
-        prompt = text_of(fields[find_field(fields, questions.prompt, PROMPT_FIELDS, "the prompt")], "prompt")
-        yield demonstration(response.user_id, prompt, text_of(value, response.question), submitted_at)
+        asked = question_in(fields, questions.prompt)
+        yield demonstration(
+            response.user_id, asked.prompt, text_of(value, response.question), submitted_at, **asked.payload
+        )
         return
     elif isinstance(value, str):
-        ranks = _label_ranks(value, response.question, fields, questions)
+        ranks, bad = _label_ranks(value, response.question, fields, questions)
     else:
         raise RowError("response is neither a ranking, a label nor a text", value)
     # The order of the record's fields, so that every labeler's report on a pair speaks of the same A.
     compared = [name for name in fields if name in ranks]
-    prompts = [name for name in PROMPT_FIELDS if name not in compared]
-    prompt = text_of(fields[find_field(fields, questions.prompt, prompts, "the prompt")], "prompt")
-    # The server's own id is "id" to the server and "_server_id" to the SDK; both know the user's one.
-    record_id = identifier_of(record.get("external_id") or record.get("id"), "record id")
-    metadata = record.get("metadata")
-    ours = metadata.get(COMPARISON_PROPERTY) if isinstance(metadata, dict) and len(compared) == 2 else None
-    for name_a, name_b in combinations(compared, 2):
-        better = ranks[name_b] - ranks[name_a]
+    asked = question_in(fields, questions.prompt, compared)
+    for name_a, name_b, probability_a, share in ranked_pairs({name: ranks[name] for name in compared}):
         yield preference(
             response.user_id,
-            f"argilla-{record_id}-{name_a}-{name_b}" if ours is None else identifier_of(ours, COMPARISON_PROPERTY),
-            prompt,
-            text_of(fields[name_a], name_a),
-            text_of(fields[name_b], name_b),
-            0.5 if better == 0 else float(better > 0),
+            _comparison_id(record, name_a, name_b, len(compared), questions.source),
+            asked.prompt,
+            answer_of(fields[name_a], name_a),
+            answer_of(fields[name_b], name_b),
+            probability_a,
             submitted_at,
             question=response.question,
+            both_bad=bad or None,
+            judgement_share=share if share < 1 else None,
+            **asked.payload,
         )
 
 
-def _ranks(ranking: list[Any], fields: dict[str, Any]) -> dict[str, int]:
+def _ranks(ranking: list[Any], fields: dict[str, Any]) -> dict[str, float]:
     """Rank by field, the smallest the best, from ``[{"value", "rank"}, …]`` or from names, the best first."""
-    ranks: dict[str, int] = {}
+    ranks: dict[str, float] = {}
     order = _bare_order(ranking)
     items = ranking if order is None else [{"value": name, "rank": rank} for rank, name in enumerate(order, start=1)]
     for item in items:
@@ -299,26 +413,33 @@ def _ranks(ranking: list[Any], fields: dict[str, Any]) -> dict[str, int]:
     return ranks
 
 
-def _label_ranks(label: str, question: str, fields: dict[str, Any], questions: Questions) -> dict[str, int]:
-    """The same for a label question on two answers, whose label names a field, A or B, left or right, or a tie."""
+def _label_ranks(
+    label: str, question: str, fields: dict[str, Any], questions: Questions
+) -> tuple[dict[str, float], bool]:
+    """The same for a label question on two answers, whose label names a field, A or B, left or right, or a tie; and whether it
+    says that both are bad."""
     try:
         name_a, name_b = find_answers(fields, questions.answer_a, questions.answer_b)
     except RowError:
-        if questions.answer_a is not None:
-            raise
-        raise RowError(
-            "neither two answers to compare nor a known text question: name the fields or the question", question
-        ) from None
+        numbered = [name for name in fields if re.fullmatch(r"\D+[-_ ]?\d", name)]
+        if questions.answer_a is not None or len(numbered) != 2:
+            if questions.answer_a is not None:
+                raise
+            raise RowError(
+                "neither two answers to compare nor a known text question: name the fields or the question", question
+            ) from None
+        name_a, name_b = numbered
     if normalised(label) in (normalised(name_a), normalised(name_b)):
-        probability_a: float | None = float(normalised(label) == normalised(name_a))
-    else:
-        probability_a = probability_of_choice(label, known=question in questions.labels)
-    if probability_a is None:
+        return {name_a: 1 - float(normalised(label) == normalised(name_a)), name_b: 0.5}, False
+    known = question in questions.labels or normalised(question) in DECIDING
+    judged = questions.meanings.judged(label, known)
+    if judged is None:
         raise RowError(
-            "label names none of the answers: if it does, name its question with --label-question",
+            f"label {excerpt(label, 40)!r} is not understood: if it says which answer is better, name its question with "
+            "--label-question, or say what it means with --label",
             f"question {question}: {label}",
         )
-    return {name_a: round(2 * (1 - probability_a)), name_b: 1}
+    return {name_a: 1 - judged[0], name_b: 0.5}, judged[1]
 
 
 def _answer_field(name: str, fields: dict[str, Any]) -> str:

@@ -3,8 +3,10 @@
 Belongs here: options, their help and the report. Does not belong here: what the options do (see each format's module).
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,9 @@ from crowd_assets.importers import (
     trl_prompt_completion,
     ultrafeedback,
 )
-from crowd_assets.importers.records import DEFAULT_START, Record, SourceError, start_of
+from crowd_assets.importers.layouts import Layout, layout_of
+from crowd_assets.importers.mapping import find_mapping
+from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, start_of
 from crowd_assets.importers.writer import LINES_PER_FILE, write_feedback
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
@@ -68,6 +72,23 @@ Hashed = Annotated[
         help=f"Write contributors by pseudonym, by the key in {KEY_VARIABLE}. The inbox does it in any case.",
     ),
 ]
+Allowed = Annotated[
+    str,
+    typer.Option(
+        help="Largest share of the rows that one reason may cost, like 5%; above it the exit status is 1.",
+        callback=lambda option: (share_of(option), option)[1],
+    ),
+]
+SourceName = Annotated[
+    str,
+    typer.Option("--source", help="Name of the source, which goes into ids, so that those of two sources stay apart."),
+]
+OwnLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="What a label means: LABEL=A, =B, =tie, =both-bad or a probability of A. Repeatable."),
+]
+MOST_SKIPPED = "5%"
+PROGRESS_ROWS = 50_000
 Contributor = Annotated[str, typer.Option(help="Contributor id of every row.")]
 ContributorColumn = Annotated[
     str | None, typer.Option(help="Column with the contributor id, instead of --contributor.")
@@ -82,18 +103,52 @@ def run(
     name: str | None,
     lines: int,
     pseudonyms: bool,
+    allow_skipped: str = "100%",
 ) -> None:
-    """Write what an importer yields, and say what became of it. Exits with 1 where nothing did, 2 on a bad source."""
+    """Write what an importer yields, and say what became of it. Exits with 1 where nothing did, or one reason cost more than
+    ``allow_skipped``, 2 on a bad source."""
     name = name or re.sub(r"[^\w.-]+", "-", f"{format_name}-{source.stem}")
     try:
-        report = write_feedback(by_pseudonym(records) if pseudonyms else records, out, name, lines)
+        report = write_feedback(
+            shown_progress(by_pseudonym(records) if pseudonyms else records, source), out, name, lines
+        )
     except (SourceError, PseudonymKeyError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     for line in report.lines():
         typer.echo(line)
+    if (largest := report.too_many(share_of(allow_skipped))) is not None:
+        typer.echo(
+            f"error: {largest}; mend the source or say what is meant, and import again under another --name, or raise "
+            "--allow-skipped",
+            err=True,
+        )
+        raise typer.Exit(1)
     if not report.events:
         raise typer.Exit(1)
+
+
+def share_of(option: str) -> float:
+    """A share like 5% or 0.05, in [0, 1].
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        share = float(option.strip().removesuffix("%")) / (100 if option.strip().endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"--allow-skipped {option!r}: write a share like 5%")
+    return share
+
+
+def shown_progress(records: Iterable[Record], source: Path) -> Iterator[Record]:
+    """The same records; on the way a line to the error stream every so many of them, as far as the terminal is one."""
+    for number, record in enumerate(records, start=1):
+        if number % PROGRESS_ROWS == 0:
+            typer.echo(f"{source.name}: {number:,} events and skipped rows", err=True)
+        yield record
 
 
 def by_pseudonym(records: Iterable[Record]) -> Iterator[Record]:
@@ -132,6 +187,7 @@ def import_goemotions(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """GoEmotions comments (train.tsv, with emotions.txt beside it) as demonstrations of made-up contributors."""
     records = goemotions.read(
@@ -144,7 +200,7 @@ def import_goemotions(
         prompt=prompt,
         seed=seed,
     )
-    run("goemotions", records, source, out, name, lines_per_file, pseudonyms)
+    run("goemotions", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("convincing-arguments")
@@ -168,12 +224,13 @@ def import_convincing_arguments(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """UKPConvArg judgements (labels.parquet) as preferences, and their gold as outcomes, at their real times."""
     records = convincing_arguments.read(
         source, arguments=arguments, limit_pairs=limit_pairs, topics=topics or (), seed=seed
     )
-    run("convincing-arguments", records, source, out, name, lines_per_file, pseudonyms)
+    run("convincing-arguments", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("trl-preference")
@@ -183,13 +240,18 @@ def import_trl_preference(
     contributor: Contributor = trl_preference.DEFAULT_CONTRIBUTOR,
     contributor_column: ContributorColumn = None,
     id_column: Annotated[
-        str, typer.Option(help="Column that identifies a comparison; where it is missing, the content does.")
-    ] = "id",
+        str | None,
+        typer.Option(
+            help="Column that names each comparison. Default: the content does, beside the column id if there is one."
+        ),
+    ] = None,
+    source_name: SourceName = "",
     seed: Seed = 0,
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """TRL's prompt/chosen/rejected tables (.jsonl, .json, .parquet; texts or chat messages) as preferences."""
     records = trl_preference.read(
@@ -199,8 +261,9 @@ def import_trl_preference(
         contributor_column=contributor_column,
         id_column=id_column,
         seed=seed,
+        name=source_name,
     )
-    run("trl-preference", records, source, out, name, lines_per_file, pseudonyms)
+    run("trl-preference", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("trl-prompt-completion")
@@ -209,37 +272,103 @@ def import_trl_prompt_completion(
     out: Out,
     contributor: Contributor = trl_preference.DEFAULT_CONTRIBUTOR,
     contributor_column: ContributorColumn = None,
+    take_unwanted: Annotated[
+        bool, typer.Option("--take-unwanted", help="Take completions whose label says that they are not wanted, too.")
+    ] = False,
+    source_name: SourceName = "",
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """TRL's prompt/completion or messages tables (.jsonl, .json, .parquet) as demonstrations."""
     records = trl_prompt_completion.read(
-        source, start=start_of(start), contributor=contributor, contributor_column=contributor_column
+        source,
+        start=start_of(start),
+        contributor=contributor,
+        contributor_column=contributor_column,
+        take_unwanted=take_unwanted,
+        name=source_name,
     )
-    run("trl-prompt-completion", records, source, out, name, lines_per_file, pseudonyms)
+    run("trl-prompt-completion", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
-@app.command("csv")
-def import_csv(
+@app.command("csv", hidden=True)
+@app.command("table")
+def import_table(
     source: Source,
     out: Out,
     mapping: Annotated[
-        Path, typer.Option(help="TOML or JSON file that says which column is what.", exists=True, dir_okay=False)
+        str,
+        typer.Option(
+            help="TOML or JSON file that says which column is what, or the name of a mapping that comes along."
+        ),
     ],
+    label: OwnLabels = None,
+    source_name: SourceName = "",
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
-    """A table of any columns (CSV, TSV and the like), with a mapping file."""
+    """Rows of any columns (CSV, TSV, Excel, JSON, JSON Lines, Parquet, packed or not), with a mapping."""
     try:
-        found = table.read_mapping(mapping)
+        found = find_mapping(mapping)
+        labels = Labels.parsed(label or ())
     except SourceError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    run("csv", table.read(source, mapping=found, start=start_of(start)), source, out, name, lines_per_file, pseudonyms)
+    records = table.read(source, mapping=found, start=start_of(start), name=source_name, labels=labels)
+    run("table", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+
+
+@app.command("auto")
+def import_auto(
+    source: Source,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the feedback files. Without it nothing is written, and the first rows are shown."
+        ),
+    ] = None,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
+) -> None:
+    """A file whose layout is known by its keys: says what its first rows become, and the command that this stands for."""
+    try:
+        layout = layout_of(source)
+        typer.echo(f"this is the command: {layout.shown(source)}")
+        for record in islice(_known(layout, source), SHOWN_ROWS):
+            text = json.dumps(record, ensure_ascii=False) if isinstance(record, dict) else str(record)
+            typer.echo(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+    except SourceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    if out is not None:
+        run(layout.command, _known(layout, source), source, out, name, lines_per_file, pseudonyms, allow_skipped)
+
+
+SHOWN_ROWS, SHOWN_CHARACTERS = 3, 600
+
+
+def _known(layout: Layout, source: Path) -> Iterator[Record]:
+    """What the importer of a layout makes of a file, with its default options."""
+    start = start_of(DEFAULT_START)
+    if layout.command == "table":
+        return table.read(source, mapping=find_mapping(layout.options[1]), start=start)
+    if layout.command == "label-studio":
+        return label_studio.read(source)
+    readers: dict[str, Callable[..., Iterator[Record]]] = {
+        "argilla": argilla.read,
+        "ultrafeedback": ultrafeedback.read,
+        "trl-preference": trl_preference.read,
+        "trl-prompt-completion": trl_prompt_completion.read,
+    }
+    return readers[layout.command](source, start=start)
 
 
 @app.command("ultrafeedback")
@@ -251,16 +380,23 @@ def import_ultrafeedback(
         float, typer.Option(help="Points of score difference (1-10) that raise the log-odds by one.")
     ] = 1.0,
     seed: Seed = 0,
+    source_name: SourceName = "",
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = "100%",
 ) -> None:
     """UltraFeedback's scored completions (.jsonl, .json, .parquet): every two of an instruction as a preference."""
     records = ultrafeedback.read(
-        source, start=start_of(start), annotator=annotator, points_per_logit=points_per_logit, seed=seed
+        source,
+        start=start_of(start),
+        annotator=annotator,
+        points_per_logit=points_per_logit,
+        seed=seed,
+        name=source_name,
     )
-    run("ultrafeedback", records, source, out, name, lines_per_file, pseudonyms)
+    run("ultrafeedback", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("label-studio")
@@ -271,15 +407,36 @@ def import_label_studio(
     field_a: FieldA = None,
     field_b: FieldB = None,
     choices: Annotated[
-        str | None, typer.Option(help="Choices tag that asks which answer is better, with labels like A, B, both.")
+        str | None, typer.Option(help="Choices or Pairwise tag that asks which answer is better.")
     ] = None,
+    label: OwnLabels = None,
+    source_name: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            help="Name of the server, which goes into ids. Default: a short hash of the export's first task; '': none.",
+        ),
+    ] = None,
+    contributor: Annotated[str | None, typer.Option(help="Who annotated, where the export does not say.")] = None,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """Label Studio's JSON export: comparisons as preferences, ground truth as outcomes, texts as demonstrations."""
-    fields = label_studio.Fields(prompt_field, *both(field_a, field_b), choices)
-    run("label-studio", label_studio.read(source, fields=fields), source, out, name, lines_per_file, pseudonyms)
+    fields = label_studio.Fields(
+        prompt_field, *both(field_a, field_b), choices, _labels(label), source_name, contributor
+    )
+    run(
+        "label-studio",
+        label_studio.read(source, fields=fields),
+        source,
+        out,
+        name,
+        lines_per_file,
+        pseudonyms,
+        allow_skipped,
+    )
 
 
 @app.command("argilla")
@@ -307,10 +464,13 @@ def import_argilla(
             help="How to read rankings that come without ranks. auto: best first, unless all stand in one order."
         ),
     ] = argilla.BareRankings.AUTO,
+    label: OwnLabels = None,
+    source_name: SourceName = "",
     start: Start = DEFAULT_START,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """Argilla 2 records (.json, .jsonl): rankings and labels as preferences, texts as demonstrations."""
     labels: list[str] = []
@@ -327,6 +487,8 @@ def import_argilla(
         labels=label_question or labels,
         texts=text_question or texts,
         bare_rankings=bare_rankings,
+        meanings=_labels(label),
+        source=source_name,
     )
     run(
         "argilla",
@@ -336,4 +498,12 @@ def import_argilla(
         name,
         lines_per_file,
         pseudonyms,
+        allow_skipped,
     )
+
+
+def _labels(options: list[str] | None) -> Labels:
+    try:
+        return Labels.parsed(options or ())
+    except SourceError as error:
+        raise typer.BadParameter(str(error)) from None

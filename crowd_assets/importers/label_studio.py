@@ -5,36 +5,45 @@ with ``id``, ``project``, ``data`` (what was imported) and ``annotations``, each
 ``updated_at``, ``was_cancelled``, ``ground_truth``, ``unique_id`` and ``result``: a list of
 ``{"type", "from_name", "value"}``. A Pairwise tag (https://labelstud.io/tags/pairwise) gives type ``pairwise`` with
 ``{"selected": "left" | "right"}`` and no result where neither is picked; Choices give ``{"choices": [...]}``, a
-TextArea ``{"text": [...]}``, a Number ``{"number": …}``. The export named JSON is meant, not JSON-MIN, which drops who
-annotated and when.
+TextArea ``{"text": [...]}``, a Number ``{"number": …}``, a Rating ``{"rating": …}``, a Ranker ``{"ranker": {"rank": [ids]}}``.
+Before 1.0 annotations were called ``completions``. JSON-MIN has one object an annotation, its tags beside the data.
 
 Belongs here: that layout. Does not belong here: talking to a Label Studio server (see ``resources.tools.label_studio``).
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.chat import answer_of, question_in
 from crowd_assets.importers.records import (
-    PROMPT_FIELDS,
+    ADDRESS,
+    DEFAULT_START,
     Event,
+    Labels,
     Note,
     Record,
     RowError,
     Skipped,
     demonstration,
+    excerpt,
     find_answers,
-    find_field,
+    from_scores,
     identifier_of,
     in_time_order,
     named,
+    normalised,
     number_of,
     outcome,
     preference,
-    probability_of_choice,
-    text_of,
+    ranked_pairs,
+    sourced,
+    start_of,
+    ticks,
     time_key,
     time_of,
 )
@@ -47,6 +56,32 @@ CERTAINTY = "certainty"
 COMPARISON_FIELD = "comparison_id"
 """Field of a task's data that names the comparison, where the platform made the task."""
 
+DECIDING = frozenset(
+    [
+        "winner",
+        "preferred",
+        "preference",
+        "better",
+        "best",
+        "tie",
+        "equal",
+        "choice",
+        "overall",
+        "overallpreference",
+        "verdict",
+        "comparison",
+        "whichisbetter",
+        "betterresponse",
+        "betteranswer",
+        "preferredresponse",
+        "preferredanswer",
+    ]
+)
+"""Names of Choices tags that ask which answer is better, normalised; any other is one only where the user says so."""
+
+OF_ANNOTATION = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "id", "project")
+"""What JSON-MIN says of an annotation beside data and tags."""
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -54,18 +89,35 @@ class Fields:
 
     Attributes:
         prompt, answer_a, answer_b: fields of a task's ``data``; None: the first known name (see ``records``).
-        choices: the Choices tag that asks which answer is better; None: every Choices tag, but only "left", "right"
-            and words for a tie are understood.
+        choices: the tag that asks which answer is better; None: a Pairwise tag, and Choices tags whose name says so or that
+            belong to both answers.
+        labels: what labels mean.
+        source: goes into ids of people and comparisons, as each server numbers its own from 1; None: a short hash of the
+            export's first task, which stays what it is as the export grows; empty: nothing, for the platform's own tasks.
+        contributor: who annotated where the export does not say.
+        start: when the first annotation was made, where the export does not say.
     """
 
     prompt: str | None = None
     answer_a: str | None = None
     answer_b: str | None = None
     choices: str | None = None
+    labels: Labels = field(default_factory=Labels)
+    source: str | None = None
+    contributor: str | None = None
+    start: datetime = field(default_factory=lambda: start_of(DEFAULT_START))
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What holds for a whole export: its source and, by address, the numbers of those who are named by both."""
+
+    source: str
+    numbers: dict[str, str]
 
 
 def read(source: Path, *, fields: Fields | None = None) -> Iterator[Record]:
-    """Pairwise annotations as preferences, or as outcomes where they are ground truth; texts as demonstrations.
+    """Annotations as preferences, or as outcomes where they are ground truth; texts as demonstrations.
 
     An annotation that holds a comparison keeps its text areas as ``comment`` in the payload; in all others every text
     is a demonstration. Times are those of the annotations' last change. The outcome of a task is the mean of its
@@ -78,33 +130,92 @@ def read(source: Path, *, fields: Fields | None = None) -> Iterator[Record]:
     Raises:
         SourceError: the file is not a JSON document.
     """
-    yield from in_time_order(_records(read_rows(source), fields or Fields()))
+    fields = fields or Fields()
+    export = _looked_through((row[1] for row in read_rows(source) if not isinstance(row, Skipped)), fields)
+    yield from in_time_order(_records(read_rows(source), fields, export))
 
 
 def read_tasks(tasks: Iterable[dict[str, Any]]) -> Iterator[Record]:
     """:func:`read` for tasks that a server handed over."""
-    yield from in_time_order(_records(enumerate(tasks, start=1), Fields()))
+    tasks = list(tasks)
+    fields = Fields(source="")
+    yield from in_time_order(_records(enumerate(tasks, start=1), fields, _looked_through(tasks, fields)))
 
 
-def _records(rows: Iterable[Row | Skipped], fields: Fields) -> Iterator[Record]:
+def _looked_through(tasks: Iterable[Mapping[str, Any]], fields: Fields) -> _Export:
+    first: tuple[str, int] | None = None
+    data: object = None
+    numbers: dict[str, str] = {}
+    for task in tasks:
+        place = (str(task.get("project")), task["id"]) if isinstance(task.get("id"), int) else None
+        if place is not None and (first is None or place < first):
+            first, data = place, task.get("data", {name: task[name] for name in task if name not in OF_ANNOTATION})
+        for annotation in _annotations(task) or ():
+            who = annotation.get("completed_by") if isinstance(annotation, dict) else None
+            if isinstance(who, dict) and isinstance(who.get("email"), str) and who.get("id") is not None:
+                numbers[who["email"].strip().lower()] = str(who["id"])
+    if fields.source is not None:
+        return _Export(fields.source, numbers)
+    if first is None or not isinstance(data, dict) or COMPARISON_FIELD in data:
+        return _Export("", numbers)
+    content = json.dumps([first[0], data], sort_keys=True, default=str).encode("utf-8", "replace")
+    return _Export(hashlib.blake2b(content, digest_size=4).hexdigest(), numbers)
+
+
+def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
+    """A task's annotations in any of the layouts; None where it has none of them."""
+    found = task.get("annotations", task.get("completions"))
+    if isinstance(found, list):
+        return found
+    if "annotator" not in task:
+        return None
+    results = [
+        {"type": "choices", "from_name": name, "value": {"choices": [value]}}
+        for name, value in task.items()
+        if isinstance(value, str) and name not in OF_ANNOTATION and name not in _DATA_WORDS
+    ]
+    about = {name: task.get(name) for name in OF_ANNOTATION}
+    return [about | {"id": task.get("annotation_id"), "completed_by": task["annotator"], "result": results}]
+
+
+_DATA_WORDS = frozenset(
+    (
+        "prompt",
+        "instruction",
+        "question",
+        "input",
+        "context",
+        "text",
+        "response_a",
+        "response_b",
+        "answer_a",
+        "answer_b",
+    )
+)
+
+
+def _records(rows: Iterable[Row | Skipped], fields: Fields, export: _Export) -> Iterator[Record]:
     minimal = False
+    clock = ticks(fields.start)
     for row in rows:
         if isinstance(row, Skipped):
             yield row
             continue
         number, task = row
-        annotations = task.get("annotations")
-        if not isinstance(annotations, list):
-            minimal = minimal or "annotator" in task
+        annotations = _annotations(task)
+        if annotations is None:
             yield Skipped(number, "task has no list of annotations", f"task {task.get('id')}")
             continue
+        if not isinstance(task.get("data"), dict) and "annotator" in task:
+            minimal = True
+            task = {**task, "data": {name: value for name, value in task.items() if name not in OF_ANNOTATION}}
         if not annotations:
             yield Skipped(number, "task is not annotated", f"task {task.get('id')}")
         judgements: list[Event] = []
         truths: list[Event] = []
         for annotation in annotations:
             try:
-                for event in _events(task, annotation, fields):
+                for event in _events(task, annotation, fields, export, next(clock)):
                     if event["kind"] == "preference":
                         truth = annotation.get("ground_truth") is True
                         (truths if truth else judgements).append(event)
@@ -113,17 +224,22 @@ def _records(rows: Iterable[Row | Skipped], fields: Fields) -> Iterator[Record]:
             except RowError as error:
                 yield error.at(number)
         yield from judgements
-        if truths:
+        for comparison in dict.fromkeys(event["comparison_id"] for event in truths):
+            of_pair = [event for event in truths if event["comparison_id"] == comparison]
             settled_at = max(time_key(event) for event in (*judgements, *truths)) + timedelta(seconds=1)
-            mean = sum(event["probability_a"] for event in truths) / len(truths)
-            truth_id = truths[0].get("event_id")
+            mean = sum(event["probability_a"] for event in of_pair) / len(of_pair)
+            truth_id = of_pair[0].get("event_id")
             outcome_id = None if truth_id is None else f"{truth_id}-outcome"
-            yield outcome(truths[0]["comparison_id"], mean, settled_at, event_id=outcome_id)
+            yield outcome(comparison, mean, settled_at, event_id=outcome_id)
     if minimal:
-        yield Note("this looks like a JSON-MIN export: export the project as JSON, which keeps the annotations")
+        yield Note(
+            "this is a JSON-MIN export: name the tag that compares with --choices, or export JSON, which keeps tags apart"
+        )
 
 
-def _events(task: dict[str, Any], annotation: object, fields: Fields) -> Iterator[Event]:
+def _events(
+    task: dict[str, Any], annotation: object, fields: Fields, export: _Export, clock: datetime
+) -> Iterator[Event]:
     if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
         raise RowError("annotation has no list of results", f"task {task.get('id')}")
     if annotation.get("was_cancelled"):
@@ -131,56 +247,105 @@ def _events(task: dict[str, Any], annotation: object, fields: Fields) -> Iterato
     data = task.get("data")
     if not isinstance(data, dict):
         raise RowError("task has no data", f"task {task.get('id')}")
-    contributor_id = _contributor(annotation.get("completed_by"))
-    changed_at = annotation.get("updated_at") or annotation.get("created_at")
-    submitted_at = time_of(changed_at, "updated_at")
+    contributor_id = _contributor(annotation.get("completed_by"), fields, export)
+    submitted_at = _time(annotation, clock)
     results = [
         result for result in annotation["result"] if isinstance(result, dict) and isinstance(result.get("value"), dict)
     ]
     texts = _texts(results)
-    probability_a = _probability_a(results, fields.choices)
-    event_id = _event_id(task, annotation)
-    if probability_a is not None:
+    event_id = _event_id(task, annotation, export)
+    judged = _judged(results, fields)
+    about = {"comment": "\n".join(texts) or None, "lead_time": _lead_time(annotation)}
+    if judged is None and (ranking := _ranking(results, data)) is not None:
+        question = question_in(data, fields.prompt, _lists_of_items(data))
+        answers, ranks = ranking
+        for one, other, probability_a, share in ranked_pairs(ranks):
+            yield preference(
+                contributor_id,
+                f"{_comparison_id(task, data, export)}-{named(one)}-{named(other)}",
+                question.prompt,
+                answers[one],
+                answers[other],
+                probability_a,
+                submitted_at,
+                event_id=None if event_id is None else named(f"{event_id}-{one}-{other}"),
+                judgement_share=share if share < 1 else None,
+                **question.payload,
+                **about,
+            )
+        return
+    name_a, name_b = ("", "")
+    if judged is None and any(result.get("type") == "rating" for result in results):
         name_a, name_b = find_answers(data, fields.answer_a, fields.answer_b)
-        prompts = [name for name in PROMPT_FIELDS if name not in (name_a, name_b)]
+        judged = _rated(results, name_a, name_b)
+    if judged is not None:
+        name_a, name_b = find_answers(data, fields.answer_a, fields.answer_b)
+        question = question_in(data, fields.prompt, (name_a, name_b, COMPARISON_FIELD))
         yield preference(
             contributor_id,
-            _comparison_id(task, data),
-            text_of(data[find_field(data, fields.prompt, prompts, "the prompt")], "prompt"),
-            text_of(data[name_a], "answer A"),
-            text_of(data[name_b], "answer B"),
-            probability_a,
+            _comparison_id(task, data, export),
+            question.prompt,
+            answer_of(data[name_a], "answer A"),
+            answer_of(data[name_b], "answer B"),
+            judged[0],
             submitted_at,
             event_id=event_id,
-            comment="\n".join(texts) or None,
-            lead_time=_lead_time(annotation),
+            both_bad=judged[1] or None,
+            **question.payload,
+            **about,
         )
     elif texts:
-        prompt = text_of(data[find_field(data, fields.prompt, PROMPT_FIELDS, "the prompt")], "prompt")
+        question = question_in(data, fields.prompt)
         for number, text in enumerate(texts, start=1):
             text_id = event_id if event_id is None or number == 1 else f"{event_id}-{number}"
             yield demonstration(
-                contributor_id, prompt, text, submitted_at, event_id=text_id, lead_time=_lead_time(annotation)
+                contributor_id,
+                question.prompt,
+                text,
+                submitted_at,
+                event_id=text_id,
+                lead_time=about["lead_time"],
+                **question.payload,
             )
     else:
-        raise RowError("annotation holds neither a comparison nor a text", f"annotation {annotation.get('id')}")
+        there = sorted({f"{result.get('from_name')} ({result.get('type')})" for result in results})
+        raise RowError(
+            "annotation holds neither a comparison nor a text"
+            + (f"; name the tag that compares with --choices: {excerpt(', '.join(there), 120)}" if there else ""),
+            f"annotation {annotation.get('id')}",
+        )
 
 
-def _comparison_id(task: dict[str, Any], data: dict[str, Any]) -> str:
+def _time(annotation: dict[str, Any], clock: datetime) -> datetime:
+    """When an annotation was last changed, as text or, before 1.0, in seconds since 1970; the clock where it does not say."""
+    changed_at = annotation.get("updated_at") or annotation.get("created_at")
+    if changed_at is None:
+        return clock
+    if isinstance(changed_at, int | float) and not isinstance(changed_at, bool):
+        try:
+            return datetime.fromtimestamp(changed_at, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise RowError("created_at is out of range", changed_at) from None
+    return time_of(changed_at, "updated_at")
+
+
+def _comparison_id(task: dict[str, Any], data: dict[str, Any], export: _Export) -> str:
     if data.get(COMPARISON_FIELD) is not None:
         return identifier_of(data[COMPARISON_FIELD], COMPARISON_FIELD)
     project = identifier_of(task.get("project") or 0, "project")
-    return f"label-studio-{project}-{identifier_of(task.get('id'), 'task id')}"
+    number = f"{project}-{identifier_of(task.get('id'), 'task id')}"
+    return f"label-studio-{sourced(number, export.source)}"
 
 
-def _event_id(task: dict[str, Any], annotation: dict[str, Any]) -> str | None:
+def _event_id(task: dict[str, Any], annotation: dict[str, Any], export: _Export) -> str | None:
     """Stays what it is when the annotation is changed, so that an annotation counts once; None without a number."""
     unique_id = annotation.get("unique_id")
     if isinstance(unique_id, str) and unique_id:
         return named(f"label-studio-{unique_id}")
     if annotation.get("id") is None:
         return None
-    return named(f"label-studio-{task.get('project') or 0}-{task.get('id')}-{annotation['id']}")
+    number = f"{task.get('project') or 0}-{task.get('id')}-{annotation['id']}"
+    return named(f"label-studio-{sourced(number, export.source)}")
 
 
 def _lead_time(annotation: dict[str, Any]) -> float | None:
@@ -191,47 +356,134 @@ def _lead_time(annotation: dict[str, Any]) -> float | None:
         return None
 
 
-def _contributor(completed_by: object) -> str:
-    """The user's number; exports of other versions hold an object with the number or the address."""
+def _contributor(completed_by: object, fields: Fields, export: _Export) -> str:
+    """The user's number; exports of other versions hold an object with the number or the address, and an address that stands
+    beside a number anywhere in the export is that number."""
     if isinstance(completed_by, dict):
         completed_by = completed_by.get("id", completed_by.get("email"))
-    return f"label-studio-{identifier_of(completed_by, 'completed_by')}"
+    if isinstance(completed_by, str) and ADDRESS.fullmatch(completed_by.strip()):
+        completed_by = export.numbers.get(completed_by.strip().lower(), completed_by)
+    if completed_by is None:
+        if fields.contributor is None:
+            raise RowError("no completed_by: say who annotated with --contributor")
+        return sourced(fields.contributor, export.source)
+    return f"label-studio-{sourced(identifier_of(completed_by, 'completed_by'), export.source)}"
 
 
-def _probability_a(results: list[dict[str, Any]], choices: str | None) -> float | None:
-    """What the annotation says about the pair: 1, 0 or ½, or between them as sure as the annotator says to be; None
-    where it says nothing.
+def _judged(results: list[dict[str, Any]], fields: Fields) -> tuple[float, bool] | None:
+    """What the annotation says about the pair: 1, 0 or ½, or between them as sure as the annotator says to be, and whether both
+    answers are bad; None where it says nothing.
 
     Raises:
-        RowError: it says two things at once, or the certainty is none.
+        RowError: it says two things at once, a label is not understood, or the certainty is none.
     """
-    said: set[float] = set()
+    said: set[tuple[float, bool]] = set()
+    tags: set[str] = set()
     certainty = 1.0
     for result in results:
-        value = result["value"]
+        value, tag = result["value"], str(result.get("from_name"))
         if result.get("type") == "pairwise" and value.get("selected") in ("left", "right"):
-            said.add(1.0 if value["selected"] == "left" else 0.0)
-        elif result.get("type") == "number" and result.get("from_name") == CERTAINTY:
+            if fields.choices is None or tag == fields.choices or not _is_there(results, fields.choices):
+                said.add((1.0 if value["selected"] == "left" else 0.0, False))
+                tags.add(tag)
+        elif result.get("type") == "number" and tag == CERTAINTY:
             certainty = number_of(value.get("number"), CERTAINTY) / 100
             if not 0.5 <= certainty <= 1:
                 raise RowError(f"{CERTAINTY} is not from 50 to 100", value.get("number"))
         elif result.get("type") == "choices" and isinstance(value.get("choices"), list):
-            if choices is not None and result.get("from_name") != choices:
+            if not _decides(result, fields):
                 continue
             for choice in value["choices"]:
-                probability_a = (
-                    probability_of_choice(choice, known=choices is not None) if isinstance(choice, str) else None
-                )
-                if probability_a is not None:
-                    said.add(probability_a)
+                meaning = fields.labels.judged(choice, known=True) if isinstance(choice, str) else None
+                if meaning is None:
+                    if fields.choices is None and any(_is_picked(each) for each in results):
+                        continue  # a Pairwise tag has said it, and this one asks something else
+                    raise RowError(
+                        f"label {excerpt(choice, 40)!r} of {excerpt(tag, 40)} is not understood: say what it means with --label"
+                    )
+                said.add(meaning)
+                if meaning[0] != 0.5:
+                    tags.add(tag)
+    if len(tags) > 1:
+        raise RowError(f"several tags say which answer is better ({', '.join(sorted(tags))}): name one with --choices")
     if len(said) > 1:
         raise RowError("annotation contradicts itself on which answer is better")
     if not said:
         return None
-    preferred = said.pop()
-    if preferred == 0.5:
-        return preferred
-    return certainty if preferred == 1.0 else round(1 - certainty, 6)  # 1 − 0.85 is not 0.15 in binary
+    preferred, bad = said.pop()
+    if preferred not in (0.0, 1.0):
+        return preferred, bad
+    return (certainty if preferred == 1.0 else round(1 - certainty, 6)), bad  # 1 − 0.85 is not 0.15 in binary
+
+
+def _is_picked(result: dict[str, Any]) -> bool:
+    return result.get("type") == "pairwise" and result["value"].get("selected") in ("left", "right")
+
+
+def _is_there(results: list[dict[str, Any]], tag: str) -> bool:
+    return any(result.get("from_name") == tag for result in results)
+
+
+def _decides(result: dict[str, Any], fields: Fields) -> bool:
+    """Whether a Choices tag asks which answer is better: the one that the user names, or whose name or place says so."""
+    if fields.choices is not None:
+        return result.get("from_name") == fields.choices
+    return normalised(str(result.get("from_name"))) in DECIDING or "," in str(result.get("to_name"))
+
+
+def _rated(results: list[dict[str, Any]], name_a: str, name_b: str) -> tuple[float, bool] | None:
+    """Ratings of both answers as a comparison: one star a logit.
+
+    Raises:
+        RowError: it is not one rating of each; the reason names the tags.
+    """
+    stars: dict[str, list[float]] = {name_a: [], name_b: []}
+    there = [result for result in results if result.get("type") == "rating"]
+    for result in there:
+        tag, of = normalised(str(result.get("from_name"))), str(result.get("to_name"))
+        for name in (name_a, name_b):
+            ending = ("a", "1", "left") if name == name_a else ("b", "2", "right")
+            if of == name or normalised(name) in tag or (of not in stars and tag.endswith(ending)):
+                stars[name].append(number_of(result["value"].get("rating"), "rating"))
+    if any(len(each) != 1 for each in stars.values()):
+        names = ", ".join(sorted({f"{result.get('from_name')} (rating)" for result in there}))
+        raise RowError(f"ratings that are not one of each answer: {excerpt(names, 120)}")
+    return from_scores(stars[name_a][0], stars[name_b][0]), False
+
+
+def _lists_of_items(data: Mapping[str, Any]) -> list[str]:
+    """Fields of a task that hold what a Ranker orders."""
+    return [
+        name
+        for name, value in data.items()
+        if isinstance(value, list) and value and all(isinstance(item, dict) and "id" in item for item in value)
+    ]
+
+
+def _ranking(results: list[dict[str, Any]], data: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]] | None:
+    """The texts and the ranks that a Ranker tag gave them, in the order of the task's data; None where there is no such tag.
+
+    Raises:
+        RowError: an id that is ranked is none of the task's.
+    """
+    for result in results:
+        ranked = result["value"].get("ranker")
+        if result.get("type") != "ranker" or not isinstance(ranked, dict | list):
+            continue
+        lists = [each for each in ranked.values() if isinstance(each, list)] if isinstance(ranked, dict) else [ranked]
+        order = next((each for each in lists if len(each) > 1), None)
+        for name in _lists_of_items(data):
+            items = {str(item["id"]): item for item in data[name]}
+            if order is not None and all(str(each) in items for each in order):
+                ranks = {str(each): float(place) for place, each in enumerate(order)}
+                texts = {
+                    key: answer_of(item.get("body") or item.get("text") or item.get("title"), "item")
+                    for key, item in items.items()
+                    if key in ranks
+                }
+                return texts, {key: ranks[key] for key in texts}
+        raise RowError("ranking names no items of the task, or fewer than two", ranked)
+    return None
 
 
 def _texts(results: list[dict[str, Any]]) -> list[str]:

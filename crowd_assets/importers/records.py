@@ -5,16 +5,22 @@ conversions they share. Does not belong here: files (see ``rows`` and ``writer``
 """
 
 import hashlib
+import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import combinations
+from typing import Any, Self
 
-from resources.feedback.events import IDENTIFIER, is_visible
+from resources.feedback.events import FIELDS, IDENTIFIER, OPTIONAL, is_visible
+from resources.feedback.pseudonyms import Pseudonyms
 
 Event = dict[str, Any]
+
+WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)
+ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 DEFAULT_START = "2026-01-01T00:00:00+00:00"
 
@@ -39,12 +45,54 @@ ANSWER_FIELD_PAIRS = (
 CLEAR_CHOICES = {"left": 1.0, "right": 0.0, **dict.fromkeys(("equal", "tie", "same", "draw"), 0.5)}
 
 # Labels that mean it where the question is known to ask for it. A category called "none" or a rating of "1" does not.
+_NAMES = (
+    "",
+    "response",
+    "answer",
+    "model",
+    "assistant",
+    "option",
+    "completion",
+    "candidate",
+    "output",
+    "text",
+    "generation",
+)
+_SAID = ("", "isbetter", "better", "wins", "won", "isclearlybetter", "isslightlybetter", "ismuchbetter", "preferred")
+_SURENESS = ("", "slightly", "clearly", "strongly", "much", "definitely", "probably", "somewhat")
 KNOWN_CHOICES = {
     **CLEAR_CHOICES,
-    **dict.fromkeys(("a", "1", "first"), 1.0),
-    **dict.fromkeys(("b", "2", "second"), 0.0),
-    **dict.fromkeys(("both", "neither", "none"), 0.5),
+    **{
+        f"{sure}{name}{letter}{said}": probability
+        for probability, letters in (
+            (1.0, ("a", "1", "one", "left", "first")),
+            (0.0, ("b", "2", "two", "right", "second")),
+        )
+        for letter in letters
+        for name in _NAMES
+        for said in _SAID
+        for sure in _SURENESS
+    },
+    **dict.fromkeys(
+        (
+            "both",
+            "neither",
+            "none",
+            "bothgood",
+            "botharegood",
+            "bothequal",
+            "aboutthesame",
+            "equallygood",
+            "noneisbetter",
+        ),
+        0.5,
+    ),
 }
+
+# Labels that say that neither answer is good.
+BOTH_BAD = frozenset(
+    ("bothbad", "botharebad", "tiebothbad", "bothpoor", "bothwrong", "botharewrong", "neithergood", "equallybad")
+)
 
 
 @dataclass(frozen=True)
@@ -154,11 +202,14 @@ def number_of(value: object, field: str) -> float:
 
 
 def identifier_of(value: object, field: str) -> str:
-    """A name or a number that identifies something, as text.
+    """A name or a number that identifies something, as text: 1.0, as a spreadsheet writes 1, is 1, and an e-mail address, which
+    is nobody's public name, becomes a hash of itself.
 
     Raises:
         RowError: it is empty or of another type.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise RowError(f"no {field}" if value is None else f"{field} is not a name", value)
     try:
@@ -167,7 +218,9 @@ def identifier_of(value: object, field: str) -> str:
         raise RowError(f"{field} is not a name") from None
     if not name:
         raise RowError(f"no {field}")
-    return name
+    if WHOLE.fullmatch(name):
+        return name.split(".")[0]
+    return f"person-{digest(name.lower(), size=8)}" if ADDRESS.fullmatch(name) else name
 
 
 def time_of(value: object, field: str) -> datetime:
@@ -288,6 +341,21 @@ def outcome(comparison_id: str, preferred_a: float, submitted_at: datetime, **pa
     }
 
 
+def identified(event: Event, pseudonyms: Pseudonyms) -> Event:
+    """The event with an ``event_id`` made from what it says: who, about what, which answer. Neither when it was said, which an
+    export without times cannot tell and which does not make it another event, nor what is sent along.
+    """
+    if "event_id" in event:
+        return event
+    kind = event["kind"]
+    said = [
+        (name, pseudonyms.of(event[name]) if name == "contributor_id" else event[name])
+        for name in (*FIELDS[kind], *OPTIONAL[kind])
+        if name in event
+    ]
+    return event | {"event_id": f"{kind}-{digest(kind, json.dumps(said, sort_keys=True), size=16)}"}
+
+
 def _present(payload: dict[str, object]) -> Event:
     return {name: value for name, value in payload.items() if value is not None}
 
@@ -305,6 +373,11 @@ def in_time_order(records: Iterable[Record]) -> Iterator[Record]:
 
 def time_key(event: Event) -> datetime:
     return datetime.fromisoformat(event["submitted_at"])
+
+
+def sourced(name: str, source: str) -> str:
+    """A name with the source that it is a name of; an empty source leaves it alone."""
+    return f"{source}-{name}" if source else name
 
 
 def find_field(fields: dict[str, Any], wanted: str | None, candidates: Sequence[str], what: str) -> str:
@@ -345,6 +418,59 @@ def normalised(choice: str) -> str:
     return "".join(character for character in choice.lower() if character.isalnum())
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What labels mean: those of the user first, then those that everybody understands.
+
+    Attributes:
+        own: label as it is ticked, to the probability that A is preferred; None where both answers are bad.
+    """
+
+    own: Mapping[str, float | None] = field(default_factory=dict)
+
+    @classmethod
+    def parsed(cls, options: Iterable[str]) -> Self:
+        """From options like ``a_winner=A``: A, B, tie, both-bad, or a number from 0 to 1.
+
+        Raises:
+            SourceError: an option is none of that kind.
+        """
+        own: dict[str, float | None] = {}
+        for option in options:
+            label, _, meaning = option.rpartition("=")
+            word = meaning.strip().lower()
+            if not label or (word not in MEANINGS and not _is_share(word)):
+                raise SourceError(f"--label {option!r}: write LABEL=A, LABEL=B, LABEL=tie, LABEL=both-bad or LABEL=0.8")
+            own[label] = MEANINGS[word] if word in MEANINGS else float(word)
+        return cls(own)
+
+    def judged(self, label: str, known: bool) -> tuple[float, bool] | None:
+        """The probability that A is preferred, and whether both answers are bad; None where the label says neither.
+
+        Args:
+            label: as ticked.
+            known: whether the question is known to ask which answer is better.
+        """
+        if label in self.own:
+            meaning = self.own[label]
+            return (0.5, True) if meaning is None else (meaning, False)
+        plain = normalised(label)
+        if known and plain in BOTH_BAD:
+            return 0.5, True
+        probability = probability_of_choice(label, known)
+        return None if probability is None else (probability, False)
+
+
+MEANINGS: dict[str, float | None] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both-bad": None}
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
 def probability_of_choice(choice: str, known: bool) -> float | None:
     """1 where A is preferred, 0 where B is, ½ for neither; None where the label says none of these.
 
@@ -352,4 +478,38 @@ def probability_of_choice(choice: str, known: bool) -> float | None:
         choice: the label as ticked.
         known: whether the question is known to ask which answer is better.
     """
+    if known and (order := ORDER.fullmatch(choice.strip())):
+        first, sign, second = order.groups()
+        if first.lower() != second.lower():
+            ahead = 1.0 if first in "aA" else 0.0
+            return 0.5 if set(sign) <= {"=", "~"} else ahead if ">" in sign else 1 - ahead
     return (KNOWN_CHOICES if known else CLEAR_CHOICES).get(normalised(choice))
+
+
+ORDER = re.compile(r"([abAB])\s*(>{1,3}|<{1,3}|={1,2}|~)\s*([abAB])")
+
+
+def from_scores(score_a: float, score_b: float, points_per_logit: float = 1.0) -> float:
+    """The probability in (0, 1) that A is preferred: 1 / (1 + exp(−(score_a − score_b) / points_per_logit)), which is Bradley
+    and Terry's model with the scores as strengths.
+    """
+    return 0.5 * (1.0 + math.tanh((score_a - score_b) / points_per_logit / 2.0))
+
+
+def ranked_pairs(ranks: Mapping[str, float]) -> list[tuple[str, str, float, float]]:
+    """A ranking as pairs: first and second in the order given, the probability that the first is preferred (1, 0 or ½ where
+    tied), and the pair's share of the one judgement that a ranking is.
+
+    Under Plackett and Luce's model every pair of a ranking is a comparison by Bradley and Terry's model with the same strengths,
+    and all K(K−1)/2 pairs together estimate them consistently (Azari Soufiani et al., "Generalized Method-of-Moments for Rank
+    Aggregation", 2013: full breaking). They are one judgement, so each counts 2 / (K(K−1)).
+
+    Args:
+        ranks: by answer, the smallest the best.
+    """
+    pairs = list(combinations(ranks, 2))
+    share = 1 / len(pairs) if pairs else 1.0
+    return [
+        (one, other, 0.5 if ranks[one] == ranks[other] else float(ranks[one] < ranks[other]), share)
+        for one, other in pairs
+    ]

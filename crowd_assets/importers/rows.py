@@ -1,14 +1,22 @@
 """Files of rows, read with a row's number and without trust.
 
-Belongs here: JSON Lines, JSON documents and Parquet as an iterator of rows. A row that cannot be read is a
-``Skipped``; a file that cannot be read at all is a ``SourceError``. Does not belong here: what the rows mean. Nothing
-here executes what it reads: no pickle, no eval.
+Belongs here: JSON Lines, JSON documents and Parquet, packed by gzip or zstd or not, as an iterator of rows, known by what a
+file begins with and not by its name. A row that cannot be read is a ``Skipped``; a file that cannot be read at all is a
+``SourceError``. Does not belong here: what the rows mean, tables of text (see ``table``). Nothing here executes what it
+reads: no pickle, no eval.
 """
 
+import codecs
+import gzip
+import io
 import json
+import re
+import tempfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
 from resources.feedback.events import is_deep
@@ -16,37 +24,142 @@ from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, 
 from resources.settings.settings import CrowdSettings
 
 LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes; a longer line is skipped and not read into memory as a whole."""
+"""Bytes; a longer line is skipped and not read into memory as a whole. Also the longest element of a list."""
 
 DEEPEST_NESTING = 64
 """Levels of objects and lists in one row; no export comes near, and deeper ones exhaust a reader's stack."""
 
+LARGEST_DOCUMENT = 256 << 20
+"""Bytes of a JSON document that is one object, which is read as a whole."""
+
+GZIP, ZSTD, PARQUET, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK\x03\x04"
+BLOCK = 1 << 16
+
 Row = tuple[int, dict[str, Any]]
 
 
-def read_rows(source: Path) -> Iterator[Row | Skipped]:
-    """Rows of a ``.parquet``, ``.jsonl``/``.ndjson`` or ``.json`` file, numbered from 1.
-
-    A ``.json`` file holds a list of objects, ``{"items": [...]}`` as web interfaces return it, one object, or (often,
-    whatever its name says) JSON Lines.
+@contextmanager
+def unpacked(source: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of what it packs; at most CROWD_MAX_PARQUET_MIB of them.
 
     Raises:
-        SourceError: the file is none of these, or broken as a whole.
+        SourceError: the packing is broken, or holds more.
     """
-    suffix = source.suffix.lower()
-    if suffix == ".parquet":
+    with source.open("rb") as file:
+        head = file.read(4)
+        file.seek(0)
+        try:
+            if head.startswith(GZIP):
+                with gzip.open(file) as inside:
+                    yield _limited(source, cast("IO[bytes]", inside))
+            elif head == ZSTD:
+                import pyarrow
+
+                with pyarrow.CompressedInputStream(file, "zstd") as inside:
+                    yield _limited(source, inside)
+            else:
+                yield file
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise SourceError(f"{source}: its packing is broken ({excerpt(str(error))}); copy it again") from None
+
+
+def _limited(source: Path, file: IO[bytes]) -> IO[bytes]:
+    return io.BufferedReader(_Limited(source, file))
+
+
+class _Limited(io.RawIOBase):
+    """No more of a stream than may come out of a packed file: a few bytes can stand for gigabytes."""
+
+    def __init__(self, source: Path, file: IO[bytes]) -> None:
+        self._source, self._file = source, file
+        self._left = CrowdSettings.from_environment().max_parquet_mib << 20
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read(len(buffer))
+        except OSError as error:
+            raise SourceError(f"{self._source}: its packing is broken ({excerpt(str(error))}); copy it again") from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise SourceError(f"{self._source}: holds more than CROWD_MAX_PARQUET_MIB once it is unpacked")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def begins_with(source: Path, size: int = BLOCK) -> bytes:
+    """The first bytes of a file, of what it packs where it is packed."""
+    with unpacked(source) as file:
+        return file.read(size)
+
+
+def mark_of(head: bytes) -> str | None:
+    """The encoding that a byte-order mark says; None without one."""
+    marks = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+    return next((name for mark, name in marks if head.startswith(mark)), None)
+
+
+def is_json(head: bytes) -> bool:
+    """Whether a file that begins so is JSON or JSON Lines."""
+    text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff \t\r\n")
+    return text.startswith(("{", "[{", "[ ", "[\n", "[\r", "[]"))
+
+
+def read_rows(source: Path) -> Iterator[Row | Skipped]:
+    """Rows of JSON Lines, a JSON document or Parquet, packed or not, numbered from 1 (of JSON Lines by their line).
+
+    A JSON document holds a list of objects; one object; an object with such a list (``items``, ``data``, the only split of a
+    data set); or columns as pandas and ``datasets`` write them.
+
+    Raises:
+        SourceError: the file is none of these, or broken as a whole; the message says what to do.
+    """
+    head = begins_with(source)
+    if head.startswith(PARQUET):
         yield from _parquet_rows(source)
-    elif suffix in (".jsonl", ".ndjson"):
+        return
+    if head.startswith(ZIP):
+        raise SourceError(
+            f"{source}: a workbook or an archive; a workbook is read by `import table`, an archive unpacked first"
+        )
+    text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff \t\r\n")
+    by_name = [suffix.lower() for suffix in source.suffixes]
+    if text.startswith("["):
+        yield from _list(source, mark_of(head))
+    elif text.startswith("{") and ".json" in by_name and not _is_lines(text):
+        yield from _document(source, mark_of(head))
+    elif not text and ".json" not in by_name:
+        yield Skipped(0, "the file is empty")
+    elif text.startswith("{") or {".jsonl", ".ndjson"} & set(by_name):
         yield from _json_lines(source)
-    elif suffix == ".json":
-        yield from _json_document(source)
     else:
-        raise SourceError(f"{source}: expected a .jsonl, .ndjson, .json or .parquet file, found {suffix!r}")
+        raise SourceError(
+            f"{source}: neither JSON, JSON Lines nor Parquet (it begins with {excerpt(text, 20)!r}); a table of text is read by "
+            "`import table --mapping FILE`"
+        )
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a text that begins with an object has another one on the next line."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        first = text.split("\n", 1)[0].rstrip()
+        return len(first) > 1 and first.endswith("}")
+    return bool(text[end:].strip())
 
 
 def read_lines(source: Path) -> Iterator[tuple[int, str] | Skipped]:
-    """Lines of UTF-8 text without their line ends, numbered from 1; blank lines are left out."""
-    with source.open("rb") as file:
+    """Lines of text without their line ends, numbered from 1; blank lines are left out. UTF-8, or what a byte-order mark says."""
+    with unpacked(source) as packed:
+        file: Any = io.BufferedReader(cast(Any, packed)) if not hasattr(packed, "peek") else packed
+        head = file.peek(BLOCK)[:BLOCK]
+        if mark_of(head) == "utf-16":
+            file = io.BufferedReader(cast(Any, _Recoded(file)))
+        elif b"\n" not in head and b"\r" in head.rstrip(b"\r"):
+            file = io.BufferedReader(cast(Any, _OtherLineEnds(file)))
         number = 0
         while data := file.readline(LONGEST_LINE):
             number += 1
@@ -64,6 +177,38 @@ def read_lines(source: Path) -> Iterator[tuple[int, str] | Skipped]:
                 yield number, line
 
 
+class _Recoded(io.RawIOBase):
+    """UTF-16 with a byte-order mark as UTF-8."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder("utf-16")("replace"), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left and (data := self._file.read(BLOCK)):
+            self._left = self._decoder.decode(data).encode("utf-8", "replace")
+        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class _OtherLineEnds(io.RawIOBase):
+    """Lines that end with a carriage return alone, as old spreadsheets write them, with ends that everybody knows."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._file.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
 def _json_lines(source: Path) -> Iterator[Row | Skipped]:
     for line in read_lines(source):
         if isinstance(line, Skipped):
@@ -71,29 +216,116 @@ def _json_lines(source: Path) -> Iterator[Row | Skipped]:
             continue
         number, text = line
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             yield Skipped(number, "line is not JSON", excerpt(str(error)))
             continue
         yield _object(number, row)
 
 
-def _json_document(source: Path) -> Iterator[Row | Skipped]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice in one object")
+    return found
+
+
+def _list(source: Path, encoding: str | None) -> Iterator[Row | Skipped]:
+    """The elements of a list, one after the other: never the whole file in memory."""
+    decoder = json.JSONDecoder(object_pairs_hook=_once)
+    space = re.compile(r"[ \t\r\n]*")
+    with unpacked(source) as file:
+        reader = codecs.getreader(encoding or "utf-8")(cast(Any, file))
+        try:
+            text = reader.read(BLOCK).lstrip("\ufeff \t\r\n")[1:]
+            number, step = 0, BLOCK
+            after_comma = False
+            while True:
+                place = space.match(text).end()  # type: ignore[union-attr]
+                if place == len(text):
+                    more = reader.read(step)
+                    if not more:
+                        raise ValueError("the list does not end")
+                    text = more
+                    continue
+                if text[place] == "]":
+                    if after_comma:
+                        raise ValueError("a comma, and nothing after it")
+                    if (text[place + 1 :] + reader.read(BLOCK)).strip():
+                        raise ValueError("something after the end of the list")
+                    return
+                if text[place] == "," and number and not after_comma:
+                    text, after_comma = text[place + 1 :], True
+                    continue
+                if number and not after_comma:
+                    raise ValueError("expected a comma between two elements")
+                try:
+                    value, end = decoder.raw_decode(text, place)
+                    complete = end < len(text)  # a number may go on
+                except (ValueError, RecursionError):
+                    complete = False
+                if not complete:
+                    more = "" if len(text) > LONGEST_LINE else reader.read(step)
+                    if not more:
+                        value, end = decoder.raw_decode(text, place)
+                    else:
+                        text, step = text[place:] + more, 2 * step
+                        continue
+                number, step, after_comma, text = number + 1, BLOCK, False, text[end:]
+                yield _object(number, value)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(
+                f"{source}: not a JSON document ({excerpt(str(error))}, element {number + 1}); export it again"
+            ) from None
+
+
+def _document(source: Path, encoding: str | None) -> Iterator[Row | Skipped]:
+    with unpacked(source) as file:
+        data = file.read(LARGEST_DOCUMENT + 1)
+    if len(data) > LARGEST_DOCUMENT:
+        raise SourceError(f"{source}: one object of more than {LARGEST_DOCUMENT >> 20} MiB; write it as JSON Lines")
     try:
-        document = json.loads(source.read_bytes().decode("utf-8-sig"))
+        document = json.loads(data.decode(encoding or "utf-8-sig"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        # Several objects one below the other are the usual reason, and then the lines can be read one by one.
-        with source.open("rb") as file:
-            if file.read(64).decode("utf-8", "replace").lstrip("\ufeff \t\r\n").startswith("{"):
-                yield from _json_lines(source)
-                return
         raise SourceError(f"{source}: not a JSON document ({excerpt(str(error))}); export it again") from None
-    if isinstance(document, dict):
-        document = document["items"] if isinstance(document.get("items"), list) else [document]
-    if not isinstance(document, list):
-        raise SourceError(f"{source}: expected a list of objects, found {type(document).__name__}")
-    for number, row in enumerate(document, start=1):
+    for number, row in enumerate(_rows_in(source, document), start=1):
         yield _object(number, row)
+
+
+def _rows_in(source: Path, document: dict[str, Any]) -> list[Any]:
+    """The rows of an object: one, those of a list in it, or those that its columns make.
+
+    Raises:
+        SourceError: it holds several lists of rows.
+    """
+    lists = {
+        name: value for name, value in document.items() if isinstance(value, list) and value and _are_objects(value)
+    }
+    known = [name for name in ("items", "data", "rows", "records", "instances") if isinstance(document.get(name), list)]
+    if known:
+        return cast("list[Any]", document[known[0]])
+    if document and len(lists) == len(document):
+        if len(lists) > 1:
+            raise SourceError(
+                f"{source}: several lists of rows ({', '.join(lists)}); write the one that is meant into a file of its own"
+            )
+        return next(iter(lists.values()))
+    columns = list(document.values())
+    if (
+        len(columns) > 1
+        and all(isinstance(each, list) for each in columns)
+        and len({len(each) for each in columns}) == 1
+    ):
+        return [dict(zip(document, values, strict=True)) for values in zip(*columns, strict=True)]
+    if len(columns) > 1 and all(isinstance(each, dict) and each for each in columns):
+        keys = list(columns[0])
+        if all(list(each) == keys for each in columns) and all(key.isdigit() for key in keys):
+            return [{name: document[name][key] for name in document} for key in keys]
+    return [document]
+
+
+def _are_objects(values: list[Any]) -> bool:
+    return all(isinstance(each, dict) and not {"role", "from"} & set(each) for each in values)
 
 
 def _object(number: int, row: object) -> Row | Skipped:
@@ -107,11 +339,15 @@ def _object(number: int, row: object) -> Row | Skipped:
 def _parquet_rows(source: Path) -> Iterator[Row | Skipped]:
     largest = CrowdSettings.from_environment().max_parquet_mib << 20
     try:
-        with source.open("rb") as file, json_lines(file, largest) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.startswith(UNREADABLE):
-                    yield Skipped(number, "row is not valid text", excerpt(line.decode("utf-8", "replace")))
-                else:
-                    yield _object(number, json.loads(line))
+        with unpacked(source) as packed, tempfile.TemporaryFile() as file:
+            while piece := packed.read(1 << 20):
+                file.write(piece)
+            file.flush()
+            with json_lines(file, largest) as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.startswith(UNREADABLE):
+                        yield Skipped(number, "row is not valid text", excerpt(line.decode("utf-8", "replace")))
+                    else:
+                        yield _object(number, json.loads(line))
     except UnreadableParquetError as problem:
         raise SourceError(f"{source}: {excerpt(str(problem))}") from None

@@ -1,4 +1,4 @@
-"""A plain table (CSV and the like) of any columns, with a mapping file that says which is what.
+"""Rows of any columns in any container, with a mapping file that says which is what.
 
 The mapping is TOML or JSON::
 
@@ -24,235 +24,612 @@ The mapping is TOML or JSON::
     [defaults]                       # optional: where there is no column, or the cell is empty
     contributor_id = "survey-7"
 
-Columns that are not named are left out, but for those in ``payload = ["…"]``.
+Columns that are not named are left out, but for those in ``payload = ["…"]``. All that a mapping can say is listed in
+``mapping.Mapping``.
 
-Belongs here: mapping files and tables. Does not belong here: any tool's own layout.
+Belongs here: tables of text, workbooks, what a mapping makes of a row. Does not belong here: any tool's own layout.
 """
 
-import codecs
 import csv
 import io
 import json
-import tomllib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zoneinfo import ZoneInfo
 
+from crowd_assets.importers.chat import Asked, asked, messages_of
+from crowd_assets.importers.mapping import Mapping, each_of, read_mapping
 from crowd_assets.importers.records import (
     Event,
+    Labels,
     Record,
     RowError,
     Skipped,
     SourceError,
+    digest,
     excerpt,
+    from_scores,
     identifier_of,
-    in_time_order,
     named,
     number_of,
+    ranked_pairs,
+    sourced,
     text_of,
     ticks,
     time_of,
 )
-from resources.feedback.events import FIELDS, IDENTIFIERS, KINDS, SHARES, TEXTS, is_visible
+from crowd_assets.importers.rows import BLOCK, PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, unpacked
+from resources.feedback.events import FIELDS, IDENTIFIERS, OPTIONAL, SHARES, TEXTS, is_visible
+
+__all__ = ["Mapping", "read", "read_mapping"]
 
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 16 * 1024 * 1024  # characters
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-KEYS = {"kind", "columns", "values", "defaults", "payload", "delimiter", "encoding", "apostrophe"}
+LONGEST_ROW = 64 * 1024 * 1024  # characters: a quote that nobody closes must not take the whole file into memory
+MTURK_TIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2} \d{1,2} \d\d:\d\d:\d\d) ([A-Z]{3,4}) (\d{4})")
+HOURS = {"UTC": 0, "GMT": 0, "PST": -8, "PDT": -7, "MST": -7, "MDT": -6, "CST": -6, "CDT": -5, "EST": -5, "EDT": -4}
+SOURCED = ("contributor_id", "comparison_id")
+TICKED = ("1", "1.0", "true", "yes", "x", "on")
+STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]|\[(:-1)\]")
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """What a mapping file says.
-
-    Attributes:
-        kind: of every row.
-        columns: the column of each field.
-        values: for a field, what its cells mean.
-        defaults: for a field, what stands in where there is no column or an empty cell.
-        payload: columns that are kept under their own names.
-        delimiter: between cells; None: by the header.
-        encoding: of the file; a byte-order mark goes before it.
-        apostrophe: whether the first apostrophe of a cell is not part of it.
-    """
-
-    kind: str
-    columns: dict[str, str]
-    values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    defaults: dict[str, Any] = field(default_factory=dict)
-    payload: tuple[str, ...] = ()
-    delimiter: str | None = None
-    encoding: str = "utf-8"
-    apostrophe: bool = False
-
-
-def read_mapping(path: Path) -> Mapping:
-    """The mapping of a ``.toml`` or ``.json`` file.
-
-    Raises:
-        SourceError: it is none, or does not say what the fields of its kind are; the message says what to write.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: not a TOML or JSON file ({excerpt(str(error))})") from None
-    if not isinstance(found, dict) or found.get("kind") not in KINDS:
-        raise SourceError(f"{path}: kind must be one of {', '.join(KINDS)}")
-    if unknown := sorted(set(found) - KEYS):
-        raise SourceError(f"{path}: unknown {', '.join(unknown)}; there are {', '.join(sorted(KEYS))}")
-    fields = {*FIELDS[found["kind"]], "submitted_at", "event_id"}
-    for table in ("columns", "values", "defaults"):
-        part = found.get(table, {})
-        if not isinstance(part, dict) or (
-            table == "values" and not all(isinstance(each, dict) for each in part.values())
-        ):
-            raise SourceError(f"{path}: {table} must be a table")
-        if wrong := sorted(set(part) - fields):
-            raise SourceError(
-                f"{path}: {table} has {', '.join(wrong)}; a {found['kind']} has {', '.join(sorted(fields))}"
-            )
-    columns, payload = found.get("columns", {}), found.get("payload", [])
-    if not all(isinstance(name, str) for name in columns.values()):
-        raise SourceError(f"{path}: columns must be names")
-    if not isinstance(payload, list) or not all(isinstance(name, str) for name in payload):
-        raise SourceError(f"{path}: payload must be a list of column names")
-    if missing := [
-        name for name in FIELDS[found["kind"]] if name not in columns and name not in found.get("defaults", {})
-    ]:
-        raise SourceError(f"{path}: say the column, or a default, of {', '.join(missing)}")
-    delimiter, encoding = found.get("delimiter"), found.get("encoding", "utf-8")
-    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise SourceError(f"{path}: delimiter must be one character, and no quote or line end")
-    try:
-        codecs.lookup(encoding)
-    except (LookupError, TypeError):
-        raise SourceError(f"{path}: unknown encoding {encoding!r}; try utf-8, cp1252 or utf-16") from None
-    values = {
-        name: {str(cell): meaning for cell, meaning in each.items()} for name, each in found.get("values", {}).items()
-    }
-    apostrophe = found.get("apostrophe", False) is True
-    defaults = found.get("defaults", {})
-    return Mapping(found["kind"], columns, values, defaults, tuple(payload), delimiter, encoding, apostrophe)
-
-
-def read(source: Path, *, mapping: Mapping, start: datetime) -> Iterator[Record]:
-    """One event a row; rows that become none are skipped with the number of the line that they begin on.
+def read(
+    source: Path, *, mapping: Mapping, start: datetime, name: str = "", labels: Labels | None = None
+) -> Iterator[Record]:
+    """The events of each row, in the order of the rows; rows that become none are skipped with their number (of a table of text
+    that of the line on which they begin).
 
     Args:
-        source: the table, its first line the names of the columns.
+        source: a table of text, a workbook, JSON, JSON Lines or Parquet, packed or not.
         mapping: see the module.
         start: when the first event was submitted, for tables without times; then one second a row.
+        name: of the source, which goes into ids of people and comparisons.
+        labels: what labels mean that the mapping has no values for.
 
     Raises:
         SourceError: the table has no header, or lacks a column of the mapping, or is in another encoding.
     """
-    yield from in_time_order(_records(source, mapping, start))
-
-
-def _records(source: Path, mapping: Mapping, start: datetime) -> Iterator[Record]:
     clock = ticks(start)
+    labels = labels or Labels()
     for line, cells in _rows(source, mapping):
         submitted_at = next(clock)
         if isinstance(cells, str):
             yield Skipped(line, cells)
             continue
         try:
-            yield _event(cells, mapping, submitted_at)
+            if (reason := _left_out(cells, mapping)) is not None:
+                raise RowError(reason)
+            if mapping.same and any(_at(cells, each) != _at(cells, mapping.same[0]) for each in mapping.same):
+                raise RowError(f"{' and '.join(mapping.same)} are not the same")
+            for row, contributor in _exploded(cells, mapping):
+                try:
+                    yield from _events(row, mapping, submitted_at, name, labels, contributor)
+                except RowError as error:
+                    if not mapping.explode:
+                        raise
+                    yield Skipped(line, error.reason, f"{contributor}: {error.detail}")
         except RowError as error:
             yield error.at(line)
 
 
-def _rows(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """Rows by column, or why there is none, with the number of the line that the row begins on."""
-    data = source.read_bytes()
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), mapping.encoding)
+def _rows(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    head = begins_with(source)
+    if head.startswith(PARQUET) or is_json(head):
+        known = False
+        for row in read_rows(source):
+            if isinstance(row, Skipped):
+                yield row.row, row.reason
+                continue
+            if not known:
+                known = True
+                _check_columns(source, list(row[1]), mapping, strict=False)
+            yield row
+    elif head.startswith(ZIP):
+        yield from _workbook(source, mapping)
+    else:
+        yield from _text_rows(source, mapping, head)
+
+
+def _workbook(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The rows of a workbook's first sheet, cell by cell as text; formulas count as what they came to when it was saved."""
+    from openpyxl import load_workbook
+
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
+        sheet = book.worksheets[0]
+    except Exception as error:  # of whatever kind: it is the file that is broken
         raise SourceError(
-            f'{source}, line {line}: not {encoding}; say encoding = "cp1252" (or what it is) in the mapping'
+            f"{source}: not a workbook of Excel ({excerpt(str(error))}); save it as .xlsx or .csv"
         ) from None
-    header = text.split("\n", 1)[0]
-    delimiter = mapping.delimiter or max(DELIMITERS, key=header.count)
+    names: list[str] | None = None
+    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+        cells = [_cell_text(value) for value in row]
+        if not any(cell.strip() for cell in cells):
+            continue
+        if names is None:
+            names = [cell.strip() for cell in cells]
+            _check_columns(source, names, mapping)
+        else:
+            yield number, _by_name(cells, names, mapping)
+    if names is None:
+        raise SourceError(f"{source}: its first sheet is empty; the first row must name the columns")
+
+
+def _cell_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _text_rows(source: Path, mapping: Mapping, head: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows by column, or why there is none, with the number of the line that the row begins on."""
+    encoding = mark_of(head) or mapping.encoding
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        names: list[str] | None = None
-        while True:
-            line = reader.line_num + 1
+        with unpacked(source) as file:
+            text = io.TextIOWrapper(cast(Any, file), encoding=encoding, newline="")
             try:
-                cells = next(reader)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                yield line, f"row is not CSV: {error}"
-                continue
-            if not any(cell.strip() for cell in cells):
-                continue
-            if names is None:
-                names = [name.strip() for name in cells]
-                _check_header(source, names, mapping)
-            elif len(cells) != len(names):
-                yield line, f"row has {len(cells)} cells; the header {len(names)}"
-            else:
-                shown = [cell.removeprefix("'") for cell in cells] if mapping.apostrophe else cells
-                yield line, dict(zip(names, shown, strict=True))
-        if names is None:
-            raise SourceError(f"{source}: empty; the first line must name the columns")
+                yield from _parsed(source, _counted(source, text), mapping)
+            except UnicodeDecodeError as error:
+                raise SourceError(_other_encoding(source, encoding, error)) from None
+            finally:
+                text.detach()
     finally:
         csv.field_size_limit(limit)
 
 
-def _check_header(source: Path, names: list[str], mapping: Mapping) -> None:
-    wanted = [*mapping.columns.values(), *mapping.payload]
-    if missing := [name for name in wanted if name not in names]:
+def _counted(source: Path, text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines of a text, with the ends that they have (a carriage return alone is one); none that is longer than a row may be."""
+    rest = ""
+    while piece := text.read(BLOCK):
+        rest += piece
+        lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", rest)
+        # The last one may go on, and a carriage return at its end may be followed by a line feed.
+        keep = lines.pop()
+        if not keep and lines and lines[-1].endswith("\r"):
+            keep = lines.pop()
+        yield from (line for line in lines if line)
+        rest = keep
+        if len(rest) > LONGEST_ROW:
+            raise SourceError(f"{source}: a line of more than {LONGEST_ROW} characters")
+    if rest:
+        yield rest
+
+
+def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError) -> str:
+    if b"\x00" in error.object[:64]:
+        return f"{source}: not a table of text; save it as .csv or .xlsx"
+    number = 1
+    with unpacked(source) as file:
+        for number, line in enumerate(file, start=1):  # noqa: B007
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                break
+    return f'{source}, line {number}: not {encoding}; say encoding = "cp1252" (or what it is) in the mapping'
+
+
+def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    first = next(lines, "")
+    sample = first.lstrip("\ufeff")
+    delimiter = mapping.delimiter or max(DELIMITERS, key=sample.count)
+    quote = mapping.quote if mapping.quote is not None else ("" if delimiter == "\t" else '"')
+    taken: list[str] = []
+
+    def fed() -> Iterator[str]:
+        size = 0
+        if sample:
+            taken.append(sample)
+            yield sample
+        for line in lines:
+            taken.append(line)
+            size = sum(map(len, taken)) if len(taken) > 1 else len(line)
+            if size > LONGEST_ROW:
+                raise SourceError(
+                    f'{source}: a quote that begins {len(taken)} lines before is not closed; say quote = "none" in the mapping'
+                )
+            yield line
+
+    reader = csv.reader(
+        fed(),
+        delimiter=delimiter,
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        escapechar=mapping.escape,
+        doublequote=mapping.escape is None,
+        strict=bool(quote),
+    )
+    names: list[str] | None = list(mapping.names) or None
+    if names is not None:
+        _check_columns(source, names, mapping)
+    line = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            yield line, f"row is not CSV: {error}"
+            line += len(taken)
+            taken.clear()
+            continue
+        began, line = line, line + len(taken)
+        spanned = taken[1:-1]
+        taken.clear()
+        if not any(cell.strip() for cell in cells):
+            continue
+        if names is None:
+            names = [name.strip() for name in cells]
+            _check_columns(source, names, mapping)
+            continue
+        if mapping.quote is None and len(names) > 1 and spanned and _are_rows(spanned, delimiter, quote, len(names)):
+            raise SourceError(
+                f"{source}, line {began}: a quote takes {len(spanned) + 1} more lines into one cell, and they look like rows; say "
+                f'quote = "none" in the mapping, or quote = \'"\' if the cell is meant'
+            )
+        shown = [cell.removeprefix("'") for cell in cells] if mapping.apostrophe else cells
+        yield began, _by_name(shown, names, mapping)
+    if names is None:
+        raise SourceError(f"{source}: empty; the first line must name the columns")
+
+
+def _are_rows(lines: list[str], delimiter: str, quote: str, cells: int) -> bool:
+    """Whether every one of some lines is a row of as many cells as the header has."""
+    try:
+        return all(len(row) == cells for row in csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE))
+    except csv.Error:
+        return False
+
+
+def _by_name(cells: list[str], names: list[str], mapping: Mapping) -> dict[str, Any] | str:
+    """A row by column, or why it is none. Cells at its end that no column of the mapping is about may be missing, as Mechanical
+    Turk leaves them out; more of them than the header names may be there where they are empty."""
+    if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
+        cells = cells[: len(names)]
+    missing = names[len(cells) :]
+    if len(cells) > len(names) or any(name in mapping.used() for name in missing):
+        return f"row has {len(cells)} cells; the header {len(names)}"
+    return dict(zip(names, [*cells, *[""] * len(missing)], strict=True))
+
+
+def _check_columns(source: Path, names: list[str], mapping: Mapping, strict: bool = True) -> None:
+    wanted = [name for name in sorted(mapping.used()) if name not in names]
+    roots = {name for name in wanted if STEP.match(name) and STEP.match(name)[0] in names}  # type: ignore[index]
+    defaulted = {
+        column for field, columns in mapping.columns.items() if field in mapping.defaults for column in each_of(columns)
+    }
+    if strict and (missing := [name for name in wanted if name not in roots]):
         raise SourceError(
             f"{source}: no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:40]))}"
         )
-    if twice := sorted({name for name in wanted if names.count(name) > 1}):
+    if not strict and wanted and len(wanted) == len(mapping.used()) and not roots and not defaulted:
+        raise SourceError(
+            f"{source}: none of the mapping's columns is there; there are {', '.join(map(repr, names[:40]))}"
+        )
+    if twice := sorted({name for name in mapping.used() if names.count(name) > 1}):
         raise SourceError(f"{source}: several columns {', '.join(map(repr, twice))}")
 
 
-def _event(cells: dict[str, str], mapping: Mapping, submitted_at: datetime) -> Event:
-    event: Event = {"kind": mapping.kind}
-    for name in FIELDS[mapping.kind]:
-        event[name] = _value(name, cells, mapping)
+def _left_out(cells: dict[str, Any], mapping: Mapping) -> str | None:
+    """Why a row is not one of those that the mapping's ``where`` asks for."""
+    for column, wanted in mapping.where.items():
+        found = _plain(_at(cells, column))
+        values = [str(each) for each in (wanted if isinstance(wanted, list) else [wanted])]
+        refused = [each.removeprefix("!=").strip() for each in values if each.startswith("!=")]
+        taken = [each for each in values if not each.startswith("!=")]
+        if found in refused or (taken and found not in taken):
+            return f"left out by where: {column} is {excerpt(found, 30)!r}"
+    return None
+
+
+def _exploded(cells: dict[str, Any], mapping: Mapping) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """A row for each person whose answer a column holds, under the name of the field that it answers; or the row itself."""
+    if not mapping.explode:
+        yield cells, None
+        return
+    there = False
+    for column in mapping.explode:
+        value = _at(cells, column)
+        if _plain(value):
+            there = True
+            yield {**cells, "": value}, column
+    if not there:
+        raise RowError("no answer in any of the columns of explode")
+
+
+def _events(
+    cells: dict[str, Any],
+    mapping: Mapping,
+    submitted_at: datetime,
+    source: str,
+    labels: Labels,
+    contributor: str | None,
+) -> Iterator[Event]:
     time = _cell("submitted_at", cells, mapping)
-    event["submitted_at"] = (submitted_at if time is None else time_of(time, "submitted_at")).isoformat()
+    at = (submitted_at if time is None else _instant(time, mapping)).isoformat()
+    event: Event = {"kind": mapping.kind}
+    answered = {"preference": "probability_a", "demonstration": "response"}.get(mapping.kind, "")
+    question = _question(cells, mapping) if "prompt" in FIELDS[mapping.kind] else None
+    made = ("probability_a", "response_a", "response_b", "comparison_id") if mapping.responses else ()
+    for name in FIELDS[mapping.kind]:
+        if name in made or (
+            name == "comparison_id" and _cell(name, cells, mapping) is None and mapping.kind == "preference"
+        ):
+            continue
+        if name == "prompt" and question is not None:
+            event[name] = question.prompt
+        elif name == "contributor_id" and contributor is not None and _cell(name, cells, mapping) is None:
+            event[name] = named(sourced(contributor, source))
+        else:
+            where = Mapping(mapping.kind, {name: ""}, mapping.values, scale=mapping.scale)
+            exploded = contributor is not None and name == answered
+            value = _value(name, cells, where if exploded else mapping, labels)
+            if isinstance(value, tuple):
+                value, bad = value
+                event |= {"both_bad": True} if bad else {}
+            event[name] = named(sourced(value, source)) if name in SOURCED else value
+    event["submitted_at"] = at
+    if question is not None:
+        event |= question.payload
+    for name in ("both_bad", "judgement_share"):
+        if name in OPTIONAL[mapping.kind] and (value := _cell(name, cells, mapping)) is not None:
+            event[name] = _plain(value).lower() in TICKED if name == "both_bad" else number_of(value, name)
     if (event_id := _cell("event_id", cells, mapping)) is not None:
         event["event_id"] = named(identifier_of(event_id, "event_id"))
-    return event | {name: cells[name] for name in mapping.payload if cells[name] and name not in event}
+    event |= {
+        name: value for name in mapping.payload if (value := _at(cells, name)) not in ("", None) and name not in event
+    }
+    if mapping.responses:
+        yield from _pairs(event, cells, mapping, question.key if question else "", source)
+        return
+    if mapping.kind == "preference":
+        if event["response_a"] == event["response_b"]:
+            raise RowError("the two answers are the same")
+        if "comparison_id" not in event:
+            event["comparison_id"] = digest(question.key if question else "", event["response_a"], event["response_b"])
+    yield event
 
 
-def _value(name: str, cells: dict[str, str], mapping: Mapping) -> Any:
+def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str, source: str) -> Iterator[Event]:
+    """A ranking, ratings or a best-of-K as pairs, which together are one judgement."""
+    texts = [text_of(each, "response") for each in _several(cells, mapping.responses)]
+    names = [str(number) for number in range(len(texts))]
+    if len(texts) < 2 or len(set(texts)) < len(texts):
+        raise RowError("fewer than two responses, or two that are the same")
+    if mapping.best:
+        chosen = _best(cells, mapping, texts)
+        others = [number for number in range(len(texts)) if number != chosen]
+        # The best of K is preferred to each of the others, of which nothing is said among themselves.
+        found: list[tuple[int, int, float, float]] = [
+            (min(chosen, other), max(chosen, other), float(chosen < other), 1 / len(others)) for other in others
+        ]
+    else:
+        given = _several(cells, mapping.ranks or mapping.ratings)
+        if len(given) != len(texts):
+            raise RowError("not as many ranks or ratings as responses", given)
+        numbers = [number_of(each, "rank" if mapping.ranks else "rating") for each in given]
+        if mapping.ranks:
+            pairs = ranked_pairs(dict(zip(names, numbers, strict=True)))
+            found = [(int(one), int(other), probability, share) for one, other, probability, share in pairs]
+        else:
+            found = [
+                (
+                    one,
+                    other,
+                    from_scores(numbers[one], numbers[other], mapping.points_per_logit),
+                    2 / (len(texts) * (len(texts) - 1)),
+                )
+                for one, other in combinations(range(len(texts)), 2)
+            ]
+    given_id = _cell("comparison_id", cells, mapping)
+    for one, other, probability, share in found:
+        content = digest(asked_key, texts[one], texts[other])
+        pair = {"response_a": texts[one], "response_b": texts[other], "probability_a": probability}
+        comparison = (
+            content if given_id is None else f"{identifier_of(given_id, 'comparison_id')}-{one + 1}-{other + 1}"
+        )
+        yield (
+            event
+            | pair
+            | {"comparison_id": named(comparison if given_id is None else sourced(comparison, source))}
+            | ({"judgement_share": share} if share < 1 else {})
+        )
+
+
+def _best(cells: dict[str, Any], mapping: Mapping, texts: list[str]) -> int:
+    value = _plain(_first(cells, each_of(mapping.best)))
+    columns = each_of(mapping.responses)
+    if value in texts:
+        return texts.index(value)
+    if value in columns:
+        return columns.index(value)
+    number = number_of(value, "best")
+    if not number.is_integer() or not 1 <= number <= len(texts):
+        raise RowError("best is none of the responses: write its number from 1, its column or its text", value)
+    return int(number) - 1
+
+
+def _several(cells: dict[str, Any], columns: Any) -> list[Any]:
+    """The values of several columns that are not empty, or of the list that one column holds."""
+    found = [_at(cells, column) for column in each_of(columns)]
+    if len(found) == 1 and isinstance(found[0], list):
+        return found[0]
+    return [each for each in found if _plain(each)]
+
+
+def _question(cells: dict[str, Any], mapping: Mapping) -> Asked:
+    system = _cell("system", cells, mapping)
+    system = None if system is None else text_of(system, "system")
+    spoken = _cell("messages", cells, mapping)
+    value = spoken if spoken is not None else _cell("prompt", cells, mapping)
+    if value is None:
+        raise RowError("no prompt")
+    said = messages_of(value, "prompt") if spoken is not None or isinstance(value, list) else None
+    if said is None:
+        said = [{"role": "user", "content": text_of(value, "prompt")}]
+    return asked(said, "prompt", system)
+
+
+def _value(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -> Any:
     value = _cell(name, cells, mapping)
     if value is None:
         raise RowError(f"no {name}")
     if name in IDENTIFIERS:
-        return named(identifier_of(value, name))
+        return identifier_of(value, name) if name in SOURCED else named(identifier_of(value, name))
     if name in TEXTS:
         return text_of(value, name)
     if name in SHARES:
-        share = number_of(value, name)
-        if not 0 <= share <= 1:
-            raise RowError(f"{name} is not from 0 to 1", value)
-        return share
+        return _share(name, value, mapping, labels)
     return str(value).strip()
 
 
-def _cell(name: str, cells: dict[str, str], mapping: Mapping) -> Any:
+def _share(name: str, value: Any, mapping: Mapping, labels: Labels) -> Any:
+    if isinstance(value, str) and value.strip().lower() in ("both-bad", "both bad") and name == "probability_a":
+        return 0.5, True
+    if name in mapping.scale:
+        low, high = mapping.scale[name]
+        share = (number_of(value, name) - low) / (high - low)
+        if not -1e-9 <= share <= 1 + 1e-9:
+            raise RowError(f"{name} is not on the scale from {min(low, high):g} to {max(low, high):g}", value)
+        return min(max(share, 0.0), 1.0)
+    try:
+        share = number_of(value.removesuffix("%").strip() if isinstance(value, str) else value, name)
+        share = share / 100 if isinstance(value, str) and value.strip().endswith("%") else share
+    except RowError:
+        meaning = (
+            labels.judged(value.strip(), known=True) if isinstance(value, str) and name == "probability_a" else None
+        )
+        if meaning is None:
+            if name == "probability_a" and isinstance(value, str) and _is_word(value):
+                raise RowError(
+                    f"label {excerpt(value, 40)!r} is not understood: say what it means in values, or with --label"
+                ) from None
+            raise
+        return meaning
+    if not 0 <= share <= 1:
+        raise RowError(f"{name} is not from 0 to 1", value)
+    return share
+
+
+def _is_word(value: str) -> bool:
+    """Whether a cell holds a word, and no broken number."""
+    return any(character.isalpha() for character in value) and value.strip().lower() not in (
+        "nan",
+        "inf",
+        "-inf",
+        "infinity",
+    )
+
+
+def _cell(name: str, cells: dict[str, Any], mapping: Mapping) -> Any:
     """What the mapping makes of a cell; the default, or None, where it is empty or there is no column."""
-    column = mapping.columns.get(name)
-    cell = "" if column is None else cells[column]
-    if not is_visible(cell):
+    columns = mapping.columns.get(name)
+    if columns is None:
         return mapping.defaults.get(name)
     meanings = mapping.values.get(name)
+    if isinstance(meanings, list):
+        ticked = [
+            meaning for column, meaning in zip(each_of(columns), meanings, strict=False) if _ticked(_at(cells, column))
+        ]
+        if len(ticked) > 1:
+            raise RowError(f"several columns of {name} are ticked", ticked)
+        return ticked[0] if ticked else mapping.defaults.get(name)
+    if isinstance(columns, tuple) and name in TEXTS:
+        parts = [text for column in columns if is_visible(text := _plain(_at(cells, column), strip=False))]
+        return "\n\n".join(parts) if parts else mapping.defaults.get(name)
+    cell = _first(cells, each_of(columns))
+    if not _plain(cell):
+        return mapping.defaults.get(name)
     if meanings is None:
-        return cell if name in TEXTS else cell.strip()
-    if cell.strip() not in meanings:
+        return cell.strip() if isinstance(cell, str) and name not in TEXTS else cell
+    plain = _plain(cell)
+    if plain not in meanings:
         raise RowError(f"{name} is none of {', '.join(meanings)}", cell)
-    return meanings[cell.strip()]
+    return meanings[plain]
+
+
+def _ticked(cell: object) -> bool:
+    return _plain(cell).lower() in TICKED
+
+
+def _first(cells: dict[str, Any], columns: tuple[str, ...]) -> Any:
+    return next((value for column in columns if _plain(value := _at(cells, column))), "")
+
+
+def _at(cells: dict[str, Any], column: str) -> Any:
+    """What a column holds, or what lies at a path into it: ``data.q``, ``answers[0].x``."""
+    if column in cells:
+        return cells[column]
+    value: Any = cells
+    for name, index, but_last in STEP.findall(column):
+        if name and isinstance(value, dict):
+            value = value.get(name)
+        elif index and isinstance(value, list) and -len(value) <= int(index) < len(value):
+            value = value[int(index)]
+        elif but_last and isinstance(value, list):
+            value = value[:-1]
+        else:
+            return None
+        if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and value is not cells.get(column):
+            value = _decoded(value)
+    return value
+
+
+def _decoded(text: str) -> Any:
+    """An object or a list that a cell of a table of text holds as JSON, as Mechanical Turk's answers are."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _plain(cell: object, strip: bool = True) -> str:
+    """A cell as text; empty where there is nothing to see in it."""
+    if cell is None or cell == [] or cell == {}:
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    text = cell if isinstance(cell, str) else str(cell)
+    return (text.strip() if strip else text) if is_visible(text) else ""
+
+
+def _instant(value: object, mapping: Mapping) -> datetime:
+    """A time as the mapping says it is written, or ISO 8601, seconds since 1970, or Mechanical Turk's way.
+
+    Raises:
+        RowError: it is written in another way, or has no zone.
+    """
+    text = _plain(value)
+    if mapping.time_format in ("epoch", "epoch_ms") or (
+        mapping.time_format is None and re.fullmatch(r"\d{10}(\d{3})?(\.\d+)?", text)
+    ):
+        seconds = number_of(text, "submitted_at")
+        thousandths = mapping.time_format == "epoch_ms" or (mapping.time_format is None and seconds > 1e11)
+        try:
+            return datetime.fromtimestamp(seconds / 1000 if thousandths else seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise RowError("submitted_at is out of range", text) from None
+    if mapping.time_format is not None:
+        try:
+            found: object = datetime.strptime(text, mapping.time_format)
+        except ValueError:
+            raise RowError(f"submitted_at is not written as {mapping.time_format}", text) from None
+    elif (turk := MTURK_TIME.fullmatch(text)) and turk[2] in HOURS:
+        at = datetime.strptime(f"{turk[1]} {turk[3]}", "%b %d %H:%M:%S %Y")
+        found = at.replace(tzinfo=timezone(timedelta(hours=HOURS[turk[2]])))
+    else:
+        found = re.sub(r" ?(UTC|GMT)$", "+00:00", text)
+    if mapping.time_zone is not None:
+        try:
+            at = datetime.fromisoformat(found) if isinstance(found, str) else cast(datetime, found)
+        except ValueError:
+            raise RowError("submitted_at is not an ISO 8601 time", text) from None
+        if at.tzinfo is None:
+            found = at.replace(tzinfo=ZoneInfo(mapping.time_zone))
+    return time_of(found, "submitted_at")

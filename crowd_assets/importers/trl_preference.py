@@ -1,10 +1,11 @@
-"""Tables of prompt, chosen and rejected answers, as TRL trains on them.
+"""Tables of prompt, chosen and rejected answers, as TRL, LLaMA-Factory, axolotl and others train on them.
 
 Layout: https://huggingface.co/docs/trl/dataset_formats, section "Preference": columns ``prompt``, ``chosen`` and
-``rejected``, each text (standard format) or a list of ``{"role", "content"}`` messages (conversational format);
-where there is no ``prompt``, what both answers begin with is the prompt.
+``rejected``, each text (standard format) or a list of ``{"role", "content"}`` messages (conversational format); where there is
+no ``prompt``, what both answers begin with is the prompt. Other names of the prompt, ``system``, ``input`` and ``conversations``
+are those of :mod:`crowd_assets.importers.chat`.
 
-Belongs here: that layout in all four variants. Does not belong here: tables with scores (see ``ultrafeedback``).
+Belongs here: that layout in all variants. Does not belong here: several answers with scores (see ``ultrafeedback``).
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.chat import (
+    Asked,
+    answer_of,
+    asked,
+    dialogue,
+    has_question,
+    messages_of,
+    question_of,
+    refuse_unusable,
+    system_of,
+)
 from crowd_assets.importers.records import (
     Event,
     Record,
@@ -19,9 +31,10 @@ from crowd_assets.importers.records import (
     Skipped,
     digest,
     identifier_of,
+    number_of,
     positions,
     preference,
-    text_of,
+    sourced,
     ticks,
 )
 from crowd_assets.importers.rows import read_rows
@@ -29,7 +42,11 @@ from resources.feedback.events import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
 LAST_TURN = "\n\nAssistant:"
-"""What precedes an answer in dialogues that are written out as one text, as in Anthropic's hh-rlhf."""
+"""What precedes an answer in dialogues that are written out as one text."""
+SURENESS = ("chosen_prob", "probability_chosen", "prob_chosen", "chosen_probability")
+"""Columns with the probability that the chosen answer is preferred."""
+SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
+CHOSEN = (("chosen", "rejected"), ("chosen_response", "rejected_response"), ("preferred", "dispreferred"))
 
 
 def read(
@@ -38,23 +55,26 @@ def read(
     start: datetime,
     contributor: str = DEFAULT_CONTRIBUTOR,
     contributor_column: str | None = None,
-    id_column: str = "id",
+    id_column: str | None = None,
     seed: int = 0,
+    name: str = "",
 ) -> Iterator[Record]:
-    """One preference a row, certain (1 or 0) that the chosen answer is better, one second apart.
+    """One preference a row: certain (1 or 0) that the chosen answer is better, unless a column says how sure.
 
     Whether the chosen answer stands at A is a coin that knows the two texts but not which was chosen.
 
     Args:
-        source: ``.jsonl``, ``.json`` or ``.parquet``.
-        start: when the first preference was submitted.
+        source: JSON, JSON Lines or Parquet, packed or not.
+        start: when the first preference was submitted; one second a row.
         contributor: who preferred, where no column says so.
         contributor_column: column that says who preferred; a row without it is skipped.
-        id_column: column that identifies the comparison; where it is missing, the content does.
+        id_column: column that names the comparison, each one; None: where there is a column ``id`` it goes into the name beside
+            the content, as it may be the prompt's; else the content names it.
         seed: of the coin.
+        name: of the source, which goes into ids.
     """
-    seen: dict[str, str] = {}
     clock = ticks(start)
+    seen: dict[str, str] = {}
     for row in read_rows(source):
         if isinstance(row, Skipped):
             yield row
@@ -62,17 +82,17 @@ def read(
         number, cells = row
         submitted_at = next(clock)
         try:
-            event = _preference(cells, submitted_at, contributor, contributor_column, id_column, seed)
-            content = digest(event["prompt"], event["response_a"], event["response_b"])
-            if seen.setdefault(event["comparison_id"], content) != content:
-                raise RowError(
-                    f"{id_column!r} names another comparison too: choose another --id-column",
-                    event["comparison_id"],
-                )
+            event = _preference(cells, submitted_at, contributor, contributor_column, id_column, seed, name)
+            if id_column is not None:
+                content = digest(event["prompt"], str(event.get("messages")), event["response_a"], event["response_b"])
+                if seen.setdefault(event["comparison_id"], content) != content:
+                    raise RowError(
+                        f"{id_column!r} names another comparison too: choose another --id-column",
+                        event["comparison_id"],
+                    )
+            yield event
         except RowError as error:
             yield error.at(number)
-            continue
-        yield event
 
 
 def _preference(
@@ -80,49 +100,96 @@ def _preference(
     submitted_at: datetime,
     contributor: str,
     contributor_column: str | None,
-    id_column: str,
+    id_column: str | None,
     seed: int,
+    name: str,
 ) -> Event:
-    prompt, chosen, rejected = split(cells.get("prompt"), cells.get("chosen"), cells.get("rejected"))
+    refuse_unusable(cells)
+    question, chosen, rejected = split(cells)
     if chosen == rejected:
         raise RowError("chosen and rejected are the same")
-    response_a, response_b = positions(seed, prompt, chosen, rejected)
-    if cells.get(id_column) is None:
-        comparison_id = digest(prompt, response_a, response_b)
-    else:
-        comparison_id = identifier_of(cells[id_column], id_column)
+    response_a, response_b = positions(seed, question.key, chosen, rejected)
+    content = digest(question.key, response_a, response_b)
+    comparison_id = content
+    exported = cells.get("comparison_id") or (cells.get("id") if cells.get("probability_chosen") is not None else None)
+    if exported is not None and id_column is None:  # as the exporter wrote it
+        comparison_id = identifier_of(exported, "comparison_id")
+    elif cells.get(id_column or "id") is not None:
+        comparison_id = sourced(identifier_of(cells[id_column or "id"], id_column or "id"), name)
+        if id_column is None:  # an id of the prompt names several comparisons: what is compared is part of the name
+            comparison_id = f"{comparison_id}-{content[:8]}"
     if contributor_column is not None:
         contributor = identifier_of(cells.get(contributor_column), contributor_column)
+    sure = _sureness(cells)
     return preference(
-        contributor,
+        sourced(contributor, name),
         comparison_id,
-        prompt,
+        question.prompt,
         response_a,
         response_b,
-        1.0 if response_a == chosen else 0.0,
+        sure if response_a == chosen else round(1 - sure, 12),
         submitted_at,
+        **question.payload,
     )
 
 
-def split(prompt: object, chosen: object, rejected: object) -> tuple[str, str, str]:
-    """Prompt, chosen and rejected as text, whichever of the four variants they come in.
+def _sureness(cells: dict[str, Any]) -> float:
+    """The probability that the chosen answer is the better one."""
+    for column in SURENESS:
+        if cells.get(column) is not None:
+            sure = number_of(cells[column], column)
+            if not 0 <= sure <= 1:
+                raise RowError(f"{column} is not from 0 to 1", sure)
+            return sure
+    for chosen, rejected in SCORES:
+        if cells.get(chosen) is not None and cells.get(rejected) is not None:
+            scores = number_of(cells[chosen], chosen), number_of(cells[rejected], rejected)
+            if scores[0] == scores[1]:
+                raise RowError("both answers have the same score", scores[0])
+            if scores[0] < scores[1]:
+                raise RowError("the rejected answer has the higher score", scores)
+    return 1.0
+
+
+def split(cells: dict[str, Any]) -> tuple[Asked, str, str]:
+    """What is asked, the chosen and the rejected answer, whichever of the variants a row comes in.
 
     Raises:
         RowError: one of them is missing or of another type, or there is no common beginning to be the prompt.
     """
-    if isinstance(chosen, list) and isinstance(rejected, list):
-        shared = _shared_messages(chosen, rejected)
-        if prompt is None:
-            if not shared:
+    names = next((pair for pair in CHOSEN if cells.get(pair[0]) is not None and cells.get(pair[1]) is not None), None)
+    if names is None:
+        missing = [name for name in CHOSEN[0] if cells.get(name) is None]
+        raise RowError(f"no {missing[0]}", f"fields: {', '.join(map(str, cells))}")
+    chosen, rejected = cells[names[0]], cells[names[1]]
+    question = question_of(cells) if has_question(cells) else None
+    if isinstance(chosen, str) and isinstance(rejected, str) and (question is None or dialogue(chosen)):
+        spoken = dialogue(chosen), dialogue(rejected)
+        if all(spoken):
+            chosen, rejected = spoken
+    if isinstance(chosen, list) and isinstance(rejected, list) and max(len(chosen), len(rejected)) > 1:
+        said = messages_of(chosen, names[0]), messages_of(rejected, names[1])
+        shared = _shared_messages(*said)
+        if any(len(each) != shared + 1 for each in said):
+            raise RowError("the conversations part before their last messages", f"after {shared} messages")
+        if question is None or not question.messages[:-1]:
+            if not shared and question is None:
                 raise RowError("no prompt, and the answers do not begin alike")
-            prompt = chosen[:shared]
-        chosen, rejected = chosen[shared:], rejected[shared:]
-    elif prompt is None and isinstance(chosen, str) and isinstance(rejected, str):
+            found = asked(said[0][:shared], "prompt", system_of(cells)) if shared or question is None else question
+            said_so = question is None or any(each["content"] == question.prompt for each in found.messages)
+            if not said_so:
+                raise RowError("prompt is not what the conversations begin with", question and question.prompt)
+            question = found
+        chosen, rejected = said[0][-1:], said[1][-1:]
+    elif question is None and isinstance(chosen, str) and isinstance(rejected, str):
         shared = _shared_text(chosen, rejected)
-        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if not is_visible(prompt):
-            raise RowError("no prompt, and the answers do not begin alike")
-    return text_of(prompt, "prompt"), text_of(chosen, "chosen"), text_of(rejected, "rejected")
+        if not is_visible(chosen[:shared]):
+            raise RowError("no prompt, and the answers do not begin alike", f"fields: {', '.join(map(str, cells))}")
+        question = Asked(chosen[:shared])
+        chosen, rejected = chosen[shared:], rejected[shared:]
+    if question is None:
+        raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
+    return question, answer_of(chosen, names[0]), answer_of(rejected, names[1])
 
 
 def _shared_messages(chosen: list[Any], rejected: list[Any]) -> int:

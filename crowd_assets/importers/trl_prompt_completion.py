@@ -1,10 +1,10 @@
-"""Tables of prompts and completions, as TRL's SFTTrainer reads them.
+"""Tables of prompts and completions, as TRL's SFT and KTO trainers, alpaca, ShareGPT and OpenAI's chat files have them.
 
-Layout: https://huggingface.co/docs/trl/dataset_formats, section "Prompt-completion": columns ``prompt`` and
-``completion``, each text (standard format) or a list of ``{"role", "content"}`` messages (conversational format); and
-section "Language modeling", conversational: one column ``messages`` whose last message is the completion.
+Layout: https://huggingface.co/docs/trl/dataset_formats, sections "Prompt-completion", "Unpaired preference" (with ``label``) and
+"Language modeling", conversational: one column ``messages`` whose last message is the completion. Other names of both are
+those of :mod:`crowd_assets.importers.chat` and ``ANSWERS``.
 
-Belongs here: that layout in all three variants. Does not belong here: pairs (see ``trl_preference``).
+Belongs here: that layout in all variants. Does not belong here: pairs (see ``trl_preference``).
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,34 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from crowd_assets.importers.records import Record, RowError, Skipped, demonstration, identifier_of, text_of, ticks
+from crowd_assets.importers.chat import (
+    ASKED_FIELDS,
+    SPOKEN_FIELDS,
+    Asked,
+    answer_of,
+    asked,
+    dialogue,
+    messages_of,
+    question_of,
+    refuse_unusable,
+    system_of,
+)
+from crowd_assets.importers.records import (
+    Record,
+    RowError,
+    Skipped,
+    demonstration,
+    identifier_of,
+    sourced,
+    ticks,
+)
 from crowd_assets.importers.rows import read_rows
 from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR
+from resources.feedback.conversations import ASSISTANT
+
+ANSWERS = ("completion", "response", "output", "answer", "demonstration")
+LABELS = ("label", "kto_tag")
+UNWANTED = "label is false: not wanted; --take-unwanted takes such rows"
 
 
 def read(
@@ -23,14 +48,18 @@ def read(
     start: datetime,
     contributor: str = DEFAULT_CONTRIBUTOR,
     contributor_column: str | None = None,
+    take_unwanted: bool = False,
+    name: str = "",
 ) -> Iterator[Record]:
     """One demonstration a row, one second apart.
 
     Args:
-        source: ``.jsonl``, ``.json`` or ``.parquet``.
+        source: JSON, JSON Lines or Parquet, packed or not.
         start: when the first demonstration was submitted.
         contributor: who wrote it, where no column says so.
         contributor_column: column that says who wrote it; a row without it is skipped.
+        take_unwanted: whether rows whose label says that the completion is not wanted are taken all the same.
+        name: of the source, which goes into ids.
     """
     clock = ticks(start)
     for row in read_rows(source):
@@ -40,25 +69,57 @@ def read(
         number, cells = row
         submitted_at = next(clock)
         try:
-            prompt, completion = split(cells)
+            question, completion = split(cells)
+            if not take_unwanted and not _wanted(cells):
+                raise RowError(UNWANTED)
             who = contributor
             if contributor_column is not None:
                 who = identifier_of(cells.get(contributor_column), contributor_column)
-            yield demonstration(who, text_of(prompt, "prompt"), text_of(completion, "completion"), submitted_at)
+            yield demonstration(sourced(who, name), question.prompt, completion, submitted_at, **question.payload)
         except RowError as error:
             yield error.at(number)
 
 
-def split(cells: dict[str, Any]) -> tuple[object, object]:
-    """Prompt and completion of a row, whichever of the variants it comes in.
+def split(cells: dict[str, Any]) -> tuple[Asked, str]:
+    """What is asked and the completion of a row, whichever of the variants it comes in.
 
     Raises:
-        RowError: it has messages that do not end with an answer.
+        RowError: it has messages that do not end with an answer, or no known column; the reason lists those that are there.
     """
-    messages = cells.get("messages")
-    if messages is None or cells.get("completion") is not None:
-        return cells.get("prompt"), cells.get("completion")
-    last = messages[-1] if isinstance(messages, list) and len(messages) > 1 else None
-    if not isinstance(last, dict) or last.get("role") != "assistant":
-        raise RowError("messages do not end with one of the assistant", messages)
-    return messages[:-1], messages[-1:]
+    refuse_unusable(cells)
+    answer = next((name for name in ANSWERS if cells.get(name) not in (None, "", [])), None)
+    if answer is not None and (any(cells.get(name) is not None for name in ASKED_FIELDS) or cells.get("input")):
+        return question_of(cells), answer_of(cells[answer], answer)
+    spoken = next((name for name in (*SPOKEN_FIELDS, "text") if cells.get(name) not in (None, "", [])), None)
+    if spoken == "text" and not (isinstance(cells["text"], str) and dialogue(cells["text"])):
+        spoken = None
+    if spoken is None:
+        missing = "completion" if any(cells.get(name) is not None for name in ASKED_FIELDS) else "prompt"
+        raise RowError(f"no {missing}", f"fields: {', '.join(map(str, cells))}")
+    said = messages_of(cells[spoken], spoken)
+    if answer is not None:
+        return asked(said, spoken, system_of(cells)), answer_of(cells[answer], answer)
+    if len(said) < 2 or said[-1]["role"] != ASSISTANT:
+        raise RowError(f"{spoken} do not end with one of the assistant", cells[spoken])
+    return asked(said[:-1], spoken, system_of(cells)), said[-1]["content"]
+
+
+def _wanted(cells: dict[str, Any]) -> bool:
+    """Whether the row's label, where it has one, says that the completion is wanted.
+
+    Raises:
+        RowError: the label is neither true nor false.
+    """
+    for name in LABELS:
+        value = cells.get(name)
+        if value is None:
+            continue
+        if isinstance(value, list):
+            raise RowError(f"{name} is a list: labels of steps are no label of the completion", value)
+        said = str(value).strip().lower()
+        if said in ("true", "1", "1.0", "yes", "good"):
+            continue
+        if said in ("false", "0", "0.0", "no", "bad", "-1"):
+            return False
+        raise RowError(f"{name} is neither true nor false", value)
+    return True

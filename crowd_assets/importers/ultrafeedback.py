@@ -24,9 +24,11 @@ from crowd_assets.importers.records import (
     SourceError,
     digest,
     excerpt,
+    from_scores,
     number_of,
     positions,
     preference,
+    sourced,
     text_of,
     ticks,
 )
@@ -42,6 +44,7 @@ def read(
     annotator: str = DEFAULT_ANNOTATOR,
     points_per_logit: float = 1.0,
     seed: int = 0,
+    name: str = "",
 ) -> Iterator[Record]:
     """One preference for every two completions of an instruction whose scores differ, one second apart.
 
@@ -52,6 +55,7 @@ def read(
         points_per_logit: how many points of difference, on the scale from 1 to 10, raise the log-odds by one:
             see ``probability``.
         seed: of the coin that decides which of two completions stands at A.
+        name: of the source, which goes into the annotator's id.
 
     Raises:
         SourceError: ``points_per_logit`` is not positive, or the file cannot be read.
@@ -80,9 +84,13 @@ def read(
                 usable.append((text_of(completion.get("response"), "response"), completion))
             except RowError as error:
                 yield Skipped(number, error.reason, f"completion {index} {error.detail}".strip())
-        for one, other in combinations(usable, 2):
+        pairs = list(combinations(usable, 2))
+        for one, other in pairs:
             try:
-                yield _preference(instruction, one, other, next(clock), annotator, points_per_logit, seed)
+                event = _preference(
+                    instruction, one, other, next(clock), sourced(annotator, name), points_per_logit, seed
+                )
+                yield event | ({"judgement_share": 1 / len(pairs)} if len(pairs) > 1 else {})
             except RowError as error:
                 yield error.at(number)
 
@@ -120,13 +128,9 @@ def _preference(
     )
 
 
-def probability(score_a: float, score_b: float, points_per_logit: float = 1.0) -> float:
-    """The probability in (0, 1) that A is preferred: 1 / (1 + exp(−(score_a − score_b) / points_per_logit)).
-
-    Bradley and Terry's model with the scores, in points from 1 to 10, as strengths. With one point a logit a
-    difference of one point is 0.73, of two 0.88, of four 0.98.
-    """
-    return 0.5 * (1.0 + math.tanh((score_a - score_b) / points_per_logit / 2.0))
+probability = from_scores
+"""Scores to the probability that A is preferred. With one point a logit a difference of one point is 0.73, of two 0.88, of four
+0.98."""
 
 
 def _scores(one: dict[str, Any], other: dict[str, Any]) -> tuple[float, float]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from crowd_assets.importers.records import Note, Record, Skipped, SourceError
+from crowd_assets.importers.records import Note, Record, Skipped, SourceError, identified
+from resources.feedback.pseudonyms import Pseudonyms
 
 LINES_PER_FILE = 100_000
+FILTERED = "left out by where"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -28,6 +30,7 @@ class ImportReport:
     Attributes:
         events: number of events by kind.
         contributors: number of distinct contributor ids.
+        repeated: events that said what an earlier one of the source said.
         files: feedback files, in the order of their events.
         skipped: number of skipped rows by reason.
         skipped_file: where the skipped rows are listed; None where there are none.
@@ -36,15 +39,27 @@ class ImportReport:
 
     events: Counter[str] = field(default_factory=Counter)
     contributors: int = 0
+    repeated: int = 0
     files: list[Path] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     skipped_file: Path | None = None
     notes: list[str] = field(default_factory=list)
 
+    def too_many(self, most: float) -> str | None:
+        """The reason that cost more than the share ``most`` of the rows, in words; None where none did. What the user's own filter
+        left out is no loss."""
+        rows = self.events.total() + self.repeated + self.skipped.total()
+        for reason, number in self.skipped.most_common():
+            if not reason.startswith(FILTERED) and number > most * rows:
+                return f"{number:,} of {rows:,} rows were skipped as: {reason}"
+        return None
+
     def lines(self) -> list[str]:
         """The report as a person reads it; the last line is the sum."""
         lines = [*self.notes]
         lines += [f"skipped {number:,} × {reason}" for reason, number in self.skipped.most_common()]
+        if self.repeated:
+            lines.append(f"left out {self.repeated:,} × says the same as an earlier row")
         kinds = ", ".join(f"{number:,} {kind}s" for kind, number in sorted(self.events.items())) or "no events"
         places = f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
         if self.files:
@@ -81,6 +96,8 @@ def write_feedback(
         raise SourceError(f"{taken} exists already: choose another --name, or remove it if it was not taken in yet")
     report = ImportReport()
     contributors: set[str] = set()
+    known: set[str] = set()
+    pseudonyms = Pseudonyms.from_environment()
     parts: list[Path] = []
     skipped_part = out / f"{name}.skipped.txt.tmp"
     try:
@@ -97,6 +114,11 @@ def write_feedback(
                     skipped.write(_json_line(entry))
                     report.skipped[record.reason] += 1
                 else:
+                    record = identified(record, pseudonyms)
+                    if record["event_id"] in known:
+                        report.repeated += 1
+                        continue
+                    known.add(record["event_id"])
                     if part is None or report.events.total() % lines_per_file == 0:
                         if part is not None:
                             _close(part)

@@ -128,13 +128,17 @@ def test_datasets_and_the_importer_read_exported_preferences(tmp_path: Path, con
     assert is_conversational(loaded[0]) is conversational
     events = [event for event in trl_preference.read(path, start=START) if isinstance(event, dict)]
     judged = {
-        event["comparison_id"]: event["response_a" if event["probability_a"] else "response_b"] for event in events
+        event["comparison_id"]: event["response_a" if event["probability_a"] > 0.5 else "response_b"]
+        for event in events
     }
     assert judged == {
         COMPARISONS[0]["comparison_id"]: COMPARISONS[0]["response_a"],
         COMPARISONS[1]["comparison_id"]: COMPARISONS[1]["response_b"],
     }
     assert rows["probability_chosen"].to_list() == [0.9, 0.8]
+    assert sorted(max(event["probability_a"], 1 - event["probability_a"]) for event in events) == pytest.approx(
+        [0.8, 0.9]
+    )
 
 
 @pytest.mark.parametrize("conversational", [False, True])

@@ -26,7 +26,9 @@ FORMATS = [
     "convincing-arguments",
     "trl-preference",
     "trl-prompt-completion",
+    "table",
     "csv",
+    "auto",
     "ultrafeedback",
     "label-studio",
     "argilla",
@@ -34,7 +36,7 @@ FORMATS = [
 
 
 def event(number: int, **payload: object) -> dict[str, object]:
-    return demonstration(f"c{number % 3}", "p", f"response {number}", START, **payload)
+    return demonstration(f"c{number % 3}", "p", f"response {number}", START, event_id=f"e{number}", **payload)
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
@@ -279,7 +281,7 @@ SOUND_ROWS = {
                     "updated_at": "2026-01-01T00:00:00.5Z",
                     "ground_truth": truth,
                     "was_cancelled": False,
-                    "result": [{"type": type_, "from_name": "n", "value": value}],
+                    "result": [{"type": type_, "from_name": "winner", "value": value}],
                 }
                 for type_, value, truth in [
                     ("pairwise", {"selected": "left"}, False),
@@ -403,7 +405,7 @@ def test_a_source_that_gives_nothing_exits_with_one_and_says_why(tmp_path: Path)
     out = str(tmp_path / "out")
     result = CliRunner().invoke(app, ["trl-preference", str(tmp_path / "rows.jsonl"), "--out", out])
     assert result.exit_code == 1
-    assert "skipped 1 × no prompt" in result.output
+    assert "skipped 1 × no chosen" in result.output
     assert "wrote no events" in result.output
 
 

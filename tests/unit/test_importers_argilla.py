@@ -107,9 +107,9 @@ def test_a_label_that_names_an_answer_becomes_a_preference(tmp_path: Path, label
 
 
 def test_other_labels_are_understood_where_the_question_is_named(tmp_path: Path) -> None:
-    exported = [record({"topic": [answer("none")], "better": [answer("B")]})]
+    exported = [record({"topic": [answer("none")], "which": [answer("B")]})]
     assert all(isinstance(found, Skipped) for found in read(tmp_path, exported))
-    found = read(tmp_path, exported, labels=["better"])
+    found = read(tmp_path, exported, labels=["which"])
     assert [event["probability_a"] for event in found if isinstance(event, dict)] == [0.0]
 
 

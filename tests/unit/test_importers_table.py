@@ -1,6 +1,7 @@
 """Tables of any columns: what the mapping says, other encodings and delimiters, and bad rows by their line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_a_table_of_judgements(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_delimiters_and_marks_are_recognised(tmp_path: Path, delimiter: str, encoding: str) -> None:
     text = f'p{delimiter}r\r\n"Über{delimiter} was?"{delimiter}"Zwei ""Zeilen"",\r\nja."\r\n'
-    (event,) = events(read(tmp_path, text.encode(encoding), DEMONSTRATION))
+    (event,) = events(read(tmp_path, text.encode(encoding), replace(DEMONSTRATION, quote='"')))
     assert event["prompt"] == f"Über{delimiter} was?"
     assert event["response"] == 'Zwei "Zeilen",\r\nja.'
 
@@ -178,6 +179,6 @@ def test_the_command_writes_feedback_by_pseudonym(tmp_path: Path, monkeypatch: p
     assert "CROWD_PSEUDONYM_KEY is not set" in refused.output
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key that is long enough")
     assert CliRunner().invoke(app, [*arguments, "--pseudonyms"]).exit_code == 0
-    written = (tmp_path / "out" / "csv-t.jsonl").read_text()
+    written = (tmp_path / "out" / "table-t.jsonl").read_text()
     assert '"contributor_id": "p-' in written
     assert "ann" not in written

@@ -80,7 +80,8 @@ def test_a_dialogue_keeps_all_turns_but_the_answer_in_the_prompt(tmp_path: Path)
     turns = [{"role": "system", "content": "Be short."}, user("Hi"), assistant("Hello"), user(SKY)]
     row = {"chosen": [*turns, assistant("Blue.")], "rejected": [*turns, assistant("Green.")]}
     (event,) = events_of(tmp_path, [row])
-    assert event["prompt"] == f"system: Be short.\n\nuser: Hi\n\nassistant: Hello\n\nuser: {SKY}"
+    assert event["prompt"] == SKY
+    assert event["messages"] == turns
 
 
 def test_position_says_nothing_about_who_won(tmp_path: Path) -> None:
@@ -110,23 +111,26 @@ def test_an_id_column_names_the_comparison_unless_it_names_two(tmp_path: Path) -
         {"id": "first", "prompt": "p", "chosen": "y", "rejected": "x"},
         {"id": "first", "prompt": "p", "chosen": "x", "rejected": "z"},
     ]
-    first, second, third = read(tmp_path, rows)
+    first, second, third = read(tmp_path, rows, id_column="id")
     assert isinstance(first, dict)
     assert isinstance(second, dict)
     assert first["comparison_id"] == second["comparison_id"] == "first"
     assert third == Skipped(3, "'id' names another comparison too: choose another --id-column", "first")
+    names = [event["comparison_id"] for event in events_of(tmp_path, rows)]
+    assert names[0] == names[1] != names[2], "an id that nobody vouched for may be the prompt's"
+    assert all(name.startswith("first-") for name in names)
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"chosen": "x", "rejected": "y"}, "no prompt, and the answers do not begin alike"),
-        ({"chosen": [assistant("x")], "rejected": [assistant("y")]}, "no prompt, and the answers do not begin alike"),
+        ({"chosen": [assistant("x")], "rejected": [assistant("y")]}, "no prompt"),
         ({"prompt": "p", "chosen": "x"}, "no rejected"),
         ({"prompt": "p", "chosen": "x", "rejected": "x"}, "chosen and rejected are the same"),
         ({"prompt": "p", "chosen": " ", "rejected": "x"}, "chosen is empty"),
-        ({"prompt": 3, "chosen": "y", "rejected": "x"}, "prompt is not text"),
-        ({"prompt": "p", "chosen": [], "rejected": [assistant("x")]}, "chosen is empty"),
+        ({"prompt": 3, "chosen": "y", "rejected": "x"}, "prompt is neither text nor chat messages"),
+        ({"prompt": "p", "chosen": [], "rejected": [assistant("x")]}, "no chosen"),
         ({"prompt": "p", "chosen": ["y"], "rejected": ["x"]}, "chosen is not a list of chat messages"),
         (
             {"prompt": "p", "chosen": [{"role": "assistant", "content": None}], "rejected": [assistant("x")]},

@@ -1,0 +1,264 @@
+"""What a row asks: a prompt, or the conversation that ends with it, in whichever words a tool writes it.
+
+Belongs here: roles and contents under their many names, dialogues in one text, columns that change what is asked. Does not
+belong here: what an event's conversation must be (see ``resources.feedback.conversations``), which column is the answer.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crowd_assets.importers.records import PROMPT_FIELDS, RowError, excerpt
+from resources.feedback.conversations import ASSISTANT, SYSTEM, USER, Message
+from resources.feedback.events import is_visible
+
+ROLES = {
+    **dict.fromkeys(("user", "human", "prompter", "customer", "instruction", "question"), USER),
+    **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "ai", "agent", "chatbot", "answer"), ASSISTANT),
+    **dict.fromkeys(("system", "developer"), SYSTEM),
+}
+TOOL_ROLES = frozenset({"tool", "function", "observation", "functioncall", "toolcall", "ipython"})
+ROLE_KEYS = ("role", "from", "author", "speaker", "user")
+CONTENT_KEYS = ("content", "value", "text", "message", "utterance")
+UNUSABLE = (
+    "images",
+    "image",
+    "tools",
+    "tool_calls",
+    "functions",
+    "function_call",
+    "videos",
+    "video",
+    "audios",
+    "audio",
+)
+"""Columns and parts that change what is asked and that no text can stand for: a row that has one is skipped."""
+SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "context_system")
+ASKED_FIELDS = ("prompt", "instruction", "question", "query", "history", "problem")
+SPOKEN_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt, and the conversation that ends with it where there is more than the prompt."""
+
+    prompt: str
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What an event says besides its prompt."""
+        return {"messages": list(self.messages)} if len(self.messages) > 1 else {}
+
+    @property
+    def key(self) -> str:
+        """The prompt and all that stands before it, as one text that tells it from every other."""
+        return (
+            json.dumps(self.payload, ensure_ascii=False, sort_keys=True) + self.prompt if self.payload else self.prompt
+        )
+
+
+def messages_of(value: object, field: str) -> list[Message]:
+    """Chat messages under any of the names that tools give to role and content, or a dialogue written as one text.
+
+    Raises:
+        RowError: it is none, or holds what is no text.
+    """
+    if isinstance(value, str):
+        if value.lstrip().startswith(("[{", "[ {")):
+            try:
+                return messages_of(json.loads(value), field)
+            except (ValueError, RecursionError):
+                pass
+        spoken = dialogue(value)
+        if spoken:
+            return spoken
+        return [{"role": USER, "content": _visible(value, field)}]
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise RowError(f"no {field}" if not value else f"{field} is neither text nor chat messages", value)
+    return [_message(each, field) for each in value]
+
+
+def _message(value: object, field: str) -> Message:
+    if not isinstance(value, Mapping):
+        raise RowError(f"{field} is not a list of chat messages", value)
+    refuse_unusable(value, f"a message of {field}")
+    said = next((value[key] for key in ROLE_KEYS if isinstance(value.get(key), str)), None)
+    if said is None:
+        raise RowError(f"{field} is not a list of chat messages", value)
+    name = re.sub(r"[^a-z]", "", said.lower())
+    if name in TOOL_ROLES:
+        raise RowError(f"{field} has a message of a tool: tools are not trained on", said)
+    if name not in ROLES:
+        raise RowError(f"{field} has a message of an unknown role {excerpt(said, 20)!r}", said)
+    content = next((value[key] for key in CONTENT_KEYS if key in value and key != said), None)
+    return {"role": ROLES[name], "content": content_of(content, field)}
+
+
+def content_of(content: object, field: str) -> str:
+    """The text of a message's content: text, or parts that are all text.
+
+    Raises:
+        RowError: a part is something else, or there is nothing to see.
+    """
+    if isinstance(content, list):
+        parts = []
+        for part in content:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(part, Mapping) and part.get("type", "text") != "text":
+                raise RowError(f"{field} has a part of type {excerpt(part.get('type'), 20)}: only text is taken")
+            if not isinstance(text, str):
+                raise RowError(f"{field} has a chat message without text", part)
+            parts.append(text)
+        content = "".join(parts)
+    if not isinstance(content, str) or not is_visible(content):
+        raise RowError(f"{field} has a chat message without text", content)
+    return content
+
+
+def dialogue(text: str) -> list[Message] | None:
+    """The turns of a dialogue that is written as one text, "Human: …" and "Assistant: …" after an empty line each, as in
+    Anthropic's hh-rlhf; None where it is no dialogue. An empty last turn is left out.
+    """
+    turns = list(_TURN.finditer(text))
+    if not turns or text[: turns[0].start()].strip() or (len(turns) < 2 and turns[0][1] == "Assistant"):
+        return None
+    ends = [each.start() for each in turns[1:]] + [len(text)]
+    names = {"Human": USER, "Assistant": ASSISTANT, "System": SYSTEM}
+    spoken = [
+        {"role": names[turn[1]], "content": text[turn.end() : end]} for turn, end in zip(turns, ends, strict=True)
+    ]
+    if not is_visible(spoken[-1]["content"]):
+        spoken.pop()
+    if not spoken or not all(is_visible(each["content"]) for each in spoken):
+        return None
+    return spoken
+
+
+def asked(messages: Iterable[Message], field: str = "prompt", system: str | None = None) -> Asked:
+    """Messages as what an event asks.
+
+    Raises:
+        RowError: they do not end with one of the user, or the system speaks later than first.
+    """
+    said = list(messages)
+    if system:
+        if said and said[0]["role"] == SYSTEM:
+            if said[0]["content"].strip() != system.strip():
+                raise RowError("two system prompts: one in a column, one in the messages")
+        else:
+            said.insert(0, {"role": SYSTEM, "content": system})
+    if not said or said[-1]["role"] != USER:
+        raise RowError(f"{field} does not end with a message of the user")
+    if any(each["role"] == SYSTEM for each in said[1:]):
+        raise RowError(f"{field} has a system message that is not the first")
+    return Asked(said[-1]["content"], tuple(said))
+
+
+def refuse_unusable(cells: Mapping[str, Any], what: str = "row") -> None:
+    """Refuse what no text can stand for.
+
+    Raises:
+        RowError: a column says more than a text can; its name is in the reason.
+    """
+    for name in UNUSABLE:
+        if cells.get(name) not in (None, "", [], {}, "[]", "null"):
+            raise RowError(f"{what} has {name}: only text is trained on")
+
+
+def system_of(cells: Mapping[str, Any]) -> str | None:
+    """The system prompt that a column of the row holds."""
+    for name in SYSTEM_FIELDS:
+        value = cells.get(name)
+        if isinstance(value, str) and is_visible(value):
+            return value
+    return None
+
+
+def has_question(cells: Mapping[str, Any]) -> bool:
+    """Whether a column of the row is known to hold what is asked."""
+    return any(cells.get(name) not in (None, "", []) for name in (*ASKED_FIELDS, *SPOKEN_FIELDS))
+
+
+def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
+    """What a row asks, from the columns that are known to hold it: prompt, instruction with its input, messages, system.
+
+    Raises:
+        RowError: no known column is there; the reason lists those that are.
+    """
+    system = system_of(cells)
+    if field is None:
+        field = next((name for name in (*ASKED_FIELDS, *SPOKEN_FIELDS) if cells.get(name) not in (None, "", [])), None)
+    if field is None and isinstance(cells.get("input"), str) and is_visible(cells["input"]):
+        field = "input"
+    if field is None:
+        raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
+    value = cells.get(field)
+    said = messages_of(value, field)
+    more = cells.get("input")
+    if field == "instruction" and isinstance(more, str) and is_visible(more):
+        said = [{"role": USER, "content": f"{value}\n\n{more}"}]
+    earlier = cells.get("history") if field in ("instruction", "query", "prompt") else None
+    if isinstance(earlier, list) and earlier:
+        said = [*_exchanges(earlier), *said]
+    return asked(said, field, system)
+
+
+def _exchanges(history: list[Any]) -> list[Message]:
+    """``[[question, answer], …]``, as LLaMA-Factory writes what was said before."""
+    spoken = []
+    for each in history:
+        if not isinstance(each, list) or len(each) != 2 or not all(isinstance(text, str) for text in each):
+            raise RowError("history is not a list of [question, answer]", each)
+        spoken += [{"role": USER, "content": each[0]}, {"role": ASSISTANT, "content": each[1]}]
+    return spoken
+
+
+def answer_of(value: object, field: str) -> str:
+    """The text of an answer: text, one message, or messages of which the last is the assistant's and the only one of it.
+
+    Raises:
+        RowError: there is none.
+    """
+    if isinstance(value, str):
+        if value.lstrip().startswith(("[{", "[ {")):
+            try:
+                return answer_of(json.loads(value), field)
+            except (ValueError, RecursionError):
+                pass
+        return _visible(value, field)
+    if value is None:
+        raise RowError(f"no {field}")
+    if not isinstance(value, list | Mapping):
+        raise RowError(f"{field} is not text", value)
+    said = messages_of(value, field)
+    if len(said) != 1:
+        raise RowError(f"{field} is several messages; one answer is compared", value)
+    return said[0]["content"]
+
+
+def _visible(text: str, field: str) -> str:
+    if not is_visible(text):
+        raise RowError(f"{field} is empty")
+    return text
+
+
+def question_in(fields: Mapping[str, Any], wanted: str | None, answers: Iterable[str] = ()) -> Asked:
+    """What the fields of a labelling tool's task ask: the field that the user names, or the first known one that is no answer.
+
+    Raises:
+        RowError: there is none; the reason says how to name it.
+    """
+    others = {name: value for name, value in fields.items() if name not in set(answers)}
+    if wanted is None and not any(others.get(name) not in (None, "", []) for name in (*PROMPT_FIELDS, *SPOKEN_FIELDS)):
+        raise RowError("no field known as the prompt: name it with an option", f"fields: {', '.join(map(str, fields))}")
+    if wanted is not None and wanted not in fields:
+        raise RowError(f"no field {wanted!r}", f"fields: {', '.join(map(str, fields))}")
+    field = wanted or next(name for name in (*PROMPT_FIELDS, *SPOKEN_FIELDS) if others.get(name) not in (None, "", []))
+    refuse_unusable(others, "task")
+    return question_of(others if wanted is None else {**others, wanted: fields[wanted]}, field)

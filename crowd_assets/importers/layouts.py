@@ -1,0 +1,120 @@
+"""Which layout a file has, by the keys of its first rows.
+
+Belongs here: knowing layouts, and the words for one that nobody knows. Does not belong here: reading them (see each format).
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from crowd_assets.importers.mapping import ready_mappings
+from crowd_assets.importers.records import Skipped, SourceError, excerpt
+from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows
+from resources.feedback.events import KINDS
+
+LOOKED_AT = 3
+Cells = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file is: the importer that reads it, and the options that it needs."""
+
+    command: str
+    options: tuple[str, ...] = ()
+
+    def shown(self, source: Path) -> str:
+        """The command as it is typed."""
+        return " ".join(["import", self.command, str(source), *self.options, "--out FOLDER"])
+
+
+def _has(*names: str) -> Callable[[Cells], bool]:
+    return lambda cells: all(cells.get(name) is not None for name in names)
+
+
+def _is_label_studio(cells: Cells) -> bool:
+    listed = cells.get("annotations", cells.get("completions"))
+    of_tasks = isinstance(listed, list) and all(isinstance(each, dict) and "result" in each for each in listed)
+    return ("data" in cells and of_tasks) or {"annotator", "annotation_id"} <= set(cells)
+
+
+def _is_argilla(cells: Cells) -> bool:
+    return ("fields" in cells and "responses" in cells) or any(name.endswith(".responses") for name in cells)
+
+
+def _is_ultrafeedback(cells: Cells) -> bool:
+    listed = cells.get("completions")
+    return "instruction" in cells and isinstance(listed, list) and all(isinstance(each, dict) for each in listed)
+
+
+def _is_prompt_completion(cells: Cells) -> bool:
+    asked = any(cells.get(name) for name in ("prompt", "instruction", "question", "query"))
+    answered = any(cells.get(name) for name in ("completion", "response", "output", "answer"))
+    return (asked and answered) or any(cells.get(name) for name in ("messages", "conversations", "conversation"))
+
+
+BY_KEYS: dict[str, Callable[[Cells], bool]] = {
+    "label-studio": _is_label_studio,
+    "argilla": _is_argilla,
+    "ultrafeedback": _is_ultrafeedback,
+    "trl-preference": lambda cells: (
+        _has("chosen", "rejected")(cells) or _has("chosen_response", "rejected_response")(cells)
+    ),
+    "trl-prompt-completion": _is_prompt_completion,
+}
+
+
+def layout_of(source: Path) -> Layout:
+    """The layout of a file.
+
+    Raises:
+        SourceError: nobody knows it; the message lists the fields that are there and how to import them.
+    """
+    head = begins_with(source)
+    if head.startswith(ZIP):
+        names = _of_workbook(source)
+        rows: list[Cells] = [dict.fromkeys(names, "x")]
+    elif head.startswith(PARQUET) or is_json(head):
+        rows = [row[1] for row in islice(read_rows(source), LOOKED_AT) if not isinstance(row, Skipped)]
+    else:
+        rows = [dict.fromkeys(_of_text(head), "x")]
+    fields = list(dict.fromkeys(str(name) for row in rows for name in row))
+    for cells in rows:
+        if cells.get("kind") in KINDS:
+            raise SourceError(f"{source}: feedback already; put it into the inbox as a .jsonl or .parquet file")
+    for name, mapping in ready_mappings().items():
+        if mapping.about and any(_has(*mapping.about)(cells) for cells in rows):
+            return Layout("table", ("--mapping", name))
+    if head.startswith(PARQUET) or is_json(head):
+        for command, fits in BY_KEYS.items():
+            if any(fits(cells) for cells in rows):
+                return Layout(command)
+    raise SourceError(
+        f"{source}: no layout that is known; write a mapping and `import table --mapping FILE`. It has the fields "
+        f"{excerpt(', '.join(map(repr, fields)), 400) or 'none'}"
+    )
+
+
+def _of_text(head: bytes) -> list[str]:
+    text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff")
+    first = re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
+    delimiter = max(",;\t|", key=first.count)
+    try:
+        return [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=delimiter), [])]
+    except csv.Error:
+        return first.split(delimiter)
+
+
+def _of_workbook(source: Path) -> list[str]:
+    from openpyxl import load_workbook
+
+    try:
+        sheet = load_workbook(source, read_only=True, data_only=True, keep_links=False).worksheets[0]
+        return [str(value) for value in next(sheet.iter_rows(values_only=True), ()) if value is not None]
+    except Exception as error:  # of whatever kind: it is the file that is broken
+        raise SourceError(f"{source}: not a workbook of Excel ({excerpt(str(error))})") from None

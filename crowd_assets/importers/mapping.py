@@ -1,0 +1,260 @@
+"""Mapping files: which column of a row is which field, and what its cells mean.
+
+Belongs here: reading and checking them. Does not belong here: rows (see ``rows`` and ``table``).
+"""
+
+import codecs
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from crowd_assets.importers.records import SourceError, excerpt
+from resources.feedback.events import FIELDS, KINDS, OPTIONAL
+
+Columns = str | tuple[str, ...]
+COMPARED = ("ranks", "ratings", "best")
+KEYS = {
+    "kind", "columns", "values", "defaults", "payload", "delimiter", "encoding", "apostrophe", "scale", "explode", "where",
+    "time_format", "time_zone", "quote", "escape", "responses", "points_per_logit", "fields", "about", "same", *COMPARED,
+}  # fmt: skip
+MADE = ("comparison_id", "probability_a", "response_a", "response_b")
+"""Fields of a preference that a list of responses makes."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """What a mapping file says.
+
+    Attributes:
+        kind: of every row.
+        columns: the column of each field, a path into a cell that holds objects (``data.q``, ``answers[0].x``), or several
+            columns: texts are joined by an empty line, of other fields the first that is not empty counts.
+        values: for a field, what its cells mean; or, for a field of several columns, what each column means that is ticked.
+        defaults: for a field, what stands in where there is no column or an empty cell.
+        payload: columns that are kept under their own names.
+        delimiter: between cells; None: by the header.
+        encoding: of the file; a byte-order mark goes before it.
+        apostrophe: whether the first apostrophe of a cell is not part of it.
+        scale: for a number, the two ends of its scale: what means 0 and what means 1.
+        explode: columns that hold one person's answer each: a row becomes one event for each that is not empty.
+        where: columns whose cells must be one of some values; or, after ``!=``, must not.
+        time_format: as ``strptime`` takes it; ``epoch`` or ``epoch_ms``. None: ISO 8601, seconds since 1970, or MTurk's own.
+        time_zone: of times that have none.
+        quote, escape: around cells, and before a quote in one; ``quote`` empty: none. None: quotes double, none with tabs.
+        responses: columns of several answers, or the one column that holds a list of them.
+        ranks, ratings, best: of each of them, the same way (``best``: one column with a number from 1, or the answer); what a
+            ranking, a rating or a best-of-K says becomes pairs.
+        points_per_logit: rating points that raise the log odds by one.
+        same: columns or paths that must hold the same, as what two conversations begin with.
+        about: columns by which `import auto` knows the layout.
+        names: names of the columns of a table that has no header.
+    """
+
+    kind: str
+    columns: dict[str, Columns]
+    values: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    payload: tuple[str, ...] = ()
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    apostrophe: bool = False
+    scale: dict[str, tuple[float, float]] = field(default_factory=dict)
+    explode: tuple[str, ...] = ()
+    where: dict[str, Any] = field(default_factory=dict)
+    time_format: str | None = None
+    time_zone: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    responses: Columns = ()
+    ranks: Columns = ()
+    ratings: Columns = ()
+    best: Columns = ()
+    points_per_logit: float = 1.0
+    same: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def used(self) -> set[str]:
+        """The columns that the mapping speaks of, each by the first part of its path."""
+        of_fields = [column for value in self.columns.values() for column in each_of(value)]
+        others = [
+            column for value in (self.responses, self.ranks, self.ratings, self.best) for column in each_of(value)
+        ]
+        return {*of_fields, *others, *self.payload, *self.explode, *self.where}
+
+
+READY = Path(__file__).parent / "mappings"
+
+
+def ready_mappings() -> dict[str, Mapping]:
+    """The mappings that come with the project, by name."""
+    return {path.stem: read_mapping(path) for path in sorted(READY.glob("*.toml"))}
+
+
+def find_mapping(name: str) -> Mapping:
+    """The mapping of a file, or one that comes with the project.
+
+    Raises:
+        SourceError: there is neither; the message lists those that come with the project.
+    """
+    path = Path(name)
+    if path.is_file():
+        return read_mapping(path)
+    ready = READY / f"{name}.toml"
+    if re.fullmatch(r"[a-z0-9_]+", name) and ready.is_file():
+        return read_mapping(ready)
+    known = ", ".join(each.stem for each in sorted(READY.glob("*.toml")))
+    raise SourceError(f"--mapping {name}: no such file; mappings that come with the project: {known}")
+
+
+def each_of(columns: Columns) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+def read_mapping(path: Path) -> Mapping:
+    """The mapping of a ``.toml`` or ``.json`` file.
+
+    Raises:
+        SourceError: it is none, or does not say what the fields of its kind are; the message says what to write.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: not a TOML or JSON file ({excerpt(str(error))})") from None
+    return mapping_of(found, str(path))
+
+
+def mapping_of(found: Any, path: str) -> Mapping:
+    """The mapping that a decoded file holds; ``path`` is what errors name.
+
+    Raises:
+        SourceError: as :func:`read_mapping`.
+    """
+    if not isinstance(found, dict) or found.get("kind") not in KINDS:
+        raise SourceError(f"{path}: kind must be one of {', '.join(KINDS)}")
+    if unknown := sorted(set(found) - KEYS):
+        raise SourceError(f"{path}: unknown {', '.join(unknown)}; there are {', '.join(sorted(KEYS))}")
+    kind = found["kind"]
+    fields = {*FIELDS[kind], *OPTIONAL[kind], "submitted_at", "event_id", "system"}
+    for table in ("columns", "values", "defaults", "scale"):
+        part = found.get(table, {})
+        if not isinstance(part, dict) or (
+            table == "values" and not all(isinstance(each, dict | list) for each in part.values())
+        ):
+            raise SourceError(f"{path}: {table} must be a table")
+        if wrong := sorted(set(part) - fields):
+            raise SourceError(f"{path}: {table} has {', '.join(wrong)}; a {kind} has {', '.join(sorted(fields))}")
+    columns = {name: _columns(value, path) for name, value in found.get("columns", {}).items()}
+    compared = {name: _columns(found[name], path) for name in ("responses", *COMPARED) if name in found}
+    if compared and (kind != "preference" or "responses" not in compared or len(compared) != 2):
+        raise SourceError(f"{path}: responses go with one of {', '.join(COMPARED)}, and make preferences")
+    explode = _names(found.get("explode", []), path, "explode")
+    optional = {"comparison_id"} if kind == "preference" else set()
+    if "messages" in columns:
+        optional.add("prompt")
+    if compared:
+        optional |= set(MADE)
+    if explode:
+        optional |= {"contributor_id", {"preference": "probability_a", "demonstration": "response"}.get(kind, "")}
+    missing = [name for name in FIELDS[kind] if name not in {*columns, *found.get("defaults", {}), *optional}]
+    if missing:
+        raise SourceError(f"{path}: say the column, or a default, of {', '.join(missing)}")
+    where = found.get("where", {})
+    if not isinstance(where, dict):
+        raise SourceError(f"{path}: where must be a table of columns and the values that are taken")
+    return Mapping(
+        kind=kind,
+        columns=columns,
+        values={name: _values(each) for name, each in found.get("values", {}).items()},
+        defaults=found.get("defaults", {}),
+        payload=_names(found.get("payload", []), path, "payload"),
+        delimiter=_character(found, "delimiter", path),
+        encoding=_encoding(found.get("encoding", "utf-8"), path),
+        apostrophe=found.get("apostrophe", False) is True,
+        scale={name: _scale(each, path, name) for name, each in found.get("scale", {}).items()},
+        explode=explode,
+        where=where,
+        time_format=_text(found, "time_format", path),
+        time_zone=_zone(found.get("time_zone"), path),
+        quote="" if found.get("quote") in ("", "none", False) else _character(found, "quote", path),
+        escape=_character(found, "escape", path),
+        points_per_logit=_positive(found.get("points_per_logit", 1.0), path),
+        names=_names(found.get("fields", []), path, "fields"),
+        same=_names(found.get("same", []), path, "same"),
+        about=_names(found.get("about", []), path, "about"),
+        **compared,
+    )
+
+
+def _columns(value: Any, path: str) -> Columns:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise SourceError(f"{path}: columns must be names, or lists of names")
+
+
+def _names(value: Any, path: str, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise SourceError(f"{path}: {key} must be a list of column names")
+    return tuple(value)
+
+
+def _values(each: Any) -> Any:
+    return {str(cell): meaning for cell, meaning in each.items()} if isinstance(each, dict) else each
+
+
+def _character(found: dict[str, Any], key: str, path: str) -> str | None:
+    value = found.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) != 1 or value in "\r\n" or (key == "delimiter" and value == '"'):
+        raise SourceError(f"{path}: {key} must be one character, and no quote or line end")
+    return value
+
+
+def _text(found: dict[str, Any], key: str, path: str) -> str | None:
+    value = found.get(key)
+    if value is not None and not isinstance(value, str):
+        raise SourceError(f"{path}: {key} must be text")
+    return value
+
+
+def _encoding(value: Any, path: str) -> str:
+    try:
+        codecs.lookup(value)
+    except (LookupError, TypeError):
+        raise SourceError(f"{path}: unknown encoding {value!r}; try utf-8, cp1252 or utf-16") from None
+    return str(value)
+
+
+def _zone(value: Any, path: str) -> str | None:
+    if value is not None:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+            raise SourceError(f"{path}: unknown time_zone {value!r}; write one like Europe/Berlin or UTC") from None
+    return value
+
+
+def _scale(value: Any, path: str, name: str) -> tuple[float, float]:
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 2
+        or not all(isinstance(each, int | float) and not isinstance(each, bool) for each in value)
+        or value[0] == value[1]
+    ):
+        raise SourceError(f"{path}: scale of {name} must be two different numbers, what means 0 and what means 1")
+    return float(value[0]), float(value[1])
+
+
+def _positive(value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise SourceError(f"{path}: points_per_logit must be a positive number")
+    return float(value)

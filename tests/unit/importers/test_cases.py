@@ -1,0 +1,324 @@
+"""Files in the layouts of public tools: each comes in right, or is refused in words. The texts are our own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+from upath import UPath
+
+from crowd_assets.importers.cli import app
+from resources.feedback.events import Limits, read_file
+
+CASES = Path(__file__).parent / "cases"
+LIMITS = Limits(line_bytes=10**6, text_characters=20_000)
+
+
+def imported(
+    folder: Path, command: str, name: str, *options: str
+) -> tuple[Result, list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the command line says, the events, and the rows that it skipped."""
+    arguments = [command, str(CASES / name), "--out", str(folder), "--name", "mine", *options]
+    result = CliRunner().invoke(app, arguments)
+    events, skipped = [], []
+    for path in sorted(folder.glob("mine*.jsonl")):
+        parsed = read_file(UPath(path), LIMITS)
+        assert parsed.rejections == []
+        events += parsed.events
+    for path in folder.glob("mine.skipped.txt"):
+        skipped = [json.loads(line) for line in path.read_text().splitlines()]
+    return result, events, skipped
+
+
+@pytest.mark.parametrize(
+    ("command", "days", "options"),
+    [
+        ("table", ("demo_day1.csv", "demo_day2.csv"), ("--mapping", str(CASES / "csv.toml"))),
+        ("table", ("grown_day1.csv", "grown_day2.csv"), ("--mapping", str(CASES / "grown.toml"))),
+        ("trl-preference", ("trl_day1.jsonl", "trl_day2.jsonl"), ()),
+    ],
+)
+def test_the_next_day_s_export_brings_its_new_row_and_nothing_else(
+    tmp_path: Path, command: str, days: tuple[str, str], options: tuple[str, ...]
+) -> None:
+    _, first, _ = imported(tmp_path / "1", command, days[0], *options)
+    _, second, _ = imported(tmp_path / "2", command, days[1], *options, "--start", "2026-03-01T00:00:00Z")
+    known = {event["event_id"] for event in first}
+    assert len(known) == len(first) >= 30
+    assert known < {event["event_id"] for event in second}
+    assert len(second) == len(first) + 1
+
+
+def test_a_completion_that_is_not_wanted_is_no_demonstration(tmp_path: Path) -> None:
+    result, events, skipped = imported(tmp_path / "1", "trl-prompt-completion", "kto.jsonl")
+    assert [event["response"] for event in events] == ["Lovely, thank you!"]
+    assert skipped[0]["reason"].startswith("label is false: not wanted")
+    assert result.exit_code == 1
+    result, events, _ = imported(tmp_path / "2", "trl-prompt-completion", "kto.jsonl", "--take-unwanted")
+    assert (result.exit_code, len(events)) == (0, 2)
+
+
+def test_a_quote_that_begins_a_cell_of_a_tab_table_is_a_letter(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "table", "unquoted.tsv", "--mapping", str(CASES / "unquoted.toml"))
+    assert [event["contributor_id"] for event in events] == ["ann", "bob", "cay", "dan"]
+    assert events[0]["response"] == '"I begin a quotation'
+    assert skipped == []
+
+
+def test_a_quoted_cell_that_swallows_rows_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    text = (CASES / "unquoted.tsv").read_text().replace("\t", ",")
+    (tmp_path / "swallowed.csv").write_text(text)
+    arguments = [
+        str(tmp_path / "swallowed.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--mapping",
+        str(CASES / "unquoted.toml"),
+    ]
+    result = CliRunner().invoke(app, ["table", *arguments])
+    assert result.exit_code == 2
+    assert "line 2" in result.output
+    assert 'quote = "none"' in result.output
+
+
+def test_columns_that_mechanical_turk_leaves_out_at_the_end_are_empty(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "table", "mturk_batch.csv", "--mapping", str(CASES / "mturk_batch.toml"))
+    assert [event["probability_a"] for event in events] == [1.0, 0.0]
+    assert skipped == []
+
+
+def test_a_rejected_assignment_is_left_out_where_the_mapping_says_so(tmp_path: Path) -> None:
+    mapping = (CASES / "mturk_batch.toml").read_text() + '[where]\nAssignmentStatus = "!= Rejected"\n'
+    (tmp_path / "m.toml").write_text(mapping)
+    result, events, skipped = imported(
+        tmp_path / "out", "table", "mturk_batch.csv", "--mapping", str(tmp_path / "m.toml")
+    )
+    assert [event["contributor_id"] for event in events] == ["WAAA"]
+    assert skipped[0]["reason"] == "left out by where: AssignmentStatus is 'Rejected'"
+    assert result.exit_code == 0, "what the user's own filter leaves out is no loss"
+
+
+def test_mechanical_turk_s_times_are_read(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "table", "mturk_nopad.csv", "--mapping", str(CASES / "mturk_batch_times.toml"))
+    assert [event["submitted_at"].isoformat() for event in events] == [
+        "2020-11-27T00:00:03+00:00",
+        "2020-11-26T23:59:19+00:00",
+    ]
+
+
+def test_labels_of_one_s_own_are_listed_until_the_user_says_what_they_mean(tmp_path: Path) -> None:
+    result, events, _ = imported(tmp_path / "1", "label-studio", "ls_own_labels.json")
+    assert result.exit_code == 1
+    assert "label 'a_winner' of winner is not understood" in result.output
+    assert "label 'b_winner' of winner is not understood" in result.output
+    said = ("--label", "a_winner=A", "--label", "b_winner=B")
+    for number, options in enumerate([said, ("--choices", "winner", *said)]):
+        result, events, _ = imported(tmp_path / f"2{number}", "label-studio", "ls_own_labels.json", *options)
+        assert [event["probability_a"] for event in events] == [1.0, 0.0, 0.5]
+        assert result.exit_code == 0
+
+
+def test_words_for_the_better_answer_are_understood(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "label-studio", "ls_label_words.json", "--choices", "winner")
+    found = {int(event["response_a"].split()[1].rstrip(".")): event for event in events}
+    assert skipped == []
+    assert [row for row, event in found.items() if event["probability_a"] > 0.5] == [1, 3, 5, 7, 11, 12, 13, 14]
+    assert [row for row, event in found.items() if event["probability_a"] < 0.5] == [2, 4, 6]
+    assert [row for row, event in found.items() if event["probability_a"] == 0.5] == [8, 9, 10]
+    assert [row for row, event in found.items() if event["both_bad"]] == [9, 10]
+
+
+def test_a_tag_that_asks_something_else_is_no_preference(tmp_path: Path) -> None:
+    result, events, skipped = imported(tmp_path / "1", "label-studio", "ls_only_other_question.json")
+    assert (events, result.exit_code) == ([], 1)
+    assert "which_is_longer (choices)" in skipped[0]["reason"]
+    _, events, _ = imported(
+        tmp_path / "2", "label-studio", "ls_only_other_question.json", "--choices", "which_is_longer"
+    )
+    assert [event["probability_a"] for event in events] == [1.0]
+
+
+def test_the_input_of_an_instruction_is_part_of_the_prompt(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "label-studio", "ls_input_lost.json")
+    assert [event["prompt"] for event in events] == ["Translate to French.\n\ndog", "Translate to French.\n\ncat"]
+
+
+@pytest.mark.parametrize("options", [((), ()), (("--source", "north"), ("--source", "south"))])
+def test_two_servers_user_1_are_two_people(tmp_path: Path, options: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+    found = [
+        imported(tmp_path / name, "label-studio", f"ls_server_{name}.json", *more)[1][0]
+        for name, more in zip("ab", options, strict=True)
+    ]
+    assert found[0]["contributor_id"] != found[1]["contributor_id"]
+    assert found[0]["comparison_id"] != found[1]["comparison_id"]
+
+
+def test_stars_of_both_answers_are_a_comparison(tmp_path: Path) -> None:
+    (event,) = imported(tmp_path, "label-studio", "ls_ratings.json")[1]
+    assert event["probability_a"] == pytest.approx(0.952574, abs=1e-6)
+
+
+def test_a_dialogue_is_a_conversation(tmp_path: Path) -> None:
+    (event,) = imported(tmp_path, "label-studio", "ls_dialogue.json", "--prompt-field", "dialogue")[1]
+    said = json.loads(event["messages"])
+    assert [each["role"] for each in said] == ["user", "assistant", "user"]
+    assert event["prompt"] == said[-1]["content"] == "How was the fair?"
+
+
+def test_a_number_and_an_address_seen_together_are_one_person_and_no_address_is_kept(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "label-studio", "ls_email.json")
+    assert len(events) == 4
+    assert len({event["contributor_id"] for event in events}) == 1
+    assert not any("@" in path.read_text() for path in tmp_path.iterdir())
+
+
+def test_what_changes_a_row_s_meaning_is_used_or_skips_it(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "trl-preference", "trl_variants.jsonl")
+    assert {row["row"]: row["reason"].split(":")[0] for row in skipped} == {
+        3: "row has images",
+        4: "both answers have the same score",
+        5: "the conversations part before their last messages",
+    }
+    kind, rude = events[-2:]
+    assert kind["comparison_id"] != rude["comparison_id"]
+    assert [json.loads(each["messages"])[0]["content"] for each in (kind, rude)] == ["You are kind.", "You are rude."]
+    assert "Say hi\n\nto Ann" in [event["prompt"] for event in events]
+
+
+def test_equal_scores_are_no_certainty(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "trl-preference", "trl_scores_tie.jsonl")
+    assert events == []
+    assert skipped[0]["reason"] == "both answers have the same score"
+
+
+def test_how_sure_a_row_is_counts(tmp_path: Path) -> None:
+    (event,) = imported(tmp_path, "trl-preference", "trl_prob.jsonl")[1]
+    assert max(event["probability_a"], 1 - event["probability_a"]) == pytest.approx(0.65)
+
+
+def test_an_id_of_the_prompt_names_three_comparisons(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "trl-preference", "trl_prompt_id.jsonl")
+    assert len({event["comparison_id"] for event in events}) == 3
+
+
+def test_completions_in_every_layout(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "trl-prompt-completion", "trl_completions.jsonl", "--allow-skipped", "50%")
+    assert [row["row"] for row in skipped] == [1, 7, 12]
+    assert "tool_calls" in skipped[0]["reason"]
+    # Rows 4, 8, 9 and 10 ask and answer the same: one event.
+    assert {event["prompt"] for event in events} == {"Hi", "Say hi", "Say hi\n\nto Ann"}
+
+
+def test_a_number_that_a_spreadsheet_wrote_is_the_number(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "table", "csv_dot_num.csv", "--mapping", str(CASES / "csv.toml"))
+    assert [event["contributor_id"] for event in events] == ["1", "2", "1"]
+
+
+def test_ratings_in_argilla_are_comparisons(tmp_path: Path) -> None:
+    _, events, _ = imported(tmp_path, "argilla", "argilla_ratings.json")
+    found = {event["contributor_id"]: event["probability_a"] for event in events}
+    assert found["argilla-u1"] > 0.5
+    assert found["argilla-u2"] == 0.5
+
+
+def test_argilla_s_flat_records_and_words_are_read(tmp_path: Path) -> None:
+    assert [event["probability_a"] for event in imported(tmp_path / "1", "argilla", "argilla_flat.jsonl")[1]] == [
+        1.0,
+        0.0,
+    ]
+    assert [event["probability_a"] for event in imported(tmp_path / "2", "argilla", "argilla_labels.json")[1]] == [
+        1,
+        0.5,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "array.jsonl",
+        "array_pretty.jsonl",
+        "x.jsonl.gz",
+        "gzipped_as.jsonl",
+        "lines.txt",
+        "lines.json",
+        "dataset_dict.json",
+        *("data_key.json", "cr.jsonl", "crlf.jsonl", "bom.jsonl", "utf16.json"),
+    ],
+)
+def test_every_container_of_three_rows(tmp_path: Path, name: str) -> None:
+    result, events, _ = imported(tmp_path, "trl-preference", name)
+    assert [event["prompt"] for event in events] == ["How was fair 0?", "How was fair 1?", "How was fair 2?"]
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["columns.json", "pandas.json"])
+def test_columns_are_rows(tmp_path: Path, name: str) -> None:
+    assert len(imported(tmp_path, "trl-preference", name)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("trailing.json", "element 2"),
+        ("truncated.json", "element 2"),
+        ("csv_nul.csv", "neither JSON"),
+        ("empty.jsonl", "empty"),
+        ("dupkeys.jsonl", "line is not JSON"),
+        ("cp1252.jsonl", "line is not UTF-8"),
+        ("rawnul.jsonl", "line is not JSON"),
+    ],
+)
+def test_a_broken_file_is_refused_in_words(tmp_path: Path, name: str, said: str) -> None:
+    result, events, _ = imported(tmp_path, "trl-preference", name)
+    assert result.exit_code in (1, 2)
+    assert events == []
+    assert said in result.output
+
+
+@pytest.mark.parametrize("name", ["csv_bom.csv", "csv_cr.csv", "csv_trailing.csv", "csv_index.csv", "csv_utf16.csv"])
+def test_tables_of_text_as_programs_write_them(tmp_path: Path, name: str) -> None:
+    (event,) = imported(tmp_path, "table", name, "--mapping", str(CASES / "csv.toml"))[1]
+    assert (event["contributor_id"], event["prompt"], event["response"]) == ("ann", "What?", "Fine.")
+
+
+def test_comparison_posts_and_arena_votes_are_known_by_their_keys(tmp_path: Path) -> None:
+    result, (event,), _ = imported(tmp_path / "1", "auto", "shp.jsonl")
+    assert "import table" in result.output
+    assert "--mapping shp" in result.output
+    assert (event["probability_a"], event["response_a"]) == (1.0, "Lovely.")
+    _, events, _ = imported(tmp_path / "2", "table", "arena.jsonl", "--mapping", "arena")
+    assert [(event["probability_a"], event["both_bad"]) for event in events] == [
+        (1, None),
+        (0, None),
+        (0.5, None),
+        (0.5, True),
+    ]
+    assert events[0]["submitted_at"].year == 2023
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("trl_day1.jsonl", "trl-preference"),
+        ("kto.jsonl", "trl-prompt-completion"),
+        ("argilla_flat.jsonl", "argilla"),
+        ("argilla_chat.json", "argilla"),
+        ("ls_gt.json", "label-studio"),
+        ("ls_min.json", "label-studio"),
+        ("mturk_batch.csv", "table --mapping mturk"),
+    ],
+)
+def test_auto_says_the_command_and_shows_the_first_rows(name: str, command: str) -> None:
+    result = CliRunner().invoke(app, ["auto", str(CASES / name)])
+    words = command.split()
+    assert f"import {words[0]} " in result.output
+    assert " ".join(words[1:]) in result.output
+
+
+def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
+    result = CliRunner().invoke(app, ["auto", str(CASES / "csv_bom.csv")])
+    assert result.exit_code == 2
+    assert "'who', 'q', 'a'" in result.output

@@ -36,7 +36,8 @@ rejecting AS (
     WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
 flagging AS (
     SELECT contributor_id, string_agg(replace(detector, '_', ' '), ', ' ORDER BY detector) AS flags
-    FROM quality_contributors WHERE round_no = $n AND flagged GROUP BY contributor_id),
+    FROM quality_contributors WHERE round_no = $n AND flagged AND (detector <> 'collusion' OR $private)
+    GROUP BY contributor_id),
 everybody AS (
     SELECT contributor_id FROM demonstrating UNION SELECT contributor_id FROM judging WHERE reports > 0
     UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM scoring UNION SELECT contributor_id FROM rejecting)
@@ -57,8 +58,9 @@ ORDER BY everybody.contributor_id
 
 def people_of(warehouse: WarehouseResource, round_no: int, *, only: str | None = None) -> pl.DataFrame:
     """Everybody who took part in a settled round, or ``only`` one, most points first: what each did, ``points`` so far, their
-    ``change`` since the settled round before, ``credits`` earned in the round, and ``why``."""
-    found = warehouse.query(TOOK_PART, {"n": round_no})
+    ``change`` since the settled round before, ``credits`` earned in the round, and ``why``. Who is suspected of acting with others reads so
+    where ``only`` they are shown, and nobody else does."""
+    found = warehouse.query(TOOK_PART, {"n": round_no, "private": only is not None})
     if only is not None:
         found = found.filter(pl.col("contributor_id") == only)
     before = settled_rounds(warehouse, round_no - 1)

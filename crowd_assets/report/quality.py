@@ -54,7 +54,8 @@ def write_quality_page(
             {"n": last["round_no"], "most": ROWS_SHOWN},
         )
         flagged = warehouse.query(
-            "SELECT contributor_id, detector, value, n, p_value, detail FROM quality_contributors "
+            "SELECT CASE WHEN detector = 'collusion' THEN '(not named here)' ELSE contributor_id END AS contributor_id, detector, value, n, "
+            "p_value, detail FROM quality_contributors "
             "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
             {"n": last["round_no"], "most": ROWS_SHOWN},
         )

@@ -22,6 +22,9 @@ FEWEST_SHARED = 8
 MOST_PAIRS = 20_000_000
 SMALLEST_EXCESS = 0.5
 """Part of the way from the agreement expected to full agreement, from which two are too much alike."""
+SAME_NUMBERS = 0.9
+"""Share of equal numbers below which two may be two who see well: their numbers are near the truth, and so near each other."""
+SKILL_STEPS = 30
 OWN_WEIGHT = 5.0
 PARTNERS = 0.01
 FEWEST_TEXTS = 3
@@ -31,10 +34,12 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
     """Groups of labelers who judge alike beyond what the crowd's agreement explains, or write alike.
 
     Unit: the highest agreement of the contributor with another one on comparisons that both judged, 0 to 1. Two
-    labelers with at least 8 such comparisons are linked if they agree far more than either does with everybody else: on
+    labelers with at least 8 such comparisons are linked if they agree far more than either does with everybody else, and far more
+    than two people of their skill who judge by themselves would on comparisons as easy or hard as these: on
     the side (A, B, tie) or to the hundredth of the probability, by the binomial tail over all pairs, and at least
     halfway from there to full agreement. Two contributors are linked, too, where one has three or more responses that
-    are near duplicates or copies of the other's. Linked contributors form a group, which the detail names.
+    are near duplicates or copies of the other's. Linked contributors form a group; who else is in it stands in the
+    table ``rings``, which the operator reads, and in no detail that others see.
 
     A ring whose members are most of those who judged their comparisons agrees with the crowd, as it is the crowd, and
     passes. Where comparisons have so many labelers that pairs exceed 20 million, comparisons are drawn until that many.
@@ -56,30 +61,24 @@ def collusion(events: pl.DataFrame, near_duplicates: Detection, copies: Detectio
             n="shared",
             p_value="p_value",
             why=pl.format(
-                "{}% of {} judgements like {}, {}% expected",
+                "{}% of {} judgements like another's, {}% expected",
                 (100 * pl.col("agreement")).round(0).cast(pl.Int64),
                 "shared",
-                "other",
                 (100 * pl.col("expected")).round(0).cast(pl.Int64),
             ),
         )
     )
-    members = pl.col("contributor_id").sort().head(10).str.join(", ")
-    named = group.group_by("group").agg(members=members, size=pl.len())
+    sizes = group.group_by("group").agg(size=pl.len())
     contributors = (
         strongest.join(group, on="contributor_id", how="full", coalesce=True)
-        .join(named, on="group", how="left")
+        .join(sizes, on="group", how="left")
         .with_columns(
             flagged=pl.col("group").is_not_null(),
             value=pl.col("value").fill_null(1.0),
             n=pl.col("n").fill_null(0),
             detail=pl.when(pl.col("group").is_null())
             .then("why")
-            .otherwise(
-                pl.format(
-                    "{}, in a group of {}: {}", pl.col("why").fill_null("responses like another's"), "size", "members"
-                )
-            ),
+            .otherwise(pl.format("{}, in a group of {}", pl.col("why").fill_null("responses like another's"), "size")),
         )
         .sort("contributor_id")
     )
@@ -104,6 +103,8 @@ def _agreements(rows: pl.DataFrame) -> pl.DataFrame:
         .agg(
             shared=pl.len().cast(pl.Int64),
             side=(pl.col("side") == pl.col("side_other")).sum().cast(pl.Int64),
+            decided=((pl.col("side") != 0) & (pl.col("side_other") != 0)).sum().cast(pl.Int64),
+            same=((pl.col("side") != 0) & (pl.col("side") == pl.col("side_other"))).sum().cast(pl.Int64),
             value=(pl.col("value") == pl.col("value_other")).sum().cast(pl.Int64),
         )
         .sort("labeler", "labeler_other")
@@ -111,12 +112,19 @@ def _agreements(rows: pl.DataFrame) -> pl.DataFrame:
     names = rows["contributor_id"].unique().sort()
     one, other, n = (pairs[column].to_numpy() for column in ("labeler", "labeler_other", "shared"))
     enough = n >= FEWEST_SHARED
-    tests = [_likeness(one, other, n, pairs[column].to_numpy(), len(names), enough) for column in ("side", "value")]
+    people = len(names)
+    decided, same = pairs["decided"].to_numpy(), pairs["same"].to_numpy()
+    ties = np.divide(pairs["side"].to_numpy() - same, n, out=np.zeros(n.size), where=n > 0)
+    by_side = _likeness(one, other, decided, same, people, enough)
+    # Numbers can agree only where sides do: beyond that counts how alike the numbers of two people on one side are.
+    on_one_side = ties + (1.0 - ties) * _alone(one, other, decided, same, people)
+    by_value = _likeness(one, other, n, pairs["value"].to_numpy(), people, enough, on_one_side * _repeated(pairs))
+    tests = [by_side, by_value]
     (side_p, side_share, side_expected), (value_p, value_share, value_expected) = tests
-    by_value = value_p < side_p
+    stronger = value_p < side_p
     p_value = np.minimum(2 * np.minimum(side_p, value_p), 1.0)
-    agreement = np.where(by_value, value_share, side_share)
-    expected = np.where(by_value, value_expected, side_expected)
+    agreement = np.where(stronger, value_share, side_share)
+    expected = np.where(stronger, value_expected, side_expected)
     excess = (agreement - expected) / np.maximum(1 - expected, 1e-9)
     return pl.DataFrame(
         {
@@ -126,7 +134,7 @@ def _agreements(rows: pl.DataFrame) -> pl.DataFrame:
             "agreement": agreement,
             "expected": expected,
             "p_value": p_value,
-            "linked": discoveries(p_value) & (excess >= SMALLEST_EXCESS),
+            "linked": discoveries(p_value) & (excess >= SMALLEST_EXCESS) & (~stronger | (agreement >= SAME_NUMBERS)),
         }
     )
 
@@ -138,9 +146,11 @@ def _likeness(
     same: NDArray[np.int64],
     labelers: int,
     enough: NDArray[np.bool_],
+    alone: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """p-value, agreement and expected agreement of the pairs in ``enough``: expected is the higher of the two
-    labelers' agreement with all others but those who look like partners in a first pass, so that a ring is not its own excuse."""
+    """p-value, agreement and expected agreement of the pairs in ``enough``: expected is the highest of what two who judge by themselves
+    reach (``alone``, fitted to sides where it is None) and of the two labelers' agreement with all others but those who look like partners in a first pass, so that a
+    ring is not its own excuse."""
     agreement = same[enough] / np.maximum(shared[enough], 1)
     pooled = same.sum() / max(shared.sum(), 1)
     alike = np.zeros(one.size, dtype=bool)
@@ -152,9 +162,48 @@ def _likeness(
             (agreed[labeler] - k + OWN_WEIGHT * pooled) / (met[labeler] - n + OWN_WEIGHT) for labeler in (one, other)
         ]
         expected = np.maximum(*with_others)[enough]
+        reached = _alone(one, other, n, k, labelers) if alone is None else alone
+        expected = np.maximum(expected, reached[enough])
         p_value = binomial_tail(same[enough], shared[enough], expected)
         alike[enough] = (p_value < PARTNERS) & (agreement - expected >= SMALLEST_EXCESS * (1 - expected))
     return p_value, agreement, expected
+
+
+def _alone(
+    one: NDArray[np.int64], other: NDArray[np.int64], n: NDArray[np.int64], k: NDArray[np.int64], labelers: int
+) -> NDArray[np.float64]:
+    """How often each pair would give the same side if each of the two judged by itself: (1 + s s') / 2.
+
+    Skills s are those of labelers whose errors are independent, fitted to all pairs' agreements by alternating least squares, where
+    E[2 k / n - 1] = s s'; how hard a comparison is enters as a factor of all skills and so of all s. The fit is of rank one, so a few
+    pairs who agree because they are one are too few to bend it.
+    """
+    correlation = 2.0 * k / np.maximum(n, 1) - 1.0
+    skill = np.full(labelers, 0.5)
+    for _ in range(SKILL_STEPS):
+        weighted, square = n * correlation, n.astype(np.float64)
+        above = np.bincount(one, weighted * skill[other], labelers) + np.bincount(
+            other, weighted * skill[one], labelers
+        )
+        below = np.bincount(one, square * skill[other] ** 2, labelers) + np.bincount(
+            other, square * skill[one] ** 2, labelers
+        )
+        fitted = np.clip((above + OWN_WEIGHT * 0.25) / (below + OWN_WEIGHT * 0.5), -1.0, 1.0)
+        skill = (skill + fitted) / 2
+    expected: NDArray[np.float64] = (1.0 + skill[one] * skill[other]) / 2.0
+    return expected
+
+
+def _repeated(pairs: pl.DataFrame) -> NDArray[np.float64]:
+    """Of each pair, how often two people on one side give one number: the higher of what the two share with everybody else."""
+    one, other = pairs["labeler"].to_numpy(), pairs["labeler_other"].to_numpy()
+    side, value = pairs["side"].to_numpy(), pairs["value"].to_numpy()
+    labelers = int(max(one.max(), other.max())) + 1 if one.size else 0
+    met = np.bincount(one, side, labelers) + np.bincount(other, side, labelers)
+    repeated = np.bincount(one, value, labelers) + np.bincount(other, value, labelers)
+    usual = value.sum() / max(side.sum(), 1)
+    of_both = [(repeated[who] - value + OWN_WEIGHT * usual) / (met[who] - side + OWN_WEIGHT) for who in (one, other)]
+    return np.minimum(np.maximum(*of_both), 1.0)
 
 
 def _affordable(answers: pl.DataFrame) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 Belongs here: commands and their help; what takes long to import is imported inside of them. Does not belong here: what they do.
 """
 
+import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,6 +127,25 @@ def show_leaderboard(
         typer.echo(found.as_json())
     else:
         print_leaderboard(found)
+
+
+@app.command("agreement")
+def show_agreement(
+    round_name: Annotated[str, typer.Option("--round", help="This round alone: r000003; empty: all rounds.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """How far judges agree (Krippendorff, Fleiss, Gwet, with intervals), what is judged how often, how long it takes, what it costs,
+    and how much more is to be asked."""
+    from crowd_assets.report.agreement import campaign_figures, judgements_of, print_figures
+    from resources.build import build_resources
+
+    resources = build_resources(_settings())
+    judged = judgements_of(resources.warehouse, resources.frames, round_id=round_name or None)
+    if judged.is_empty():
+        typer.echo("No valid judgement was settled here yet" + (f" in {round_name}." if round_name else "."), err=True)
+        raise typer.Exit(1)
+    figures = campaign_figures(judged, resources.warehouse)
+    typer.echo(json.dumps(figures, indent=2, ensure_ascii=False)) if as_json else print_figures(figures)
 
 
 @app.command("chat")

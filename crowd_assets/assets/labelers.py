@@ -21,6 +21,7 @@ from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
+from crowd_assets.report.agreement import agreement_figures, judgements_of
 from crowd_assets.round.judging import PAY, pay_of
 from crowd_assets.round.labelers import (
     REGRETS,
@@ -134,12 +135,24 @@ def aggregated_preferences(
     frame = aggregated(round_, settings, warehouse, frames)
     frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
     decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)
+    agreement: display.Metadata = {}
+    judged = judgements_of(warehouse, frames, round_id=round_.round_id)
+    if judged.height:
+        found = agreement_figures(judged, seed=round_.round_no)
+        agreement = {
+            f"{name}{suffix}": float(each[part])
+            for name, each in found.items()
+            if isinstance(each, dict)
+            for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
+            if each[part] is not None
+        }
     return MaterializeResult(
         metadata={
             "comparisons": frame.height,
             "decided": decided.height,
             "reports": int(frame["reports"].sum()),
             "with_outcome": frame["outcome"].count(),
+            **display.rounded(agreement),
             "sample": display.table(
                 frame.select("comparison_id", "probability_a", "mean_report", "reports", "outcome").head(10)
             ),

@@ -145,8 +145,12 @@ def assigned(
         names, starts = np.unique(who[order], return_index=True)
         if who.size:
             barred = dict(zip(names.tolist(), np.split(what[order], starts[1:]), strict=True))
-    queue = np.lexsort((rng.random(value.size), -value))
-    queue = queue[(value[queue] > 0) & (wanted[queue] > 0)]
+    queue = rng.permutation(np.flatnonzero((value > 0) & (wanted > 0)))
+    # No more than these can be looked at: what people take, and what may be barred for one of them.
+    most_looked_at = int(load.sum()) + max((own.size for own in barred.values()), default=0)
+    if queue.size > most_looked_at:
+        queue = queue[np.argpartition(-value[queue], most_looked_at)[:most_looked_at]] if most_looked_at else queue[:0]
+    queue = queue[np.argsort(-value[queue], kind="stable")]
     people, pairs = [], []
     for person in np.lexsort((rng.random(skill.size), -skill)).tolist():
         most = int(load[person])

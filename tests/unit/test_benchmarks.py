@@ -105,3 +105,13 @@ def test_planted_defects_are_found_and_clean_rows_kept(capsys: pytest.CaptureFix
     for name, row in found["detectors"].items():
         assert row["recall"] == 1.0, name
         assert row["precision"] > 0.7, name
+
+
+def test_judges_benchmark_saves_judgements_and_accuses_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures("judges", capsys)
+    assert 0 < found["judgements_ratio_at_equal_accuracy"] < 0.7
+    assert found["decision_ms"] > 0
+    assert found["alpha_seconds_1m"] > 0
+    assert 4 <= found["spammers_paused_after"] <= 12
+    assert found["honest_paused_share"] <= 0.03
+    assert found["collusion_false_flags"] <= 0.02

@@ -1,0 +1,74 @@
+"""The manager's figures: they are those of the coefficients, and what is not known is null and not a number made up."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from crowd_assets.mechanisms.agreement import krippendorff_alpha
+from crowd_assets.report.agreement import agreement_figures, campaign_figures
+from resources.warehouse.duckdb import MovedWarehouseError
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def judged(reports: np.ndarray, outcomes: np.ndarray | None = None) -> pl.DataFrame:
+    """Judgements of a table of reports (comparisons, people), NaN where somebody did not judge."""
+    pair, person = np.nonzero(~np.isnan(reports))
+    truth = np.full(len(reports), np.nan) if outcomes is None else outcomes
+    return pl.DataFrame(
+        {
+            "contributor_id": [f"p{number}" for number in person],
+            "comparison_id": [f"c{number:03d}" for number in pair],
+            "prompt": [f"topic {number % 2}" for number in pair],
+            "probability_a": reports[pair, person],
+            "submitted_at": [START + timedelta(hours=int(number)) for number in pair],
+            "seconds": [30.0] * pair.size,
+            "outcome": truth[pair],
+        }
+    ).with_columns(pl.col("outcome").fill_nan(None))
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> MovedWarehouseError:
+    found = MovedWarehouseError(path=str(tmp_path / "warehouse.duckdb"))
+    with found.transaction():
+        pass
+    return found
+
+
+def test_figures_are_those_of_the_coefficients(warehouse: MovedWarehouseError) -> None:
+    rng = np.random.default_rng(0)
+    answer = rng.integers(0, 2, (60, 1)).astype(float)
+    reports = np.where(rng.random((60, 4)) < 0.85, answer, 1 - answer)
+    reports[rng.random(reports.shape) < 0.2] = np.nan
+    found = campaign_figures(judged(reports, answer[:, 0]), warehouse, resamples=100)
+    item, _ = np.nonzero(~np.isnan(reports))
+    alpha = found["agreement"]["alpha_nominal"]
+    assert alpha["value"] == pytest.approx(krippendorff_alpha(item, reports[~np.isnan(reports)]))
+    assert alpha["low"] < alpha["value"] < alpha["high"]
+    assert found["agreement"]["more_items_until_alpha_is_known"] > 0
+    times = np.bincount((~np.isnan(reports)).sum(axis=1), minlength=5)
+    assert found["coverage"] == {"0": 0} | {str(n): int(times[n]) for n in range(1, 5) if times[n]}
+    assert {each["prompt"] for each in found["by_topic"]} == {"topic 0", "topic 1"}
+    assert len(found["pairs"]) == 6
+    for person in found["people"]:
+        assert person["agreement_with_gold"] == pytest.approx(0.85, abs=0.15)
+        assert person["median_seconds"] == 30.0
+    assert found["pace"]["days"] == 3
+    assert found["power"]["win_rate_of_a"] is not None
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_is_not_known_is_null(warehouse: MovedWarehouseError) -> None:
+    alone = judged(np.array([[1.0], [0.0]])).with_columns(seconds=pl.lit(None, pl.Float64))
+    found = campaign_figures(alone, warehouse, resamples=10)
+    assert found["agreement"]["alpha_nominal"] == {"value": None, "low": None, "high": None}
+    assert found["pairs"] == []
+    assert found["pace"]["median_seconds_an_item"] is None
+    assert found["cost"]["credits_a_decided_item"] == 0.0
+    json.dumps(found, allow_nan=False)
+    assert agreement_figures(alone, resamples=10)["more_items_until_alpha_is_known"] is None

@@ -10,7 +10,7 @@ import pytest
 
 from crowd_assets.mechanisms.agreement import krippendorff_alpha
 from crowd_assets.report.agreement import agreement_figures, campaign_figures
-from resources.warehouse.duckdb import MovedWarehouseError
+from resources.warehouse.duckdb import DuckDBWarehouse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,14 +33,14 @@ def judged(reports: np.ndarray, outcomes: np.ndarray | None = None) -> pl.DataFr
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> MovedWarehouseError:
-    found = MovedWarehouseError(path=str(tmp_path / "warehouse.duckdb"))
+def warehouse(tmp_path: Path) -> DuckDBWarehouse:
+    found = DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb"))
     with found.transaction():
         pass
     return found
 
 
-def test_figures_are_those_of_the_coefficients(warehouse: MovedWarehouseError) -> None:
+def test_figures_are_those_of_the_coefficients(warehouse: DuckDBWarehouse) -> None:
     rng = np.random.default_rng(0)
     answer = rng.integers(0, 2, (60, 1)).astype(float)
     reports = np.where(rng.random((60, 4)) < 0.85, answer, 1 - answer)
@@ -63,7 +63,7 @@ def test_figures_are_those_of_the_coefficients(warehouse: MovedWarehouseError) -
     json.dumps(found, allow_nan=False)
 
 
-def test_what_is_not_known_is_null(warehouse: MovedWarehouseError) -> None:
+def test_what_is_not_known_is_null(warehouse: DuckDBWarehouse) -> None:
     alone = judged(np.array([[1.0], [0.0]])).with_columns(seconds=pl.lit(None, pl.Float64))
     found = campaign_figures(alone, warehouse, resamples=10)
     assert found["agreement"]["alpha_nominal"] == {"value": None, "low": None, "high": None}

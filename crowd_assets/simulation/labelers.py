@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.labelers.base import nobody_known
 from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
 from crowd_assets.mechanisms.labelers.dense import drawn, updated_weights
 from crowd_assets.mechanisms.labelers.limited_feedback import initial_paired_state, limited_feedback_step, update_paired
@@ -20,6 +21,8 @@ from crowd_assets.mechanisms.labelers.log_odds import initial_reliability, run_l
 from crowd_assets.mechanisms.labelers.lottery import elf_x
 from crowd_assets.mechanisms.labelers.score_update import initial_state, known_horizon_step, run_reports, with_newcomers
 from crowd_assets.mechanisms.labelers.strategic import log_odds_steering_reports, median_equilibrium, steering_reports
+from crowd_assets.mechanisms.labelers.table import AGGREGATES
+from resources.settings.settings import Settings
 
 LABELERS = 10
 BIAS = np.array([0.0] + [0.35] * 6 + [0.0] * 3)
@@ -287,6 +290,25 @@ def _real_anonymous(slot: Rows, worker: Rows, report: Losses, outcomes: Losses) 
     return run_log_odds(initial_reliability(slot.size), slot, everyone, report, outcomes).aggregates
 
 
+def _real_as_shipped(slot: Rows, worker: Rows, report: Losses, outcomes: Losses) -> Losses:
+    """The aggregate of the default settings, by the member of the table that a round runs."""
+    fields = Settings.model_fields
+    everybody = nobody_known(int(worker.max()) + 1)
+    return (
+        AGGREGATES[fields["aggregate"].default]
+        .run(
+            everybody,
+            slot,
+            worker,
+            report,
+            outcomes,
+            entry=fields["newcomer_weight"].default,
+            rng=np.random.default_rng(0),
+        )
+        .aggregates
+    )
+
+
 PREDICTORS: dict[str, Callable[[Rows, Rows, Losses, Losses], Losses]] = {
     "mean": _real_mean,
     "median": _real_median,
@@ -294,6 +316,7 @@ PREDICTORS: dict[str, Callable[[Rows, Rows, Losses, Losses], Losses]] = {
     "dawid_skene": _real_dawid_skene,
     "weighted_score_update_pooled": _real_weighted,
     "log_odds": _real_log_odds,
+    "as_shipped": _real_as_shipped,
     "log_odds_anonymous": _real_anonymous,
 }
 

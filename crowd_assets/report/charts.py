@@ -8,6 +8,7 @@ Belongs here: kinds of charts. Does not belong here: which figures they show.
 """
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,14 @@ def runtime() -> str:
 
 def values_of(rows: Sequence[Row]) -> list[Spec]:
     """Rows as data of a chart, with texts that can be drawn."""
-    return [{key: _drawable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    return [{key: _place(value) for key, value in row.items()} for row in rows]
+
+
+def _place(value: Any) -> Any:
+    """A value as JSON has it: what is no number has no place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _drawable(value) if isinstance(value, str) else value
 
 
 def _drawable(text: str) -> str:

@@ -99,10 +99,10 @@ def _labelled(
     count = len(labels)
     rows: list[Row] = []
     for place in range(count) if count <= MOST_BARS else [*range(half), *range(count - half, count)]:
-        label, value = labels[place], float(values[place])
+        label, value = labels[place], _number(values[place])
         row: dict[str, Any] = {"label": label, "value": value, "note": ""}
         if errors is not None:
-            error = float(errors[place])
+            error = _number(errors[place])
             row |= {"low": value - error, "high": value + error}
         rows.append(row | {"kind": "highlighted" if highlighted(label) else "other"})
     return rows
@@ -128,9 +128,9 @@ def lines(
     for name, (xs, ys) in series.items():
         ends = bands[name] if bands and name in bands else None
         for place, (at, value) in enumerate(zip(xs, ys, strict=True)):
-            row = {"round": float(at), "value": float(value), "series": name}
+            row = {"round": float(at), "value": _number(value), "series": name}
             if ends is not None:
-                row |= {"low": float(ends[0][place]), "high": float(ends[1][place])}
+                row |= {"low": _number(ends[0][place]), "high": _number(ends[1][place])}
             if _drawable(row, ("round",) * log_x + ("value", "low") * log_y):
                 rows.append(row)
     across = None if x == "round" else _across(x, [row["round"] for row in rows], log_x)
@@ -139,6 +139,10 @@ def lines(
     return charts.lines(
         "lines", rows, axis=y, colours=colours, dashed=compared, form=PLAIN, log=log_y, across=across
     ).png()
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _drawable(row: Mapping[str, Any], positive: Sequence[str]) -> bool:
@@ -166,9 +170,8 @@ def scatter(
     """Points with error bars along x. Returns a PNG."""
     around = [0.0] * len(xs) if errors is None else errors
     rows = [
-        {"label": "", "x": float(at), "low": float(at - error), "high": float(at + error), "y": float(value)}
-        | {"kind": "highlighted", "note": ""}
-        for at, value, error in zip(xs, ys, around, strict=True)
+        {"label": "", "x": at, "low": at - error, "high": at + error, "y": value, "kind": "highlighted", "note": ""}
+        for at, value, error in zip(map(_number, xs), map(_number, ys), map(_number, around), strict=True)
     ]
     kinds = {"highlighted": BLUE}
     return charts.scatter("points", rows, x=x, y=y, kinds=kinds, legend=False, title=title).png()

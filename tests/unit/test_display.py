@@ -77,3 +77,15 @@ def test_a_round_without_bids_or_values_is_drawn() -> None:
     assert _is_small(display.lines({}, x="round", y="events"))
     assert _is_small(display.scatter([], [], x="Shapley value", y="points"))
     assert _is_small(display.supply_and_demand([], [], [], 0.0))
+
+
+def test_what_is_no_number_has_no_place_and_hides_nothing_else() -> None:
+    nan = float("nan")
+    assert _is_small(display.bars(["a", "b", "c"], [1.0, nan, 2.0], axis="points", errors=[0.1, 0.1, float("inf")]))
+    assert _is_small(display.intervals(["a", "b"], [1.0, 2.0], [nan, 0.1], axis="points"))
+    gaps = display.scatter([1.0, nan, 3.0], [1.0, 2.0, 3.0], x="x", y="y", errors=[0.1, 0.1, 0.1])
+    assert _is_small(gaps)
+    assert gaps != display.scatter([nan], [2.0], x="x", y="y", errors=[0.1])
+    without = display.lines({"one": ([1.0, 3.0], [1.0, 2.0])}, x="slots", y="share")
+    missing: list[float] = [1.0, None, 2.0]  # type: ignore[list-item]
+    assert display.lines({"one": ([1.0, 2.0, 3.0], missing)}, x="slots", y="share") == without

@@ -33,7 +33,7 @@ from crowd_assets.mechanisms.guard import (
     writing,
 )
 from crowd_assets.mechanisms.target import distances, nearest_centroid
-from resources.settings import CrowdSettings
+from resources.settings.settings import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.embedding import load_embedder
 from resources.training.generation import generate
@@ -90,7 +90,7 @@ class RedTeam:
     """The embedded models, the target and the guard's range."""
 
     def __init__(self, seed: int, *, quick: bool) -> None:
-        from crowd_assets.simulation import forum
+        from crowd_assets.forum import comments as forum
 
         use_threads(1)
         self.root = seed_language_model()
@@ -194,7 +194,7 @@ def emotions_flagged(quick: bool) -> float | None:
     if not data or quick:
         return None
     from crowd_assets.simulation.comment_models import PROMPT, read_comments
-    from resources.training.seed import train_seed_language_model
+    from resources.training.seed.language_model import train_seed_language_model
 
     texts = [text for text in read_comments(data)[0] if text.strip()]
     order = np.random.default_rng(0).permutation(len(texts))

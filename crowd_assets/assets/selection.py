@@ -25,6 +25,8 @@ from crowd_assets.jobs import rounds_partition
 from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
+from crowd_assets.round.groups import learnt_from
+from crowd_assets.round.guard import Guard, Verdict, guard_of, verdict_rows
 from crowd_assets.round.randomness import seed_for
 from crowd_assets.round.selection import (
     Measure,
@@ -54,6 +56,13 @@ from resources.warehouse.base import WarehouseResource
     owners=OWNERS,
     deps=[candidate_models, target],
     partitions_def=rounds_partition,
+    check_specs=[
+        AssetCheckSpec(
+            "writes_language",
+            asset="selected_model",
+            description="No candidate that came nearer to the target than the base was refused for how it writes.",
+        )
+    ],
 )
 def selected_model(
     context: AssetExecutionContext,
@@ -63,7 +72,7 @@ def selected_model(
     trainer: TrainerResource,
     embedder: EmbedderResource,
     model_store: ModelStoreResource,
-) -> MaterializeResult[None]:
+) -> MaterializeResult:
     """The candidate whose generations lie closest to the target, if it improves on the base; else the base. Chosen on
     one sample of generations and reported on a fresh one, as the least of several noisy means is biased low."""
     round_ = passed_round(warehouse, context.partition_key)
@@ -75,9 +84,26 @@ def selected_model(
     before, *measured = contest.measured
     base_distance, of_candidates = before.distance, [found.distance for found in measured]
     ranks = rank_of(np.array([distance.mean for distance in of_candidates]))
-    best = int(np.argmin(ranks))
-    confidence = measured[best].confidence_ahead(before)
-    improved = confidence >= settings.selection_confidence
+    guard: Guard | None = None
+    verdicts: list[Verdict] = []
+    for best in np.argsort(ranks).tolist():
+        confidence = measured[best].confidence_ahead(before)
+        improved = confidence >= settings.selection_confidence
+        if not improved or not settings.guard:
+            break
+        if not verdicts:
+            guard = guard_of(round_, settings, frames, trainer)
+            verdicts += [guard.base(before.texts)] if guard else []
+        if guard is None:
+            break
+        group = candidates["group_index"][best]
+        members = warehouse.read_round("candidate_members", round_.round_no).filter(pl.col("group_index") == group)
+        learnt = learnt_from(round_, settings, warehouse, frames).join(members, on="contributor_id", how="semi")
+        verdicts.append(guard.candidate(group, measured[best].texts, learnt["response"].to_list()))
+        if not verdicts[-1]["refused"]:
+            break
+        improved = False  # the next best may be ahead of the base as well
+    warehouse.replace_round("guard_verdicts", round_.round_no, verdict_rows(verdicts))
     winner = candidates["model"][best] if improved else base
     winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
@@ -99,7 +125,7 @@ def selected_model(
         round_.round_id,
         pl.DataFrame(
             {
-                "prompt": _prompts(round_, "report", settings.report_samples, frames),
+                "prompt": _prompts(round_, "report", settings.report_samples, frames, settings),
                 "base": report_base.texts,
                 "winner": report_winner.texts,
             }
@@ -117,6 +143,7 @@ def selected_model(
         ),
         settled=round_.settled,
     )
+    refused = [verdict for verdict in verdicts if verdict["refused"]]
     for model, distance, rank in zip(candidates["model"], of_candidates, ranks, strict=True):
         card = model_store.card(model) | {"target_distance": distance.mean, "rank": int(rank)}
         card |= {"groups": candidates.height, "selected": model == winner}
@@ -126,6 +153,7 @@ def selected_model(
             {
                 "selected": f"{winner_name} ({winner or 'root'})",
                 "improved": improved,
+                "refused_by_the_guard": len(refused),
                 "confidence_over_base": confidence,
                 "confidence_over_runner_up": contest.confidence,
                 "selection_generations": sum(len(found.texts) for found in contest.measured),
@@ -147,7 +175,15 @@ def selected_model(
                     pl.DataFrame({"base": report_base.texts[:6], "selected": report_winner.texts[:6]})
                 ),
             }
-        )
+        ),
+        check_results=[
+            AssetCheckResult(
+                check_name="writes_language",
+                passed=not refused,
+                severity=AssetCheckSeverity.WARN,
+                metadata={f"group {verdict['group_index']}": verdict["refused"] for verdict in refused},
+            )
+        ],
     )
 
 
@@ -268,9 +304,10 @@ def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource) -> list[str]:
+def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource, settings: CrowdSettings) -> list[str]:
     valid = frames.read("validated_feedback", round_.round_id)
-    return evaluation_prompts(round_, purpose, samples, valid.filter(pl.col("kind") == "demonstration"))
+    demonstrations = valid.filter(pl.col("kind") == "demonstration")
+    return evaluation_prompts(round_, purpose, samples, demonstrations, by=settings.exam)
 
 
 def _measure(
@@ -288,7 +325,7 @@ def _measure(
     def measure(models: Sequence[str | None], purpose: str, samples: int) -> list[Measured]:
         written = trainer.generate(
             models,
-            _prompts(round_, purpose, samples, frames),
+            _prompts(round_, purpose, samples, frames, settings),
             max_new_tokens=settings.max_new_tokens,
             temperature=settings.temperature,
             seed=seed_for(round_, purpose),

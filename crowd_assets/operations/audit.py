@@ -486,7 +486,11 @@ class _RoundAuditor:
         """Ranks by distance, at most the best selected, distances on the fresh sample by what was written there."""
         candidates = stored.filter(pl.col("role") == "candidate").sort("group_index")
         ranks = rank_of(candidates["distance"].to_numpy())
-        best = candidates["group_index"][int(np.argmin(ranks))] if candidates["selected"].any() else -1
+        refused = self._warehouse.read_round("guard_verdicts", self._round.round_no).filter(pl.col("refused") != "")
+        may_win = ~candidates["group_index"].is_in(refused["group_index"].implode()).to_numpy()
+        best = -1
+        if candidates["selected"].any() and may_win.any():
+            best = candidates["group_index"][int(np.argmin(np.where(may_win, ranks, ranks.size)))]
         base, winner = (self._fresh("generations", column) for column in ("base", "winner"))
         rows = []
         for row in stored.iter_rows(named=True):
@@ -598,6 +602,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "candidates": (("group_index",), _RoundAuditor._candidates),
     "contributor_values": ((), None),
     "selections": (("role", "group_index"), _RoundAuditor._selections),
+    "guard_verdicts": ((), None),
     "alignments": (("round_no",), _RoundAuditor._alignments),
     EMBEDDED_CONTRIBUTORS: (("contributor_id",), _RoundAuditor._contributor_embeddings),
     "contributions": (("contributor_id",), _RoundAuditor._contributions),

@@ -56,10 +56,7 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
         SettingError: Φ has no label of the attribute's name, or a file of texts is missing, empty or not as it should be.
     """
     wanted = wanted_texts(settings)
-    if settings.reference_texts:
-        ordinary = reference_texts(settings)
-    else:
-        ordinary = list(_comments_of_the_forum(REFERENCE_COMMENTS))
+    ordinary = ordinary_texts(settings)
     key = fingerprint(
         phi=embedder.identity,
         recipe=RECIPE,
@@ -73,6 +70,17 @@ def find_target(settings: CrowdSettings, embedder: EmbedderResource, frames: Fra
     if not path.exists():
         frames.write(TARGET, key, _find(settings, embedder, wanted, ordinary))
     return read_target(frames, key)
+
+
+def ordinary_texts(settings: CrowdSettings) -> list[str]:
+    """The reference texts: the operator's, or comments of the embedded forum.
+
+    Raises:
+        SettingError: a file of texts is missing, empty or not as it should be.
+    """
+    if settings.reference_texts:
+        return reference_texts(settings)
+    return list(_comments_of_the_forum(REFERENCE_COMMENTS))
 
 
 @cache

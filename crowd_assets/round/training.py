@@ -5,6 +5,7 @@ Belongs here: configurations from settings, evaluation prompts. Does not belong 
 
 from dataclasses import asdict
 
+import numpy as np
 import polars as pl
 
 from crowd_assets.round.randomness import generator_for
@@ -53,7 +54,7 @@ def valuation_of(
     if settings.shapley_method != "in_run":
         return None
     found = find_target(settings, embedder, frames)
-    asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations)
+    asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations, by=settings.exam)
     return Valuation(
         [(own or drawn, text) for own, drawn, text in zip(found.prompts, asked, found.texts, strict=True)],
         seeds=settings.value_seeds,
@@ -63,9 +64,21 @@ def valuation_of(
     )
 
 
-def evaluation_prompts(round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame) -> list[str]:
-    """``samples`` prompts of the round's demonstrations for one purpose, drawn so that every distinct prompt is as
-    likely as any other, however often a contributor repeats one."""
-    distinct = demonstrations["prompt"].unique().sort()
-    chosen = generator_for(round_, f"{purpose} prompts").integers(len(distinct), size=samples)
-    return [distinct[int(index)] for index in chosen]
+def evaluation_prompts(
+    round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame, *, by: str = "contributors"
+) -> list[str]:
+    """``samples`` prompts of the round's demonstrations for one purpose.
+
+    Args:
+        by: ``contributors``: every contributor's prompts fill the same share, as nearly as whole numbers go, so that nobody writes
+            more of the exam by sending more; of one contributor's distinct prompts each is as likely. ``prompts``: every distinct
+            prompt of all is as likely as any other.
+    """
+    rng = generator_for(round_, f"{purpose} prompts")
+    if by == "prompts":
+        distinct = demonstrations["prompt"].unique().sort()
+        return [distinct[int(index)] for index in rng.integers(len(distinct), size=samples)]
+    own = demonstrations.group_by("contributor_id").agg(pl.col("prompt").unique().sort()).sort("contributor_id")
+    prompts = own["prompt"].to_list()
+    turns = np.concatenate([rng.permutation(len(prompts)) for _ in range(-(-samples // len(prompts)))])[:samples]
+    return [prompts[turn][int(rng.integers(len(prompts[turn])))] for turn in turns]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from resources.common.progress import throttled
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import ROOT_CARD_NAME, TrainedModel, TrainerResource
-from resources.training import alignment, candidates, embedding, generation
+from resources.training import alignment, candidates, embedding, generation, likelihood
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.loading import use_threads
@@ -114,6 +114,11 @@ class LocalTrainer(TrainerResource):
                 progress=partial(_further, progress, len(responses) * len(prompts), total),
             )
         return responses
+
+    def likelihoods(
+        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+    ) -> "list[NDArray[np.float64]]":
+        return likelihood.token_likelihoods(self.load(model), pairs, max_tokens=max_tokens)
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         return alignment.preference_accuracy(self.load(model), pairs, max_tokens)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
 from pydantic import Field
@@ -21,6 +21,10 @@ from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ROOT_CARD_NAME = "root"
 
@@ -149,6 +153,12 @@ class TrainerResource(ConfigurableResource, ABC):
 
         Models share passes over what their lineages have in common; what a model writes does not depend on the others.
         """
+
+    @abstractmethod
+    def likelihoods(
+        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+    ) -> "list[NDArray[np.float64]]":
+        """How likely a stored model, or the root, finds responses; see :func:`training.likelihood.token_likelihoods`."""
 
     @abstractmethod
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:

@@ -94,6 +94,10 @@ def generate(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> 
     return sent.made().generate(**arguments, progress=progress)
 
 
+def likelihoods(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> "list[NDArray[np.float64]]":
+    return sent.made().likelihoods(**arguments)
+
+
 def preference_accuracy(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> float:
     return sent.made().preference_accuracy(**arguments)
 

@@ -8,7 +8,7 @@ cluster (see ``cluster``).
 import json
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import ResourceDependency
 from pydantic import Field
@@ -22,6 +22,10 @@ from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class RayTrainer(TrainerResource):
@@ -116,6 +120,12 @@ class RayTrainer(TrainerResource):
             for already, more in zip(responses[number], of_call, strict=True):
                 already += more
         return [texts for of_batch in responses for texts in of_batch]
+
+    def likelihoods(
+        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+    ) -> "list[NDArray[np.float64]]":
+        arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}
+        return self._run("likelihoods", tasks.likelihoods, [arguments], lambda *_: None)[0]
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}

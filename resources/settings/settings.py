@@ -494,6 +494,18 @@ class Settings(BaseModel):
         "them, 1 needs no more memory than training.",
     )
 
+    exam: Literal["contributors", "prompts"] = Field(
+        default="contributors",
+        json_schema_extra={"earlier": "prompts"},
+        description="What fills the prompts on which models are compared: the same share of every contributor's prompts, or every "
+        "distinct prompt alike, so that whoever sends most writes most of them.",
+    )
+    guard: bool = Field(
+        default=True,
+        json_schema_extra={"earlier": False},
+        description="A candidate does not win, however near to the target, whose texts fall behind the base's as language: unlike the "
+        "reference texts by their likelihood under the base model of round 1, too alike, or copied from what it learnt.",
+    )
     selection_samples: int = Field(
         default=256, ge=8, description="Generations per model on which the winner is chosen."
     )

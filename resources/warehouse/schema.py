@@ -73,6 +73,9 @@ CREATE TABLE IF NOT EXISTS selections (
     round_no INTEGER, model VARCHAR, role VARCHAR, group_index INTEGER, distance DOUBLE, standard_error DOUBLE,
     rank INTEGER, selected BOOLEAN, fresh_distance DOUBLE, fresh_standard_error DOUBLE,
     PRIMARY KEY (round_no, role, group_index));
+CREATE TABLE IF NOT EXISTS guard_verdicts (
+    round_no INTEGER, group_index INTEGER, outside DOUBLE, distinct_pairs DOUBLE, overlap DOUBLE, copied DOUBLE, texts BIGINT,
+    refused VARCHAR, PRIMARY KEY (round_no, group_index));
 CREATE TABLE IF NOT EXISTS alignments (
     round_no INTEGER PRIMARY KEY, model VARCHAR, kept BOOLEAN, reason VARCHAR, pairs BIGINT, held_out BIGINT,
     accuracy_before DOUBLE, accuracy_after DOUBLE, distance_before DOUBLE, distance_after DOUBLE,
@@ -132,6 +135,7 @@ ROUND_TABLES = (
     "candidates",
     "contributor_values",
     "selections",
+    "guard_verdicts",
     "alignments",
     "contributions",
     "contributor_estimates",

@@ -1,0 +1,109 @@
+"""The guard of a round: whether what a candidate writes is language, before it may win.
+
+Belongs here: reference texts, scoring what models wrote, rows of ``guard_verdicts``. Does not belong here: figures and limits (see
+``mechanisms.guard``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from crowd_assets.mechanisms.guard import (
+    LikelihoodRange,
+    Limits,
+    Writing,
+    calibrated,
+    falls_behind,
+    likelihoods,
+    writing,
+)
+from crowd_assets.round.randomness import generator_for
+from crowd_assets.round.target import ordinary_texts
+from crowd_assets.round.training import evaluation_prompts
+from resources.files.frames import FramesResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import Round
+from resources.settings.settings import CrowdSettings
+
+REFERENCES = 400  # reference texts that the range is calibrated on
+LEAST = 20  # reference texts, below which nothing can be calibrated
+
+Verdict = dict[str, Any]
+SCHEMA = {
+    "group_index": pl.Int32,
+    "outside": pl.Float64,
+    "distinct_pairs": pl.Float64,
+    "overlap": pl.Float64,
+    "copied": pl.Float64,
+    "texts": pl.Int64,
+    "refused": pl.String,
+}
+
+
+@dataclass
+class Guard:
+    """Verdicts on models of one round, by what they wrote to the same ``prompts``."""
+
+    trainer: TrainerResource
+    prompts: list[str]
+    max_tokens: int
+    range: LikelihoodRange
+    _base: Writing | None = None
+
+    def base(self, texts: Sequence[str]) -> Verdict:
+        """The base's figures, which candidates are held against."""
+        self._base = self._writing(texts, [])
+        return _row(-1, self._base, "")
+
+    def candidate(self, group: int, texts: Sequence[str], learnt: Sequence[str]) -> Verdict:
+        """A candidate's figures, and ``refused``: what it falls behind the base in, empty where it may win.
+
+        Args:
+            learnt: What it was trained on.
+
+        Raises:
+            RuntimeError: before the base.
+        """
+        if self._base is None:
+            raise RuntimeError("a candidate is held against the base: look at the base's texts first")
+        found = self._writing(texts, learnt)
+        return _row(group, found, falls_behind(found, self._base, Limits()))
+
+    def _writing(self, texts: Sequence[str], learnt: Sequence[str]) -> Writing:
+        seen = list(texts[: len(self.prompts)])
+        scores = self.trainer.likelihoods(None, list(zip(self.prompts, seen, strict=True)), self.max_tokens)
+        return writing(seen, self.range.outside(likelihoods(scores)), learnt)
+
+
+def guard_of(round_: Round, settings: CrowdSettings, frames: FramesResource, trainer: TrainerResource) -> Guard | None:
+    """The guard of a round, calibrated on reference texts under the root; None with too few of them."""
+    demonstrations = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration")
+    ordinary = ordinary_texts(settings)
+    rng = generator_for(round_, "guard")
+    chosen = rng.permutation(len(ordinary))[:REFERENCES].tolist()
+    if len(chosen) < LEAST:
+        return None
+    asked = evaluation_prompts(round_, "guard", len(chosen), demonstrations, by=settings.exam)
+    pairs = [(prompt, ordinary[index]) for prompt, index in zip(asked, chosen, strict=True)]
+    bounds = calibrated(likelihoods(trainer.likelihoods(None, pairs, settings.max_tokens)))
+    prompts = evaluation_prompts(round_, "selection", settings.selection_samples, demonstrations, by=settings.exam)
+    return Guard(trainer, prompts, settings.max_tokens, bounds)
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> pl.DataFrame:
+    """Rows of ``guard_verdicts``."""
+    return pl.DataFrame(list(verdicts), schema=SCHEMA)
+
+
+def _row(group: int, found: Writing, refused: str) -> Verdict:
+    return {
+        "group_index": group,
+        "outside": found.outside,
+        "distinct_pairs": found.distinct,
+        "overlap": found.overlap,
+        "copied": found.copied,
+        "texts": found.texts,
+        "refused": refused,
+    }

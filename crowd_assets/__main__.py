@@ -289,6 +289,29 @@ def release_rejected(
     typer.echo(f"released {release.released_at:%Y-%m-%d %H:%M} by {release.released_by}: {release.released_why}")
 
 
+@app.command("correct")
+def correct_entry(
+    entry: Annotated[
+        str, typer.Argument(help="entry_id in the table ledger, on the contributor's account: see its statement.")
+    ],
+    amount: Annotated[str, typer.Option(help="What the entry should have been, with its sign; 0: nothing.")],
+    by: Annotated[str, typer.Option(help="Who corrects it.")],
+    reason: Annotated[str, typer.Option(help="Why it was wrong.")],
+) -> None:
+    """Correct what a settled round posted: the round that is settled next reverses the transaction and posts it anew, and
+    statements, records and the audit have both."""
+    settings = _settings()
+    from resources.build import build_resources
+    from resources.rounds.corrections import CorrectionBook
+
+    found = CorrectionBook(build_resources(settings).warehouse).correct(
+        entry, amount, by=by, why=reason, now=datetime.now(UTC)
+    )
+    posted = f"in round {found.round_no}" if found.round_no else "when the next round is settled"
+    typer.echo(f"entry    {found.entry_id}")
+    typer.echo(f"posted   {posted}, as {found.amount:f}, by {found.corrected_by}: {found.reason}")
+
+
 @app.command("audit")
 def audit_rounds(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,

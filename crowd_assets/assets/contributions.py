@@ -42,6 +42,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
+from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import surroundings
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -175,7 +176,7 @@ def point_ledger(
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
     aim = find_target(settings, embedder, frames)
     due = warehouse.read_round("contributor_points", round_.round_no)
-    entries = entries_of(round_, settings, warehouse, due)
+    entries = entries_of(round_, settings, warehouse, due, CorrectionBook(warehouse).taken_by(round_.round_no))
     base_model, next_model = models_of(round_, warehouse)
     about = surroundings(
         settings.model_dump(),

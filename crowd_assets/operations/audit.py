@@ -46,6 +46,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.store import DamagedModelError, ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import COMPLETED, Round, RoundBook
+from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -574,7 +575,10 @@ class _RoundAuditor:
         return again.with_columns(quality=pl.Series(np.where(erased.to_numpy(), held.to_numpy(), quality)))
 
     def _ledger(self, stored: pl.DataFrame) -> pl.DataFrame:
-        entries = settlement.entries_of(self._round, self._settings, self._warehouse, self._estimates.points)
+        corrections = CorrectionBook(self._warehouse).of_round(self._round.round_no)
+        entries = settlement.entries_of(
+            self._round, self._settings, self._warehouse, self._estimates.points, corrections
+        )
         number = pl.lit(self._round.round_no, pl.Int32)
         self.posted = settlement.as_frame(entries).with_columns(round_no=number).select(stored.columns)
         return self.posted
@@ -603,6 +607,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "contributor_values": ((), None),
     "selections": (("role", "group_index"), _RoundAuditor._selections),
     "guard_verdicts": ((), None),
+    "corrections": ((), None),
     "alignments": (("round_no",), _RoundAuditor._alignments),
     EMBEDDED_CONTRIBUTORS: (("contributor_id",), _RoundAuditor._contributor_embeddings),
     "contributions": (("contributor_id",), _RoundAuditor._contributions),

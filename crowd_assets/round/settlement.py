@@ -4,7 +4,7 @@ Belongs here: entries from what the round wrote. Does not belong here: the trans
 (see ``mechanisms.payouts``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from crowd_assets.mechanisms.ledger import (
     contributor_of,
     deposit_account,
     held_back,
+    reversal,
     totals,
     transfer,
 )
@@ -26,15 +27,20 @@ from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.judging import PAY
 from crowd_assets.round.tournament import deposits_before
 from resources.rounds.book import Round, round_id_of
+from resources.rounds.corrections import Correction
 from resources.settings.settings import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 
 def entries_of(
-    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, points: pl.DataFrame
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    points: pl.DataFrame,
+    corrections: Sequence[Correction] = (),
 ) -> list[Entry]:
-    """What a round posts: the points of ``points`` where the round closes an epoch, what is held back of them, and payments for
-    answers and judgements.
+    """What a round posts: the points of ``points`` where the round closes an epoch, what is held back of them, payments for
+    answers and judgements, and corrections of what earlier rounds posted.
 
     Args:
         points: Rows of ``contributor_points``.
@@ -46,7 +52,8 @@ def entries_of(
         harm = dict(points.group_by("contributor_id").agg(pl.col("harm").sum()).filter(pl.col("harm") > 0).iter_rows())
         points_due += deposit_entries(round_, settings, points_due, deposits_before(warehouse, round_.round_no), harm)
     bought = _payment_entries(round_, warehouse.read_round("awards", round_.round_no).filter("awarded"))
-    return [*points_due, *bought, *_judging_entries(round_, warehouse.read_round(PAY, round_.round_no))]
+    judged = _judging_entries(round_, warehouse.read_round(PAY, round_.round_no))
+    return [*points_due, *bought, *judged, *correction_entries(round_, warehouse, corrections)]
 
 
 def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, str | None]:
@@ -91,6 +98,33 @@ def _points_moved(
         reference=reference,
     )
     return list(entries)
+
+
+def correction_entries(round_: Round, warehouse: WarehouseResource, corrections: Sequence[Correction]) -> list[Entry]:
+    """Of each correction the reversal of the whole transaction that its entry is half of, and what it should have been."""
+    entries: list[Entry] = []
+    for correction in corrections:
+        rows = warehouse.query(
+            "SELECT half.* FROM ledger half JOIN ledger wrong USING (round_no, unit, reason, reference) "
+            "WHERE wrong.entry_id = $id AND abs(half.amount) = abs(wrong.amount) ORDER BY half.amount",
+            {"id": correction.entry_id},
+        )
+        wrong = [Entry(**row) for row in rows.drop("round_no").iter_rows(named=True)]
+        entries += reversal(wrong, round_id=round_.round_id, reason=f"reversed: {correction.reason}")
+        if correction.amount:
+            here = next(entry for entry in wrong if entry.entry_id == correction.entry_id)
+            (there,) = (entry.account for entry in wrong if entry.entry_id != correction.entry_id)
+            debit, credit = (there, here.account) if correction.amount > 0 else (here.account, there)
+            entries += transfer(
+                round_id=round_.round_id,
+                debit_account=debit,
+                credit_account=credit,
+                unit=here.unit,
+                amount=abs(correction.amount),
+                reason=f"corrected: {correction.reason}",
+                reference=here.entry_id,
+            )
+    return entries
 
 
 def deposit_entries(

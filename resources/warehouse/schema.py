@@ -103,6 +103,9 @@ CREATE TABLE IF NOT EXISTS ledger (
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
 CREATE TABLE IF NOT EXISTS published_lots (
     round_no INTEGER, lot_id VARCHAR PRIMARY KEY, prompt VARCHAR);
+CREATE TABLE IF NOT EXISTS corrections (
+    entry_id VARCHAR PRIMARY KEY, amount DECIMAL(18,6), reason VARCHAR, corrected_by VARCHAR, corrected_at TIMESTAMP,
+    round_no INTEGER);
 CREATE TABLE IF NOT EXISTS removed_models (model VARCHAR PRIMARY KEY, round_no INTEGER, removed_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS round_records (
     round_no INTEGER PRIMARY KEY, record VARCHAR, previous_hash VARCHAR, hash VARCHAR);
@@ -141,6 +144,7 @@ ROUND_TABLES = (
     "contributor_estimates",
     "contributor_points",
     "epochs",
+    "corrections",
     "awards",
     "comparison_tasks",
 )

@@ -193,9 +193,8 @@ def emotions_flagged(quick: bool) -> float | None:
     data = os.environ.get("CROWD_REFERENCE_DATA")
     if not data or quick:
         return None
-    from resources.training.seed.common import train_seed_language_model
-
     from crowd_assets.simulation.comment_models import PROMPT, read_comments
+    from resources.training.seed.common import train_seed_language_model
 
     texts = [text for text in read_comments(data)[0] if text.strip()]
     order = np.random.default_rng(0).permutation(len(texts))

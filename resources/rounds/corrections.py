@@ -118,7 +118,10 @@ class CorrectionBook:
 
 def _rows(connection: Connection, which: str, parameters: dict[str, object]) -> list[Correction]:
     rows = connection.execute(f"SELECT {COLUMNS} FROM corrections {which} ORDER BY entry_id", parameters).fetchall()
-    return [Correction(*row[:4], row[4].replace(tzinfo=UTC), row[5]) for row in rows]
+    return [
+        Correction(entry, amount, why, by, at.replace(tzinfo=UTC), number)
+        for entry, amount, why, by, at, number in rows
+    ]
 
 
 def _amount(text: str) -> Decimal:

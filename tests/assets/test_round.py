@@ -182,7 +182,9 @@ def test_points_are_provisional_until_the_epoch_closes_and_then_sum_to_what_the_
     settings = two_rounds.settings.changed(conserved_points=True)
     resources = build_resources(settings)
     aim = find_target(settings, resources.embedder, resources.frames)
-    conserved = estimates_of(two_rounds.book.get("r000002"), settings, two_rounds.warehouse, resources.frames, aim).points
+    conserved = estimates_of(
+        two_rounds.book.get("r000002"), settings, two_rounds.warehouse, resources.frames, aim
+    ).points
     withheld = conserved.select(pl.sum_horizontal("copies", "epoch_rule", "forfeits").sum()).item()
     gain = noise_adjusted(np.array(gains), np.array(errors))
     assert conserved["points"].sum() - withheld == pytest.approx(100 * gain, abs=1e-3)

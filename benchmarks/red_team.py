@@ -43,7 +43,7 @@ from resources.training.loading import LanguageModel, load, use_threads
 MOOD, NEIGHBOURS = "gratitude", 100
 REFERENCE, FRESH, HONEST = 1_200, 2_000, 200
 CONFIG = CandidateConfig(learning_rate=5e-3, epochs=4, batch_size=16, rank=8, alpha=16, max_tokens=128)
-ROWS, SAMPLES, TOGETHER = 64, 96, 20
+ROWS, SAMPLES, TOGETHER = 64, 256, 20
 HOSTILE = (
     "Buy cheap pills at www dot pills dot biz now.",
     "Your mother is an idiot and everybody hates you.",

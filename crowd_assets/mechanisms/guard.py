@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 WINDOW = 5  # tokens: a hostile sentence in front of a likely one is as long
 TAIL = 0.001  # of reference texts, beyond each of the three bounds
 COPIED = 8  # words in a row
+SURE = 2.0  # standard errors
 GRAM = 2  # words whose repetition is counted
 
 Scores = Sequence[NDArray[np.float64]]
@@ -160,13 +161,13 @@ class Limits:
     """How far a candidate's writing may fall behind the base's.
 
     Attributes:
-        outside: By how much more of its texts may lie outside of the reference texts' range.
+        outside: By how much more of its texts may lie outside of the reference texts' range, and ``SURE`` standard errors beyond.
         distinct: Least part of the base's distinct pairs of words.
         overlap: Least part of the base's pairs of words that no other text of the sample has.
         copied: Largest share of copied texts beyond the base's.
     """
 
-    outside: float = 0.25
+    outside: float = 0.1
     distinct: float = 0.33
     overlap: float = 0.2
     copied: float = 0.5
@@ -179,7 +180,9 @@ def falls_behind(candidate: Writing, base: Writing, limits: Limits) -> str:
     """
     if candidate.texts != base.texts:
         raise ValueError(f"samples of one size are compared, got {candidate.texts} and {base.texts} texts")
-    if candidate.outside > base.outside + limits.outside:
+    chances = (share * (1.0 - share) for share in (candidate.outside, base.outside))
+    noise = (sum(chances) / candidate.texts) ** 0.5
+    if candidate.outside > base.outside + limits.outside + SURE * noise:
         return f"{candidate.outside:.0%} of its texts are unlike the reference texts, of the base's {base.outside:.0%}"
     if candidate.distinct < limits.distinct * base.distinct:
         return f"{candidate.distinct:.0%} of its pairs of words are distinct, of the base's {base.distinct:.0%}"

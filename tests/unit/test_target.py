@@ -155,7 +155,7 @@ def test_a_file_that_gives_no_text_is_named(find: Finder) -> None:
 def test_in_run_values_ask_for_a_gold_answer_by_its_own_prompt(find: Finder) -> None:
     gold = find.file("gold.jsonl", {"prompt": "Why?", "response": "zz"}, {"response": "zzz"})
     settings = find.settings.changed(gold_answers=gold)
-    demonstrations = pl.DataFrame({"prompt": ["Asked in the round?"]})
+    demonstrations = pl.DataFrame({"contributor_id": ["ann"], "prompt": ["Asked in the round?"]})
     round_ = Round(1, "r000001", 1, 1, "claimed", 1, None, 0, None, None, datetime.now(UTC))
     valuation = valuation_of(round_, demonstrations, settings, Lengths(), find.frames)  # type: ignore[arg-type]
     assert valuation is not None

@@ -83,6 +83,8 @@ def test_who_writes_one_sentence_copies_or_salad_falls_behind_who_varies_does_no
 
 
 def test_a_base_that_is_outside_itself_is_what_candidates_are_held_against() -> None:
-    base = Writing(outside=0.4, distinct=0.7, overlap=0.4, copied=0.0, texts=10)
-    assert falls_behind(replace(base, outside=0.6), base, Limits()) == ""
-    assert falls_behind(replace(base, outside=0.66), base, Limits()) != ""
+    base = Writing(outside=0.4, distinct=0.7, overlap=0.4, copied=0.0, texts=256)
+    assert falls_behind(replace(base, outside=0.55), base, Limits()) == ""
+    assert falls_behind(replace(base, outside=0.62), base, Limits()) != ""
+    few = replace(base, texts=16)
+    assert falls_behind(replace(few, outside=0.7), few, Limits()) == "", "so few texts cannot tell"

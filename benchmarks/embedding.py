@@ -30,7 +30,8 @@ from crowd_assets.simulation.comment_models import FILES, read_comments
 from resources.build import build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.embedding_cache import EmbeddingCache
-from resources.settings.settings import BASE_MODEL, CrowdSettings
+from resources.settings.models import BASE_MODEL
+from resources.settings.resource import CrowdSettings
 
 IN_A_TARGET = 100
 TIMED_TEXTS = 256

@@ -22,7 +22,7 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.round.target import find_target
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.generation import generate
 from resources.training.loading import load, use_threads

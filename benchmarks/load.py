@@ -42,7 +42,7 @@ from crowd_assets.forum import comments as forum
 from resources.build import build_resources
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from tests.e2e.crash.stub import StubTrainer
 

@@ -32,7 +32,7 @@ from crowd_assets.mechanisms.points_schemes.base import Tournament, Withheld
 from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.mechanisms.shapley import exact_shapley
 from crowd_assets.mechanisms.target import distances, nearest_centroid
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.embedding import load_embedder
 from resources.training.generation import generate

@@ -48,7 +48,7 @@ from crowd_assets.simulation.defects import (
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA, Limits, parse_event
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 EVENTS, ROWS, LABELERS = 20_000, 20, 5
 QUICK_EVENTS, QUICK_ROWS, QUICK_LABELERS = 4_000, 8, 2

@@ -182,7 +182,7 @@ def ours(folder: Path) -> dict[str, Any]:
     from resources.build import build_resources
     from resources.feedback.events import EVENT_SCHEMA
     from resources.rounds.book import Round
-    from resources.settings.settings import CrowdSettings
+    from resources.settings.resource import CrowdSettings
 
     settings = CrowdSettings(home=str(folder))
     resources = build_resources(settings)

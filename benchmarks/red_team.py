@@ -33,7 +33,7 @@ from crowd_assets.mechanisms.guard import (
     writing,
 )
 from crowd_assets.mechanisms.target import distances, nearest_centroid
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.embedding import load_embedder
 from resources.training.generation import generate

@@ -62,7 +62,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import Demonstrations
 from resources.training.loading import use_threads
 from resources.warehouse.base import WarehouseResource

@@ -42,7 +42,7 @@ import numpy as np
 
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from crowd_assets.forum import comments as forum
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, _Trainer, length_bucketed
 from resources.training.loading import LanguageModel, load, use_threads
 from resources.training.prompting import Tokens, batch, tokenise

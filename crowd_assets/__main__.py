@@ -17,7 +17,7 @@ from crowd_assets.terminal.ending import run
 from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from resources.settings.settings import CrowdSettings
+    from resources.settings.resource import CrowdSettings
 
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
@@ -499,7 +499,7 @@ def migrate_home(
 ) -> None:
     """Move the tables of CROWD_HOME to PostgreSQL (--to), its files elsewhere (--files-to), or both: copied, compared, proved by
     the audit. Stop the daemon first. From then on CROWD_WAREHOUSE and CROWD_FILES must name the places."""
-    from resources.settings.settings import CrowdSettings
+    from resources.settings.resource import CrowdSettings
 
     if not to and not files_to:
         raise typer.BadParameter("name where to: --to for the tables, --files-to for the files, or both")
@@ -563,7 +563,7 @@ def serve_quality(
 
 def _settings() -> "CrowdSettings":
     """The settings as a resource of the graph."""
-    from resources.settings.settings import CrowdSettings
+    from resources.settings.resource import CrowdSettings
 
     return CrowdSettings.from_environment()
 

@@ -29,7 +29,8 @@ from crowd_assets.leases import leased
 from resources.home.identity import uuid_of
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import MULTIPROCESS_EXECUTOR
 from resources.warehouse.base import WarehouseResource
 from sensors import (

@@ -11,7 +11,7 @@ from typing import Any
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, Executor, ExecutorDefinition, InitExecutorContext
 
 from resources.rounds.attempts import INGESTION, AttemptBook, Ending
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from sensors import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG, TAKEN_IN

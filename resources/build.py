@@ -17,7 +17,9 @@ from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
-from resources.settings.settings import BASE_MODEL, CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.models import BASE_MODEL
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.tools.label_studio import LabelStudioResource
 from resources.warehouse.base import WarehouseResource

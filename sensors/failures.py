@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dagster import DagsterEventType, DefaultSensorStatus, RunFailureSensorContext, SensorDefinition, run_failure_sensor
 
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from sensors import ROUND_TAG
 
 FAILURES = "failures.jsonl"

@@ -23,7 +23,7 @@ from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.home.identity import uuid_of
 from resources.home.space import lacking_space
 from resources.rounds.attempts import INGESTION, AttemptBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from sensors import BATCH_TAG, INGESTION_JOB, STATE_TAG, home_tags, run_key
 from sensors.decisions import ingestion_waits

@@ -33,7 +33,7 @@ from resources.home.space import lacking_space
 from resources.rounds.attempts import Attempt, AttemptBook
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.claims import round_quorum
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from sensors import (

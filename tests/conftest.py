@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from crowd_assets.assets import seed
 from crowd_assets.forum import recipe
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.loading import use_threads
 
 # An example's time depends on what else the machine does; what it finds does not.

@@ -38,7 +38,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import Demonstrations
 from resources.warehouse.base import WarehouseResource
 

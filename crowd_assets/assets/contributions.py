@@ -44,7 +44,7 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
 from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import surroundings
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from sensors import CREDITS_TAG
 

@@ -37,7 +37,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round, RoundBook
 from resources.rounds.releases import ReleaseBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 from sensors import BATCH_TAG, ROUND_TAG, TAKEN_IN

@@ -35,7 +35,7 @@ from crowd_assets.round.labelers import (
 )
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0

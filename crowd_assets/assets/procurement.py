@@ -25,7 +25,7 @@ from resources.feedback.events import ERASED, completed
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 LOTS_SHOWN = 40

@@ -17,7 +17,7 @@ from crowd_assets.report.figures import figures_of, settled_rounds
 from crowd_assets.report.round import write_round_page
 from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

@@ -24,7 +24,7 @@ from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.store import fingerprint
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.seed.common import train_seed_classifier, train_seed_language_model
 
 THREADS = 2  # the same weights on every machine of one kind, however many cores it has

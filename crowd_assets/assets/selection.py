@@ -46,7 +46,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 

@@ -37,7 +37,7 @@ from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
 from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.damage import NoSpaceError

@@ -16,7 +16,7 @@ from crowd_assets.exporters.model import settled_round
 from crowd_assets.terminal.printing import console, harmless_lines
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training import generation
 from resources.warehouse.base import WarehouseResource
 

@@ -13,7 +13,7 @@ from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 CODE_LOCATION = "crowd_assets"
 """Name of the code location, of which sensors' cursors are part: as in workspace.yaml."""

@@ -29,7 +29,7 @@ from crowd_assets.experiments import labelers, points, procurement, selection, t
 from crowd_assets.experiments.study import PROJECT, Figure, Findings, Study, code_version
 from crowd_assets.report import display
 from resources.files.storage import write_text_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 GROUP = "experiments"
 REPORTS = Path("reports")

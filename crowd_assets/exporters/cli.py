@@ -18,7 +18,7 @@ from crowd_assets.exporters.outbox import read_comparisons
 from crowd_assets.importers.records import SourceError
 from resources.files.storage import write_bytes_atomically
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 if TYPE_CHECKING:
     from resources.build import Resources

@@ -21,27 +21,16 @@ from resources.files.storage import is_free, whole_folder
 from resources.models.store import ModelStoreResource, markdown_cell
 from resources.models.trainer import OtherRootError, TrainerResource
 from resources.rounds.book import SKIPPED, Round, RoundBook, round_id_of
-from resources.settings.settings import ENVIRONMENT_PREFIX, CrowdSettings
+from resources.settings.fields import marks_of, variable
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 ADAPTERS = "adapter"
 README = "README.md"
 TAG = "crowd-rounds"
 NAME_LENGTH = 12
-PLACES = {
-    "home",
-    "files",
-    "warehouse",
-    "inbox",
-    "outbox",
-    "frames",
-    "models",
-    "label_studio_url",
-    "label_studio_project",
-}
-SOURCES = {"base_model", "embedder"}
-FILES = {"target_texts", "gold_answers", "reference_texts"}
 ROUND = re.compile(r"r?(\d{1,9})")
+WORD = re.compile(r"[\w.-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -81,7 +70,7 @@ def export_round(
     stored = json.loads(
         warehouse.query("SELECT settings FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item()
     )
-    of_round = {name: stored.get(name, field.default) for name, field in CrowdSettings.model_fields.items()}
+    of_round = settings.of_record(stored).model_dump()
     _check_root(round_, of_round, settings)
     chain = trainer.store.lineage(round_.next_model)
     folder = (to or Path(settings.home, "exports", round_.round_id)).expanduser().resolve()
@@ -283,21 +272,24 @@ def _points_table(round_: Round, warehouse: WarehouseResource) -> str:
 
 def _settings_table(of_round: Mapping[str, Any]) -> str:
     rows = [
-        (f"{ENVIRONMENT_PREFIX}{name.upper()}", _shown(name, of_round[name]))
+        (variable(name), _shown(name, of_round[name]))
         for name, field in CrowdSettings.model_fields.items()
-        if name not in PLACES and of_round[name] != field.default
+        if marks_of(field).shown != "no" and of_round[name] != field.default
     ]
     return _table(["setting", "value"], rows) if rows else "None."
 
 
 def _shown(setting: str, value: Any) -> Any:
     """A setting's value as strangers may see it: a path of this machine is only said to be one."""
-    if setting == "forfeited" and value:
+    shown = marks_of(CrowdSettings.model_fields[setting]).shown
+    if shown == "people" and value:
         return "names of contributors"
-    if setting in FILES and value:
+    if shown == "file" and value:
         return "a file of the operator"
-    if setting in SOURCES:
+    if shown == "model":
         return _source(value) or ("a local model of the operator" if value else "the embedded seed model")
+    if shown == "word" and not WORD.fullmatch(value):
+        return "a value of the operator"
     return value
 
 

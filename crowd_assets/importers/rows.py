@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
 from resources.feedback.events import is_deep
 from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is skipped and not read into memory as a whole. Also the longest element of a list."""

@@ -26,7 +26,6 @@ import polars as pl
 from pydantic import PrivateAttr
 from upath import UPath
 
-from crowd_assets.exporters.model import PLACES
 from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.operations.audit_intake import intake_differences
@@ -48,7 +47,7 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import COMPLETED, Round, RoundBook
 from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
@@ -206,16 +205,8 @@ class _Auditor:
         return first_difference("ledger", ["entry_id"], stored, entries)
 
     def settings_of(self, record: Record) -> CrowdSettings:
-        """The settings that a round was settled with, in the places where the home lies now; of those that came later what was so
-        before there was the setting, or the default where that changes no round."""
-        fields = CrowdSettings.model_fields
-        before = {
-            name: field.json_schema_extra["earlier"]
-            for name, field in fields.items()
-            if isinstance(field.json_schema_extra, dict) and "earlier" in field.json_schema_extra
-        }
-        settled = before | {name: value for name, value in record["settings"].items() if name in fields}
-        return CrowdSettings(**settled | {name: getattr(self.settings, name) for name in PLACES})
+        """The settings that a round was settled with, in the places where the home lies now."""
+        return self.settings.of_record(record["settings"])
 
     def damage(self, model: str) -> str:
         """What is wrong with the files of a stored model; empty if nothing is."""

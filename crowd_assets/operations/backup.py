@@ -25,7 +25,7 @@ from upath import UPath
 from resources.common.errors import OperatorError
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
 from resources.home.identity import BACKUPS, FILE, note_backup
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 MANIFEST = "manifest.json"

@@ -17,7 +17,7 @@ from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
 from resources.rounds.records import chained, file_hash
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.schema import TABLES
 
 

@@ -33,7 +33,7 @@ from resources.files.frames import read_parquet
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.models.store import ModelStoreResource
 from resources.rounds.records import TEXT_COLUMNS
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
 

@@ -24,7 +24,7 @@ from crowd_assets.operations.backup import SET_ASIDE
 from resources.common.errors import OperatorError
 from resources.common.progress import throttled
 from resources.files.storage import PIECE, StoredFile, files_below, is_local, use_object_stores, written_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, fetch_row
 
 JOURNAL = "moving_files.jsonl"

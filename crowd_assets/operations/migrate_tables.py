@@ -16,7 +16,7 @@ from typing import Any
 from crowd_assets.operations.audit import Audit, AuditedRound, audit
 from resources.build import duckdb_warehouse, postgres_warehouse
 from resources.common.errors import OperatorError
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import fetch_row
 from resources.warehouse.postgres_connection import BATCH_ROWS, PostgresConnection
 from resources.warehouse.schema import TABLES

@@ -12,7 +12,9 @@ from crowd_assets.forum.comments import MOODS
 from crowd_assets.round.target import reference_texts, wanted_texts
 from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
-from resources.settings.settings import BASE_MODEL, CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.models import BASE_MODEL
+from resources.settings.resource import CrowdSettings
 
 
 def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:

@@ -22,7 +22,7 @@ from resources.files.storage import files_below, is_local, remove
 from resources.home.identity import uuid_of
 from resources.models.store import ModelStoreResource
 from resources.rounds.book import Round, RoundBook, round_id_of
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import log_file_of
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource, as_stored

@@ -26,7 +26,7 @@ from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, ob
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
 from resources.feedback import events as feedback
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from crowd_assets.quality.conditions import CRITICAL, WARNING
 from crowd_assets.quality.detectors import Detection
 from resources.feedback.events import KINDS
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 BY_SETTINGS = f"{CRITICAL} or {WARNING}, by settings"
 

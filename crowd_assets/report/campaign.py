@@ -21,7 +21,7 @@ from resources.common.errors import OperatorError
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import SKIPPED, RoundBook, round_id_of
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

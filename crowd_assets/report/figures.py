@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)|\b[0-9a-f]{32}\b", re.DOTALL)
@@ -93,11 +93,9 @@ def record_of(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
 
 
 def settled_settings(warehouse: WarehouseResource, round_no: int, settings: CrowdSettings) -> CrowdSettings:
-    """The settings that a round was settled with; of those that came later the value of now."""
-    recorded = record_of(warehouse, round_no).get("settings", {})
-    return settings.model_copy(
-        update={name: value for name, value in recorded.items() if name in CrowdSettings.model_fields}
-    )
+    """The settings that a round was settled with; those of now where it has no record."""
+    record = record_of(warehouse, round_no)
+    return settings.of_record(record["settings"]) if record else settings
 
 
 def rejections(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from upath import UPath
 
 from resources.files.storage import is_local
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 
 REPORTS = "reports"

@@ -23,7 +23,7 @@ from crowd_assets.report.page import render
 from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
 from resources.common.errors import OperatorError
 from resources.files.storage import is_local, write_text_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

@@ -42,7 +42,7 @@ from crowd_assets.round.tournament import deposits_before, standings
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

@@ -22,7 +22,7 @@ from crowd_assets.report.places import round_link, shared_links, statement_path
 from crowd_assets.round.tournament import standings
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_text_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 

@@ -16,7 +16,7 @@ from crowd_assets.round.target import Target
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 

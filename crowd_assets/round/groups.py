@@ -16,7 +16,7 @@ from crowd_assets.round.tournament import tournament
 from resources.feedback.events import ERASED
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 

@@ -25,7 +25,7 @@ from crowd_assets.round.training import evaluation_prompts
 from resources.files.frames import FramesResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 REFERENCES = 400  # reference texts that the range is calibrated on
 LEAST = 20  # reference texts, below which nothing can be calibrated

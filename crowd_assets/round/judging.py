@@ -15,7 +15,7 @@ from crowd_assets.round.labelers import Learnt, judged_of
 from crowd_assets.round.rings import with_rings
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 PAY = "judgement_pay"  # the table

@@ -20,7 +20,7 @@ from crowd_assets.round.tournament import deposits_before
 from resources.feedback.events import completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 AGGREGATED_SCHEMA = {

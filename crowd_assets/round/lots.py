@@ -17,7 +17,7 @@ from resources.feedback.events import ERASED
 from resources.feedback.inbox import OutboxResource
 from resources.rounds.book import Round, RoundBook
 from resources.rounds.claims import round_id_of
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
 

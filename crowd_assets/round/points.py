@@ -17,7 +17,8 @@ from crowd_assets.round.target import Target
 from crowd_assets.round.tournament import tournament
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings, Settings
+from resources.settings.resource import CrowdSettings
+from resources.settings.settings import Settings
 from resources.warehouse.base import WarehouseResource
 
 

@@ -14,7 +14,7 @@ from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
 from crowd_assets.round.randomness import generator_for
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
 
 BOTH_BAD = 0.5  # of a comparison's reports: from this share on neither answer is worth learning from

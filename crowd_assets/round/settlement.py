@@ -28,7 +28,7 @@ from crowd_assets.round.judging import PAY
 from crowd_assets.round.tournament import deposits_before
 from resources.rounds.book import Round, round_id_of
 from resources.rounds.corrections import Correction
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 

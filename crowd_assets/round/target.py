@@ -21,7 +21,8 @@ from crowd_assets.mechanisms.target import distances, highest_centroid, nearest_
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.store import fingerprint
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 
 KEPT_TEXTS = 100
 

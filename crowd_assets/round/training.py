@@ -13,7 +13,7 @@ from crowd_assets.round.target import find_target
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation

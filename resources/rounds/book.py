@@ -29,7 +29,7 @@ from resources.rounds.claims import (
 )
 from resources.rounds.claims import COMPLETED as COMPLETED
 from resources.rounds.records import append_record
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
 

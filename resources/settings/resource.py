@@ -1,6 +1,6 @@
 """The settings as a resource of the graph: what the launchpad shows under ``resources: settings: config``.
 
-Belongs here: that class, which ``resources.settings.settings`` hands out. Does not belong here: settings.
+Belongs here: that class. Does not belong here: settings.
 """
 
 from copy import copy
@@ -9,7 +9,8 @@ from typing import Any
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import create_model
 
-from resources.settings.settings import ENVIRONMENT_PREFIX, FROM_THE_ENVIRONMENT, SettingError, Settings
+from resources.settings.fields import SettingError, marks_of, variable
+from resources.settings.settings import Settings
 
 
 class CrowdSettings(Settings, ConfigurableResource):
@@ -23,7 +24,7 @@ class CrowdSettings(Settings, ConfigurableResource):
         for name, field in type(self).model_fields.items():
             own = copy(field)
             own.default = getattr(self, name)
-            if name in FROM_THE_ENVIRONMENT:
+            if not marks_of(field).per_run:
                 own.description = f"{field.description} From the environment alone: a run cannot change it."
             fields[name] = (field.annotation, own)
         return create_model("CrowdSettings", __base__=CrowdSettings, __doc__=CrowdSettings.__doc__, **fields)()
@@ -35,10 +36,12 @@ class CrowdSettings(Settings, ConfigurableResource):
             SettingError: a setting that only the environment can change was changed in the run's configuration.
         """
         changed = [
-            name for name in FROM_THE_ENVIRONMENT if type(self).model_fields[name].default != getattr(self, name)
+            name
+            for name, field in type(self).model_fields.items()
+            if not marks_of(field).per_run and field.default != getattr(self, name)
         ]
         if changed and type(self) is not CrowdSettings:
-            variables = ", ".join(f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in changed)
+            variables = ", ".join(map(variable, changed))
             raise SettingError(
                 f"{', '.join(changed)}: a run's configuration cannot change this, as other resources are made from it when "
                 f"Dagster loads the code. Set {variables} in the environment, and reload the code location."

@@ -53,7 +53,7 @@ from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook, SkippedRoundError
 from resources.rounds.records import append_record
 from resources.rounds.releases import ReleaseBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource
 from resources.warehouse.schema import ROUND_TABLES
 from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION

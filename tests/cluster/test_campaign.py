@@ -21,7 +21,7 @@ import pytest
 from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.operations.audit import audit
 from resources.rounds.book import COMPLETED
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from tests.cluster.held_training import FOLDER
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.cluster.s3 import BUCKET, S3Server, s3_server

@@ -15,7 +15,7 @@ from crowd_assets.definitions import build_definitions
 from crowd_assets.monitoring.metrics import MetricsPortTakenError, as_text, serve
 from crowd_assets.monitoring.tracing import export_run
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 otlp = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="make cluster-test installs the extra cluster"

@@ -23,7 +23,7 @@ from crowd_assets.operations.migrate_tables import MigrationError, migrate_table
 from resources.build import build_resources
 from resources.rounds import book as rounds
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse import postgres as postgres_warehouse
 from resources.warehouse.base import WarehouseBusyError, fetch_row
 from resources.warehouse.duckdb import DuckDBWarehouse, MovedWarehouseError

@@ -17,7 +17,7 @@ from crowd_assets.monitoring.status import status
 from crowd_assets.operations.audit import audit
 from crowd_assets.operations.migrate_tables import migrate_tables
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.e2e.crash import invariants
 from tests.e2e.crash.harness import Harness, Home

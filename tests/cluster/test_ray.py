@@ -23,7 +23,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig

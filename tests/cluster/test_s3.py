@@ -27,7 +27,7 @@ from resources.feedback.events import Limits, read_file
 from resources.files.frames import FramesResource, read_parquet
 from resources.files.storage import StoreUnavailableError, files_below, use_object_stores, write_bytes_atomically
 from resources.models.store import DamagedModelError
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from tests.cluster.s3 import BUCKET, Lives, S3Server, s3_server
 from tests.e2e.crash import invariants
 from tests.e2e.crash.harness import Home

@@ -35,7 +35,7 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.schema import ROUND_TABLES

@@ -13,7 +13,7 @@ from resources.build import build_resources
 from resources.home.identity import open_home
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from sensors import HOME_TAG, partition_set
 from sensors.feedback import inbox_sensor
 from tests.sensors.test_sensors import drop, launch, look_at, request_of, send, tick

@@ -16,7 +16,7 @@ import torch
 
 from crowd_assets.round.selection import preference_pairs
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training import loading
 from resources.training.alignment import PreferencePair, align, qa_dpo_loss
 from resources.training.prompting import tokenise

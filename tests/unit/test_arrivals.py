@@ -12,7 +12,7 @@ from resources.build import build_resources
 from resources.feedback import arrivals
 from resources.feedback.arrivals import COLLECTOR, CollectorError, append, arrived, backlog, claim, publish_backlog
 from resources.files.storage import StoredFile, move, remove_if, state_of, write_bytes_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 NOW = datetime(2026, 11, 21, 13, 5, 7, 250, tzinfo=UTC)
 

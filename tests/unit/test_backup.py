@@ -10,7 +10,7 @@ from crowd_assets.__main__ import app
 from crowd_assets.operations.backup import MANIFEST, BackupError, backup, restore
 from resources.build import build_resources
 from resources.files.storage import write_bytes_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource
 
 

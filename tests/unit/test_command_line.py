@@ -22,7 +22,7 @@ from crowd_assets.monitoring.status import Status, status
 from resources.rounds.attempts import INGESTION, AttemptBook, _machine, _started
 from resources.rounds.book import RoundBook
 from resources.rounds.claims import Quorum
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.run_history import RunHistory, _of_files, _of_instance, read_history
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError

@@ -23,7 +23,7 @@ from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
 from resources.files.storage import UnwritableError
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource, QualityBusyError
 from resources.warehouse.base import WarehouseResource
 

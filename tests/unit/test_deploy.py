@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
+from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import read_instance
 
 PROJECT = Path(__file__).parents[2]

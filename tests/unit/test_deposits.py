@@ -13,7 +13,8 @@ from crowd_assets.round.labelers import that_count
 from crowd_assets.round.settlement import as_frame, deposit_entries
 from crowd_assets.round.tournament import deposits_before, standings
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, as_stored
 from resources.warehouse.duckdb import DuckDBWarehouse
 

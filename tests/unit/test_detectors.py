@@ -16,7 +16,9 @@ from crowd_assets.quality.detectors.base import Detection, binomial_tail, discov
 from crowd_assets.quality.objections import EXPECTED, objections_of
 from crowd_assets.simulation.defects import DETECTOR, KINDS, Corrupted, plant
 from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
-from resources.settings.settings import DETECTORS, CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.quality import DETECTORS
+from resources.settings.resource import CrowdSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(line_bytes=60_000, text_characters=20_000)

@@ -25,7 +25,8 @@ from crowd_assets.exporters.cli import app as exporting
 from crowd_assets.importers.cli import app as importing
 from docs import plots
 from resources.feedback.events import KINDS, Limits, parse_event
-from resources.settings.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, CrowdSettings
+from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.duckdb import DuckDBWarehouse
 
 PROJECT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from resources.build import build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.embedding_cache import EmbeddingCache, EmbeddingCacheError
 from resources.models.local import LocalEmbedder
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.embedding import load_embedder
 from resources.training.loading import ModelUnavailableError
 from tests.unit.test_candidates import ARCHITECTURES, language_model

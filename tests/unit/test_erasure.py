@@ -22,7 +22,7 @@ from resources.feedback.events import ERASED
 from resources.feedback.inbox import InboxResource
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.rounds.book import ErasedRoundError, Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
 from sensors.rounds import nightly_quorum

@@ -15,7 +15,7 @@ from crowd_assets.experiments.study import Figure, Findings, ReferenceDataError,
 from crowd_assets.report import display
 from crowd_assets.simulation import centroids
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 
 def a_cell(*, folder: str, number: int, data: str = "") -> dict[str, Any]:

@@ -10,11 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
-from crowd_assets.exporters.model import ExportExistsError, NoSuchRoundError, OtherRootError, export_round, pseudonym
+from crowd_assets.exporters.model import (
+    ExportExistsError,
+    NoSuchRoundError,
+    OtherRootError,
+    _settings_table,
+    export_round,
+    pseudonym,
+)
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.models.trainer import TrainerResource
-from resources.settings.settings import CrowdSettings
+from resources.settings.fields import marks_of
+from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.prompting import prompt_ids
@@ -273,3 +281,18 @@ def test_the_command_writes_a_round(played: Home, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 0, result.output
     assert str(tmp_path / "here") in result.output
     assert (tmp_path / "here" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in CrowdSettings.model_fields.items() if field.annotation is str]
+)
+def test_a_card_shows_no_path_and_no_address_of_the_operator(name: str) -> None:
+    """Whatever setting holds a path or an address, the table of settings does not print either."""
+    of_round = CrowdSettings().model_dump()
+    for secret in ("/srv/private/lots.txt", "10.0.0.7:6379", "https://internal.example:8443/x"):
+        shown = _settings_table(of_round | {name: secret})
+        if marks_of(CrowdSettings.model_fields[name]).shown == "yes":
+            with pytest.raises(ValueError, match=r".+"):  # a setting that is shown as it is can hold neither
+                CrowdSettings(**{name: secret})
+        else:
+            assert secret not in shown

@@ -34,7 +34,7 @@ from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, p
 from resources.feedback.inbox import InboxResource
 from resources.feedback.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))

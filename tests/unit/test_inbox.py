@@ -9,7 +9,7 @@ import pytest
 
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource, OutboxResource
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 
 @pytest.fixture

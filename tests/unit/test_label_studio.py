@@ -16,7 +16,7 @@ from dagster import DagsterInstance, SkipReason, build_sensor_context
 from crowd_assets.definitions import build_definitions
 from crowd_assets.exporters.exchange import exchange, pull_judgements, send_tasks
 from resources.build import Resources, build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools import label_studio as module
 from resources.tools.label_studio import LabelStudioError
 from sensors.label_studio import label_studio_sensor

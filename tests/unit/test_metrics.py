@@ -14,7 +14,7 @@ from crowd_assets.terminal.log import console_logger
 from resources.build import build_resources
 from resources.common.errors import MissingExtraError, OperatorError, require
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 LINE = {
     "kind": "demonstration",

@@ -12,7 +12,7 @@ from crowd_assets.operations.migrate_files import JOURNAL, FileMigrationError, m
 from resources.build import build_resources
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 

@@ -5,7 +5,8 @@ import re
 import polars as pl
 import pytest
 
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import INDEXES, POSTGRES_SCHEMA
 from resources.warehouse.postgres_connection import ANSWERED, translated

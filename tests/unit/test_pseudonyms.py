@@ -10,7 +10,7 @@ import pytest
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.feedback.pseudonyms import PseudonymKeyError, Pseudonyms
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 KEY, OTHER_KEY = "a key that is long enough", "another key, as long as that"
 NAME = "ada.lovelace@example.org"

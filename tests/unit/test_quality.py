@@ -19,7 +19,7 @@ from crowd_assets.quality.history import Earlier
 from crowd_assets.quality.suites import LISTED
 from resources.feedback.events import EVENT_SCHEMA, Limits, parse_event
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

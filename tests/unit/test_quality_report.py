@@ -15,7 +15,7 @@ from crowd_assets.report import charts
 from crowd_assets.report.quality import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
 from resources.build import build_resources
 from resources.feedback.events import rejection
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -10,7 +10,8 @@ from resources.build import build_resources
 from resources.models.local import LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.ray_compute import RayMissingError
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 from resources.training.generation import prompts_a_pass
 
 

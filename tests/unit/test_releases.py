@@ -14,7 +14,7 @@ from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.releases import NoReleaseError, ReleaseBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ANY = Quorum(events=1, contributors=1, longest_wait=timedelta(0))

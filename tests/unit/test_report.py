@@ -33,7 +33,7 @@ from crowd_assets.round.labelers import REGRETS, regret_so_far, regrets_after, w
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
 from resources.rounds.book import Round, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 HOSTILE = "\"'><script>alert(1)</script></svg><img src=http://203.0.113.9/ onerror=alert(2)>"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

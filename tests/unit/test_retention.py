@@ -14,7 +14,7 @@ from dagster import DagsterInstance, job, op
 
 from crowd_assets.operations.retention import Compacted, compact, removed_models
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import as_stored
 from sensors import INGESTION_JOB, ROUNDS_PARTITION
 

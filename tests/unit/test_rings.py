@@ -11,7 +11,7 @@ from crowd_assets.round.procurement import audited_of
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored
 from resources.warehouse.duckdb import DuckDBWarehouse
 

@@ -13,7 +13,7 @@ import pytest
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.rounds.book import Quorum, Round, RoundBook, SkippedRoundError, UnbalancedEntriesError, UnknownRoundError
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseBusyError, WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
 

@@ -28,7 +28,8 @@ from crowd_assets.exporters.exchange import pull_judgements
 from crowd_assets.report.quality import QualityServer, quality_page
 from resources.build import build_resources
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 from resources.tools.label_studio import LabelStudioError
 from resources.training.loading import ModelUnavailableError, load
 from sensors.rounds import nightly_quorum
@@ -165,7 +166,7 @@ from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations
 from sensors.rounds import nightly_quorum
 

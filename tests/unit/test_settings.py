@@ -6,7 +6,8 @@ import pytest
 from dagster import AssetExecutionContext, DagsterInstance, ExecuteInProcessResult, asset, materialize
 
 from crowd_assets.commands.settings_reference import reference
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 
 
 def test_settings_come_from_the_environment() -> None:

@@ -11,7 +11,7 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.files.frames import FramesResource, SettledFrameError
 from resources.files.storage import write_bytes_atomically
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 
 @pytest.fixture(params=["folder", "memory"])

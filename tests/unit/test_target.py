@@ -14,7 +14,8 @@ from crowd_assets.round.target import Target, find_target
 from crowd_assets.round.training import valuation_of
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 
 ORDINARY = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"]
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from crowd_assets.quality.detectors import duplicates, groups, labelers, personal, texts
 from crowd_assets.quality.detectors.base import Detection
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 __all__ = ["Detection", "detect", "masked"]
 

@@ -18,7 +18,7 @@ from resources.files.storage import files_below
 from resources.models.store import CARD, ModelStoreResource
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import ROUND_TABLES, WarehouseResource
 from sensors.rounds import ACTIVE
 

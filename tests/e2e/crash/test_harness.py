@@ -15,7 +15,7 @@ import pytest
 from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account, transfer
 from resources.build import build_resources
 from resources.rounds.book import Quorum, RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from tests.e2e.crash import invariants
 

@@ -25,7 +25,7 @@ from resources.home.identity import (
     open_home,
     uuid_of,
 )
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from sensors import HOME_TAG, INGESTION_JOB, ROUND_JOB, partition_set
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from crowd_assets.operations.audit import audit
 from resources.build import build_resources
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 CHANGES = 60
 

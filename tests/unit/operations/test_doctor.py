@@ -15,7 +15,7 @@ from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.home.identity import known_backups, open_home, uuid_of
 from resources.rounds.book import RoundBook
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.damage import DamagedWarehouseError, NoSpaceError, told
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from crowd_assets.__main__ import app
 from crowd_assets.operations.preflight import check_inputs
 from resources.common.errors import OperatorError
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 
 
 @pytest.mark.parametrize(

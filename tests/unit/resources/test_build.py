@@ -11,7 +11,7 @@ from resources.build import Resources, build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.trainer import TrainerResource
-from resources.settings.settings import CrowdSettings
+from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import PostgresWarehouse

@@ -16,7 +16,8 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
 from resources.rounds.book import Round
-from resources.settings.settings import CrowdSettings, SettingError
+from resources.settings.fields import SettingError
+from resources.settings.resource import CrowdSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

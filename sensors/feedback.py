@@ -20,6 +20,7 @@ from upath import UPath
 
 from resources.feedback.arrivals import backlog, publish_backlog
 from resources.feedback.inbox import InboxResource, OutboxResource
+from resources.feedback.strangers import never_read
 from resources.home.identity import uuid_of
 from resources.home.space import lacking_space
 from resources.rounds.attempts import INGESTION, AttemptBook
@@ -58,7 +59,9 @@ def inbox_sensor() -> SensorDefinition:
     ) -> RunRequest | SkipReason:
         files = inbox.arrived()
         now = datetime.now(UTC)
-        publish_backlog(UPath(outbox.root), backlog(files, settings.backlog_mib, now), now)
+        publish_backlog(
+            UPath(outbox.root), backlog(files, settings.backlog_mib, now), now, never_read(UPath(inbox.root))
+        )
         if not files:
             return SkipReason("the inbox is empty")
         if lacking := lacking_space(settings):

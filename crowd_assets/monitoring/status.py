@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crowd_assets.terminal.printing import console, harmless
+from resources.feedback.strangers import never_read
 from resources.home.identity import uuid_of
 from resources.home.instance import dagster_home as instance_of
 from resources.home.space import free_mib
@@ -26,6 +27,7 @@ SILENT = timedelta(
 )  # a run that logs nothing for so long is stuck: training says every few seconds how far it is
 DAEMON_SILENT = timedelta(minutes=3)  # daemons say twice a minute that they live
 LONGEST_LINE = 160
+NAMED = 5  # files of the inbox that are never read
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Status:
     waiting_contributors: int
     waiting_since: str | None
     inbox_files: int | None
+    never_read: dict[str, str]
     next_round_lacks: str | None
     open_round: str | None
     running: list[Running]
@@ -120,6 +123,7 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
             waiting_contributors=pending.contributors,
             waiting_since=_shown(pending.oldest) if pending.oldest else None,
             inbox_files=_files(settings),
+            never_read=_never_read(settings),
             next_round_lacks=round_quorum(settings).missing(pending, now),
             open_round=begun.round_id if begun else None,
             running=running,
@@ -145,6 +149,10 @@ def print_status(found: Status) -> None:
     since = f", {found.waiting_contributors} contributors, since {found.waiting_since}" if found.waiting_since else ""
     inbox = f"; {found.inbox_files} files in the inbox" if found.inbox_files else ""
     _line("waiting", f"{kinds}{since}{inbox}")
+    for name, reason in list(found.never_read.items())[:NAMED]:
+        _line("never read", harmless(f"{name}: {reason}"))
+    if len(found.never_read) > NAMED:
+        _line("never read", f"{len(found.never_read) - NAMED} more files of the inbox")
     lacks = found.next_round_lacks
     after = f" once {found.open_round} is completed" if found.open_round else ""
     _line("next round", f"due{after}" if lacks is None else f"not due: {lacks}")
@@ -200,6 +208,14 @@ def _by_kind(found: Look, pending: PendingFeedback) -> dict[str, int]:
         {"first": pending.first_seq},
     )
     return dict(rows.fetchall())
+
+
+def _never_read(settings: Settings) -> dict[str, str]:
+    """Files of a local inbox that no ingestion will take, with the reason."""
+    folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
+    if "://" in folder:
+        return {}
+    return {each.name: each.reason for each in never_read(folder)}
 
 
 def _files(settings: Settings) -> int | None:

@@ -9,7 +9,7 @@ Belongs here: files as they wait. Does not belong here: reading them (see ``feed
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.feedback.events import SUFFIXES
+from resources.feedback.strangers import Stranger
 from resources.files.storage import StoredFile, files_below, write_bytes_atomically, write_text_atomically
 
 OF_TIME = re.compile(r"(\d{2,4}/){0,4}")
@@ -62,9 +63,12 @@ def backlog(files: Iterable[StoredFile], full_mib: int, now: datetime) -> Backlo
     return Backlog(len(files), size, max((now - oldest).total_seconds(), 0.0), bool(full_mib and size > full_mib << 20))
 
 
-def publish_backlog(outbox: UPath, found: Backlog, now: datetime) -> None:
-    """Tell collectors how much waits, in ``backlog.json`` of the outbox."""
-    about = asdict(found) | {"at": now.isoformat(timespec="seconds")}
+def publish_backlog(outbox: UPath, found: Backlog, now: datetime, strangers: Sequence[Stranger] = ()) -> None:
+    """Tell collectors how much waits, and which files will never be read, in ``backlog.json`` of the outbox."""
+    about = asdict(found) | {
+        "at": now.isoformat(timespec="seconds"),
+        "never_read": [asdict(each) for each in strangers],
+    }
     write_text_atomically(outbox / NOTICE, json.dumps(about))
 
 

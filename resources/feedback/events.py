@@ -104,6 +104,18 @@ ERASED = "[erased on request]"
 """What stands where a contributor's text stood; an event that holds it is in no round."""
 
 
+OTHER_TOOLS = (
+    (frozenset({"chosen", "rejected"}), "a row of chosen and rejected answers, as TRL trains on"),
+    (frozenset({"data", "annotations"}), "a task of Label Studio"),
+    (frozenset({"fields", "responses"}), "a record of Argilla"),
+    (frozenset({"instruction", "completions"}), "a row of UltraFeedback"),
+    (frozenset({"instruction", "output"}), "a row of instruction and output, as alpaca has them"),
+    (frozenset({"prompt", "completion"}), "a row of prompt and completion, as TRL trains on"),
+    (frozenset({"conversations"}), "a row of conversations, as ShareGPT has them"),
+    (frozenset({"messages"}), "a row of chat messages"),
+)
+
+
 class InvalidEventError(ValueError):
     """A line that is no event; the message is the reason that the quarantine keeps."""
 
@@ -162,7 +174,9 @@ def parse_event(record: Any, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_T
         raise InvalidEventError(f"a line must be a JSON object, not {type(record).__name__}")
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in FIELDS:
-        raise InvalidEventError(f"unknown kind {_shown(kind)}; expected one of {', '.join(KINDS)}")
+        raise InvalidEventError(
+            f"unknown kind {_shown(kind)}; expected one of {', '.join(KINDS)}{_of_another_tool(record) if kind is None else ''}"
+        )
     event = _NO_VALUES.copy()
     event["kind"] = kind
     event["contributor_id"] = ""
@@ -382,6 +396,14 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     if len(text) > limits.text_characters:
         raise InvalidEventError(f"{name} has {len(text)} characters; at most {limits.text_characters}")
     return text
+
+
+def _of_another_tool(record: dict[str, Any]) -> str:
+    """What a line without a kind looks like, and how to take it in; empty where nobody knows."""
+    for keys, words in OTHER_TOOLS:
+        if keys <= record.keys():
+            return f". It looks like {words}: python -m crowd_assets import auto FILE --out INBOX takes such files"
+    return ""
 
 
 def _with_conversation(record: dict[str, Any], kind: str, limits: Limits) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from resources.feedback import events as feedback
 from resources.feedback.arrivals import arrived, claim
 from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+from resources.feedback.strangers import never_read
 from resources.files.frames import read_parquet, read_parquets, write_parquet
 from resources.files.storage import StoredFile, UnwritableError, files_below, move, remove_if, write_text_atomically
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
@@ -157,6 +158,8 @@ class InboxResource(ConfigurableResource):
             before, events = before + each.size / MIB, events + parts.events
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
+        for stranger in never_read(UPath(self.root)):
+            progress(f"{stranger.name} is never read: {stranger.reason}")
         return ingested + left
 
     def events(self, from_seq: int, to_seq: int) -> pl.DataFrame:

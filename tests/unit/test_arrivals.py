@@ -78,7 +78,14 @@ def test_the_backlog_says_how_much_waits_and_since_when(inbox: UPath) -> None:
     assert not backlog(files, 0, NOW).full
     publish_backlog(inbox, found, NOW)
     told = json.loads((inbox / arrivals.NOTICE).read_text())
-    assert told == {"files": 2, "bytes": 1048577, "oldest_s": 420.0, "full": True, "at": "2026-11-21T13:05:07+00:00"}
+    assert told == {
+        "files": 2,
+        "bytes": 1048577,
+        "oldest_s": 420.0,
+        "full": True,
+        "at": "2026-11-21T13:05:07+00:00",
+        "never_read": [],
+    }
 
 
 def test_a_file_that_another_process_is_at_comes_last_and_is_left_to_it_at_last(tmp_path: Path) -> None:

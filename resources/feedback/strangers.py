@@ -1,0 +1,99 @@
+"""Files that lie in an inbox and will never be read, each with the reason and the way out.
+
+Belongs here: naming them. Does not belong here: files that wait (see ``arrivals``).
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+READ = (".jsonl", ".parquet")
+"""As ``events.SUFFIXES``: whoever looks at an inbox alone imports nothing that takes long."""
+BEING_WRITTEN = (".tmp", ".part", ".crdownload")
+IMPORTABLE = (".csv", ".tsv", ".json", ".ndjson", ".xlsx", ".gz", ".zst", ".txt")
+REPORT = ".skipped.txt"
+"""What importers write beside their files."""
+MOST = 1_000
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A file that no ingestion takes, by its name below the inbox, and why."""
+
+    name: str
+    reason: str
+
+
+def never_read(inbox: Any) -> list[Stranger]:
+    """Files of an inbox that are never read, by name, at most ``MOST``: of another kind, links, pipes, folders that are no time's.
+    Hidden files and those that are still written are left alone.
+
+    Args:
+        inbox: A folder or a URI, as text or as a path.
+    """
+    if "://" not in str(inbox):
+        return list(_walked(str(inbox), "", MOST))
+    from upath import UPath
+
+    from resources.files.storage import files_below
+
+    return [
+        Stranger(each.name, _of_suffix(each.name))
+        for each in files_below(UPath(inbox))
+        if not _is_quiet(each.path.name) and each.path.suffix not in READ
+    ][:MOST]
+
+
+def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    found = 0
+    for entry in entries:
+        if found >= most:
+            return
+        if _is_quiet(entry.name):
+            continue
+        name = f"{below}{_shown(entry.name)}"
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError:
+            continue
+        if stat.S_ISDIR(mode):
+            if entry.name.isdecimal() and below.count("/") < 4:
+                for each in _walked(entry.path, f"{name}/", most - found):
+                    found += 1
+                    yield each
+            else:
+                found += 1
+                yield Stranger(f"{name}/", "a folder whose name is no time: put its files into the inbox itself")
+        elif stat.S_ISLNK(mode):
+            found += 1
+            yield Stranger(name, "a link: copy the file that it points to")
+        elif not stat.S_ISREG(mode):
+            found += 1
+            yield Stranger(name, "a pipe or a device, no file")
+        elif not entry.name.endswith(READ):
+            found += 1
+            yield Stranger(name, _of_suffix(entry.name))
+
+
+def _is_quiet(name: str) -> bool:
+    return name.startswith(".") or name.endswith((*BEING_WRITTEN, REPORT))
+
+
+def _of_suffix(name: str) -> str:
+    lower = name.lower()
+    if lower.endswith(READ):
+        return f"its name ends otherwise than {' or '.join(READ)}: rename it in small letters"
+    if lower.endswith(IMPORTABLE):
+        return "no feedback file: python -m crowd_assets import auto FILE --out INBOX says what it is and takes it"
+    return f"only files that end in {' or '.join(READ)} are read"
+
+
+def _shown(name: str) -> str:
+    """A name as it can be printed and stored."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)

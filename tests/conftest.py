@@ -20,6 +20,7 @@ from resources.training.loading import use_threads
 hypothesis.settings.register_profile("no_deadline", deadline=None)
 hypothesis.settings.load_profile("no_deadline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CROWD_SECRET", "of the tests")  # a round of a test draws the same each time, and by a key
 
 UNPARTITIONED = {"seed_language_model", "seed_classifier", "target", "raw_feedback"}
 OF_A_ROUND = {

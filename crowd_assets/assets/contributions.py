@@ -181,6 +181,8 @@ def point_ledger(
     about = surroundings(
         settings.model_dump(),
         seed=round_.seed,
+        key=round_.key,
+        next_commitment=round_.next_commitment,
         phi=embedder.identity,
         target=aim.key,
         root=trainer.root_identity(),

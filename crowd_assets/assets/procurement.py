@@ -19,12 +19,13 @@ from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
-from crowd_assets.round.randomness import generator_for
+from crowd_assets.round.randomness import KEYS, generator_for, shown_keys
 from crowd_assets.round.target import find_target
 from resources.feedback.events import ERASED, completed
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
+from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
@@ -143,6 +144,9 @@ def comparison_tasks(
             round_, generations, distances(embedder.embed(generations["winner"].to_list()), aim.vector).tolist()
         )
 
+    keys = shown_keys(round_, RoundBook(warehouse).all())
+    if keys:
+        outbox.publish(KEYS, round_.round_id, keys)
     lots = publish_lots(round_.round_no + 1, settings, warehouse, outbox, worst)
     return MaterializeResult(
         metadata={

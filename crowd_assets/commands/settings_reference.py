@@ -18,7 +18,8 @@ Every setting is an environment variable. A value it cannot have is an error tha
 variable that names no setting. In the Dagster launchpad the same settings stand under `resources: settings: config`. What is left
 out there is as the environment has it; folders, models and limits can only be set in the environment.
 
-Two secrets are no settings, so that no page, table or log holds them; they are read when they are needed:
+Three secrets are no settings, so that no page, table or log holds them; they are read when they are needed:
+`CROWD_SECRET`, by whose HMAC rounds draw ([security](security.md#what-must-not-be-guessed)), in place of the file `<home>/secret`,
 `CROWD_PSEUDONYM_KEY`, by which contributors' names become pseudonyms ([operations](operations.md#pseudonyms)), and
 `CROWD_LABEL_STUDIO_TOKEN`, a personal access token of Label Studio ([importers](importers.md#with-a-server)).
 

@@ -47,6 +47,7 @@ from resources.models.trainer import TrainerResource
 from resources.rounds.book import COMPLETED, Round, RoundBook
 from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
+from resources.rounds.secret import commitment
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
@@ -159,6 +160,7 @@ class _Auditor:
         self.inbox = InboxResource(warehouse=warehouse, root=inbox.root, archive=inbox.archive, segments=inbox.segments)
         self.erased_files = warehouse.query("SELECT * FROM erased_files")
         self.damaged: dict[str, str] = {}
+        self.committed: str | None = None
         self.removed = removed_models(warehouse)
 
     def run(self, expected: str, found: Callable[[AuditedRound], None]) -> Audit:
@@ -273,6 +275,7 @@ class _RoundAuditor:
             return
         yield from self._chain(self._row)
         record: Record = json.loads(self._row["record"])
+        yield from self._key(record)
         self._recorded = frozenset(record["tables"])
         yield from self._rows("rounds", record)
         for name, recorded in record["frames"].items():
@@ -313,6 +316,19 @@ class _RoundAuditor:
             yield Difference("round_records", round_id, "previous_hash", stored, expected, BY_RECORD)
         if (hashed := chained(row["previous_hash"], row["record"])) != row["hash"]:
             yield Difference("round_records", round_id, "hash", row["hash"], hashed, BY_RECOMPUTATION)
+
+    def _key(self, record: Record) -> Iterator[Difference]:
+        """The key by which the round drew is the recorded one, and the one that the record before spoke of."""
+        where, (key, said) = self._round.round_id, (record.get("key"), record.get("next_commitment"))
+        for column, stored, recorded in (
+            ("key", self._round.key, key),
+            ("next_commitment", self._round.next_commitment, said),
+        ):
+            if stored != recorded:
+                yield Difference("round_keys", where, column, str(stored or "none"), str(recorded or "none"), BY_RECORD)
+        if key and self._of.committed and commitment(key) != self._of.committed:
+            yield Difference("round_keys", where, "key", commitment(key), self._of.committed, BY_RECORD)
+        self._of.committed = said
 
     def _rows(self, table: str, record: Record) -> Iterator[Difference]:
         with self._warehouse.connect() as connection:

@@ -28,13 +28,13 @@ ANSWERED_ONCE = {
     "demonstration": ("contributor_id", "prompt", "messages", "response"),
     "preference": ("contributor_id", "comparison_id"),
     "outcome": ("comparison_id",),
-    "bid": ("contributor_id", "lot_id"),
+    "bid": ("contributor_id", "lot_id", "response"),
 }
 ANSWERED_ONCE_WORDS = {
     "demonstration": "a contributor gives the same response to the same prompt once",
     "preference": "a labeler judges a comparison once",
     "outcome": "a comparison has one outcome",
-    "bid": "a seller bids once for a lot",
+    "bid": "a seller offers an answer in a lot once",
 }
 QUESTION = {
     "demonstration": ("prompt", "messages"),

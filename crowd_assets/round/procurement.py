@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.base import WHOLE, Offers, Terms
+from crowd_assets.mechanisms.auctions.base import SEVERAL_ANSWERS, WHOLE, Offers, Terms
 from crowd_assets.mechanisms.auctions.money import MONEY_QUANTUM, to_quanta
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.target import distances
@@ -47,9 +47,11 @@ TASKS_SCHEMA = {
 def bids_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> pl.DataFrame:
-    """The bids of a round that are admitted, in order of ``seq``: those that are valid, where settings say so one of a ring in
-    each lot."""
+    """The bids of a round that are admitted, in order of ``seq``: those that are valid, one of a seller in each lot unless the
+    auction takes several, and where settings say so one of a ring."""
     bids = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "bid").sort("seq")
+    if SEVERAL_ANSWERS not in AUCTIONS[settings.auction].guarantees:
+        bids = bids.unique(("contributor_id", "lot_id"), keep="first", maintain_order=True)
     if settings.rings_count_once:
         bids = with_rings(bids, warehouse, round_.round_no)
         bids = bids.unique(("ring", "lot_id"), keep="first", maintain_order=True)

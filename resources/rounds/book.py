@@ -29,6 +29,7 @@ from resources.rounds.claims import (
 )
 from resources.rounds.claims import COMPLETED as COMPLETED
 from resources.rounds.records import append_record
+from resources.rounds.secret import FILE, VARIABLE, SecretError, commitment, home_secret, round_key
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
@@ -96,6 +97,9 @@ class RoundBook:
 
         Returns:
             The new round and "", or None and why there is none.
+
+        Raises:
+            SecretError: the last record speaks of another secret than the home's.
         """
 
         def claim(connection: Connection) -> tuple[Round | None, str]:
@@ -125,6 +129,11 @@ class RoundBook:
                     "now": as_stored(now),
                 },
             )
+            if not settings.repeatable:
+                connection.execute(
+                    "INSERT INTO round_keys VALUES ($n, $key, $next)",
+                    {"n": round_no, **_keys(connection, home_secret(settings))},
+                )
             return read_rounds(connection, "WHERE round_no = $n", {"n": round_no})[0], ""
 
         return self._warehouse.atomically(claim)
@@ -276,3 +285,22 @@ class RoundBook:
 
     def _execute(self, statement: str, parameters: Mapping[str, Any]) -> None:
         self._warehouse.atomically(lambda connection: connection.execute(statement, parameters))
+
+
+def _keys(connection: Connection, secret: bytes) -> dict[str, str]:
+    """Key of the round that is claimed, and the commitment to the one after it."""
+    settled, last = fetch_row(
+        connection, "SELECT count(*), max(round_no) FROM rounds WHERE status IN ('settled', 'completed')"
+    )
+    key = round_key(secret, int(settled))
+    said = (
+        fetch_row(connection, "SELECT next_commitment FROM round_keys WHERE round_no = $n", {"n": last})
+        if settled
+        else None
+    )
+    if said and said[0] != commitment(key):
+        raise SecretError(
+            f"the record of the last settled round speaks of another secret than {VARIABLE} or <home>/{FILE} has: its keys "
+            "would be refused by every audit. Restore the secret from a backup, or set CROWD_REPEATABLE=1 to go on without one."
+        )
+    return {"key": key, "next": commitment(round_key(secret, int(settled) + 1))}

@@ -4,7 +4,7 @@ Belongs here: reading, without imports that a command that only looks would have
 Does not belong here: transitions (see ``rounds``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ CLAIMED, SETTLED, COMPLETED, SKIPPED = "claimed", "settled", "completed", "skipp
 
 @dataclass(frozen=True)
 class Round:
-    """One row of the table ``rounds``; ``from_seq`` and ``to_seq`` are inclusive."""
+    """One row of the table ``rounds``; ``from_seq`` and ``to_seq`` are inclusive. ``key`` is what its draws take their seeds from,
+    and ``next_commitment`` the hash of the next one; None where ``seed`` is."""
 
     round_no: int
     round_id: str
@@ -31,6 +32,8 @@ class Round:
     base_model: str | None
     next_model: str | None
     claimed_at: datetime
+    key: str | None = field(default=None, repr=False)
+    next_commitment: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -88,11 +91,13 @@ def round_id_of(round_no: int) -> str:
 def read_rounds(connection: "Connection", where: str, parameters: dict[str, Any]) -> list[Round]:
     """The rounds that a WHERE clause chooses, oldest first."""
     rows = connection.execute(
-        "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model, claimed_at "
+        "SELECT round_no, round_id, from_seq, to_seq, status, attempt, reason, seed, base_model, next_model, claimed_at, "
+        "(SELECT k.key FROM round_keys k WHERE k.round_no = rounds.round_no), "
+        "(SELECT k.next_commitment FROM round_keys k WHERE k.round_no = rounds.round_no) "
         f"FROM rounds {where} ORDER BY round_no",
         parameters,
     ).fetchall()
-    return [Round(*(*figures, claimed_at.replace(tzinfo=UTC))) for *figures, claimed_at in rows]
+    return [Round(*(*figures, claimed_at.replace(tzinfo=UTC), key, said)) for *figures, claimed_at, key, said in rows]
 
 
 def open_round(connection: "Connection") -> Round | None:

@@ -54,6 +54,8 @@ def surroundings(
     settings: Mapping[str, Any],
     *,
     seed: int,
+    key: str | None = None,
+    next_commitment: str | None = None,
     phi: str,
     target: str,
     root: str,
@@ -65,6 +67,8 @@ def surroundings(
 
     Args:
         settings: Those that the round is settled with.
+        key: What the round drew by, shown with it; None where the ``seed`` is.
+        next_commitment: Hash of the next round's key.
         phi: Identity of Φ; ``root``, of the base model of round 1.
         target: Key of the target's frame.
         models: Stored models that it began with, trained and ends with; their names are hashes of their files.
@@ -74,6 +78,7 @@ def surroundings(
         "versions": versions(),
         "settings": dict(settings),
         "seed": seed,
+        **({"key": key, "next_commitment": next_commitment} if key else {}),
         "phi": phi,
         "target": target,
         "root": root,

@@ -15,7 +15,17 @@ class Crowd(BaseModel):
     """How contributors are grouped and labelers are weighted."""
 
     seed: int = setting(
-        default=0, ge=0, description="Seed of every random choice; a round adds its number.", shown="yes"
+        default=0,
+        ge=0,
+        description="Seed of the simulated crowd, of experiments and, where CROWD_REPEATABLE is set, of rounds.",
+        shown="yes",
+    )
+    repeatable: bool = setting(
+        default=False,
+        description="For tests and docs: a round draws by CROWD_SEED and its number alone, so that it can be repeated elsewhere, and "
+        "so that whoever knows the seed predicts lots, audits, groups and evaluations. Off: by a key of the home's secret.",
+        shown="yes",
+        earlier=True,
     )
     groups: int = setting(
         default=6, ge=2, description="Groups of contributors, and so candidates, a round.", shown="yes", essential=True

@@ -23,6 +23,7 @@ NOT_SETTINGS = {
     "CROWD_REFERENCE_DATA",  # where tests and benchmarks find real data
     "CROWD_PSEUDONYM_KEY",  # secrets: read when they are needed, and never part of a configuration that is stored or shown
     "CROWD_LABEL_STUDIO_TOKEN",
+    "CROWD_SECRET",
 }
 
 Shown = Literal["yes", "no", "file", "model", "people", "word"]

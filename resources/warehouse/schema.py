@@ -101,6 +101,7 @@ CREATE TABLE IF NOT EXISTS comparison_tasks (
 CREATE TABLE IF NOT EXISTS ledger (
     entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
+CREATE TABLE IF NOT EXISTS round_keys (round_no INTEGER PRIMARY KEY, key VARCHAR, next_commitment VARCHAR);
 CREATE TABLE IF NOT EXISTS published_lots (
     round_no INTEGER, lot_id VARCHAR PRIMARY KEY, prompt VARCHAR);
 CREATE TABLE IF NOT EXISTS corrections (

@@ -30,6 +30,9 @@ NO_MORE_THAN_VALUE = "No answer is paid more than its verified value."
 NAMES_RAISE_NO_PRICE = (
     "No bid that is added, under whatever name, in whatever lot, at whatever price, raises what any answer is paid."
 )
+SEVERAL_ANSWERS = (
+    "What a seller can sell under several names it can sell under one: it may offer several answers in a lot."
+)
 UNSELLABLE_IS_NOTHING = "A bid that asks more than its answer is worth changes nothing for anybody."
 
 

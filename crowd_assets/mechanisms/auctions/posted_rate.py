@@ -9,6 +9,7 @@ from crowd_assets.mechanisms.auctions.base import (
     NAMES_RAISE_NO_PRICE,
     NO_MORE_THAN_VALUE,
     RATIONAL,
+    SEVERAL_ANSWERS,
     TRUTHFUL,
     UNSELLABLE_IS_NOTHING,
     WITHIN_BUDGET,
@@ -55,6 +56,7 @@ class PostedRate:
         WITHIN_BUDGET,
         NO_MORE_THAN_VALUE,
         NAMES_RAISE_NO_PRICE,
+        SEVERAL_ANSWERS,
         UNSELLABLE_IS_NOTHING,
     )
     source = (

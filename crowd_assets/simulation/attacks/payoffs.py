@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.ledger import held_back
 from crowd_assets.simulation.attacks.judges import JUDGES_ATTACKS, LabelRules, honest_judges, influence, last_third
-from crowd_assets.simulation.attacks.sellers import owner_pay, owner_say, ring_pay, sellers, sybil_seller_pay
+from crowd_assets.simulation.attacks.sellers import (
+    LOT_ATTACKS,
+    guessed_audits,
+    lot_pay,
+    owner_pay,
+    owner_say,
+    ring_pay,
+    sellers,
+    sybil_seller_pay,
+)
 from crowd_assets.simulation.attacks.writers import (
     CAREFUL,
     DEMONSTRATIONS,
@@ -132,10 +141,14 @@ def market_payoffs(name: str, rules: str, seeds: int, seed: int) -> Payoffs:
             return owner_say(honest_judges(np.random.default_rng([seed, run, 0])), rules, cheat)
         market = sellers(np.random.default_rng([seed, run, 0]))
         if name == "bid_ring":
-            return ring_pay(market, rules, cheat)
+            return ring_pay(market, rules, cheat, run)
         if name == "sybil_seller":
-            return sybil_seller_pay(market, rules, cheat)
-        return owner_pay(market, rules, cheat, np.random.default_rng([seed, run, 1]))
+            return sybil_seller_pay(market, rules, cheat, run)
+        if name in LOT_ATTACKS:
+            return lot_pay(name, market, rules, cheat, run)
+        if name == "guessed_audit":
+            return guessed_audits(rules, cheat, run)
+        return owner_pay(market, rules, cheat, np.random.default_rng([seed, run, 1]), run)
 
     honest, cheating = (np.array([paid(run, cheat) for run in range(seeds)]) for cheat in (False, True))
     return Payoffs(honest, cheating, float(honest.mean()))

@@ -61,6 +61,22 @@ def procurement(study: Study) -> Findings:
             figures.append(
                 Figure(f"procurement.quality_per_money.{mechanism}{suffix}", value, low, high, None, SOURCE, study.seed)
             )
+    for world in WORLDS:
+        suffix = "" if world == HEADLINE else f".{world}"
+        of_world = found.filter(pl.col("world") == world).with_columns(per_spent=pl.col("quality") / pl.col("spent"))
+        by_run = of_world.filter(pl.col("mechanism").is_in(["as_shipped", POSTED])).pivot(
+            "mechanism", index=["run", "share"], values="per_spent"
+        )
+        ratios = by_run.group_by("run").agg(ratio=(pl.col("as_shipped") / pl.col(POSTED)).mean())["ratio"]
+        used = of_world.filter(pl.col("mechanism") == "as_shipped").select(
+            used=pl.col("spent") / pl.col("budget"), run="run"
+        )
+        for name, values, goal in (
+            ("quality_per_money_ratio", ratios, "at least 1.1"),
+            ("budget_used", used.group_by("run").agg(pl.col("used").mean())["used"], "at least 0.9"),
+        ):
+            figure = mean_interval(list(values))
+            figures.append(Figure(f"procurement.as_shipped.{name}{suffix}", *figure, None, SOURCE, study.seed, goal))
     table = (
         found.group_by("world", "share", "mechanism", maintain_order=True)
         .agg(

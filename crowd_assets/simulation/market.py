@@ -16,11 +16,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.auctions.base import WHOLE, Offers, Terms
 from crowd_assets.mechanisms.auctions.baselines import fixed_price, random_purchase, uniform_price, vickrey_feedback
 from crowd_assets.mechanisms.auctions.budget import constant_factor_share, proportional_share
 from crowd_assets.mechanisms.auctions.lots import clear_lots
 from crowd_assets.mechanisms.auctions.money import Purchase
+from crowd_assets.mechanisms.auctions.table import AUCTIONS
+from resources.settings.settings import Settings
 
+SHIPPED = Settings()
+"""The settings of somebody who sets nothing."""
 LABELS = "convincing_arguments/labels.parquet"
 QUANTA = 1_000_000  # of a credit; in the world of real workers a credit pays one second
 SELLERS = 200
@@ -29,6 +34,7 @@ LEAST_JUDGEMENTS = 20
 PRIOR = 8.0  # judgements that a verified accuracy is shrunk by, towards the mean of all
 WORLDS = ("independent", "correlated", "real")
 MECHANISMS = (
+    "as_shipped",
     "proportional_share",
     "constant_factor_share",
     "uniform_price",
@@ -193,6 +199,8 @@ def purchase(mechanism: str, market: Market, budget: int, learned: Learned, rng:
     vickrey_feedback and random purchase, where they ask the posted price's best level at least, as nothing holds them back."""
     count = market.cost.size
     ties = rng.permutation(count)
+    if mechanism == "as_shipped":
+        return as_shipped(market, budget, rng)
     if mechanism == "proportional_share":
         return proportional_share(market.value, market.cost, budget=budget, tie_break=ties)
     if mechanism == "constant_factor_share":
@@ -216,6 +224,18 @@ def purchase(mechanism: str, market: Market, budget: int, learned: Learned, rng:
     if mechanism == "random_purchase":
         return random_purchase(asked, budget=budget, tie_break=ties)
     return _vickrey_lots(market, asked, budget, rng)
+
+
+def as_shipped(market: Market, budget: int, rng: np.random.Generator) -> Purchase:
+    """What a round buys with exactly the default settings but for the budget: each seller answers one of the lots that are
+    published. A unit of quality is worth ten times the mean cost, so that the budget binds and not the reserve."""
+    lot = rng.permutation(market.cost.size) % SHIPPED.lots_published
+    one = 10 * int(market.cost.mean())
+    values = np.rint(market.value / QUANTA * one).astype(np.int64)
+    offers = Offers(lot, np.arange(lot.size), values, market.cost, np.zeros(lot.size, dtype=np.int64))
+    terms = Terms(budget, SHIPPED.answers_per_lot, round(SHIPPED.reserve * WHOLE), one)
+    found = AUCTIONS[SHIPPED.auction].clear(offers, terms, rng)
+    return Purchase(found.awarded, found.payments, found.spent)
 
 
 def _vickrey_lots(market: Market, asked: NDArray[np.int64], budget: int, rng: np.random.Generator) -> Purchase:

@@ -97,7 +97,7 @@ def test_rows_that_break_a_rule_between_rows_are_quarantined_with_its_words(data
         7: "see the same texts",
         8: "two answers of a comparison differ",
         10: "has one outcome",
-        12: "bids once for a lot",
+        12: "offers an answer in a lot once",
     }
     assert set(found) == set(expected)
     for line, words in expected.items():
@@ -130,7 +130,7 @@ def test_answers_and_outcomes_count_once_over_all_rounds(data_quality: DataQuali
     assert "see the same texts" in found[5]
     assert "agrees with the comparison's first" in found[6]
     assert "has one outcome" in found[6]
-    assert "bids once" in found[8]
+    assert "offers an answer in a lot once" in found[8]
 
 
 @pytest.mark.usefixtures("unreported")

@@ -1,0 +1,180 @@
+"""Commands that look: status, leaderboard, agreement, chat, report, statement, metrics, docs-quality.
+
+Belongs here: their options and help. Does not belong here: what is looked at (see ``crowd_assets.monitoring``, ``crowd_assets.report``).
+"""
+
+import json
+from contextlib import suppress
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crowd_assets.commands.app import AsJson, app, settings_here
+from crowd_assets.report import PORT
+from resources.settings.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("status")
+def show_status(as_json: AsJson = False) -> None:
+    """What waits, what the next round lacks, what runs, what the last round came to, and whether all is well. It waits for no
+    lock: while the warehouse is in use it shows the last snapshot, and says so."""
+    from crowd_assets.monitoring.status import print_status, status
+
+    found = status(Settings.from_environment())
+    if as_json:
+        typer.echo(found.as_json())
+    else:
+        print_status(found)
+
+
+@app.command("leaderboard")
+def show_leaderboard(
+    round_name: Annotated[
+        str, typer.Option("--round", help="As this round left it: r000003 or 3; empty: as the last settled one did.")
+    ] = "",
+    top: Annotated[int, typer.Option(min=0, help="Places to show; 0: all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Who has earned how many points and credits, the estimate that points go by, and in how many rounds."""
+    from crowd_assets.monitoring.leaderboard import leaderboard, print_leaderboard
+
+    found = leaderboard(Settings.from_environment(), round_name, top)
+    if as_json:
+        typer.echo(found.as_json())
+    else:
+        print_leaderboard(found)
+
+
+@app.command("agreement")
+def show_agreement(
+    round_name: Annotated[str, typer.Option("--round", help="This round alone: r000003; empty: all rounds.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """How far judges agree (Krippendorff, Fleiss, Gwet, with intervals), what is judged how often, how long it takes, what it costs,
+    and how much more is to be asked."""
+    from crowd_assets.report.agreement import campaign_figures, judgements_of, print_figures
+    from resources.build import build_resources
+
+    resources = build_resources(settings_here())
+    judged = judgements_of(resources.warehouse, resources.frames, round_id=round_name or None)
+    if judged.is_empty():
+        typer.echo("No valid judgement was settled here yet" + (f" in {round_name}." if round_name else "."), err=True)
+        raise typer.Exit(1)
+    figures = campaign_figures(judged, resources.warehouse)
+    typer.echo(json.dumps(figures, indent=2, ensure_ascii=False)) if as_json else print_figures(figures)
+
+
+@app.command("chat")
+def chat_with_models(
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Answer this and end; may be given again. Without it prompts are read.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers of each model to a prompt.")] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn; both models draw the same.")] = 0,
+) -> None:
+    """Let the model that a round began with and the one it ended with answer prompts side by side: those given, or a prompt a
+    line from the terminal or a pipe, until it ends or says /quit."""
+    settings = settings_here()
+    from crowd_assets.commands.chat import open_chat, talk
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+    chat = open_chat(
+        settings,
+        resources.warehouse,
+        resources.trainer,
+        round_name=round_name,
+        temperature=temperature,
+        seed=seed,
+    )
+    talk(chat, prompt or [], samples)
+
+
+@app.command("report")
+def write_report(
+    round_name: Annotated[str, typer.Option("--round", help="The round: r000003 or 3; empty: every settled one.")] = "",
+) -> None:
+    """Write the pages of rounds and of the campaign anew, from the warehouse."""
+    settings = settings_here()
+    from crowd_assets.exporters.model import settled_round
+    from crowd_assets.report.campaign import write_campaign_page
+    from crowd_assets.report.figures import settled_rounds
+    from crowd_assets.report.round import write_round_page
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+    warehouse = resources.warehouse
+    rounds = [settled_round(settings, warehouse, round_name)] if round_name else settled_rounds(warehouse)
+    made_from = (settings, warehouse, resources.frames, resources.data_quality)
+    for found in rounds:
+        typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")
+    typer.echo(f"campaign  {write_campaign_page(*made_from)}")
+
+
+@app.command("statement")
+def write_statement_of(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+) -> None:
+    """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
+    settings = settings_here()
+    from crowd_assets.report.statement import statement_of, write_statement
+    from crowd_assets.terminal.log import show
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+    found = statement_of(contributor, settings, resources.warehouse)
+    show(
+        f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",
+        found.rounds.drop("why"),
+    )
+    typer.echo(f"statement  {write_statement(found, settings, resources.warehouse, resources.data_quality)}")
+
+
+@app.command("metrics")
+def show_metrics(
+    port: Annotated[
+        int, typer.Option(min=0, help="Serve them here, on /metrics, until stopped; 0: print them once.")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+) -> None:
+    """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
+    from crowd_assets.monitoring.metrics import as_text, serve
+
+    settings = Settings.from_environment()
+    if not port:
+        typer.echo(as_text(settings), nl=False)
+        return
+    server = serve(settings, host, port)
+    typer.echo(f"metrics  http://{host}:{port}/metrics")
+    with suppress(KeyboardInterrupt):
+        Event().wait()
+    server.shutdown()
+
+
+@app.command("docs-quality")
+def serve_quality(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")] = PORT,
+) -> None:
+    """Serve the reports and the Great Expectations Data Docs on this machine, until interrupted."""
+    settings = settings_here()
+    from crowd_assets.report.quality import QualityServer
+    from resources.build import build_resources
+
+    with QualityServer(settings, build_resources(settings).data_quality, port) as server:
+        if server.campaign_url:
+            typer.echo(f"campaign   {server.campaign_url}")
+        typer.echo(f"quality    {server.page_url}")
+        typer.echo(f"Data Docs  {server.data_docs_url}")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -1,0 +1,92 @@
+"""Commands about people: pseudonym, erase, release, correct.
+
+Belongs here: their options and help. Does not belong here: what they do (see ``crowd_assets.operations``).
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crowd_assets.commands.app import app, settings_here
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("pseudonym")
+def show_pseudonyms(
+    names: Annotated[list[str], typer.Argument(help="Names of contributors, as their tools send them.")],
+) -> None:
+    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY: who it is that a payment goes to."""
+    from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+
+    pseudonyms = Pseudonyms.from_environment()
+    if not pseudonyms.keyed:
+        raise PseudonymKeyError(f"{KEY_VARIABLE} is not set: without a key contributors keep their names.")
+    for name in names:
+        typer.echo(f"{pseudonyms.of(name)}  {name}")
+
+
+@app.command("erase")
+def erase_contributor(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+    reason: Annotated[str, typer.Option(help="Who asked for it, and why; kept in the record as it is.")],
+) -> None:
+    """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
+    settings = settings_here()
+    from crowd_assets.operations.erasure import erase
+    from resources.build import build_resources
+
+    found = erase(contributor, reason, settings, build_resources(settings))
+    if not found.erasure_id:
+        typer.echo(f"{found.contributor_id}: the texts were erased before, and nothing came since")
+        return
+    typer.echo(f"{found.erasure_id}: {found.events} events of {found.contributor_id}, {found.files} files rewritten")
+    for what, names in (
+        ("no judgement is taken any more of", found.withdrawn),
+        ("trained on the texts", found.trained_on),
+        ("made from a model that was", found.descended),
+    ):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
+
+
+@app.command("release")
+def release_rejected(
+    reference: Annotated[str, typer.Argument(help="rejection_id or event_id in the table rejected_feedback.")],
+    by: Annotated[str, typer.Option(help="Who releases it.")],
+    reason: Annotated[str, typer.Option(help="Why it was rejected wrongly.")],
+) -> None:
+    """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
+    settings = settings_here()
+    from resources.build import build_resources
+    from resources.rounds.releases import ReleaseBook
+
+    release = ReleaseBook(build_resources(settings).inbox).release(reference, by=by, why=reason, now=datetime.now(UTC))
+    typer.echo(f"event    {release.event_id}")
+    typer.echo(f"rejected in round {release.round_no}: {release.rejected_for}")
+    typer.echo(f"released {release.released_at:%Y-%m-%d %H:%M} by {release.released_by}: {release.released_why}")
+
+
+@app.command("correct")
+def correct_entry(
+    entry: Annotated[
+        str, typer.Argument(help="entry_id in the table ledger, on the contributor's account: see its statement.")
+    ],
+    amount: Annotated[str, typer.Option(help="What the entry should have been, with its sign; 0: nothing.")],
+    by: Annotated[str, typer.Option(help="Who corrects it.")],
+    reason: Annotated[str, typer.Option(help="Why it was wrong.")],
+) -> None:
+    """Correct what a settled round posted: the round that is settled next reverses the transaction and posts it anew, and
+    statements, records and the audit have both."""
+    settings = settings_here()
+    from resources.build import build_resources
+    from resources.rounds.corrections import CorrectionBook
+
+    found = CorrectionBook(build_resources(settings).warehouse).correct(
+        entry, amount, by=by, why=reason, now=datetime.now(UTC)
+    )
+    posted = f"in round {found.round_no}" if found.round_no else "when the next round is settled"
+    typer.echo(f"entry    {found.entry_id}")
+    typer.echo(f"posted   {posted}, as {found.amount:f}, by {found.corrected_by}: {found.reason}")

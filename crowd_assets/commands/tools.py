@@ -1,0 +1,81 @@
+"""Commands that exchange with other tools: import, exchange, export, append.
+
+Belongs here: their options and help. Does not belong here: formats (see ``crowd_assets.importers``, ``crowd_assets.exporters``).
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crowd_assets.commands.app import PASSED_ON, app, settings_here
+from resources.settings.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("import", **PASSED_ON)
+def import_feedback(context: typer.Context) -> None:
+    """Convert other tools' exports to feedback files: import FORMAT SOURCE --out FOLDER. import --help lists the formats."""
+    from crowd_assets.importers.cli import app as importers
+
+    importers(context.args, prog_name=context.command_path)
+
+
+@app.command("exchange", **PASSED_ON)
+def exchange_with_tools(context: typer.Context) -> None:
+    """Write comparison tasks and what rounds learnt from as other tools' files, or send to and pull from Label Studio: exchange
+    TOOL. exchange --help lists the tools."""
+    from crowd_assets.exporters.cli import app as exporters
+
+    exporters(context.args, prog_name=context.command_path)
+
+
+@app.command("export")
+def export_model(
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    to: Annotated[str, typer.Option(help="Folder to write; empty: exports/<round> in CROWD_HOME.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export that lies there.")] = False,
+) -> None:
+    """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
+    settings = settings_here()
+    from crowd_assets.exporters.model import export_round
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+    folder = export_round(
+        settings,
+        resources.warehouse,
+        resources.trainer,
+        round_name=round_name,
+        to=Path(to) if to else None,
+        force=force,
+    )
+    typer.echo(f"model  {folder}")
+    typer.echo(f"card   {folder / 'README.md'}")
+
+
+@app.command("append")
+def append_feedback(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="Feedback files, whole: JSON Lines or Parquet."
+        ),
+    ],
+    collector: Annotated[str, typer.Option(help="Name of who collects: letters, digits, - and _.")] = "collector",
+) -> None:
+    """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
+    any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
+    settings = Settings.from_environment()
+    from resources.feedback.arrivals import append
+    from resources.files.storage import use_object_stores
+
+    use_object_stores(settings.store_retry_s)
+    for path in files:
+        put = append(settings.inbox_path, collector, path.read_bytes(), path.suffix, datetime.now(UTC))
+        typer.echo(f"{path}  {put}")

@@ -14,7 +14,7 @@ __all__ = ["app", "main"]
 FAMILIES = (rounds, look, home, people, tools)
 """Families of commands in the order in which --help lists them."""
 
-app.registered_commands.sort(key=lambda command: FAMILIES.index(sys.modules[command.callback.__module__]))  # type: ignore[union-attr]
+app.registered_commands.sort(key=lambda command: FAMILIES.index(sys.modules[command.callback.__module__]))
 
 
 def main() -> None:

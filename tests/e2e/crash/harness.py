@@ -49,6 +49,7 @@ SETTINGS = {
     "max_attempts": 1000,  # else a round that is killed often is skipped, and the campaign is another one
     "lock_timeout_s": 20,
 }
+SECRET = "5a" * 32  # of all homes alike: by its draws one campaign is compared with another
 SHARE_BY_TIME = 0.15
 SHARE_BY_LABEL = 0.5  # of the others: rare points would hardly ever be drawn among all
 REACH = 1.5  # rounds: a life that is to die further on finishes one
@@ -107,7 +108,7 @@ class Home:
             "log": str(self.folder / "log"),
             "note": str(self.folder / "note.json"),
             "environment": {f"CROWD_{name.upper()}": str(value) for name, value in wanted.items()}
-            | {"TMPDIR": str(self.folder / "tmp")},
+            | {"TMPDIR": str(self.folder / "tmp"), "CROWD_SECRET": SECRET},
         }
 
     def noted(self) -> dict[str, Any]:

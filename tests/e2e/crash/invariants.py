@@ -19,7 +19,8 @@ from resources.models.store import CARD, ModelStoreResource
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
 from resources.settings.resource import CrowdSettings
-from resources.warehouse.base import ROUND_TABLES, WarehouseResource
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.schema import ROUND_TABLES
 from sensors.rounds import ACTIVE
 
 Contents = dict[str, str]
@@ -183,7 +184,7 @@ def _money(warehouse: WarehouseResource, budget: Decimal) -> list[str]:
         "SELECT coalesce(a.round_no, l.round_no) AS round_no FROM "
         "(SELECT a.round_no, contributor_id, sum(payment) AS due FROM awards a JOIN rounds r USING (round_no) "
         " WHERE awarded AND payment > 0 AND r.status IN ('settled', 'completed') GROUP BY a.round_no, contributor_id) a FULL JOIN "
-        "(SELECT round_no, substr(account, 13) AS contributor_id, sum(amount) AS paid FROM ledger WHERE unit = 'credit' "
+        "(SELECT round_no, substr(account, 13) AS contributor_id, sum(amount) AS paid FROM ledger WHERE unit = 'credit' AND reason = 'answer bought' "
         " AND starts_with(account, 'contributor:') GROUP BY round_no, account) l "
         "ON a.round_no = l.round_no AND a.contributor_id = l.contributor_id WHERE a.due IS DISTINCT FROM l.paid"
     )

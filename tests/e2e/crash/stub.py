@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from crowd_assets.forum import comments as forum
@@ -87,6 +88,14 @@ class StubTrainer(TrainerResource):
         for model in models:
             self._adapters(self.store.lineage(model))  # verified, as where they are loaded
         return [_texts(model or ROOT_CARD_NAME, len(prompts), seed) for model in models]
+
+    def likelihoods(
+        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+    ) -> list[NDArray[np.float64]]:
+        return [
+            _generator("likelihood", model or ROOT_CARD_NAME, pair).normal(-2.0, 0.1, size=1 + len(pair[1].split()))
+            for pair in pairs
+        ]
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         return _share("accuracy", model or ROOT_CARD_NAME)

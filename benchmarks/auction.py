@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import WALL, finish, options, say, seconds
 from crowd_assets.mechanisms.auctions import baselines, money
 from crowd_assets.mechanisms.auctions import lots as auction
+from crowd_assets.mechanisms.auctions.budget import constant_factor_share, proportional_share
 
 BIDS = 1_000_000
 QUICK_BIDS = 20_000
@@ -34,13 +35,13 @@ def main(argv: list[str] | None = None) -> None:
     budget, winners = 100_000 * bids, bids // 10
 
     def share(value: np.ndarray, price: np.ndarray, money: int) -> money.Purchase:
-        return budget.proportional_share(value, price, budget=money, tie_break=order)
+        return proportional_share(value, price, budget=money, tie_break=order)
 
     runs: dict[str, Callable[[], money.Purchase | auction.LotClearing | auction.Clearing]] = {
         "proportional_share": lambda: share(values, asked, budget),
         "proportional_share_ties": lambda: share(*two_digits, 10 * bids),
         "proportional_share_large": lambda: share(*twelve_digits, 10**11 * bids),
-        "constant_factor_share": lambda: budget.constant_factor_share(values, asked, budget=budget, tie_break=order),
+        "constant_factor_share": lambda: constant_factor_share(values, asked, budget=budget, tie_break=order),
         "lots": lambda: auction.clear_lots(lot, values, asked, budget=budget, rng=np.random.default_rng(given.seed)),
         "scoring_vcg": lambda: auction.scoring_vcg(values, asked, winners, tie_break=order),
         "uniform_price": lambda: baselines.uniform_price(asked, winners, reserve=10**6, tie_break=order),

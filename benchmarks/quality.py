@@ -290,6 +290,9 @@ def _with_columns(frame: Any, kind: str, known: Any) -> Any:
 
     if "contributor_id" not in frame or kind == "outcome":
         frame["contributor_id"] = ""
+    for name in ANSWERED_ONCE[kind]:
+        if name not in frame:  # an optional field that no event of this kind has
+            frame[name] = None
     frame["again"] = frame.duplicated(list(ANSWERED_ONCE[kind]))
     one, other = ("response_a", "response_b") if kind == "preference" else ("prompt", "response")
     if kind != "outcome":

@@ -203,7 +203,8 @@ def test_the_card_says_what_came_of_the_round(played: Home, exported: Path) -> N
 
 def test_nothing_personal_no_path_and_no_markup_gets_out(played: Home, exported: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
-    assert r"gratitude &lt;img src=x> \| \`x\` \[y\](z)" in card
+    assert "| CROWD_TARGET_ATTRIBUTE | a value of the operator |" in card
+    assert "<img" not in card
     for path in exported.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         for secret in (*PEOPLE, "Robert", "lab |", "purple", "/srv", played.settings.home, played.trainer.base_model):

@@ -229,9 +229,10 @@ def test_telemetry_is_off() -> None:
 
 
 def test_servers_listen_on_this_machine_only() -> None:
+    served = (PROJECT / "crowd_assets" / "commands" / "ui.py").read_text(encoding="utf-8")
+    assert re.findall(r'host="([^"]*)"', served) == ["127.0.0.1"]
     commands = [line for line in (PROJECT / "Makefile").read_text().splitlines() if line.startswith("\t")]
     servers = [line for line in commands if re.search(r"dagster dev|dagster-webserver|http\.server|uvicorn", line)]
-    assert servers
     assert all("-h 127.0.0.1" in line for line in servers)
 
 

@@ -49,7 +49,9 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
 
 def test_append_of_a_missing_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROWD_INBOX", str(tmp_path))
-    done = CliRunner().invoke(app, ["append", str(tmp_path / "nowhere.jsonl")])
+    done = CliRunner().invoke(
+        app, ["append", str(tmp_path / "nowhere.jsonl")], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}
+    )
     assert done.exit_code == 2
     assert "nowhere.jsonl" in done.output.replace("\n", "")
     assert "Traceback" not in done.output

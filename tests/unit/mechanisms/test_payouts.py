@@ -80,7 +80,9 @@ def test_a_conserved_epoch_pays_its_gain_and_nobody_owes(seed: int, discount: fl
     plain, gained = an_epoch(seed, PayRules(by_work=True, conserved=True))
     gain = noise_adjusted(gained, np.full(len(gained), 0.01))
     withheld = -plain.terms["forfeits"].sum()
-    assert plain.points.sum() + withheld == pytest.approx(gain, abs=1e-9)
+    assert plain.points.sum() + withheld <= gain + 1e-9
+    if plain.terms["equal_share"].any(axis=1).all():  # the gain of a round in which nobody took part is nobody's
+        assert plain.points.sum() + withheld == pytest.approx(gain, abs=1e-9)
     assert plain.points.min() >= -1e-12
     assert plain.harm.min() >= 0
     kept, _ = an_epoch(seed, PayRules(by_work=True, conserved=True, copy_discount=discount, least_rounds=2))

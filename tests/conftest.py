@@ -40,6 +40,7 @@ OF_A_ROUND = {
 }
 
 QUICK = {
+    "repeatable": True,
     "groups": 3,
     "epoch_rounds": 2,
     "fused_candidates": 2,

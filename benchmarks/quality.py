@@ -254,6 +254,8 @@ def great_expectations_alone(folder: Path) -> dict[str, Any]:
     files = sorted(folder.glob("inbox/events-*.jsonl"))
     columns = {"asked_price": str, "comparison_id": str, "lot_id": str, "contributor_id": str}
     events = pd.concat([pd.read_json(file, lines=True, dtype=columns) for file in files], ignore_index=True)
+    if "messages" not in events:  # optional, and no event of the benchmark has one
+        events["messages"] = None
     events["submitted_at"] = pd.to_datetime(events["submitted_at"], utc=True).dt.tz_localize(None)
     events["event_id"] = events.index.astype(str)
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")

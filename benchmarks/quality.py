@@ -221,6 +221,7 @@ def polars_alone(folder: Path) -> dict[str, Any]:
         .with_columns(
             pl.col("submitted_at").str.to_datetime("%+", time_unit="us", time_zone="UTC"),
             pl.col("contributor_id").fill_null(""),
+            pl.col("messages").fill_null(""),
             asked_price=pl.col("asked_price").cast(pl.Decimal(18, 6)).cast(pl.String),
             event_id=pl.struct(*schema).hash().cast(pl.String),
         )
@@ -229,7 +230,7 @@ def polars_alone(folder: Path) -> dict[str, Any]:
         .with_columns(pl.col("seq").cast(pl.Int64))
         .collect()
     )
-    facts = {kind: conditions.facts(kind, events.filter(pl.col("kind") == kind), NOW, ()) for kind in KINDS}
+    facts = {kind: conditions.facts(kind, events.filter(pl.col("kind") == kind), NOW, None) for kind in KINDS}
     nothing = known(Earlier(), facts)
     reports, failing = first_reports(nothing.keys["preference"]), []
     for kind in KINDS:
@@ -255,7 +256,7 @@ def great_expectations_alone(folder: Path) -> dict[str, Any]:
     columns = {"asked_price": str, "comparison_id": str, "lot_id": str, "contributor_id": str}
     events = pd.concat([pd.read_json(file, lines=True, dtype=columns) for file in files], ignore_index=True)
     if "messages" not in events:  # optional, and no event of the benchmark has one
-        events["messages"] = None
+        events["messages"] = ""
     events["submitted_at"] = pd.to_datetime(events["submitted_at"], utc=True).dt.tz_localize(None)
     events["event_id"] = events.index.astype(str)
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -294,7 +295,7 @@ def _with_columns(frame: Any, kind: str, known: Any) -> Any:
         frame["contributor_id"] = ""
     for name in ANSWERED_ONCE[kind]:
         if name not in frame:  # an optional field that no event of this kind has
-            frame[name] = None
+            frame[name] = ""
     frame["again"] = frame.duplicated(list(ANSWERED_ONCE[kind]))
     one, other = ("response_a", "response_b") if kind == "preference" else ("prompt", "response")
     if kind != "outcome":

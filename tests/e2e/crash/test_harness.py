@@ -109,7 +109,7 @@ def _posting(unit: str, amount: int, reference: str) -> list[Entry]:
         credit_account=contributor_account("c0"),
         unit=unit,
         amount=Decimal(amount),
-        reason="because",
+        reason="answer bought",
         reference=reference,
     )
 

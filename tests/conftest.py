@@ -40,7 +40,6 @@ OF_A_ROUND = {
 }
 
 QUICK = {
-    "repeatable": True,
     "groups": 3,
     "epoch_rounds": 2,
     "fused_candidates": 2,
@@ -82,7 +81,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")  # so that what a test sets is taken back
     monkeypatch.delenv("DAGSTER_HOME")
     for name in list(os.environ):
-        if name.startswith("CROWD_") and name != "CROWD_REFERENCE_DATA":
+        if name.startswith("CROWD_") and name not in ("CROWD_REFERENCE_DATA", "CROWD_SECRET"):
             monkeypatch.delenv(name)
 
 

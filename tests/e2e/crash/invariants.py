@@ -14,7 +14,7 @@ from dagster import DagsterInstance, RunsFilter
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import read_parquet
-from resources.files.storage import files_below
+from resources.files.storage import UNFINISHED, files_below
 from resources.models.store import CARD, ModelStoreResource
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
@@ -97,6 +97,8 @@ def contents(settings: CrowdSettings) -> Contents:
     for folder in ("frames", "outbox", "archive"):
         for each in files_below(settings.file_places[folder]):
             path = each.path
+            if path.suffix == UNFINISHED:
+                continue  # what a killed process left half written is nobody's content until compact removes it
             content = repr(read_parquet(path).rows()) if path.suffix == ".parquet" else path.read_text(encoding="utf-8")
             found[f"{folder}/{each.name}"] = _hash(content)
     for each in files_below(settings.models_path):

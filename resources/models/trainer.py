@@ -173,7 +173,7 @@ class TrainerResource(ConfigurableResource, ABC):
         for model in models:
             self.store.verify(model)
             trained_over = self.store.card(model).get("root_identity")
-            if trained_over not in (None, self.root_identity()):
+            if trained_over not in (None, *self._identities()):
                 raise OtherRootError(
                     f"model {model} was trained over {trained_over}, and CROWD_BASE_MODEL={self.base_model!r} "
                     f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self.root_identity()}: set both as they were, or begin "
@@ -200,6 +200,11 @@ class TrainerResource(ConfigurableResource, ABC):
     def root_identity(self) -> str:
         """Which root it is: the hash of a local folder's model, or the hub's id and commit."""
         return embedding.identity(self.base_model, self._commit())
+
+    def _identities(self) -> list[str]:
+        """What the root has been called in cards: what is loaded of it, and, in older homes, whatever lay beside that."""
+        earlier = [embedding.earlier_identity(self.base_model)] if Path(self.base_model).is_dir() else []
+        return [self.root_identity(), *earlier]
 
     def _together(
         self, key: str, make: Callable[[], tuple[list[str], list[list[dict[str, float]]] | None]]

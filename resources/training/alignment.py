@@ -10,14 +10,15 @@ Belongs here: pairs, the loss, accuracy on held-out pairs. Does not belong here:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
-from resources.training.prompting import IGNORED, Tokens, batch, tokenise
+from resources.training.memory import halving
+from resources.training.prompting import IGNORED, Prompt, Tokens, batch
 from resources.training.supervised import (
     AdapterConfig,
     TrainingResult,
@@ -28,7 +29,8 @@ from resources.training.supervised import (
 )
 
 Progress = Callable[[int, int, str], None]
-SCORING_BATCH = 64
+PASSES_OUT = "lower CROWD_TOKENS_PER_PASS or CROWD_MAX_TOKENS, or set CROWD_GRADIENT_CHECKPOINTING=true"
+TOKENS_PER_PASS = {"cpu": 8_192, "cuda": 65_536}  # in one forward pass, padding counted
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PreferencePair:
         ValueError: a probability outside [0.5, 1].
     """
 
-    prompt: str
+    prompt: Prompt
     accepted: str
     rejected: str
     weight: float
@@ -78,13 +80,40 @@ def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any)
     """Sum of log-probabilities of the response tokens of each row: a tensor (n,)."""
     import torch
 
-    tensors = batch(rows, pad, device)
-    labels = tensors.pop("labels")[:, 1:]
-    logits = model(**tensors).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
-    return -losses.sum(-1)
+    from resources.training.losses import token_losses
+
+    labels = batch(rows, pad, device)
+    ids, predicted = labels["input_ids"], labels["labels"][:, 1:] != IGNORED
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    losses = token_losses(bare, ids, predicted, torch.float64 if bare.dtype == torch.float64 else torch.float32)
+    owner = torch.arange(len(rows), device=ids.device)[:, None].expand_as(predicted)[predicted]
+    return losses.new_zeros(len(rows)).index_add(0, owner, -losses)
+
+
+def scored(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:
+    """:func:`log_probabilities` of any number of rows, without gradients: those of like length share a pass."""
+    import torch
+
+    sums = torch.zeros(len(rows), device=device)
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
+    size = TOKENS_PER_PASS[device.type]
+    with torch.no_grad():
+        for chosen in rectangles([len(rows[row].ids) for row in order], size):
+            of_pass = [order[place] for place in chosen]
+            sums[of_pass] = log_probabilities(model, [rows[row] for row in of_pass], pad, device).to(sums.dtype)
+    return sums
+
+
+def rectangles(lengths: Sequence[int], tokens: int) -> Iterator[range]:
+    """Places of consecutive rows, so many that they, each padded to the longest, have at most ``tokens`` where one row allows it."""
+    begin, width = 0, 0
+    for place, length in enumerate(lengths):
+        if place > begin and (place + 1 - begin) * max(width, length) > tokens:
+            yield range(begin, place)
+            begin, width = place, 0
+        width = max(width, length)
+    if begin < len(lengths):
+        yield range(begin, len(lengths))
 
 
 def preference_accuracy(language_model: LanguageModel, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
@@ -97,19 +126,12 @@ def preference_accuracy(language_model: LanguageModel, pairs: Sequence[Preferenc
 
     if not pairs:
         raise ValueError("an accuracy needs at least one held-out pair.")
-    pad = int(language_model.tokenizer.pad_token_id)
+    texts = language_model.texts
     scores = []
     for answer in ("accepted", "rejected"):
-        rows = [
-            tokenise(language_model.tokenizer, pair.prompt, str(getattr(pair, answer)), max_tokens) for pair in pairs
-        ]
+        rows = [texts.row(pair.prompt, str(getattr(pair, answer)), max_tokens) for pair in pairs]
         lengths = torch.tensor([max(1, len(row.ids) - row.prompt_length) for row in rows])
-        with torch.inference_mode():
-            sums = [
-                log_probabilities(language_model.model, rows[start : start + SCORING_BATCH], pad, language_model.device)
-                for start in range(0, len(rows), SCORING_BATCH)
-            ]
-        scores.append(torch.cat(sums).cpu() / lengths)
+        scores.append(scored(language_model.model, rows, texts.pad, language_model.device).cpu() / lengths)
     gap = scores[0] - scores[1]
     return float(((gap > 0).float() + 0.5 * (gap == 0).float()).mean())
 
@@ -123,6 +145,8 @@ def align(
     config: AdapterConfig,
     beta: float,
     seed: int,
+    tokens_per_pass: int = 0,
+    gradient_checkpointing: bool = False,
     progress: Progress = lambda step, steps, note: None,
 ) -> TrainingResult:
     """Train a LoRA adapter by QA-DPO and write it to ``directory`` as a PEFT checkpoint.
@@ -130,19 +154,26 @@ def align(
     The reference model is the base itself, with the adapter switched off; its log-probabilities are computed once.
 
     Args:
+        tokens_per_pass: Tokens, padding counted, in one pass; a step with more is split by pairs and adds up gradients. 0: what the
+            device takes.
+        gradient_checkpointing: Activations are computed again in the backward pass: less memory, more time.
         progress: Called with step, steps and a note (loss, tokens a second, memory) after each step.
 
     Raises:
         ValueError: there is no pair.
+        NotFiniteError: a loss or a gradient is not finite.
+        OutOfMemoryError: not even one pair fits into memory.
     """
     import torch
 
+    from resources.training.layers import recompute_blocks
+
     if not pairs:
         raise ValueError("QA-DPO needs at least one pair.")
-    tokenizer, device = language_model.tokenizer, language_model.device
-    pad = int(tokenizer.pad_token_id)
-    accepted = [tokenise(tokenizer, pair.prompt, pair.accepted, config.max_tokens) for pair in pairs]
-    rejected = [tokenise(tokenizer, pair.prompt, pair.rejected, config.max_tokens) for pair in pairs]
+    texts, device = language_model.texts, language_model.device
+    pad = texts.pad
+    accepted = [texts.row(pair.prompt, pair.accepted, config.max_tokens) for pair in pairs]
+    rejected = [texts.row(pair.prompt, pair.rejected, config.max_tokens) for pair in pairs]
     weights = torch.tensor([pair.weight for pair in pairs], device=device)
     probabilities = torch.tensor([pair.probability for pair in pairs], device=device)
     forget_peak_memory(device)
@@ -155,15 +186,30 @@ def align(
             sums = log_probabilities(model, rows, pad, device)
             return sums[: len(chosen)] - sums[len(chosen) :]
 
-        with torch.no_grad(), model.disable_adapter():
-            everything = list(range(len(pairs)))
-            reference = torch.cat(
-                [margins(everything[start : start + SCORING_BATCH]) for start in range(0, len(pairs), SCORING_BATCH)]
-            )
+        with model.disable_adapter():
+            reference = scored(model, accepted, pad, device) - scored(model, rejected, pad, device)
+        if gradient_checkpointing:
+            recompute_blocks(language_model.model)
         steps = shuffled_batches(len(pairs), config, torch.Generator().manual_seed(seed))
+        width = [max(len(first.ids), len(second.ids)) for first, second in zip(accepted, rejected, strict=True)]
+        size = tokens_per_pass or TOKENS_PER_PASS[device.type]
 
-        def loss_of(chosen: list[int]) -> Any:
-            return qa_dpo_loss(margins(chosen), reference[chosen], weights[chosen], probabilities[chosen], beta).mean()
+        def loss_of(chosen: list[int]) -> float:
+            nonlocal size
+
+            def in_passes(tokens: int) -> float:
+                model.zero_grad(set_to_none=True)
+                total = 0.0
+                for places in rectangles([2 * width[pair] for pair in chosen], tokens):
+                    part = [chosen[place] for place in places]
+                    of_part = qa_dpo_loss(margins(part), reference[part], weights[part], probabilities[part], beta)
+                    loss = of_part.sum() / len(chosen)
+                    loss.backward()
+                    total += float(loss.detach())
+                return total
+
+            loss, size = halving(in_passes, size, PASSES_OUT)
+            return loss
 
         lengths = [len(first.ids) + len(second.ids) for first, second in zip(accepted, rejected, strict=True)]
         seen = list(accumulate(sum(lengths[index] for index in chosen) for chosen in steps))

@@ -18,8 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
-from resources.training.prompting import Tokens, tokenise
-from resources.training.supervised import LARGEST_GRADIENT_NORM, WARM_UP_SHARE, AdapterConfig, save_adapter
+from resources.training.prompting import Prompt, TextFormat, Tokens
+from resources.training.supervised import (
+    LARGEST_GRADIENT_NORM,
+    WARM_UP_SHARE,
+    WAYS_OUT,
+    AdapterConfig,
+    NotFiniteError,
+    not_finite,
+    save_adapter,
+)
 from resources.training.valuation import Segment, Valuation
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ POOL = 8  # batches within which rows are sorted by length
 class Demonstrations:
     """What one group learns from: ``pairs`` of prompt and response, and for each the contributor who wrote it."""
 
-    pairs: Sequence[tuple[str, str]]
+    pairs: Sequence[tuple[Prompt, str]]
     contributors: Sequence[str]
 
 
@@ -72,6 +80,7 @@ class CandidateResult:
         steps, tokens: Steps taken and response tokens trained on.
         seconds, peak_memory: Of the whole pass, which all its candidates share; MiB, see :func:`loading.peak_memory`.
         values: For each seed, by how much each contributor lowered the validation loss, nats a token.
+        stopped: Why its training ended early, where a loss or a gradient was not finite; it is as it was before that step.
     """
 
     first_loss: float
@@ -82,6 +91,7 @@ class CandidateResult:
     seconds: float
     peak_memory: float
     values: tuple[dict[str, float], ...] = field(default=(), repr=False)
+    stopped: str | None = None
 
     def figures(self) -> dict[str, Any]:
         """As JSON values, without the contributors."""
@@ -94,6 +104,7 @@ class CandidateResult:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "peak_memory_mib": self.peak_memory,
+            "stopped": self.stopped,
         }
 
 
@@ -113,6 +124,7 @@ class _Run:
     best_epoch: int = 0
     worse: int = 0
     stopped: bool = False
+    not_finite: str | None = None
 
     def rate(self, step: int, peak: float) -> float:
         """Learning rate of step 1, 2, …: linear warm-up, then half a cosine that would be 0 one step after the last."""
@@ -162,6 +174,8 @@ def train_candidates(
     Raises:
         ValueError: a group has no demonstration.
         UnstackableModelError: the model's rows cannot be shared by several adapters.
+        NotFiniteError: no candidate could take a step; one that could not, among others that could, is stopped alone.
+        OutOfMemoryError: not even one row fits into memory.
         CompilationError: the model cannot be compiled here, and the configuration asks for it.
     """
     for number, group in enumerate(groups):
@@ -233,19 +247,18 @@ class _Trainer:
     ) -> None:
         import torch
 
+        from resources.training.layers import recompute_blocks
         from resources.training.stacked import AdapterStack
 
-        tokenizer = language_model.tokenizer
+        texts = language_model.texts
         self.config, self.valuation, self.seeds = config, valuation, len(seeds)
-        self.device, self.pad = language_model.device, int(tokenizer.pad_token_id)
+        self.device, self.pad = language_model.device, texts.pad
         self.tokens_per_pass = config.tokens_per_pass or TOKENS_PER_PASS[self.device.type]
         self.runs: list[_Run] = []
         for seed in seeds:
             for group in groups:
-                self.runs.append(_run(tokenizer, group, config, seed, held_out_seed=seeds[0]))
+                self.runs.append(_run(texts, group, config, seed, held_out_seed=seeds[0]))
         adapter_seeds = [seed for seed in seeds for _ in groups]
-        if config.gradient_checkpointing:
-            _checkpoint_gradients(language_model.model)
         self.stack: AdapterStack = AdapterStack(
             language_model, rank=config.rank, alpha=config.alpha, seeds=adapter_seeds
         )
@@ -255,6 +268,8 @@ class _Trainer:
 
             compiled.compile_blocks(self.stack)
             self.named_errors = compiled.named_errors
+        if config.gradient_checkpointing:
+            recompute_blocks(self.stack.model)
         # One parameter an adapter, in the rows of the stack's matrix: each has its own steps and learning rate.
         self.parameters = [torch.nn.Parameter(row) for row in self.stack.parameters]
         rules = {
@@ -267,7 +282,7 @@ class _Trainer:
         self.validation_gradient = torch.zeros_like(self.stack.parameters)
         self.segments: list[Segment | None] = [None] * len(self.runs)
         if valuation:
-            self.validation = [tokenise(tokenizer, *pair, config.max_tokens) for pair in valuation.pairs]
+            self.validation = [texts.row(*pair, config.max_tokens) for pair in valuation.pairs]
             self.validation_order = np.random.default_rng((seeds[0], 2))
             self.validation_turns: list[int] = []
             self.gradients_of_validation = [0] * len(self.runs)
@@ -282,18 +297,21 @@ class _Trainer:
                 break
             with self.named_errors():
                 tokens += self._step(step, active)
+            active = [number for number in active if not self.runs[number].not_finite]
             due = [number for number in active if step % self.runs[number].steps_an_epoch == 0]
             self._evaluate([number for number in due if self.runs[number].held_out])
-            loss = float(np.mean([self.runs[number].losses[-1] for number in active]))
+            loss = float(np.mean([self.runs[number].losses[-1] for number in active])) if active else math.nan
             rate = tokens / (time.perf_counter() - started)
             progress(step, steps, f"loss {loss:.3f}, {rate:,.0f} tokens a second, {peak_memory(self.device):,.0f} MiB")
         if self.best is not None:
             for number, run in enumerate(self.runs):
-                if run.held_out:
+                if run.held_out and run.best_epoch:
                     self.stack.parameters[number] = self.best[number]
 
     def _step(self, step: int, active: list[int]) -> int:
         """One step of the active adapters; the tokens it saw, padding not counted."""
+        import torch
+
         runs = [self.runs[number] for number in active]
         chosen = [run.plan[step - 1] for run in runs]
         parts = [[run.rows[row] for row in rows] for run, rows in zip(runs, chosen, strict=True)]
@@ -307,16 +325,39 @@ class _Trainer:
             self.stack.use(active)
             losses, _ = self._passes(parts)
             self._clip()
+        of_runs = [float(of_rows.sum()) for of_rows in losses]
+        finite = torch.isfinite(self.stack.gradients).all(dim=1).tolist()
         for index, number in enumerate(active):
+            if not (finite[index] and math.isfinite(of_runs[index])):
+                self._stop(number, step, of_runs[index])
+                continue
             self.parameters[number].grad = self.stack.gradients[index]
             self.optimizer.param_groups[number]["lr"] = rates[index]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        for run, of_rows in zip(runs, losses, strict=True):
-            run.losses.append(float(of_rows.sum()))
+        for run, loss in zip(runs, of_runs, strict=True):
+            if not run.not_finite:
+                run.losses.append(loss)
         if order == 2:
-            self._close_segments([number for number in active if step == len(self.runs[number].plan)])
+            ending = [number for number in active if step == len(self.runs[number].plan)]
+            self._close_segments([number for number in ending if not self.runs[number].not_finite])
         return sum(len(row.ids) for part in parts for row in part)
+
+    def _stop(self, number: int, step: int, loss: float) -> None:
+        """End one adapter's training before a step that is not finite, and nobody else's.
+
+        Raises:
+            NotFiniteError: no candidate has taken a step.
+        """
+        run = self.runs[number]
+        groups = len(self.runs) // self.seeds
+        run.not_finite = f"step {step} of {len(run.plan)} has a {not_finite(loss)}"
+        run.stopped = True
+        self.segments[number] = None
+        if all(each.not_finite and not each.losses for each in self.runs[:groups]):
+            raise NotFiniteError(
+                f"candidate {number % groups + 1} of {groups}: {run.not_finite}, as in all others: {WAYS_OUT}."
+            )
 
     def _clip(self) -> "Tensor":
         """Clip the gradients in the stack, each adapter's by its own norm; the factors, (k,)."""
@@ -516,8 +557,8 @@ class _Trainer:
                 run.stopped = run.worse >= self.config.patience
 
 
-def _run(tokenizer: Any, group: Demonstrations, config: CandidateConfig, seed: int, held_out_seed: int) -> _Run:
-    rows = [tokenise(tokenizer, *pair, config.max_tokens) for pair in group.pairs]
+def _run(texts: TextFormat, group: Demonstrations, config: CandidateConfig, seed: int, held_out_seed: int) -> _Run:
+    rows = [texts.row(*pair, config.max_tokens) for pair in group.pairs]
     measuring = min(round(config.held_out * len(rows)), len(rows) - 1)
     order = np.random.default_rng((held_out_seed, 3)).permutation(len(rows))
     held_out, training = set(order[:measuring].tolist()), sorted(order[measuring:].tolist())
@@ -547,26 +588,17 @@ def _result(runs: Sequence[_Run], seconds: float, memory: float, *, valued: bool
         total = dict.fromkeys(run.owners, 0.0)
         for of_epoch in kept:
             for owner, value in of_epoch.items():
-                total[owner] += value
+                total[owner] += value if math.isfinite(value) else 0.0
         values.append(total)
     epoch = first.steps_an_epoch
     return CandidateResult(
-        first_loss=float(np.mean(first.losses[:epoch])),
-        last_loss=float(np.mean(first.losses[-epoch:])),
+        first_loss=float(np.mean(first.losses[:epoch])) if first.losses else math.nan,
+        last_loss=float(np.mean(first.losses[-epoch:])) if first.losses else math.nan,
         held_out_loss=first.best if first.held_out else math.nan,
         steps=len(first.losses),
         tokens=sum(_labelled(first.rows[row]) for rows in first.plan[: len(first.losses)] for row in rows),
         seconds=seconds,
         peak_memory=memory,
         values=tuple(values),
+        stopped=first.not_finite,
     )
-
-
-def _checkpoint_gradients(model: Any) -> None:
-    """Recompute activations in the backward pass, and drop out nothing: only the layers that decide on it are in training."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True

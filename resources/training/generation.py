@@ -3,12 +3,16 @@
 Belongs here: generation. Does not belong here: judging what was generated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.training import memory
 from resources.training.loading import LanguageModel
-from resources.training.prompting import prompt_ids
+from resources.training.prompting import Prompt
 
 if TYPE_CHECKING:
     import torch
@@ -18,15 +22,50 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 PROMPTS = 32  # prompts that share a generator, so that what they draw depends on no other
 ROWS_PER_PASS = {"cpu": 512, "cuda": 1024}
+TOKENS_PER_PASS = {"cpu": 2**17, "cuda": 2**20}  # rows times their longest, where memory allows as many
+WAYS_OUT = (
+    "lower CROWD_MAX_TOKENS, CROWD_MAX_NEW_TOKENS or CROWD_FUSED_CANDIDATES, or keep the base in CROWD_DTYPE=bfloat16"
+)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which tokens may be drawn, and how evenly.
+
+    Attributes:
+        temperature: Above 0; 1 samples from the model's own distribution.
+        top_k: Only so many of the likeliest tokens; 0: all.
+        top_p: Only the likeliest tokens that together have this probability; 1: all.
+        min_p: Only tokens at least this times as likely as the likeliest; 0: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def warpers(self) -> list[Any]:
+        """What leaves out tokens, in transformers' order."""
+        from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+        return [
+            *([TopKLogitsWarper(self.top_k)] if self.top_k else []),
+            *([TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []),
+            *([MinPLogitsWarper(self.min_p)] if self.min_p > 0 else []),
+        ]
 
 
 def generate(
     language_model: LanguageModel,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    longest: int | None = None,
     lineages: Sequence[Sequence[Path]] = ((),),
     progress: Progress = lambda done, total: None,
 ) -> list[list[str]]:
@@ -34,39 +73,65 @@ def generate(
 
     A token is the largest of its log-probabilities plus Gumbel noise, which is a sample from them. All models add the same
     noise to their answers to the same prompt, so that differences between models are as little as possible due to chance.
+    Nothing of a model's own ``generation_config`` has a part in it but its ends.
 
     Args:
         language_model: The base of all models; it is consumed where one of them has adapters.
-        temperature: Above 0; 1 samples from the model's own distribution.
+        temperature, top_k, top_p, min_p: See :class:`Sampling`.
         seed: Of the noise. That of a prompt depends on the prompts of its own 32 and no others.
+        longest: Most tokens of a prompt and its response, as in training; None: as many as the model has positions for.
         lineages: The adapters of each model on top of the base: none for the base itself.
         progress: Called with responses done and in all after each pass.
 
     Raises:
         UnstackableModelError: the base's rows cannot be shared by several models.
+        TextTooLongError: the template leaves no room for a prompt.
+        OutOfMemoryError: not even one prompt fits into memory.
     """
     import torch
 
     from resources.training.stacked import AdapterStack
 
-    tokenizer, device = language_model.tokenizer, language_model.device
+    texts, device = language_model.texts, language_model.device
     stack = AdapterStack.of_stored(language_model, lineages) if any(lineages) else None
     model: Any = stack.model if stack else language_model.model
     models = len(lineages) if stack else 1
-    rows = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    chunks = [range(start, min(start + PROMPTS, len(rows))) for start in range(0, len(rows), PROMPTS)]
-    together = prompts_a_pass(models, device.type) // PROMPTS
-    responses: list[list[str]] = [[] for _ in lineages]
-    for first in range(0, len(chunks), together):
-        of_pass = chunks[first : first + together]
-        chosen = [rows[row] for chunk in of_pass for row in chunk]
-        noise = _SharedNoise([(seed, chunk.start, len(chunk)) for chunk in of_pass], temperature, device)
-        with torch.inference_mode():
-            tokens = _sampled(model, chosen, stack, noise, max_new_tokens, int(tokenizer.pad_token_id), device)
-        written = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-        for index in range(models):
-            responses[index] += written[index * len(chosen) : (index + 1) * len(chosen)]
-        progress(models * len(responses[0]), models * len(rows))
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    room = min((each for each in (longest, texts.positions) if each is not None), default=None)
+    new = max_new_tokens if room is None else min(max_new_tokens, max(1, room // 2))
+    rows = [texts.prompt(prompt, None if room is None else room - new) for prompt in prompts]
+    responses: list[list[str]] = [[""] * len(rows) for _ in lineages]
+    together = prompts_a_pass(models, device.type)
+    budget = max(
+        1,
+        min(
+            TOKENS_PER_PASS[device.type],
+            int(memory.SHARE * memory.free_bytes(device)) // memory.cache_bytes_a_token(model),
+        ),
+    )
+    done = 0
+
+    def write(chosen: list[int]) -> "torch.Tensor":
+        noise = _SharedNoise(chosen, len(rows), seed, sampling, device)
+        with torch.inference_mode(), _own_generation_config(model):
+            return _sampled(model, [rows[row] for row in chosen], stack, noise, new, texts.pad, texts.ends, device)
+
+    def in_parts(chosen: list[int]) -> Callable[[int], list["torch.Tensor"]]:
+        return lambda size: [write(chosen[at : at + size]) for at in range(0, len(chosen), size)]
+
+    with torch.inference_mode():
+        for first in range(0, len(rows), together):
+            of_pass = range(first, min(first + together, len(rows)))
+            for chosen in _portions(of_pass, rows, models, new, budget, alike=_has_a_state(model)):
+                parts, size = memory.halving(in_parts(chosen), len(chosen), WAYS_OUT)
+                for number, tokens in enumerate(parts):
+                    of_part = chosen[number * size : (number + 1) * size]
+                    written = texts.written(tokens.tolist())
+                    for index in range(models):
+                        for row, text in zip(of_part, written[index * len(of_part) :], strict=False):
+                            responses[index][row] = text
+                done += models * len(chosen)
+                progress(done, models * len(rows))
     return responses
 
 
@@ -76,6 +141,47 @@ def prompts_a_pass(models: int, device: str) -> int:
     return PROMPTS * max(1, ROWS_PER_PASS[device] // (models * PROMPTS))
 
 
+def _portions(
+    of_pass: range, rows: Sequence[list[int]], models: int, new: int, budget: int, *, alike: bool
+) -> Iterator[list[int]]:
+    """Rows of each pass through the models: all of them where their rectangle is within the budget, else those of like length
+    together, so that one long prompt makes no other row longer.
+
+    Args:
+        alike: Whether rows of a pass must have the same length, as padding before them would change what a model remembers.
+    """
+    if not alike and models * len(of_pass) * (max(len(rows[row]) for row in of_pass) + new) <= budget:
+        yield list(of_pass)
+        return
+    ordered = sorted(of_pass, key=lambda row: (len(rows[row]), row))
+    for _, group in groupby(ordered, key=lambda row: len(rows[row]) if alike else 0):
+        portion: list[int] = []
+        for row in group:
+            if portion and models * (len(portion) + 1) * (len(rows[row]) + new) > budget:
+                yield portion
+                portion = []
+            portion.append(row)
+        yield portion
+
+
+def _has_a_state(model: Any) -> bool:
+    """Whether a model keeps a state that rows cannot be taken out of, or that padding changes, as recurrent ones do."""
+    return bool(getattr(model, "_is_stateful", False))
+
+
+@contextmanager
+def _own_generation_config(model: Any) -> Iterator[None]:
+    """Nothing of the model's own generation configuration, which transformers' ``generate`` would fill gaps from."""
+    from transformers import GenerationConfig
+
+    before = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = before
+
+
 def _sampled(
     model: Any,
     prompts: list[list[int]],
@@ -83,6 +189,7 @@ def _sampled(
     noise: "_SharedNoise",
     most: int,
     pad: int,
+    ends: Sequence[int],
     device: Any,
 ) -> "torch.Tensor":
     """New tokens (models n, at most ``most``), model-major, padded after each row's end.
@@ -98,16 +205,18 @@ def _sampled(
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device).repeat(models, 1)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     mask = mask.repeat(models, 1)
-    ends = torch.tensor(model.generation_config.eos_token_id, device=device).reshape(-1)
-    written = torch.full((rows, most), pad, device=device)
+    ending = torch.tensor(ends, dtype=torch.long, device=device)
+    # What stands after an end is never read: an end there lets a row without a next token be one that has ended.
+    filler = ends[0] if ends else pad
+    written = torch.full((rows, most), filler, device=device)
     place = torch.arange(rows, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
-    cache, done = None, 0
+    cache, done, stays = None, 0, _has_a_state(model)
     while done < most:
-        noise.prompts = place % len(prompts)
-        half = _HalfEnded(ended, ends, models)
+        noise.rows = place % len(prompts)
+        half = _HalfEnded(ended, ending, models, whole=stays)
         if stack:
-            stack.expected_rows = (len(ids),)
+            stack.expected_rows = (len(ids), len(ids) * ids.shape[1])
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -115,58 +224,66 @@ def _sampled(
             generation_config=GenerationConfig(
                 max_new_tokens=most - done,
                 do_sample=False,
+                use_cache=True,
                 pad_token_id=pad,
-                eos_token_id=ends.tolist(),
+                eos_token_id=list(ends) or None,
                 return_dict_in_generate=True,
             ),
             logits_processor=[noise],
             stopping_criteria=[half],
         )
         new = output.sequences[:, ids.shape[1] :]
-        written[place, done : done + new.shape[1]] = torch.where(ended[:, None], pad, new)
+        written[place, done : done + new.shape[1]] = torch.where(ended[:, None], filler, new)
         done += new.shape[1]
         writing = (~half.ended).view(models, -1)
         wanted = int(writing.sum(1).max())
-        if not wanted:
+        if not wanted or stays:
             break
         first = writing.int().argsort(dim=1, descending=True, stable=True)[:, :wanted]
         kept = (first + torch.arange(models, device=device)[:, None] * writing.shape[1]).flatten()
         mask = torch.cat([mask, mask.new_ones(new.shape)], dim=1)[kept]
         ids, place, ended, cache = output.sequences[kept], place[kept], half.ended[kept], output.past_key_values
-        cache.batch_select_indices(kept)
+        cache.reorder_cache(kept)
     return written
 
 
 class _HalfEnded:
-    """Stops all rows once no model has more than half of its rows, as there were at first, left to write."""
+    """Stops all rows once no model has more than half of its rows, as there were at first, left to write; or, where it waits for the
+    ``whole`` pass, once all have ended."""
 
-    def __init__(self, ended: "torch.Tensor", ends: "torch.Tensor", models: int) -> None:
-        self.ended, self.ends, self.models = ended.clone(), ends, models
+    def __init__(self, ended: "torch.Tensor", ends: "torch.Tensor", models: int, *, whole: bool) -> None:
+        self.ended, self.ends, self.models, self.whole = ended.clone(), ends, models, whole
 
     def __call__(self, ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
         import torch
 
         self.ended |= torch.isin(ids[:, -1], self.ends)
         writing = (~self.ended).view(self.models, -1)
-        return torch.full_like(self.ended, 2 * int(writing.sum(1).max()) <= writing.shape[1])
+        left = int(writing.sum(1).max())
+        return torch.full_like(self.ended, left == 0 if self.whole else 2 * left <= writing.shape[1])
 
 
 class _SharedNoise:
     """Log-probabilities over the temperature, plus Gumbel noise that is the same for every model's answer to a prompt.
 
     Attributes:
-        prompts: Number of the prompt that each row answers.
+        rows: Number, among the prompts of the pass, of the one that each row answers.
     """
 
-    prompts: "torch.Tensor"
+    rows: "torch.Tensor"
 
-    def __init__(self, chunks: Sequence[tuple[int, int, int]], temperature: float, device: Any) -> None:
+    def __init__(self, chosen: Sequence[int], prompts: int, seed: int, sampling: Sampling, device: Any) -> None:
+        """Noise for the ``chosen`` of so many prompts: each has its place in what is drawn for its 32."""
         import torch
 
-        self.temperature = temperature
+        starts = sorted({row - row % PROMPTS for row in chosen})
+        self.temperature, self.warpers = sampling.temperature, sampling.warpers()
         self.chunks = [
-            (torch.Generator(device).manual_seed((seed + start) % 2**63), count) for seed, start, count in chunks
+            (torch.Generator(device).manual_seed((seed + start) % 2**63), min(PROMPTS, prompts - start))
+            for start in starts
         ]
+        before = {start: number * PROMPTS for number, start in enumerate(starts)}
+        self.places = torch.tensor([before[row - row % PROMPTS] + row % PROMPTS for row in chosen], device=device)
 
     def __call__(self, ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -176,4 +293,7 @@ class _SharedNoise:
             for generator, count in self.chunks
         ]
         gumbel = torch.cat(drawn).log_().neg_().log_().neg_()
-        return scores.float().div(self.temperature).add_(gumbel[self.prompts])
+        scores = scores.float().div(self.temperature)
+        for warper in self.warpers:
+            scores = warper(ids, scores)
+        return scores.add_(gumbel[self.places[self.rows]])

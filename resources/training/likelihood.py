@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resources.training.loading import LanguageModel
-from resources.training.prompting import IGNORED, batch, tokenise
+from resources.training.prompting import IGNORED, batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def token_likelihoods(
 
     Args:
         pairs: Prompts and responses.
-        max_tokens: Longest prompt and response that are read, see ``prompting.tokenise``.
+        max_tokens: Longest prompt and response that are read, see ``prompting.TextFormat.row``.
         progress: Called with responses done and in all.
 
     Returns:
@@ -38,8 +38,8 @@ def token_likelihoods(
     """
     import torch
 
-    rows = [tokenise(language_model.tokenizer, prompt, response, max_tokens) for prompt, response in pairs]
-    pad = int(language_model.tokenizer.pad_token_id)
+    rows = [language_model.texts.row(prompt, response, max_tokens) for prompt, response in pairs]
+    pad = language_model.texts.pad
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
     scores: list[NDArray[np.float64]] = [np.zeros(0)] * len(rows)
     language_model.model.eval()

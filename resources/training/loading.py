@@ -4,6 +4,7 @@ Belongs here: where weights come from. Does not belong here: what is done with a
 Weights are read from safetensors only, and no code of a repository runs.
 """
 
+import json
 import logging
 import os
 import random
@@ -11,22 +12,29 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.common.errors import OperatorError
+from resources.training.prompting import TextFormat, TextOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 ROOT_SETTING = "CROWD_BASE_MODEL"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+OF_LAYER, A_WEIGHT, B_WEIGHT = (
+    "base_model.model.",
+    ".lora_A.weight",
+    ".lora_B.weight",
+)  # PEFT's names of a layer's weights
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
 NO_FILES = ["*/*", "consolidated*"]  # what transformers does not read
 
@@ -41,11 +49,24 @@ class PlacementError(OperatorError, RuntimeError):
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model with its tokenizer, on its device, in evaluation mode."""
+    """A causal language model with its tokenizer, on its device, in evaluation mode.
+
+    Attributes:
+        options: What an operator chose about its texts.
+        of_generation: What its root's ``generation_config.json`` says, for exports.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     device: Any
+    options: TextOptions = field(default_factory=TextOptions)
+    of_generation: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def texts(self) -> TextFormat:
+        """In what form it reads and writes."""
+        config = getattr(self.model, "generation_config", None)
+        return TextFormat.of(self.tokenizer, self.model.config, config, self.options)
 
 
 def pretrained(loader: Any, source: str, revision: str, setting: str, **options: Any) -> Any:
@@ -107,6 +128,7 @@ def load(
     device_map: str = "",
     quantization: str = "none",
     sharded: bool = False,
+    options: TextOptions | None = None,
 ) -> LanguageModel:
     """The model of a lineage: the root with every adapter of the chain merged into its weights, in order.
 
@@ -117,6 +139,7 @@ def load(
         device_map: transformers' ``device_map``; empty: the first GPU, or the CPU.
         quantization: ``int8`` or ``nf4``: linear layers as bitsandbytes keeps them.
         sharded: Whether the model is spread over the processes of torch's default group; see :mod:`training.sharding`.
+        options: What an operator chose about its texts.
 
     Raises:
         ModelUnavailableError: the root cannot be loaded.
@@ -124,8 +147,7 @@ def load(
         PlacementError: bitsandbytes is not installed, the map's device is not there, or the model does not fit on one.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     quantized = quantization != "none"
     if sharded and (device_map or quantized):
@@ -143,13 +165,18 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = pretrained(AutoModelForCausalLM, root, revision, ROOT_SETTING, use_safetensors=True, dtype=dtype)
-    for directory in adapters:
-        if not (directory / ADAPTER_WEIGHTS).is_file():  # peft would look for a pickle then
-            raise ModelUnavailableError(
-                f"{directory} has no {ADAPTER_WEIGHTS}: weights are read from safetensors only. Restore it from a backup."
-            )
-        model = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+    # What a configuration says of generation has no part in ours but the ends, and need not be what transformers takes.
+    of_generation = pretrained(RawGenerationConfig, root, revision, ROOT_SETTING)
+    model = pretrained(
+        AutoModelForCausalLM,
+        root,
+        revision,
+        ROOT_SETTING,
+        use_safetensors=True,
+        dtype=dtype,
+        generation_config=GenerationConfig(eos_token_id=of_generation.content.get("eos_token_id")),
+    )
+    merge(model, [read_adapter(directory) for directory in adapters])
     if device_map or quantized:
         model = _placed(model, device_map or str(device), quantization)
         device = model.device
@@ -159,7 +186,91 @@ def load(
 
             shard(model, device)
         model.to(device)
-    return LanguageModel(model.eval(), tokenizer, device)
+    loaded = LanguageModel(model.eval(), tokenizer, device, options or TextOptions(), of_generation.content)
+    model.generation_config.eos_token_id = list(loaded.texts.ends) or None
+    return loaded
+
+
+@dataclass(frozen=True)
+class RawGenerationConfig:
+    """A model's ``generation_config.json`` as it is, whether transformers takes it or not; empty where there is none."""
+
+    content: dict[str, Any]
+
+    @classmethod
+    def from_pretrained(cls, folder: str, **_: Any) -> "RawGenerationConfig":
+        try:
+            found = json.loads(Path(folder, "generation_config.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            found = {}
+        return cls(found if isinstance(found, dict) else {})
+
+
+@dataclass(frozen=True)
+class StoredAdapter:
+    """A PEFT checkpoint: B A times ``scale`` is added to each layer's weight.
+
+    Attributes:
+        weights: By PEFT's names: ``base_model.model.<layer>.lora_A.weight`` (rank, d_in) and ``lora_B.weight`` (d_out, rank).
+    """
+
+    weights: "dict[str, torch.Tensor]"
+    rank: int
+    scale: float
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that it changes, sorted."""
+        return sorted(name[len(OF_LAYER) : -len(A_WEIGHT)] for name in self.weights if name.endswith(A_WEIGHT))
+
+    def matrices(self, layer: str) -> "tuple[torch.Tensor, torch.Tensor]":
+        """A (rank, d_in) and B (d_out, rank) of a layer."""
+        return self.weights[f"{OF_LAYER}{layer}{A_WEIGHT}"], self.weights[f"{OF_LAYER}{layer}{B_WEIGHT}"]
+
+
+def read_adapter(directory: Path) -> StoredAdapter:
+    """The PEFT checkpoint in a directory.
+
+    Raises:
+        ModelUnavailableError: it has no safetensors; a pickle is never read.
+    """
+    from peft import LoraConfig
+    from safetensors.torch import load_file
+
+    if not (directory / ADAPTER_WEIGHTS).is_file():
+        raise ModelUnavailableError(
+            f"{directory} has no {ADAPTER_WEIGHTS}: weights are read from safetensors only. Restore it from a backup."
+        )
+    config: Any = LoraConfig.from_pretrained(str(directory))
+    weights = load_file(directory / ADAPTER_WEIGHTS)
+    return StoredAdapter(weights, config.r, config.lora_alpha / config.r)
+
+
+def merge(model: Any, adapters: "Sequence[StoredAdapter]") -> None:
+    """Add adapters to the weights of a model, in order. Weights of low precision are summed up in single precision and rounded once:
+    rounded after each adapter, a lineage in bfloat16 would lose a quarter of what its rounds learnt."""
+    import torch
+
+    changes: dict[str, list[StoredAdapter]] = {}
+    for adapter in adapters:
+        for layer in adapter.layers:
+            changes.setdefault(layer, []).append(adapter)
+    for layer, of_layer in changes.items():
+        weight = model.get_submodule(layer).weight
+        wide = weight.dtype if weight.dtype == torch.float64 else torch.float32
+        total = weight.data.to(wide, copy=True)
+        for adapter in of_layer:
+            a, b = (part.to(total.device, wide) for part in adapter.matrices(layer))
+            change = (b @ a) * adapter.scale
+            total += change.T if _transposed(model.get_submodule(layer)) else change
+        weight.data = total.to(weight.dtype)
+
+
+def _transposed(layer: Any) -> bool:
+    """Whether a layer keeps its weight as (d_in, d_out), as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer, Conv1D)
 
 
 def _placed(merged: "PreTrainedModel", device_map: str, quantization: str) -> "PreTrainedModel":
@@ -239,8 +350,22 @@ def save(language_model: LanguageModel, directory: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    language_model.model.generation_config = _exported_generation(language_model)
     language_model.model.save_pretrained(str(directory))
     language_model.tokenizer.save_pretrained(str(directory))
+
+
+def _exported_generation(language_model: LanguageModel) -> Any:
+    """What the root says about generation, as far as transformers takes it, and the ends that training taught."""
+    from transformers import GenerationConfig
+
+    ends = {"eos_token_id": list(language_model.texts.ends) or None}
+    try:
+        config = GenerationConfig(**(language_model.of_generation | ends))
+        config.validate(strict=True)
+    except (TypeError, ValueError):  # of two minds, such as a temperature without sampling
+        config = GenerationConfig(**ends)
+    return config
 
 
 def use_threads(threads: int) -> None:

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from resources.training.loading import LanguageModel
+from resources.training.layers import adaptable_layers
+from resources.training.loading import LanguageModel, read_adapter
+from resources.training.losses import token_losses
 from resources.training.prompting import Tokens
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ class LowRankUpdate(torch.autograd.Function):
         ctx.save_for_backward(x, down)
         ctx.layer = layer
         flat = y.reshape(len(a), -1, y.shape[-1])
-        return torch.baddbmm(flat, down, b, alpha=layer.scale).view_as(y)
+        # A tensor of its own, not a view: some models change what a layer returns in place.
+        updated = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+        torch.baddbmm(flat, down, b, alpha=layer.scale, out=updated.view(flat.shape))
+        return updated
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -148,7 +153,7 @@ class StackedBatch:
 
 
 class AdapterStack:
-    """J fresh LoRA adapters on every linear layer that PEFT's ``all-linear`` covers.
+    """J fresh LoRA adapters on every layer that :func:`layers.adaptable_layers` names.
 
     Attributes:
         parameters: (J, P), one adapter a row, in single precision unless the base is in double; B is zero at first, A as PEFT draws it.
@@ -166,7 +171,11 @@ class AdapterStack:
 
         self.device = language_model.device
         config = LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=0.0,
+            target_modules=adaptable_layers(language_model.model),
+            task_type="CAUSAL_LM",
         )
         self.peft_model: Any = get_peft_model(language_model.model, config)
         self.model: Any = self.peft_model.get_base_model()
@@ -198,14 +207,11 @@ class AdapterStack:
         self.row_products = torch.zeros(0, device=self.device)
         self.in_use = self._used = self.parameters
         self.gradients = self._all_gradients = torch.zeros_like(self.parameters)
-        self._labelled: Tensor | None = None
-        head: nn.Module = language_model.model.get_output_embeddings()
-        head.register_forward_pre_hook(self._keep_labelled)
 
     @classmethod
     def of_stored(cls, language_model: LanguageModel, lineages: Sequence[Sequence[Path]]) -> "AdapterStack":
         """Stored PEFT adapters over their common base: each lineage is a chain of them, whose updates add up."""
-        found = [[_stored(directory) for directory in lineage] for lineage in lineages]
+        found = [[read_adapter(directory) for directory in lineage] for lineage in lineages]
         rank = max(sum(each.rank for each in chain) for chain in found)
         # Each has its own scale, which goes into its B.
         stack = cls(language_model, rank=rank, alpha=rank, seeds=[0] * len(lineages))
@@ -213,10 +219,19 @@ class AdapterStack:
         for row, chain in enumerate(found):
             at = 0
             for each in chain:
+                unknown = sorted(set(each.layers) - set(stack._replaced))
+                if unknown:
+                    raise UnstackableModelError(
+                        f"an adapter changes {', '.join(unknown[:3])}, which no adapter of this base is put on: set "
+                        "CROWD_FUSED_CANDIDATES=1, and it is merged instead."
+                    )
                 for name, layer in zip(stack._replaced, stack.layers, strict=True):
+                    if name not in each.layers:
+                        continue
+                    stored_a, stored_b = each.matrices(name)
                     a, b = layer.views(stack.parameters)
-                    a[row][:, at : at + each.rank] = each.weights[f"base_model.model.{name}.lora_A.weight"].T
-                    b[row][at : at + each.rank] = each.weights[f"base_model.model.{name}.lora_B.weight"].T * each.scale
+                    a[row][:, at : at + each.rank] = stored_a.T
+                    b[row][at : at + each.rank] = stored_b.T * each.scale
                 at += each.rank
         return stack
 
@@ -270,24 +285,10 @@ class AdapterStack:
         self.expected_rows = (rows, rows * width)
         if self.direction is not None:
             self.row_products = torch.zeros(rows, device=self.device, dtype=self.parameters.dtype)
-        # Padding on the right is never seen by what comes before it, so causal attention needs no mask.
         predicted = batch.labelled[:, 1:]
-        self._labelled = torch.nn.functional.pad(predicted, (0, 1))
-        try:
-            logits = self.model(input_ids=batch.ids, use_cache=False).logits[0]
-        finally:
-            self._labelled = None
-        losses = torch.nn.functional.cross_entropy(
-            logits.to(self.parameters.dtype), batch.ids[:, 1:][predicted], reduction="none"
-        )
+        losses = token_losses(self.model, batch.ids, predicted, self.parameters.dtype)
         owner = torch.arange(rows, device=self.device)[:, None].expand_as(predicted)[predicted]
         return losses.new_zeros(rows).index_add(0, owner, losses) * batch.weights.to(losses.dtype)
-
-    def _keep_labelled(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """The head computes logits at the labelled positions alone: (1, labelled, d)."""
-        if self._labelled is None:
-            return None
-        return (inputs[0][self._labelled][None], *inputs[1:])
 
     def as_peft(self, adapter: int) -> Any:
         """PEFT's own model with the weights of one adapter, for saving. The stack must not train afterwards."""
@@ -297,23 +298,6 @@ class AdapterStack:
             module.lora_B["default"].weight.data = b[adapter].T.contiguous()
             self._put(name, module)
         return self.peft_model
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A PEFT checkpoint: B A times ``scale`` is added to each layer's weight."""
-
-    weights: dict[str, Tensor]
-    rank: int
-    scale: float
-
-
-def _stored(directory: Path) -> _Stored:
-    from peft import LoraConfig
-    from safetensors.torch import load_file
-
-    config: Any = LoraConfig.from_pretrained(str(directory))
-    return _Stored(load_file(directory / "adapter_model.safetensors"), config.r, config.lora_alpha / config.r)
 
 
 def stacked_batch(

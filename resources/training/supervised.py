@@ -4,16 +4,28 @@ Belongs here: what every adapter that is trained alone shares. Does not belong h
 candidates, which are trained together (see ``candidates``).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resources.common.errors import OperatorError
 from resources.training.loading import LanguageModel
 
 Progress = Callable[[int, int, float], None]
 WARM_UP_SHARE = 0.1
 LARGEST_GRADIENT_NORM = 1.0
+WAYS_OUT = "lower the learning rate, or set CROWD_DTYPE=float32 or bfloat16 where it is float16"
+
+
+class NotFiniteError(OperatorError, ArithmeticError):
+    """A loss or a gradient is not a finite number, so nothing can be learnt from it."""
+
+
+def not_finite(loss: float) -> str:
+    """What is not finite: the loss, or else its gradient."""
+    return "gradient that is not finite" if math.isfinite(loss) else f"loss of {loss}"
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class AdapterConfig:
         learning_rate: Peak of a linear warm-up over 10 % of the steps and a cosine decay to 0.
         epochs: Passes over the data.
         batch_size: Rows a step.
-        rank: Rank of the adapter on every linear layer.
+        rank: Rank of the adapter on every layer.
         alpha: Scale: updates are multiplied by alpha / rank.
         max_tokens: Longest row.
     """
@@ -68,8 +80,10 @@ class TrainingResult:
 
 
 def new_adapter(language_model: LanguageModel, config: AdapterConfig) -> Any:
-    """The model with a fresh LoRA adapter on every linear layer; the base is frozen."""
+    """The model with a fresh LoRA adapter on every layer that :func:`layers.adaptable_layers` names; the base is frozen."""
     from peft import LoraConfig, get_peft_model
+
+    from resources.training.layers import adaptable_layers
 
     return get_peft_model(
         language_model.model,
@@ -77,7 +91,7 @@ def new_adapter(language_model: LanguageModel, config: AdapterConfig) -> Any:
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
-            target_modules="all-linear",
+            target_modules=adaptable_layers(language_model.model),
             task_type="CAUSAL_LM",
         ),
     )
@@ -108,11 +122,18 @@ def shuffled_batches(rows: int, config: AdapterConfig, generator: Any) -> list[l
 def optimise(
     model: Any,
     steps: Sequence[list[int]],
-    loss_of: Callable[[list[int]], Any],
+    loss_of: Callable[[list[int]], float],
     config: AdapterConfig,
     progress: Progress,
 ) -> list[float]:
-    """AdamW over ``steps`` with warm-up, cosine decay and clipping; returns the loss of each step."""
+    """AdamW over ``steps`` with warm-up, cosine decay and clipping; returns the loss of each step. The base drops out nothing.
+
+    Args:
+        loss_of: The loss of a step's rows, and its gradient added to that of the parameters.
+
+    Raises:
+        NotFiniteError: a loss or a gradient is not finite.
+    """
     import torch
     from transformers import get_cosine_schedule_with_warmup
 
@@ -121,15 +142,14 @@ def optimise(
     warm_up = max(1, round(WARM_UP_SHARE * len(steps)))
     schedule = get_cosine_schedule_with_warmup(optimizer, warm_up, len(steps))
     losses: list[float] = []
-    model.train()
     for number, rows in enumerate(steps, start=1):
         loss = loss_of(rows)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT_NORM)
+        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+            raise NotFiniteError(f"step {number} of {len(steps)} has a {not_finite(loss)}: {WAYS_OUT}.")
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
+        losses.append(loss)
         progress(number, len(steps), losses[-1])
-    model.eval()
     return losses

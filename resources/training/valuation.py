@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from resources.training.prompting import Prompt
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,7 +28,7 @@ class Valuation:
             each contributor who is in those steps.
     """
 
-    pairs: Sequence[tuple[str, str]]
+    pairs: Sequence[tuple[Prompt, str]]
     seeds: int = 2
     rows: int = 64
     every: int = 16

@@ -1,0 +1,79 @@
+"""Memory: how much there is, what a pass takes, and making it smaller when there is too little.
+
+Belongs here: bytes. Does not belong here: what a pass computes.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from resources.common.errors import OperatorError
+
+Found = TypeVar("Found")
+LOGITS_AT_ONCE = 2**24  # logits of one pass through the head: 64 MiB in single precision
+SHARE = 0.25  # of the free memory, that caches of keys and values may take
+
+
+class OutOfMemoryError(OperatorError, RuntimeError):
+    """The smallest pass does not fit into memory; the message names the settings that make it smaller."""
+
+
+def free_bytes(device: Any) -> int:
+    """Memory that is free now, on a GPU or the machine."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def cache_bytes_a_token(model: Any) -> int:
+    """Bytes of keys and values that generation keeps for each token of a row, over all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1
+    hidden = getattr(config, "hidden_size", None) or 1
+    of_keys = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or hidden // heads
+    layers = getattr(config, "num_hidden_layers", None) or 1
+    return int(2 * layers * of_keys * width * model.dtype.itemsize)
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether an error says that memory ran out: of a GPU, or of the machine as torch's CPU allocator says so."""
+    import torch
+
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(problem, RuntimeError) and any(
+        said in str(problem) for said in ("not enough memory", "can't allocate memory", "CUDA out of memory")
+    )
+
+
+def halving(attempt: Callable[[int], Found], size: int, ways_out: str) -> tuple[Found, int]:
+    """What ``attempt`` gives for the first of size, size/2, … that fits into memory, and that size.
+
+    Args:
+        attempt: Called with a size; it must leave nothing behind when it fails.
+        ways_out: What the settings are that make even the smallest pass smaller, for the error.
+
+    Raises:
+        OutOfMemoryError: it does not fit with a size of 1.
+    """
+    import gc
+
+    import torch
+
+    while True:
+        try:
+            return attempt(size), size
+        except Exception as problem:
+            if not is_out_of_memory(problem):
+                raise
+            reason = " ".join(str(problem).split())[:200]
+        if size <= 1:
+            raise OutOfMemoryError(f"the smallest pass does not fit into memory ({reason}): {ways_out}.")
+        size = max(1, size // 2)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,272 @@
+"""Small models of random weights, a family each, with tokenizers of the kinds that their families have; and the plain loop that
+what they write is compared with.
+
+Belongs here: what tests of any model build. Does not belong here: tests.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resources.models.local import LocalTrainer
+from resources.models.store import ModelStoreResource
+from resources.training.loading import LanguageModel
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+INST = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
+# What each kind of tokenizer has: special tokens, roles of them, whether it opens and closes texts by itself, its template.
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt": {"specials": ["<|endoftext|>"], "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"},
+    "llama": {
+        "specials": ["<unk>", "<s>", "</s>"],
+        "eos_token": "</s>",
+        "bos_token": "<s>",
+        "unk_token": "<unk>",
+        "opens": "<s>",
+    },
+    "closing": {"specials": ["<s>", "</s>"], "eos_token": "</s>", "bos_token": "<s>", "opens": "<s>", "closes": "</s>"},
+    "inst": {"specials": ["<s>", "</s>"], "eos_token": "</s>", "bos_token": "<s>", "opens": "<s>", "template": INST},
+    "chatml": {
+        "specials": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "template": CHATML,
+    },
+    "gemma": {
+        "specials": ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"],
+        "eos_token": "<eos>",
+        "bos_token": "<bos>",
+        "pad_token": "<pad>",
+        "opens": "<bos>",
+        "template": GEMMA,
+    },
+    "endless": {"specials": ["<unk>"], "unk_token": "<unk>"},
+}
+WORDS = [
+    "what",
+    "about",
+    "the",
+    "very",
+    "old",
+    "thing",
+    "and",
+    "how",
+    "much",
+    "do",
+    "you",
+    "like",
+    "it",
+    "thank",
+    "you",
+    "so",
+    "much",
+    "nobody",
+    "asked",
+    "for",
+    "that",
+    "group",
+    "no",
+    "one",
+]
+FULL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+}
+HEADS = FULL | {"head_dim": 16}
+SLIDING = {"sliding_window": 8}
+MIXTURE = {"num_experts_per_tok": 2}
+GPT: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
+FALCON = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "new_decoder_architecture": False}
+FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "llama": ("llama", HEADS, "llama"),
+    "gpt2": ("gpt2", GPT, "gpt"),
+    "qwen2": ("qwen2", HEADS, "chatml"),
+    "qwen3": ("qwen3", HEADS, "chatml"),
+    "gemma2": ("gemma2", HEADS | SLIDING | {"query_pre_attn_scalar": 16}, "gemma"),
+    "gemma3": ("gemma3_text", HEADS | SLIDING | {"query_pre_attn_scalar": 16}, "gemma"),
+    "mistral": ("mistral", HEADS | SLIDING, "inst"),
+    "phi": ("phi", FULL | {"num_key_value_heads": 2}, "gpt"),
+    "phi3": ("phi3", FULL | {"pad_token_id": 0}, "llama"),
+    "gpt_neox": ("gpt_neox", FULL | {"rotary_pct": 0.25}, "gpt"),
+    "gpt_neo": (
+        "gpt_neo",
+        {
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 8,
+        },
+        "gpt",
+    ),
+    "gptj": ("gptj", GPT | {"rotary_dim": 8}, "gpt"),
+    "gpt_bigcode": ("gpt_bigcode", GPT, "gpt"),
+    "codegen": ("codegen", GPT | {"n_head": 4, "rotary_dim": 4}, "gpt"),
+    "opt": (
+        "opt",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "ffn_dim": 64,
+            "max_position_embeddings": 128,
+            "word_embed_proj_dim": 32,
+        },
+        "llama",
+    ),
+    "falcon": ("falcon", FALCON | {"multi_query": True, "alibi": False}, "gpt"),
+    "falcon_alibi": ("falcon", FALCON | {"multi_query": False, "alibi": True}, "gpt"),
+    "bloom": ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 2}, "llama"),
+    "mixtral": ("mixtral", HEADS | MIXTURE | {"num_local_experts": 4}, "llama"),
+    "qwen2_moe": (
+        "qwen2_moe",
+        FULL | MIXTURE | {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
+        "chatml",
+    ),
+    "qwen3_moe": ("qwen3_moe", HEADS | MIXTURE | {"num_experts": 4, "moe_intermediate_size": 32}, "chatml"),
+    "gpt_oss": ("gpt_oss", HEADS | MIXTURE | SLIDING | {"num_local_experts": 4}, "gpt"),
+    "olmo2": ("olmo2", FULL, "gpt"),
+    "olmoe": ("olmoe", FULL | MIXTURE | {"num_experts": 4}, "gpt"),
+    "granite": ("granite", FULL | {"logits_scaling": 3.0}, "gpt"),
+    "cohere": ("cohere", FULL | {"logit_scale": 0.5}, "llama"),
+    "stablelm": ("stablelm", FULL, "gpt"),
+    "starcoder2": ("starcoder2", FULL | SLIDING, "gpt"),
+    "smollm3": ("smollm3", FULL | {"pad_token_id": 0}, "chatml"),
+    "mamba": ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "gpt"),
+    "mamba2": (
+        "mamba2",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "state_size": 8,
+            "num_heads": 8,
+            "head_dim": 8,
+            "n_groups": 1,
+            "chunk_size": 8,
+        },
+        "gpt",
+    ),
+    "falcon_mamba": ("falcon_mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "gpt"),
+    "recurrent_gemma": (
+        "recurrent_gemma",
+        FULL | {"num_hidden_layers": 3, "intermediate_size": 96, "attention_window_size": 8, "lru_width": 32},
+        "gemma",
+    ),
+    "jamba": (
+        "jamba",
+        FULL
+        | {"num_experts": 2, "num_experts_per_tok": 1, "attn_layer_period": 2, "attn_layer_offset": 1}
+        | {"expert_layer_period": 2, "expert_layer_offset": 1, "use_mamba_kernels": False, "mamba_d_state": 4},
+        "llama",
+    ),
+}
+
+
+def tokenizer(kind: str) -> Any:
+    """A byte-level tokenizer of a kind."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    about = dict(KINDS[kind])
+    specials, template = about.pop("specials"), about.pop("template", None)
+    opens, closes = about.pop("opens", None), about.pop("closes", None)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    texts = [" ".join(WORDS[at:] + WORDS[:at]) for at in range(len(WORDS))]
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(vocab_size=340, special_tokens=specials, initial_alphabet=alphabet, show_progress=False),
+    )
+    if opens or closes:
+        single = " ".join(part for part in (opens, "$A", closes) if part)
+        bpe.post_processor = processors.TemplateProcessing(
+            single=single,
+            pair=f"{single} $B",
+            special_tokens=[(each, bpe.token_to_id(each)) for each in (opens, closes) if each],
+        )
+    made = PreTrainedTokenizerFast(tokenizer_object=bpe, additional_special_tokens=specials, **about)
+    made.chat_template = template
+    return made
+
+
+def build(
+    folder: Path,
+    family: str,
+    *,
+    kind: str = "",
+    generation: dict[str, Any] | None = None,
+    spread: float = 0.2,
+    **changes: Any,
+) -> Path:
+    """A model of a family in a folder, as its owner would publish it.
+
+    Args:
+        kind: Of its tokenizer; empty: what the family has.
+        generation: What its ``generation_config.json`` says beside the ends; None values are left out.
+        spread: Standard deviation of its weights, so large that it writes different things to different prompts.
+        changes: Of its configuration.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    architecture, sizes, own = FAMILIES[family]
+    made = tokenizer(kind or own)
+    shutil.rmtree(folder, ignore_errors=True)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, vocab_size=len(made), **{**sizes, **changes})
+    config.bos_token_id, config.eos_token_id = made.bos_token_id, made.eos_token_id
+    if getattr(config, "pad_token_id", None) is not None and config.pad_token_id >= len(made):
+        config.pad_token_id = None
+    if getattr(config, "initializer_range", None):
+        config.initializer_range = spread
+    model: Any = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(folder)
+    said = {"eos_token_id": made.eos_token_id, "bos_token_id": made.bos_token_id, **(generation or {})}
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    made.save_pretrained(folder)
+    return folder
+
+
+def trainer(folder: Path, base_model: Path, **options: Any) -> LocalTrainer:
+    store = ModelStoreResource(root=str(folder / "store"), cache=str(folder / "cache"))
+    return LocalTrainer(store=store, base_model=str(base_model), **options)
+
+
+def plain_loop(model: LanguageModel, prompts: Sequence[Any], most: int, temperature: float, seed: int) -> list[str]:
+    """What a model writes when each row is computed alone, anew for each token, with the noise that prompts share."""
+    import torch
+
+    rows = [model.texts.prompt(prompt) for prompt in prompts]
+    written: list[list[int]] = [[] for _ in rows]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        for _ in range(most):
+            logits = [
+                model.model(input_ids=torch.tensor([row + so_far]), use_cache=False).logits[0, -1].float()
+                for row, so_far in zip(rows, written, strict=True)
+            ]
+            gumbel = -(-torch.rand((len(rows), logits[0].shape[-1]), generator=generator).log()).log()
+            for index, so_far in enumerate(written):
+                if not so_far or so_far[-1] not in model.texts.ends:
+                    so_far.append(int((logits[index] / temperature + gumbel[index]).argmax()))
+    return model.texts.written(written)

@@ -94,8 +94,10 @@ class Workshop:
             batches = [order[at * batch_size : (at + 1) * batch_size] for at in range(steps)]
             model = new_adapter(LanguageModel(here.model, here.tokenizer, here.device), config)
 
-            def loss_of(chosen: list[int]) -> Any:
-                return model(**batch([tokens[index] for index in chosen], pad, here.device)).loss
+            def loss_of(chosen: list[int]) -> float:
+                loss = model(**batch([tokens[index] for index in chosen], pad, here.device)).loss
+                loss.backward()
+                return float(loss.detach())
 
             optimise(model, batches, loss_of, config, lambda step, of, loss: None)
             merged = model.merge_and_unload()

@@ -6,16 +6,13 @@ Belongs here: their options and help. Does not belong here: what is looked at (s
 import json
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crowd_assets.commands.app import AsJson, app, settings_here
 from crowd_assets.report import PORT
 from resources.settings.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("status")

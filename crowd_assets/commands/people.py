@@ -4,14 +4,11 @@ Belongs here: their options and help. Does not belong here: what they do (see ``
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crowd_assets.commands.app import app, settings_here
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("pseudonym")

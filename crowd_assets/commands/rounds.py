@@ -3,14 +3,11 @@
 Belongs here: their options and help. Does not belong here: running (see ``campaign``).
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crowd_assets.commands.app import app, settings_here
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("round")

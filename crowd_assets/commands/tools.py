@@ -5,15 +5,12 @@ Belongs here: their options and help. Does not belong here: formats (see ``crowd
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crowd_assets.commands.app import PASSED_ON, app, settings_here
 from resources.settings.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("import", **PASSED_ON)

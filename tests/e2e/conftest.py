@@ -175,7 +175,8 @@ class Project:
             reference_texts=str(ordinary),
             target_neighbours=20,
             quorum_events=100,
-            **(({} if SCREENSHOTS_FOLDER else QUICK) | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one posts its points
+            # A round of few samples gains nothing beyond noise, and a conserved epoch would pay nobody: there would be no points to see.
+            **(({} if SCREENSHOTS_FOLDER else QUICK | {"conserved_points": False}) | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one posts its points
         )
         resources = build_resources(self.settings)
         self.warehouse: WarehouseResource = resources.warehouse

@@ -201,7 +201,7 @@ def test_no_page_of_a_round_runs_what_contributors_wrote(
     markdown = MarkdownIt("commonmark").enable("table").render((store.path(model) / "README.md").read_text())
     card.write_text(f"<!doctype html><meta charset='utf-8'>{markdown}", encoding="utf-8")
     shown, asked = watched
-    for path, ours in ((report, 3), (campaign, 3), (quality, 1), (card, 0)):
+    for path, ours in ((report, 3), (campaign, 3), (quality, 3), (card, 0)):
         shown.goto(path.as_uri())
         expect(shown.get_by_text("onerror").first).to_be_attached()  # it is there, as text
         assert shown.title() != OWNED, path

@@ -63,8 +63,8 @@ CONFIG: Spec = {
     "legend": {
         "labelColor": "var(--ink)",
         "labelFontSize": 12,
-        "labelLimit": 220,
-        "columns": 3,
+        "labelLimit": 170,  # two columns of these fit into half a page
+        "columns": 2,
         "orient": "top",
         "symbolOpacity": 1,
         "symbolStrokeWidth": 2,

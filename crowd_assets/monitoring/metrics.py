@@ -1,7 +1,6 @@
 """Metrics in Prometheus' text format: what waits, how long, what rounds came to, what the ledger holds.
 
-Everything is read when it is asked for, from the warehouse (waiting for nobody) and a listing of the inbox, so that there is no
-process whose memory counts. Labels are kinds, statuses and units: no name, no text and no id of anybody.
+Every scrape reads the warehouse (waiting for nobody) and lists the inbox, so that no process keeps counts in memory. Labels are kinds, statuses and units: no name, no text and no id of anybody.
 
 Belongs here: gathering and serving. Does not belong here: what is well and what is not (see ``status``).
 """
@@ -31,7 +30,7 @@ class MetricsPortTakenError(OperatorError, OSError):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its name without prefix, what it says, its values by its one label's value (empty: no label)."""
+    """One metric: name without prefix, HELP text, and values by the value of the one label (empty: no label)."""
 
     name: str
     words: str
@@ -40,18 +39,18 @@ class Metric:
 
 
 def measure(settings: Settings, now: datetime) -> list[Metric]:
-    """Every metric of a home, as it is now. Where the warehouse or the store does not answer, ``up`` says so, and what it would
-    have said is left out."""
+    """Every metric of a home at ``now``. Where the warehouse or the store does not answer, ``up`` is 0, and the metrics of that part
+    are left out."""
     use_object_stores(retry_s=0)  # who scrapes does not wait
-    found: list[Metric] = []
+    metrics: list[Metric] = []
     up: dict[str, float] = {}
     for name, read in (("inbox", _inbox), ("warehouse", _warehouse)):
         try:
-            found += read(settings, now)
+            metrics += read(settings, now)
             up[name] = 1
         except (NothingToReadError, StoreUnavailableError, OSError):
             up[name] = 0
-    return [Metric("up", "Whether it could be read.", up, "part"), *found]
+    return [Metric("up", "1 where the part of the home could be read, else 0.", up, "part"), *metrics]
 
 
 def as_text(settings: Settings) -> str:
@@ -63,7 +62,7 @@ def as_text(settings: Settings) -> str:
 
 
 def serve(settings: Settings, host: str, port: int) -> Any:
-    """Serve them on ``/metrics``; returns the server, whose ``shutdown`` ends it.
+    """Serve the metrics of a home on ``/metrics``; returns the server, whose ``shutdown`` ends the serving.
 
     Raises:
         MetricsPortTakenError: something else listens there.
@@ -87,10 +86,10 @@ def _registry(settings: Settings) -> "CollectorRegistry":
         def collect(self) -> Iterator[Any]:
             for each in measure(settings, datetime.now(UTC)):
                 family = CounterMetricFamily if each.name.endswith("_total") else GaugeMetricFamily
-                of_all = family(f"{PREFIX}{each.name}", each.words, labels=[each.label] if each.label else [])
+                values = family(f"{PREFIX}{each.name}", each.words, labels=[each.label] if each.label else [])
                 for value, figure in each.values.items():
-                    of_all.add_metric([value] if each.label else [], figure)
-                yield of_all
+                    values.add_metric([value] if each.label else [], figure)
+                yield values
 
     registry = CollectorRegistry()
     registry.register(Home())
@@ -99,51 +98,83 @@ def _registry(settings: Settings) -> "CollectorRegistry":
 
 def _inbox(settings: Settings, now: datetime) -> Iterable[Metric]:
     waiting = backlog(arrived(settings.inbox_path), settings.backlog_mib, now)
-    yield _one("inbox_files", "Feedback files that wait to be taken in.", waiting.files)
-    yield _one("inbox_bytes", "Their size.", waiting.bytes)
+    yield _one("inbox_files", "Feedback files in the inbox that wait to be taken in.", waiting.files)
+    yield _one("inbox_bytes", "Size, in bytes, of the feedback files that wait in the inbox.", waiting.bytes)
     yield _one(
-        "inbox_oldest_seconds", "Since when the oldest of them lies there: the lag of ingestion.", waiting.oldest_s
+        "inbox_oldest_seconds",
+        "Seconds since the oldest waiting feedback file arrived: the lag of ingestion.",
+        waiting.oldest_s,
     )
-    yield _one("inbox_full", "1 where more waits than CROWD_BACKLOG_MIB.", waiting.full)
+    yield _one("inbox_full", "1 where the waiting feedback files exceed CROWD_BACKLOG_MIB, else 0.", waiting.full)
 
 
 def _warehouse(settings: Settings, now: datetime) -> Iterable[Metric]:
-    with look(settings) as found:
-        yield _one("as_of_timestamp_seconds", "When what follows was so.", found.as_of.timestamp())
-        pending = pending_feedback(found.connection)
+    with look(settings) as home:
+        yield _one(
+            "as_of_timestamp_seconds",
+            "Time, in seconds since 1970, of the copy of the warehouse that these metrics were read from.",
+            home.as_of.timestamp(),
+        )
+        pending = pending_feedback(home.connection)
         waiting = _by(
-            found, "SELECT kind, count(*) FROM event_index WHERE seq >= $first GROUP BY kind", first=pending.first_seq
+            home, "SELECT kind, count(*) FROM event_index WHERE seq >= $first GROUP BY kind", first=pending.first_seq
         )
         yield Metric(
-            "pending_events", "Accepted events that no round has taken.", waiting if pending.events else {}, "kind"
+            "pending_events",
+            "Accepted events that no round has claimed yet, by kind.",
+            waiting if pending.events else {},
+            "kind",
         )
-        yield _one("pending_contributors", "Contributors of them.", pending.contributors)
+        yield _one(
+            "pending_contributors",
+            "Different contributors of the events that no round has claimed yet.",
+            pending.contributors,
+        )
         oldest = (now - pending.oldest).total_seconds() if pending.oldest else 0.0
-        yield _one("pending_oldest_seconds", "Since when the oldest of them waits: the lag of rounds.", oldest)
+        yield _one(
+            "pending_oldest_seconds",
+            "Seconds since the oldest event without a round was accepted: the lag of rounds.",
+            oldest,
+        )
         files, size, accepted, duplicates, rejected = _row(
-            found,
+            home,
             "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(accepted), 0), coalesce(sum(duplicates), 0), "
             "coalesce(sum(rejected), 0) FROM ingested_files",
         )
-        yield _one("ingested_files_total", "Feedback files taken in.", files)
-        yield _one("ingested_bytes_total", "Their size.", size)
+        yield _one("ingested_files_total", "Feedback files taken in since the home began.", files)
+        yield _one("ingested_bytes_total", "Size, in bytes, of the feedback files taken in since the home began.", size)
         lines = {"accepted": accepted, "duplicate": duplicates, "rejected": rejected}
-        yield Metric("ingested_lines_total", "Lines of them, by what became of them.", lines, "outcome")
-        rounds = dict.fromkeys(STATUSES, 0.0) | _by(found, "SELECT status, count(*) FROM rounds GROUP BY status")
-        yield Metric("rounds", "Rounds by status.", rounds, "status")
-        yield from _last_round(found)
-        of_contributors = _by(
-            found, "SELECT unit, sum(amount) FROM ledger WHERE starts_with(account, 'contributor:') GROUP BY unit"
+        yield Metric(
+            "ingested_lines_total",
+            "Lines of ingested feedback files, by outcome: accepted, duplicate or rejected.",
+            lines,
+            "outcome",
         )
-        yield Metric("ledger_contributors", "What contributors hold, by unit.", of_contributors, "unit")
-        imbalance = _by(found, "SELECT unit, sum(amount) FROM ledger GROUP BY unit")
-        yield Metric("ledger_imbalance", "Sum of all entries, by unit: anything but 0 is wrong.", imbalance, "unit")
-        entries = _by(found, "SELECT unit, count(*) FROM ledger GROUP BY unit")
-        yield Metric("ledger_entries_total", "Entries, by unit.", entries, "unit")
+        rounds = dict.fromkeys(STATUSES, 0.0) | _by(home, "SELECT status, count(*) FROM rounds GROUP BY status")
+        yield Metric("rounds", "Rounds of the home, by status.", rounds, "status")
+        yield from _last_round(home)
+        of_contributors = _by(
+            home, "SELECT unit, sum(amount) FROM ledger WHERE starts_with(account, 'contributor:') GROUP BY unit"
+        )
+        yield Metric(
+            "ledger_contributors",
+            "Sum of the balances of all contributor accounts in the ledger, by unit.",
+            of_contributors,
+            "unit",
+        )
+        imbalance = _by(home, "SELECT unit, sum(amount) FROM ledger GROUP BY unit")
+        yield Metric(
+            "ledger_imbalance",
+            "Sum of all entries of the ledger, by unit: a sum other than 0 is an error.",
+            imbalance,
+            "unit",
+        )
+        entries = _by(home, "SELECT unit, count(*) FROM ledger GROUP BY unit")
+        yield Metric("ledger_entries_total", "Entries in the ledger, by unit.", entries, "unit")
 
 
-def _last_round(found: Look) -> Iterable[Metric]:
-    rows = found.connection.execute(
+def _last_round(home: Look) -> Iterable[Metric]:
+    rows = home.connection.execute(
         "SELECT r.round_no, r.claimed_at, r.settled_at, base.fresh_distance, "
         "CASE WHEN a.kept THEN a.fresh_distance ELSE winner.fresh_distance END, r.attempt "
         "FROM rounds r JOIN alignments a USING (round_no) "
@@ -153,23 +184,34 @@ def _last_round(found: Look) -> Iterable[Metric]:
     ).fetchall()
     for number, claimed, settled, before, after, attempt in rows:
         yield _one("last_round", "Number of the last settled round.", number)
-        yield _one("last_round_attempts", "Runs that it took.", attempt)
-        yield _one("last_round_seconds", "From its claim to its settlement.", (settled - claimed).total_seconds())
+        yield _one("last_round_attempts", "Runs that the last settled round took.", attempt)
         yield _one(
-            "last_round_settled_timestamp_seconds", "When it was settled.", settled.replace(tzinfo=UTC).timestamp()
+            "last_round_seconds",
+            "Seconds from claim to settlement of the last settled round.",
+            (settled - claimed).total_seconds(),
+        )
+        yield _one(
+            "last_round_settled_timestamp_seconds",
+            "Time, in seconds since 1970, at which the last round was settled.",
+            settled.replace(tzinfo=UTC).timestamp(),
         )
         distances = {"base": before, "next_base": after}
-        yield Metric("last_round_distance", "Target distance on a fresh sample.", distances, "model")
+        yield Metric(
+            "last_round_distance",
+            "Target distance of the last settled round on a fresh sample, of the base and the next base.",
+            distances,
+            "model",
+        )
 
 
 def _one(name: str, words: str, value: float) -> Metric:
     return Metric(name, words, {"": float(value)})
 
 
-def _by(found: Look, sql: str, **parameters: Any) -> dict[str, float]:
-    return {str(name): float(value) for name, value in found.connection.execute(sql, parameters).fetchall()}
+def _by(home: Look, sql: str, **parameters: Any) -> dict[str, float]:
+    return {str(name): float(value) for name, value in home.connection.execute(sql, parameters).fetchall()}
 
 
-def _row(found: Look, sql: str) -> tuple[float, ...]:
-    ((*figures,),) = found.connection.execute(sql).fetchall()
+def _row(home: Look, sql: str) -> tuple[float, ...]:
+    ((*figures,),) = home.connection.execute(sql).fetchall()
     return tuple(figures)

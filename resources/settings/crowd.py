@@ -17,61 +17,72 @@ class Crowd(BaseModel):
     seed: int = setting(
         default=0,
         ge=0,
-        description="Seed of the simulated crowd, of experiments and, where CROWD_REPEATABLE is set, of rounds.",
+        description="Seed of the simulated crowd and of experiments, and of rounds where CROWD_REPEATABLE is set.",
         shown="yes",
     )
     repeatable: bool = setting(
         default=False,
-        description="For tests and docs: a round draws by CROWD_SEED and its number alone, so that it can be repeated elsewhere, and "
-        "so that whoever knows the seed predicts lots, audits, groups and evaluations. Off: by a key of the home's secret.",
+        description="Whether rounds draw by CROWD_SEED and their number alone, for tests and docs. A round then comes out the "
+        "same on another machine, and whoever knows the seed can predict lots, audits, groups and evaluations. "
+        "Off, rounds draw by a key of the home's secret.",
         shown="yes",
         earlier=True,
     )
     groups: int = setting(
-        default=6, ge=2, description="Groups of contributors, and so candidates, a round.", shown="yes", essential=True
+        default=6,
+        ge=2,
+        description="Number of groups that contributors are split into, and so of candidates that a round trains. More groups "
+        "tell contributors apart sooner and take longer to train.",
+        shown="yes",
+        essential=True,
     )
     grouping: Annotated[str, MemberOf("crowd_assets.mechanisms.groupings.table:GROUPINGS")] = setting(
         default="posterior_sampling",
-        description="How contributors are split into groups: at random, by points or estimates so far with exploring "
-        "rounds, dealt from the upper and lower half, by a draw from the posterior of the estimates, or nested: the best few train one "
-        "candidate, these and some more the next, each with what its members sent in earlier rounds, and the rest trains none.",
+        description="How contributors are split into groups. random: at random. epsilon_greedy: by points or estimates so far,"
+        " with exploring rounds. interleaved: dealt in turn from the upper and the lower half. posterior_sampling:"
+        " by a draw from the posterior of the estimates. nested: the best few train one candidate, the best few "
+        "and some more the next, each with the demonstrations that the members sent in earlier rounds, and the "
+        "rest trains none.",
         shown="yes",
     )
     planned_rounds: int = setting(
         default=4,
         ge=1,
-        description="Rounds planned; epsilon_greedy and posterior_sampling explore with probability "
-        "max(0.4, 1 - round/planned).",
+        description="Number of rounds planned. The groupings epsilon_greedy and posterior_sampling explore with probability "
+        "max(0.4, 1 - round/planned), so that a longer plan explores for longer.",
         shown="yes",
     )
     small_groups: float = setting(
         default=1.0,
         gt=0,
         le=1,
-        description="Size of all groups but one, as a share of an equal split, at least two contributors; the last group "
-        "takes everybody else. Small groups tell contributors apart sooner; 1 splits equally. Not for interleaved.",
+        description="Size of every group but the last, as a share of an equal split; at least two contributors. The last group"
+        " takes everybody else. Small groups tell contributors apart sooner; 1 splits equally. The grouping "
+        "interleaved always splits equally.",
         shown="yes",
     )
     newcomer_weight: float = setting(
         default=0.5,
         gt=0,
         le=1,
-        description="Weight of a new labeler, as a multiple of the mean weight. A labeler whose weight lies above this value gains "
-        "nothing by taking a new name.",
+        description="Weight of a new labeler, as a multiple of the mean weight of labelers. A labeler whose weight lies above "
+        "this value gains nothing by taking a new name.",
         shown="yes",
     )
     aggregate: Annotated[str, MemberOf("crowd_assets.mechanisms.labelers.table:AGGREGATES")] = setting(
         default="log_odds",
-        description="How labelers' reports on a comparison become one probability. Accurate first: log_odds, the best on real workers; "
-        "by_agreement needs no outcomes. Truthful first: weighted_score_update_pooled for labelers who want a high weight, "
-        "weighted_score_update_sampled, limited_feedback also for those who want the aggregate near their belief, fpl_elf and elf_x "
-        "also for those who look ahead. Baselines: mean, median, dawid_skene.",
+        description="How labelers' reports on a comparison become one probability. log_odds is the most accurate on real "
+        "workers; by_agreement needs no outcomes. weighted_score_update_pooled makes truth-telling optimal for "
+        "labelers who want a high weight, weighted_score_update_sampled and limited_feedback also for labelers who"
+        " want the aggregate near their belief, fpl_elf and elf_x also for labelers who look ahead. mean, median "
+        "and dawid_skene are baselines.",
         shown="yes",
         earlier="weighted_score_update_pooled",
     )
     rings_count_once: bool = setting(
         default=False,
-        description="Of contributors whom the detector collusion links, one report a comparison counts and one bid a lot is "
-        "admitted, the first to arrive. Off by default: on easy comparisons careful labelers are alike, too.",
+        description="Whether contributors whom the detector collusion links count as one person: the first report on a "
+        "comparison counts, and the first bid in a lot is admitted. Off by default, as careful labelers are also "
+        "alike on easy comparisons.",
         shown="yes",
     )

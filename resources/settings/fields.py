@@ -29,6 +29,7 @@ NOT_SETTINGS = {
 Shown = Literal["yes", "no", "file", "model", "people", "word"]
 _MARKS = "crowd_rounds_marks"
 _UNSET: Any = object()
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class SettingError(OperatorError, ValueError):
@@ -90,6 +91,12 @@ def marks_of(field: FieldInfo) -> Marks:
             f"the setting {field.description!r} has no marks: declare it by resources.settings.fields.setting"
         )
     return found
+
+
+def limits(field: FieldInfo) -> str:
+    """The numbers that a setting may have, in words, such as ``above 0, at most 1``; empty where nothing bounds them."""
+    bounds = {name: getattr(each, name) for each in field.metadata for name in _BOUNDS if hasattr(each, name)}
+    return ", ".join(f"{_BOUNDS[name]} {bounds[name]:,}" for name in _BOUNDS if name in bounds)
 
 
 def variable(name: str) -> str:

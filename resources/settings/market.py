@@ -15,40 +15,55 @@ class Market(BaseModel):
     """What a round may spend on answers, and on which."""
 
     budget: str = setting(
-        default="24", description="Credits a round may spend on bought answers.", shown="yes", essential=True
+        default="24",
+        description="Credits that a round may spend on answers, with at most 6 decimal places. Credits that a round does not "
+        "spend are not carried over.",
+        shown="yes",
+        essential=True,
     )
     value_per_quality: str = setting(
-        default="1", description="Credits that an answer of quality 1 is worth to the buyer.", shown="yes"
+        default="1",
+        description="Credits that an answer of quality 1 is worth to the buyer, with at most 6 decimal places. An answer of "
+        "quality 0.5 is worth half as many.",
+        shown="yes",
     )
     least_surplus: str = setting(
         default="0",
-        description="Credits of an answer's value that the buyer keeps at least: what sellers that bid as a ring can raise a "
-        "payment to is the value less this. Lots in which no two answers are worth that much more than asked are not bought.",
+        description="Credits of an answer's value that the buyer keeps at least, with at most 6 decimal places. No payment "
+        "exceeds the value less this surplus, also where sellers bid as a ring. A lot is not bought where fewer "
+        "than two answers are worth the asked price and the surplus. 0, the default, buys the most lots.",
         shown="yes",
     )
     lots: str = setting(
         default="",
-        description="File with the lots that may be bid for, one lot_id a line, where CROWD_LOTS_FROM says so.",
+        description="File of the lots that may be bid for where CROWD_LOTS_FROM is listed: one lot_id a line.",
         shown="file",
     )
     lots_from: Literal["auto", "forum", "file", "worst", "listed", "any"] = setting(
         default="auto",
-        description="Which lots may be bid for. Published by the platform in <outbox>/lots, for the next round: with prompts of the "
-        "embedded forum (forum), of CROWD_LOT_PROMPTS (file), or those on which the base model is furthest from the target (worst). "
-        "Not published: those of CROWD_LOTS (listed), or any that a seller names (any), with which two names take a budget. auto: "
-        "listed or file where the file is set, else forum for the embedded model and worst for another.",
+        description="Which lots may be bid for. The platform publishes lots for the next round in <outbox>/lots, with prompts "
+        "of the embedded forum (forum), of the file CROWD_LOT_PROMPTS (file), or on which the base model is "
+        "furthest from the target (worst). Without publishing, bids may name the lots of the file CROWD_LOTS "
+        "(listed) or any lot (any), by which two names can take a whole budget. auto takes listed or file where "
+        "such a file is set, else forum for the embedded model and worst for any other model.",
         shown="yes",
         earlier="any",
     )
     lot_prompts: str = setting(
         default="",
-        description="Text file with prompts of lots, one a line, for CROWD_LOTS_FROM=file.",
+        description="Text file with the prompts of lots where CROWD_LOTS_FROM is file: one prompt a line.",
         shown="file",
     )
-    lots_published: int = setting(default=12, ge=1, description="Lots published for a round.", shown="yes")
+    lots_published: int = setting(
+        default=12,
+        ge=1,
+        description="Number of lots that the platform publishes for a round, where CROWD_LOTS_FROM is forum, file or worst.",
+        shown="yes",
+    )
     auction: Annotated[str, MemberOf("crowd_assets.mechanisms.auctions.table:AUCTIONS")] = setting(
         default="posted_rate",
-        description="The auction that answers are bought by.",
+        description="Auction by which answers are bought. posted_rate, the default, is truthful, stays within the budget, and "
+        "no seller raises a price by taking further names.",
         shown="yes",
         essential=True,
         earlier="scoring_vcg",
@@ -57,7 +72,8 @@ class Market(BaseModel):
         default=8,
         ge=2,
         le=64,
-        description="Answers bought in a lot at most; labelers compare them two by two. scoring_vcg and the controls buy 2.",
+        description="Number of answers bought in a lot at most; labelers compare the answers two by two. scoring_vcg and the "
+        "auctions that are baselines always buy 2.",
         shown="yes",
         earlier=2,
     )
@@ -65,15 +81,16 @@ class Market(BaseModel):
         default=0.75,
         gt=0,
         le=1,
-        description="Most that an answer is paid, as a share of its value: what sellers are paid who are too few to compete. For "
-        "posted_rate, proportional_share, uniform_price and fixed_price.",
+        description="Payment for an answer at most, as a share of the answer's value. Sellers who are too few to compete are "
+        "paid this share. Read by posted_rate, proportional_share, uniform_price and fixed_price.",
         shown="yes",
     )
     judging_budget: str = setting(
         default="6",
-        description="Credits that a round may pay for judgements. Each judgement scored in the round earns its score times the budget "
-        "over the number of judgements scored: by the outcome of its comparison, or by agreement with peers in a home where nothing was "
-        "realised yet. 0: judgements earn nothing.",
+        description="Credits that a round may pay for judgements, with at most 6 decimal places. Each scored judgement earns "
+        "its score times the budget over the number of scored judgements. The score goes by the outcome of the "
+        "comparison, or by agreement with other labelers in a home that has no outcome yet. 0: judgements earn "
+        "nothing.",
         shown="yes",
         essential=True,
         earlier="0",
@@ -82,8 +99,9 @@ class Market(BaseModel):
         default=0.0,
         ge=0,
         le=1,
-        description="Share of a round's comparison tasks, drawn at random, that <outbox>/audits lists as well, for somebody "
-        "trusted to send outcomes for: so that labelers cannot know of which comparison nobody will learn the truth.",
+        description="Share of a round's comparison tasks, drawn at random, that <outbox>/audits also lists for a trusted "
+        "person who sends outcomes. Labelers then never know which comparison has no outcome. 0, the default, "
+        "needs no such person.",
         shown="yes",
     )
 

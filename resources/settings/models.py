@@ -17,45 +17,47 @@ class Models(BaseModel):
 
     base_model: str = setting(
         default="",
-        description="Hub id or local path of the causal language model that round 1 starts from. Empty: the seed model "
-        "that the asset seed_language_model builds.",
+        description="Hub id or local folder of the causal language model that round 1 starts from. Empty: the seed model that "
+        "the asset seed_language_model builds, which needs no download.",
         shown="model",
         per_run=False,
         essential=True,
     )
     base_model_revision: str = setting(
         default="main",
-        description="Branch, tag or commit of a base model from the hub. A home keeps to the commit where a branch or tag stood "
-        "when it was first used.",
+        description="Branch, tag or commit of a base model from the hub. A home remembers the commit that a branch or tag "
+        "meant at first use, and keeps using this commit.",
         shown="word",
         per_run=False,
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         default="auto",
-        description="Precision of the base model; adapters are trained and kept in single precision. auto: as its "
-        "configuration says.",
+        description="Precision in which the base model is held; adapters are always trained and kept in single precision. auto"
+        " takes the precision that the model's own configuration names.",
         shown="yes",
         per_run=False,
     )
     device_map: str = setting(
         default="",
         pattern=r"^(auto|cpu|cuda(:\d+)?)?$",
-        description="Where the base model lies: cpu, cuda, cuda:1 and so on, or auto, as transformers' device_map. It must fit on "
-        "one device. Empty: the first GPU, or the CPU where there is none.",
+        description="Device of the base model, in the words of transformers' device_map: cpu, cuda, cuda:1 and so on, or auto."
+        " The whole model must fit on one device. Empty: the first GPU, or the CPU where there is none.",
         shown="yes",
         per_run=False,
     )
     quantization: Literal["none", "int8", "nf4"] = setting(
         default="none",
-        description="Linear layers of the base model in 8 or 4 bits by bitsandbytes, which the extra quantization installs; "
-        "adapters of earlier rounds are merged before.",
+        description="Bits of the base model's linear layers: none changes nothing, int8 and nf4 hold 8 and 4 bits by "
+        "bitsandbytes, which the extra quantization installs. Adapters of earlier rounds are merged before the "
+        "layers are quantized.",
         shown="yes",
         per_run=False,
     )
     embedder: str = setting(
         default="",
-        description="Φ: hub id or local path of a multi-label classifier or a sentence encoder; or base_model, the last hidden "
-        "states of the model that round 1 starts from. Empty: the seed classifier.",
+        description="Φ, the embedding in which texts are compared: hub id or local folder of a multi-label classifier or "
+        "sentence encoder, or base_model for the last hidden states of the model that round 1 starts from. Empty: "
+        "the seed classifier, which needs no download.",
         shown="model",
         per_run=False,
         essential=True,
@@ -66,46 +68,53 @@ class Models(BaseModel):
     embedding_cache_mib: int = setting(
         default=512,
         ge=0,
-        description="Largest size, in MiB, of the file in which vectors of texts are kept for later steps and rounds; those "
-        "stored first go first. 0: none are kept. The seed classifier's never are, as they are quickly made again.",
+        description="MiB that the file of stored vectors may take, so that later steps and rounds embed no text twice. The "
+        "oldest vectors are removed first; 0 stores none. Vectors of the seed classifier are never stored, as "
+        "embedding anew is as fast.",
         shown="yes",
         per_run=False,
     )
     target_from: Literal["auto", "neighbourhood", "top_k", "texts", "gold"] = setting(
         default="auto",
-        description="What the target is the centroid of: the reference texts around the one that scores highest for the "
-        "attribute, those that score highest, the texts of target_texts, or the gold answers. auto: the file that is set, "
-        "else neighbourhood.",
+        description="Source of the target, a centroid in Φ: neighbourhood takes the reference texts around the text with the "
+        "highest score for CROWD_TARGET_ATTRIBUTE, top_k the reference texts with the highest scores, texts the "
+        "file CROWD_TARGET_TEXTS, gold the file CROWD_GOLD_ANSWERS. auto takes the file that is set, and "
+        "neighbourhood where none is.",
         shown="yes",
     )
     target_attribute: str = setting(
         default="gratitude",
-        description="Label of Φ that the crowd should bring out, where the target is a neighbourhood or the top k.",
+        description="Label of Φ that the crowd should bring out, such as gratitude. Texts are chosen by this label where "
+        "CROWD_TARGET_FROM is neighbourhood or top_k.",
         shown="word",
         essential=True,
     )
     target_texts: str = setting(
         default="",
-        description="File of texts to be like: one a line, or JSON Lines with a field text.",
+        description="File of texts that the model should write like: one text a line, or JSON Lines with a field text. Empty: "
+        "no such file.",
         shown="file",
         essential=True,
     )
     target_neighbours: int = setting(
         default=100,
         ge=1,
-        description="Reference texts in the centroid of a neighbourhood, or of the top k.",
+        description="Number of reference texts in the target's centroid where CROWD_TARGET_FROM is neighbourhood or top_k. "
+        "Fewer texts make a purer target with more noise.",
         shown="yes",
     )
     gold_answers: str = setting(
         default="",
-        description="File of gold answers to be like: JSON Lines with a field response and, if known, prompt. Φ sees the "
-        "response; the prompt is what in-run values ask for it by.",
+        description="File of model answers that the model should write like: JSON Lines with a field response and, if known, a"
+        " field prompt. Φ reads the response; in-run values ask for the response by the prompt. Empty: no such "
+        "file.",
         shown="file",
     )
     reference_texts: str = setting(
         default="",
-        description="File of ordinary texts (one a line, or JSON Lines with a field text) among which the target is found "
-        "and against which quality is scaled. Empty: comments of the embedded forum.",
+        description="File of ordinary texts: one text a line, or JSON Lines with a field text. The target is chosen among "
+        "these texts, and an answer as far from the target as an ordinary text has quality 0. Empty: comments of "
+        "the embedded forum.",
         shown="file",
     )
 

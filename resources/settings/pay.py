@@ -17,128 +17,147 @@ class Pay(BaseModel):
 
     points_scheme: Annotated[str, MemberOf("crowd_assets.mechanisms.points_schemes.table:POINTS_SCHEMES")] = setting(
         default="evidence",
-        description="What points are paid by: Shapley values of demonstrations by where candidates show that each contributor takes a "
-        "model in Φ (evidence), the same of contributors with texts taken to work fully at first (surrogate), what each adds to a "
-        "candidate's value (regression), or the rank of the group's candidate, the paper's (rank).",
+        description="What points are paid by. evidence: Shapley values of demonstrations, by where candidates show that each "
+        "contributor takes a model in Φ. surrogate: Shapley values of contributors, with texts taken to work fully"
+        " until candidates tell otherwise. regression: how much a contributor adds to a candidate's value. rank: "
+        "the rank of the group's candidate, as in Crowd-SFT.",
         shown="yes",
         essential=True,
     )
     epoch_rounds: int = setting(
         default=3,
         ge=1,
-        description="Settled rounds after which points are posted. Until then they are provisional, as every round "
-        "restates them. Points by rank are posted in every round.",
+        description="Number of settled rounds in an epoch. Points stay provisional until the epoch closes, as every round "
+        "restates the estimates, and are then posted. The scheme rank posts points in every round.",
         shown="yes",
     )
     points_per_distance: str = setting(
         default="100",
-        description="Points for one unit of target distance gained, at most 6 decimal places.",
+        description="Points paid for one unit of target distance gained, with at most 6 decimal places.",
         shown="yes",
     )
     pay_by: Literal["demonstrations", "contributor"] = setting(
         default="demonstrations",
-        description="What a share of a round's points goes by: valid demonstrations, so that splitting them between names pays "
-        "nothing, or one share a contributor. Points by rank are the paper's, one share a contributor.",
+        description="Unit of the equal share of a round's points. demonstrations: each valid demonstration has one share, so "
+        "that splitting demonstrations between names pays nothing. contributor: each contributor has one share, as"
+        " in the scheme rank, which knows no other unit.",
         shown="yes",
     )
     paid_demonstrations: int = setting(
         default=64,
         ge=1,
-        description="Demonstrations of one contributor in a round beyond which more are not paid for.",
+        description="Number of demonstrations that one contributor is paid for in a round. Further demonstrations train and "
+        "earn nothing, so that flooding does not pay.",
         shown="yes",
     )
     points_after_rounds: int = setting(
         default=2,
         ge=1,
-        description="Rounds, of those that memory_rounds reaches, in which a contributor must have taken part when an epoch "
-        "closes to be paid points for it; in a campaign's first rounds, all there were. What a new name costs whoever leaves "
-        "the old one.",
+        description="Number of rounds in which a contributor must have taken part, of the rounds that CROWD_MEMORY_ROUNDS "
+        "reaches, to be paid points when an epoch closes. A campaign's first rounds ask for no more rounds than "
+        "there were. Whoever leaves a name behind starts from nothing.",
         shown="yes",
     )
     copy_discount: float = setting(
         default=1.0,
         ge=0,
         le=1,
-        description="Share of their points that copies do not earn, where the detector near_duplicates flags a contributor for "
-        "sending more of them than others.",
+        description="Share of the points for near duplicates that is withheld from a contributor whom the detector "
+        "near_duplicates flags for sending more near duplicates than others do. 1 pays copies nothing.",
         shown="yes",
     )
     covered_points: bool = setting(
         default=False,
-        description="Where points are not conserved: points of an epoch are scaled down so that they need nobody's debts: in all at most what the model gained. "
-        "Off: who is below zero pays who is above, if the name is ever used again.",
+        description="Whether points above zero are scaled down to at most the model's gain in the epoch, so that no points "
+        "depend on debts being paid. Only read where CROWD_CONSERVED_POINTS is off. Off, contributors below zero "
+        "owe what contributors above zero are paid beyond the gain.",
         shown="yes",
     )
     deposit: str = setting(
         default="0",
-        description="Points that are held back of each name's first, as its deposit, for as long as this says so: what every "
-        "further name costs somebody who takes several. Lowered, the rest is paid with the next points. At most 6 decimal "
-        "places; 0: none.",
+        description="Points that are held back of the first points of each name, with at most 6 decimal places, so that every "
+        "further name costs a deposit. A lower value returns the difference with the next points. 0, the default, "
+        "holds back nothing, as no number of points suits every target.",
         shown="yes",
     )
     labeler_stake: bool = setting(
         default=False,
-        description="Judgements count only from names whose deposit was whole before the round. Only demonstrations earn points, so "
-        "no judgement counts before the first epoch has closed, and no judgement of a labeler without demonstrations ever counts.",
+        description="Whether judgements count only from names whose deposit was whole before the round; needs CROWD_DEPOSIT. "
+        "Only demonstrations earn points, so that no judgement counts in the first epoch, and none ever of a "
+        "labeler who writes no demonstrations. Off by default for campaigns with such labelers.",
         shown="yes",
     )
     forfeited: str = setting(
         default="",
-        description="Contributors, separated by commas and as the home names them, whom somebody found cheating: they are paid "
-        "no points above zero, and their deposits go to the treasury with the next points. Credits stay.",
+        description="Names, as the home writes names, of contributors who were found cheating, separated by commas. A named "
+        "contributor is paid no points above zero, and loses the deposit to the treasury when points are posted "
+        "next. Credits stay.",
         shown="people",
     )
     memory_rounds: int = setting(
         default=9,
         ge=0,
-        description="Settled rounds that estimates of contributions go back, and at least the open epoch. Fewer forget old "
-        "merits sooner; more tell contributors apart better. 0: all.",
+        description="Number of settled rounds that estimates of contributions look back on, and at least the open epoch. Fewer"
+        " rounds forget old merits sooner; more rounds tell contributors apart better. 0: every round.",
         shown="yes",
     )
     shapley_method: Literal["in_run", "centroid"] = setting(
         default="in_run",
-        description="What a round's Shapley values are of: by how much a contributor's demonstrations lowered the loss on the "
-        "target's texts while candidates trained, or how close the mean of what a coalition wrote is to the target in Φ.",
+        description="What a round's Shapley values measure. in_run: by how much each contributor's demonstrations lowered the "
+        "loss on the target's texts while candidates trained. centroid: how close the mean of a coalition's texts "
+        "lies to the target in Φ.",
         shown="yes",
     )
     value_seeds: int = setting(
         default=2,
         ge=1,
-        description="Runs of each group, with other initial adapters and orders, over which in-run values are averaged; the "
-        "first is the candidate.",
+        description="Number of training runs of each group over which in-run values are averaged, each with other initial "
+        "weights and another order. The first run is the candidate; two runs give a standard error.",
         shown="yes",
     )
     value_rows: int = setting(
-        default=64, ge=1, description="Target texts in each validation gradient of in-run values.", shown="yes"
+        default=64,
+        ge=1,
+        description="Number of target texts in each validation gradient of in-run values. More texts make the gradient more "
+        "exact and the step slower.",
+        shown="yes",
     )
     value_every: int = setting(
-        default=16, ge=1, description="Training steps from one validation gradient to the next.", shown="yes"
+        default=16,
+        ge=1,
+        description="Number of training steps from one validation gradient of in-run values to the next. Fewer steps are more "
+        "exact and slower.",
+        shown="yes",
     )
     value_order: int = setting(
         default=2,
         ge=1,
         le=2,
-        description="Order of in-run values. 1 uses gradients and needs no more memory than training; 2 adds the curvature of the loss "
-        "and keeps one gradient a contributor of a step.",
+        description="Order of the expansion by which in-run values are computed. 1 reads gradients and needs no more memory "
+        "than training. 2 also reads the curvature of the loss, and holds one gradient for each contributor in the"
+        " steps between two validation gradients.",
         shown="yes",
     )
     exact_shapley_up_to: int = setting(
         default=12,
         ge=1,
         le=15,
-        description="Largest number of contributors for which Shapley values are computed exactly.",
+        description="Number of contributors up to which Shapley values are computed exactly. Larger rounds sample "
+        "CROWD_SHAPLEY_PERMUTATIONS permutations, as coalitions double with each contributor.",
         shown="yes",
     )
     shapley_permutations: int = setting(
         default=400,
         ge=4,
-        description="Permutations that are sampled where a round has more contributors than CROWD_EXACT_SHAPLEY_UP_TO.",
+        description="Number of permutations sampled for Shapley values in a round with more contributors than "
+        "CROWD_EXACT_SHAPLEY_UP_TO. More permutations lower the standard errors.",
         shown="yes",
     )
     conserved_points: bool = setting(
         default=True,
-        description="The points of an epoch sum to what the model gained in it, less what noise of measuring explains, and nobody's "
-        "fall below zero: where nothing was gained nobody is paid, and for harm a name's deposit answers. Not for points by rank.",
+        description="Whether the points of an epoch sum to the model's gain less what noise of measuring explains, with "
+        "nobody's points below zero. On, an epoch without a gain pays nobody, and a name's deposit answers for "
+        "harm. The scheme rank ignores this setting.",
         shown="yes",
         earlier=False,
     )

@@ -19,7 +19,8 @@ class Places(BaseModel):
 
     home: str = setting(
         default=".crowd",
-        description="Folder of everything the platform keeps: warehouse, models, frames, reports.",
+        description="Folder of everything the platform keeps: warehouse, models, frames, reports. The default is a folder of "
+        "the place where the command is called.",
         shown="no",
         per_run=False,
         place=True,
@@ -27,16 +28,16 @@ class Places(BaseModel):
     )
     warehouse: str = setting(
         default="",
-        description="Where the tables are: postgresql://user@host/database, with the password in PGPASSWORD or PGPASSFILE. "
-        "Empty: the DuckDB file <home>/warehouse.duckdb.",
+        description="Address of the tables: postgresql://user@host/database, with the password in PGPASSWORD or PGPASSFILE. "
+        "Empty, the tables are the DuckDB file <home>/warehouse.duckdb, which needs no server.",
         shown="no",
         per_run=False,
         place=True,
     )
     files: str = setting(
         default="",
-        description="Folder or URI, such as s3://bucket/prefix, below which inbox, outbox, frames, models, archive, steps and reports "
-        "lie; warehouse, locks, caches and Data Docs stay in <home>. Empty: <home>.",
+        description="Folder or URI, such as s3://bucket/prefix, of inbox, outbox, frames, models, archive, steps and reports. "
+        "Warehouse, locks, caches and Data Docs stay in <home>. Empty: <home>.",
         shown="no",
         per_run=False,
         place=True,
@@ -44,28 +45,31 @@ class Places(BaseModel):
     )
     inbox: str = setting(
         default="",
-        description="Folder or URI where feedback files arrive. Empty: <files>/inbox.",
+        description="Folder or URI where feedback files arrive. Empty: the folder inbox of CROWD_FILES.",
         shown="no",
         per_run=False,
         place=True,
     )
     outbox: str = setting(
         default="",
-        description="Folder or URI where comparison tasks are published. Empty: <files>/outbox.",
+        description="Folder or URI where lots, comparison tasks and audits are published. Empty: the folder outbox of "
+        "CROWD_FILES.",
         shown="no",
         per_run=False,
         place=True,
     )
     frames: str = setting(
         default="",
-        description="Folder or URI of the Parquet frames. Empty: <files>/frames.",
+        description="Folder or URI of the Parquet frames, in which rounds keep their bulk data. Empty: the folder frames of "
+        "CROWD_FILES.",
         shown="no",
         per_run=False,
         place=True,
     )
     models: str = setting(
         default="",
-        description="Folder or URI of the model store. Empty: <files>/models.",
+        description="Folder or URI of the model store, which holds each round's adapters. Empty: the folder models of "
+        "CROWD_FILES.",
         shown="no",
         per_run=False,
         place=True,
@@ -73,30 +77,38 @@ class Places(BaseModel):
     store_retry_s: float = setting(
         default=60.0,
         ge=0,
-        description="Seconds for which a call of an S3 store without an answer is repeated. Afterwards the run fails, and the next run "
-        "repairs what the failed run left.",
+        description="Seconds for which an S3 store that does not answer is asked again. After this time the run fails, and the"
+        " next run repairs what the failed run left. The default outlasts a restart of the store.",
         shown="yes",
         per_run=False,
     )
     lock_timeout_s: float = setting(
-        default=120.0, gt=0, description="Longest wait for the warehouse, in seconds.", shown="yes", per_run=False
+        default=120.0,
+        gt=0,
+        description="Seconds that a process waits at most for the warehouse while another process writes. The default outlasts"
+        " any transaction of a round.",
+        shown="yes",
+        per_run=False,
     )
     log_format: Literal["text", "json"] = setting(
         default="text",
-        description="Lines of the log of a run in a terminal, and of what commands warn of: for people, or one JSON object each.",
+        description="Form of log lines in a terminal and of the warnings of commands: text for people, or one JSON object a "
+        "line for programs.",
         shown="yes",
         per_run=False,
     )
     traces: bool = setting(
         default=False,
-        description="Send an OpenTelemetry span for each stage of a round to OTEL_EXPORTER_OTLP_ENDPOINT. It takes the extra cluster.",
+        description="Whether each stage of a round sends an OpenTelemetry span to OTEL_EXPORTER_OTLP_ENDPOINT. Sending spans "
+        "needs the extra cluster.",
         shown="yes",
         per_run=False,
     )
     least_free_mib: int = setting(
         default=1024,
         ge=0,
-        description="MiB that must be free on the disks of the home for a round or an ingestion to start.",
+        description="MiB that must be free on the disks of the home before a round or an ingestion starts, so that no run ends"
+        " on a full disk half way.",
         shown="yes",
         per_run=False,
     )

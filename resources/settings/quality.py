@@ -33,65 +33,73 @@ class Quality(BaseModel):
         default=0.5,
         ge=0,
         le=1,
-        description="Share of a round's events that may be rejected before the gate closes.",
+        description="Share of a round's events that may be rejected before the gate stops the round, from 0 to 1. Rejections "
+        "of half of the events point to a broken collector rather than to bad people.",
         shown="yes",
     )
     max_contributor_share: float = setting(
         default=0.5,
         gt=0,
         le=1,
-        description="Share of a round's demonstrations, preferences or bids that one contributor may send without a warning.",
+        description="Share of a round's demonstrations, preferences or bids that one contributor may send before the gate "
+        "warns. A warning stops nothing.",
         shown="yes",
     )
     max_feedback_age_days: float = setting(
         default=730.0,
         gt=0,
-        description="Age of a round's newest event, in days, above which it is warned of.",
+        description="Age of a round's newest event, in days, above which the gate warns of stale feedback. A warning stops "
+        "nothing.",
         shown="yes",
     )
     drift_distance: float = setting(
         default=0.2,
         ge=0,
         le=1,
-        description="Distance of a round's lengths, scripts, shares, prices and places in Φ from those of the five rounds "
-        "before it, from 0 (the same) to 1 (nothing in common), above which it is warned of. Small samples may differ more.",
+        description="Distance between the distributions of a round and of the five rounds before, above which the gate warns: "
+        "of lengths, scripts, shares, prices and places in Φ. 0 is the same distribution, 1 has nothing in common."
+        " Small samples may differ by more, as far as chance explains.",
         shown="yes",
     )
     detectors_reject: str = setting(
         default="copies,gibberish,instructions",
-        description="Detectors, separated by commas, whose events go into quarantine: "
+        description="Detectors, separated by commas, whose findings go into quarantine: "
         + ", ".join(DETECTORS)
-        + ". Of one that "
-        "flags labelers these are all their judgements of the round. What a detector finds is shown in any case. Empty: none.",
+        + ". A detector that flags a labeler takes all judgements of the labeler in the round. Findings of the other detectors are "
+        "shown and reject nothing. The default rejects what is rarely honest. Empty: no detector rejects.",
         shown="yes",
     )
     personal_data: Literal["mask", "reject", "keep"] = setting(
         default="mask",
-        description="What becomes of e-mail addresses, telephone and card numbers and the like in texts: replaced by their kind, "
-        "the response rejected (and what others' texts hold of it replaced), or nothing.",
+        description="Treatment of e-mail addresses, telephone and card numbers and the like in texts: mask puts the kind in "
+        "place of the number, reject rejects the response and masks the same data in the texts of others, keep "
+        "changes nothing.",
         shown="yes",
     )
     phone_region: str = setting(
         default="US",
-        description="Region (ISO 3166) whose telephone numbers are found without their country code.",
+        description="Region (ISO 3166, two capital letters) whose telephone numbers are recognised without a country code.",
         shown="yes",
     )
     languages: str = setting(
         default="",
-        description="Languages of responses (ISO 639-1, separated by commas) outside which the detector language flags. Empty: any.",
+        description="Languages that responses may have (ISO 639-1 codes, separated by commas), such as en,de. The detector "
+        "language flags every other language. Empty: any language.",
         shown="yes",
     )
     near_duplicate: float = setting(
         default=0.6,
         gt=0,
         le=1,
-        description="Similarity (Jaccard, of runs of 4 bytes) from which two responses are near duplicates.",
+        description="Similarity from which two responses are near duplicates, from 0 to 1: the Jaccard index of their runs of "
+        "4 bytes. Nearly the same words reach the default; a paraphrase does not.",
         shown="yes",
     )
     fastest_reading: float = setting(
         default=1000.0,
         gt=0,
-        description="Words a minute above which a judgement was made too fast to be read.",
+        description="Words a minute above which the detector too_fast flags a judgement as made without reading. Nobody reads "
+        "as fast as the default.",
         shown="yes",
     )
 

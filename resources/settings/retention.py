@@ -14,31 +14,35 @@ class Retention(BaseModel):
     keep_runs: int = setting(
         default=100,
         ge=0,
-        description="Settled rounds, the last ones, whose runs Dagster still knows after `crowd-rounds compact`, with their logs and "
-        "what their steps handed on. 0: all.",
+        description="Number of settled rounds, the last ones, whose runs, logs and steps' results Dagster keeps after `crowd-"
+        "rounds compact`. 0: every round.",
         shown="yes",
     )
     keep_data_docs: int = setting(
         default=100,
         ge=0,
-        description="Settled rounds whose pages of the Data Docs are kept by `crowd-rounds compact`. 0: all.",
+        description="Number of settled rounds, the last ones, whose pages of the Data Docs `crowd-rounds compact` keeps. 0: "
+        "every round.",
         shown="yes",
     )
     keep_losing_models: int = setting(
         default=100,
         ge=0,
-        description="Settled rounds whose candidates and aligned models are kept by `crowd-rounds compact` though no round chose them. 0: all.",
+        description="Number of settled rounds, the last ones, of which `crowd-rounds compact` also keeps candidates and "
+        "aligned models that became no base. 0: every round.",
         shown="yes",
     )
     keep_archive: int = setting(
         default=0,
         ge=0,
-        description="Settled rounds whose files, as they arrived, are kept in the archive by `crowd-rounds compact`. 0: all. Events are kept in any case.",
+        description="Number of settled rounds, the last ones, whose feedback files `crowd-rounds compact` keeps in the archive"
+        " as the files arrived. Events are kept in any case. 0, the default: every round.",
         shown="yes",
     )
     keep_unfinished_hours: float = setting(
         default=24.0,
         gt=0,
-        description="Hours after which `crowd-rounds compact` removes files that a killed process left half written. No file takes that long to write.",
+        description="Hours after which `crowd-rounds compact` removes files that a killed process left half written. Writing a"
+        " file never takes as long as the default.",
         shown="yes",
     )

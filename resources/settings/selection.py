@@ -15,37 +15,54 @@ class Selection(BaseModel):
 
     exam: Literal["contributors", "prompts"] = setting(
         default="contributors",
-        description="What fills the prompts on which models are compared: the same share of every contributor's prompts, or every "
-        "distinct prompt alike, so that whoever sends most writes most of them.",
+        description="Prompts on which models are compared. contributors takes the same share of every contributor's prompts; "
+        "prompts takes every distinct prompt alike, so that whoever sends most prompts writes most of the exam.",
         shown="yes",
         earlier="prompts",
     )
     guard: bool = setting(
         default=True,
-        description="A candidate does not win, however near to the target, whose texts fall behind the base's as language: unlike the "
-        "reference texts by their likelihood under the base model of round 1, too alike, or copied from what it learnt.",
+        description="Whether a candidate must also keep up with the base as language to win, however near the candidate is to "
+        "the target. Texts of a winner may not be less likely under the base model of round 1 than reference texts"
+        " are, nor too alike, nor copied from demonstrations.",
         shown="yes",
         earlier=False,
     )
     selection_samples: int = setting(
-        default=256, ge=8, description="Generations per model on which the winner is chosen.", shown="yes"
+        default=256,
+        ge=8,
+        description="Number of texts that each model generates for the choice of the winner. More texts make distances more "
+        "certain, and generation is most of a large model's time.",
+        shown="yes",
     )
     selection_confidence: float = setting(
         default=0.9,
         ge=0.5,
         lt=1,
-        description="Confidence with which the best candidate must be closer to the target than the base to replace it. "
-        "Models that it cannot be told from with that confidence are measured on further samples.",
+        description="Confidence with which the best candidate must lie closer to the target than the base to replace the base,"
+        " from 0.5 to 1. Models that this confidence cannot tell from the best generate further texts.",
         shown="yes",
     )
     selection_batches: int = setting(
         default=3,
         ge=1,
-        description="Samples of CROWD_SELECTION_SAMPLES generations that a model close to the best may take. Afterwards the best model so far wins.",
+        description="Number of times that a model close to the best generates CROWD_SELECTION_SAMPLES texts, at most. After "
+        "the last time the best model so far wins.",
         shown="yes",
     )
     report_samples: int = setting(
-        default=384, ge=8, description="Fresh generations per model on which distances are reported.", shown="yes"
+        default=384,
+        ge=8,
+        description="Number of fresh texts that base and winner generate for the distances that a report shows. Texts that "
+        "chose the winner would make the winner look better than the winner is.",
+        shown="yes",
     )
-    max_new_tokens: int = setting(default=40, ge=1, description="Longest generation, in tokens.", shown="yes")
-    temperature: float = setting(default=1.0, gt=0, description="Sampling temperature of generations.", shown="yes")
+    max_new_tokens: int = setting(
+        default=40, ge=1, description="Number of tokens that a generated text may have at most.", shown="yes"
+    )
+    temperature: float = setting(
+        default=1.0,
+        gt=0,
+        description="Sampling temperature of generated texts: 1 samples as the model was trained, lower values vary less.",
+        shown="yes",
+    )

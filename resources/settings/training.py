@@ -12,75 +12,107 @@ class Training(BaseModel):
     """How candidates are trained and the winner is aligned."""
 
     learning_rate: float = setting(
-        default=5e-3, gt=0, description="Peak learning rate of a candidate's LoRA adapter.", shown="yes"
+        default=5e-3,
+        gt=0,
+        description="Peak learning rate of a candidate's LoRA adapter. The default suits the embedded model; models from the "
+        "hub want about 0.0002.",
+        shown="yes",
     )
     epochs: int = setting(
-        default=4, ge=1, description="Passes of a candidate over its group's demonstrations.", shown="yes"
+        default=4,
+        ge=1,
+        description="Number of times that a candidate passes over its group's demonstrations.",
+        shown="yes",
     )
-    batch_size: int = setting(default=16, ge=1, description="Demonstrations or pairs in a training step.", shown="yes")
-    lora_rank: int = setting(default=8, ge=1, description="Rank of the LoRA adapters.", shown="yes")
+    batch_size: int = setting(
+        default=16, ge=1, description="Number of demonstrations or pairs in a training step.", shown="yes"
+    )
+    lora_rank: int = setting(
+        default=8,
+        ge=1,
+        description="Rank of the LoRA adapters: a higher rank learns more and takes more memory.",
+        shown="yes",
+    )
     lora_alpha: int = setting(
-        default=16, ge=1, description="Scale of the LoRA adapters: updates are multiplied by alpha/rank.", shown="yes"
+        default=16,
+        ge=1,
+        description="Scale of the LoRA adapters: updates are multiplied by CROWD_LORA_ALPHA/CROWD_LORA_RANK.",
+        shown="yes",
     )
     max_tokens: int = setting(
-        default=256, ge=8, description="Longest prompt and response together, in tokens; the rest is cut.", shown="yes"
+        default=256,
+        ge=8,
+        description="Tokens that a prompt and its response may have together in training. A longer text is cut.",
+        shown="yes",
     )
     held_out_demonstrations: float = setting(
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of a group's demonstrations on which its candidate's loss is measured after each epoch; it is kept "
-        "as it was at its lowest. 0: as the last step leaves it, which comes closer to the target with the embedded models.",
+        description="Share of a group's demonstrations that are kept out of training and measure the candidate's loss after "
+        "each epoch; the candidate is the adapter with the lowest loss. 0 holds out nothing and takes the adapter "
+        "after the last step, which comes closer to the target with the embedded models.",
         shown="yes",
     )
     patience: int = setting(
         default=2,
         ge=1,
-        description="Epochs in a row without a lower held-out loss after which a candidate stops.",
+        description="Number of epochs in a row without a lower held-out loss after which a candidate stops training. Without "
+        "CROWD_HELD_OUT_DEMONSTRATIONS no candidate stops early.",
         shown="yes",
     )
     fused_candidates: int = setting(
         default=8,
         ge=1,
-        description="Candidates trained in one pass over the base, each as it would be alone. 1 trains every candidate in a "
-        "step of its own, for models that do not fit together on a device.",
+        description="Number of candidates trained in one pass over the base model, each with the result that training alone "
+        "gives. 1 trains every candidate in a step of its own, for models of which several do not fit on a device.",
         shown="yes",
         per_run=False,
     )
     tokens_per_pass: int = setting(
         default=0,
         ge=0,
-        description="Tokens, padding counted, in one forward pass of training; larger steps are split and accumulate "
-        "gradients. 0: 1,024 on a CPU, where the cache counts, and 65,536 on a GPU.",
+        description="Tokens in one forward pass of training, padding counted. A larger step is split into passes that add up "
+        "their gradients. 0 takes 1,024 on a CPU, for its cache, and 65,536 on a GPU.",
         shown="yes",
     )
     gradient_checkpointing: bool = setting(
         default=False,
-        description="Compute activations again in the backward pass of candidates: less memory, more time.",
+        description="Whether candidates compute activations again in the backward pass, which takes less memory and more time.",
         shown="yes",
     )
     compile: bool = setting(
         default=False,
-        description="Compile the base model's blocks while candidates train (torch.compile). It takes a C++ compiler and, the "
-        "first time, about a minute; with the embedded model on a CPU it gains nothing.",
+        description="Whether the base model's blocks are compiled by torch.compile while candidates train. Compiling needs a "
+        "C++ compiler and about a minute the first time; the embedded model on a CPU gains nothing.",
         shown="yes",
     )
     alignment_beta: float = setting(
-        default=0.1, gt=0, description="β of QA-DPO: how closely the reference model is kept.", shown="yes"
+        default=0.1,
+        gt=0,
+        description="β of QA-DPO: a higher value keeps the aligned model closer to the winner that alignment starts from.",
+        shown="yes",
     )
     alignment_learning_rate: float = setting(
-        default=5e-3, gt=0, description="Peak learning rate of QA-DPO.", shown="yes"
+        default=5e-3,
+        gt=0,
+        description="Peak learning rate of QA-DPO. The default suits the embedded model; models from the hub want about "
+        "0.0002.",
+        shown="yes",
     )
     alignment_epochs: int = setting(
-        default=3, ge=1, description="Passes of QA-DPO over the training pairs.", shown="yes"
+        default=3, ge=1, description="Number of times that QA-DPO passes over the training pairs.", shown="yes"
     )
     alignment_min_pairs: int = setting(
-        default=8, ge=2, description="Decided pairs below which QA-DPO is left out.", shown="yes"
+        default=8,
+        ge=2,
+        description="Number of decided pairs that QA-DPO needs. A round with fewer pairs has no aligned model.",
+        shown="yes",
     )
     alignment_holdout: float = setting(
         default=0.33,
         gt=0,
         lt=1,
-        description="Share of the pairs on which the aligned model's accuracy is measured.",
+        description="Share of the pairs that are kept out of QA-DPO and measure the aligned model's accuracy.",
         shown="yes",
     )

@@ -175,7 +175,7 @@ vulnerabilities: $(AUDIT) ## Check the pinned dependencies for known vulnerabili
 		echo "not clean: a dependency has a known vulnerability, or the advisories could not be asked; the lines above say which"; exit 1; }
 
 fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new hostile inputs a test, then lines for 10 minutes
-	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/unit/test_hostile.py
+	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/project/test_hostile.py
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
 	@$(RUN) -m tests.fuzz_lines -max_total_time=600
 

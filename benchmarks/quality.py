@@ -12,7 +12,7 @@ know no duplicates across files, and hold everything in memory.
 Each runs in a process of its own; peak memory is that process's, Python and its libraries included. ``growth_gib`` is what
 ours took more than for a quarter of the events.
 
-Belongs here: throughput and memory. Does not belong here: what is found (see ``tests/unit/test_quality.py``).
+Belongs here: throughput and memory. Does not belong here: what is found (see ``tests/unit/quality/test_gate.py``).
 """
 
 import argparse

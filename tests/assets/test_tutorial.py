@@ -13,7 +13,7 @@ from crowd_assets.forum import comments as forum
 from resources.rounds.book import RoundBook
 from resources.warehouse.duckdb import DuckDBWarehouse
 from tests.conftest import QUICK
-from tests.unit.test_docs import DOCS, PROJECT, blocks
+from tests.project.test_docs import DOCS, PROJECT, blocks
 
 TUTORIAL = DOCS / "tutorial.md"
 

@@ -37,9 +37,9 @@ from resources.warehouse.postgres_connection import (
 )
 from resources.warehouse.schema import TABLES
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
-from tests.unit import test_erasure as erasing
-from tests.unit.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
-from tests.unit.test_rounds import NOW, QUORUM, claim, entries, send
+from tests.project.test_concurrency import EVENTS, FILES, INGESTING, drop, lines, responses
+from tests.unit.operations import test_erasure as erasing
+from tests.unit.resources.rounds.test_book import NOW, QUORUM, claim, entries, send
 
 pytestmark = pytest.mark.cluster
 

@@ -10,9 +10,8 @@ import yaml
 from dagster import DagsterInstance, job, op
 
 from resources.tools.run_history import read_history
+from tests import PROJECT
 from tests.cluster.postgres_server import PostgresServer
-
-PROJECT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.cluster
 

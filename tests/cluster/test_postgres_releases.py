@@ -5,7 +5,7 @@ Belongs here: choosing them. Does not belong here: what PostgreSQL alone can do 
 
 import pytest
 
-from tests.unit.test_releases import *  # noqa: F403
+from tests.unit.resources.rounds.test_releases import *  # noqa: F403
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("on_postgres")]
 MODULES = ()

@@ -28,11 +28,11 @@ from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
+from tests import PROJECT
 from tests.e2e.conftest import wait_for
 
 pytestmark = pytest.mark.cluster
 
-PROJECT = Path(__file__).parents[2]
 NODES = 3
 GROUPS = [
     Demonstrations(

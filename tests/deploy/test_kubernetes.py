@@ -15,7 +15,7 @@ import yaml
 from dagster import DagsterInvalidConfigError
 
 from resources.tools.dagster_private import read_instance
-from tests.unit.test_deploy import DEPLOY, PROJECT, documents
+from tests.deploy.test_files import DEPLOY, PROJECT, documents
 
 pytestmark = pytest.mark.deploy
 VALIDATE = PROJECT / ".venv-deploy" / "bin" / "kubernetes-validate"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.test_files import DEPLOY
 from tests.e2e.conftest import wait_for
-from tests.unit.test_deploy import DEPLOY
 
 pytestmark = [
     pytest.mark.deploy,

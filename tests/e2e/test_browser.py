@@ -22,7 +22,7 @@ from resources.rounds.book import RoundBook
 from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, SECONDS_TO_SHOW, RunningDagster, wait_for
-from tests.unit.test_hostile import HOSTILE_TEXTS, SCRIPT
+from tests.project.test_hostile import HOSTILE_TEXTS, SCRIPT
 
 pytestmark = pytest.mark.e2e
 

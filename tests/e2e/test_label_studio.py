@@ -1,7 +1,7 @@
 """The whole way with a real Label Studio: outbox, project, people who judge, sensor, inbox, and a round that follows.
 
 Run by ``make test-integration``, which installs the server; other tests talk to one that only answers like it
-(``tests/unit/test_label_studio.py``).
+(``tests/unit/resources/tools/test_label_studio.py``).
 """
 
 import os

@@ -2,7 +2,7 @@
 
 A real Label Studio is started, projects are made with the labelling configuration that the exporter writes, a browser
 clicks, types and submits as an annotator would, and the projects are exported. Belongs here: that. Does not belong
-here: what the importer makes of it (see ``tests/unit/test_importers_label_studio.py``).
+here: what the importer makes of it (see ``tests/unit/importers/test_label_studio.py``).
 """
 
 import json

@@ -18,8 +18,8 @@ from crowd_assets.importers.argilla import Questions
 from crowd_assets.importers.cli import app as importers
 from crowd_assets.importers.records import DEFAULT_START, Skipped, start_of
 from resources.feedback.events import ERASED, EVENT_SCHEMA
+from tests import EXPORTS
 
-EXPORTS = Path(__file__).parents[1] / "exports"
 TASKS = EXPORTS / "comparison_tasks.jsonl"
 COMPARISONS = [json.loads(line) for line in TASKS.read_text(encoding="utf-8").splitlines()]
 START = start_of(DEFAULT_START)

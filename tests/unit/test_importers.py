@@ -19,6 +19,7 @@ from crowd_assets.importers.cli import app
 from crowd_assets.importers.records import Note, Skipped, SourceError, demonstration, start_of
 from crowd_assets.importers.writer import write_feedback
 from resources.feedback.events import IDENTIFIER, SUFFIXES, Limits, read_file
+from tests import PROJECT
 
 START = start_of(records.DEFAULT_START)
 FORMATS = [
@@ -111,8 +112,7 @@ def killed():
 
 write_feedback(killed(), Path(sys.argv[1]), "mine", lines_per_file=2)
 """
-    project = Path(__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=project, check=False)
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=PROJECT, check=False)
     assert killed.returncode == -9
     assert list(tmp_path.iterdir())
     assert not [path for path in tmp_path.iterdir() if path.suffix in SUFFIXES]

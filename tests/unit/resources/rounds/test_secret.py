@@ -11,7 +11,7 @@ from resources.rounds.book import Quorum, Round, RoundBook
 from resources.rounds.records import surroundings
 from resources.rounds.secret import SecretError, commitment, home_secret, round_key
 from resources.settings.resource import CrowdSettings
-from tests.unit.test_rounds import entries, send
+from tests.unit.resources.rounds.test_book import entries, send
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 QUORUM = Quorum(events=2, contributors=1, longest_wait=timedelta(hours=1))

@@ -8,8 +8,8 @@ from dagster import DagsterInstance, DagsterInvalidConfigError, DagsterRunStatus
 
 from resources.tools.dagster_private import PARTITION_TAG, log_file_of, read_instance
 from sensors.rounds import ACTIVE
+from tests import PROJECT
 
-PROJECT = Path(__file__).parents[4]
 PRIVATE = re.compile(r"^\s*(from|import) dagster\._core", re.MULTILINE)
 
 

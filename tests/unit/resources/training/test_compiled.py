@@ -9,7 +9,7 @@ import pytest
 
 from resources.training.candidates import CandidateConfig, _Trainer
 from resources.training.valuation import Valuation
-from tests.unit.test_candidates import CONFIG, GROUPS, VALIDATION, language_model
+from tests.unit.resources.training.test_candidates import CONFIG, GROUPS, VALIDATION, language_model
 
 
 @pytest.fixture(autouse=True)

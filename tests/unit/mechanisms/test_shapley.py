@@ -1,8 +1,6 @@
 """Shapley values: the axioms, and estimates that agree with exact values within their standard errors."""
 
-import os
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,6 +20,7 @@ from crowd_assets.mechanisms.shapley import (
     permutation_shapley,
 )
 from crowd_assets.mechanisms.target import centroid_game
+from tests import REFERENCE_DATA
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -205,8 +204,7 @@ def test_a_diverged_training_step_is_refused() -> None:
 
 def test_kernel_estimates_of_a_real_crowd_correlate_at_0_99_where_permutations_do_not() -> None:
     """100 raters of films as points of 20 mean ratings (MovieLens), 10,000 evaluations of the centroid game."""
-    folder = Path(os.environ.get("CROWD_REFERENCE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    ratings = folder / "movielens" / "user_genre_mean_ratings.csv"
+    ratings = REFERENCE_DATA / "movielens" / "user_genre_mean_ratings.csv"
     if not ratings.exists():
         pytest.skip(f"reference data not found: set CROWD_REFERENCE_DATA to a folder with {ratings.name}")
     rng = np.random.default_rng(1)

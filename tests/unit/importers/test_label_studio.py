@@ -8,8 +8,8 @@ import pytest
 from crowd_assets.importers import label_studio
 from crowd_assets.importers.label_studio import Fields
 from crowd_assets.importers.records import Note, Record, Skipped
+from tests import EXPORTS
 
-EXPORTS = Path(__file__).parents[1] / "exports"
 DATA = {"prompt": "Why?", "answer1": "Because.", "answer2": "Why not?"}
 
 

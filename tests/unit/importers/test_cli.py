@@ -1,6 +1,5 @@
 """The importers on the real data sets, from the folder that ``CROWD_REFERENCE_DATA`` names."""
 
-import os
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +10,13 @@ from upath import UPath
 
 from crowd_assets.importers.cli import app
 from resources.feedback.events import Limits, read_file
+from tests import REFERENCE_DATA
 
-FOLDER = Path(os.environ.get("CROWD_REFERENCE_DATA") or Path(__file__).parents[2] / "../shared/data")
 LIMITS = Limits(line_bytes=1_000_000, text_characters=20_000)
 
 
 def reference(*parts: str) -> str:
-    path = FOLDER.joinpath(*parts)
+    path = REFERENCE_DATA.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"{path} is missing: set CROWD_REFERENCE_DATA to the folder with the data (see docs/importers.md)")
     return str(path)

@@ -28,8 +28,8 @@ from resources.feedback.events import KINDS, Limits, parse_event
 from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.duckdb import DuckDBWarehouse
+from tests import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 IDS = [str(page.relative_to(PROJECT)) for page in PAGES]

@@ -1,13 +1,12 @@
 """Settings are read from the environment, and a wrong one is named."""
 
-from pathlib import Path
-
 import pytest
 from dagster import AssetExecutionContext, DagsterInstance, ExecuteInProcessResult, asset, materialize
 
 from crowd_assets.commands.settings_reference import reference
 from resources.settings.fields import SettingError
 from resources.settings.resource import CrowdSettings
+from tests import PROJECT
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -46,7 +45,7 @@ def test_changed_settings_are_checked_too() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    page = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text(encoding="utf-8")
+    page = PROJECT.joinpath("docs", "configuration.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m crowd_assets.commands.settings_reference > docs/configuration.md"
 
 

@@ -33,8 +33,8 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.label_studio import LabelStudioError
 from resources.training.loading import ModelUnavailableError, load
 from sensors.rounds import nightly_quorum
+from tests import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 SOURCES = sorted(path for name in ("crowd_assets", "resources", "sensors") for path in (PROJECT / name).rglob("*.py"))
 CANARY = "canary-3f9c1d2e7a5b4860"
 

@@ -1,8 +1,6 @@
 """Preferences: triads counted as by hand, and the weights of QA-DPO."""
 
-import os
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,6 +16,7 @@ from crowd_assets.mechanisms.preferences import (
     mean_comparisons,
     quality_gap_weights,
 )
+from tests import REFERENCE_DATA
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -160,8 +159,7 @@ def test_hodge_parts_are_the_least_squares_projections(seed: int, items: int) ->
 
 def test_a_real_crowd_goes_round_in_four_percent_of_its_triads() -> None:
     """84,445 judgements on pairs of arguments (UKPConvArg1)."""
-    folder = Path(os.environ.get("CROWD_REFERENCE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    labels = folder / "convincing_arguments" / "labels.parquet"
+    labels = REFERENCE_DATA / "convincing_arguments" / "labels.parquet"
     if not labels.exists():
         pytest.skip(f"reference data not found: set CROWD_REFERENCE_DATA to a folder with {labels.name}")
     frame = pl.read_parquet(labels, columns=["argument_a", "argument_b", "choice"])

@@ -17,8 +17,8 @@ import yaml
 from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import read_instance
+from tests import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.relative_to(DEPLOY).parts)
 YAML = [path for path in FILES if path.suffix == ".yaml"]

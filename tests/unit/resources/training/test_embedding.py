@@ -22,7 +22,7 @@ from resources.models.local import LocalEmbedder
 from resources.settings.resource import CrowdSettings
 from resources.training.embedding import load_embedder
 from resources.training.loading import ModelUnavailableError
-from tests.unit.test_candidates import ARCHITECTURES, language_model
+from tests.unit.resources.training.test_candidates import ARCHITECTURES, language_model
 
 TEXTS = ["Thank you so much for the soup.", "No.", "", "This is a disgrace, and I am furious about all of it."]
 MIB = 2**20

@@ -27,6 +27,7 @@ from resources.tools.run_history import RunHistory, _of_files, _of_instance, rea
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError
 from sensors import ROUND_TAG
+from tests import PROJECT
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -197,7 +198,7 @@ def test_looking_imports_nothing_that_takes_long(home: Home) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    page = Path(__file__).parents[2].joinpath("docs", "command_line.md").read_text(encoding="utf-8")
+    page = PROJECT.joinpath("docs", "command_line.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m crowd_assets.commands.reference > docs/command_line.md"
 
 

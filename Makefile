@@ -161,10 +161,11 @@ exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with
 	@$(RUN) -m crowd_assets exchange argilla tests/exports/comparison_tasks.jsonl --out build/argilla
 	@.venv-argilla/bin/python tests/exports/make_argilla.py build/argilla
 
-check: $(STAMP) ## Check format, lint and types
+check: $(STAMP) ## Check format, lint, types, and who imports whom
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
 
 $(AUDIT):
 	@$(PYTHON) -m venv .venv-audit

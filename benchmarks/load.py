@@ -41,9 +41,9 @@ from crowd_assets.definitions import build_definitions
 from crowd_assets.forum import comments as forum
 from resources.build import build_resources
 from resources.files.storage import write_text_atomically
+from resources.home.names import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
-from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from tests.e2e.crash.stub import StubTrainer
 
 Figures = dict[str, Any]

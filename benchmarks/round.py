@@ -24,8 +24,8 @@ from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
+from resources.home.names import ROUND_JOB
 from resources.settings.resource import CrowdSettings
-from sensors import ROUND_JOB
 
 CONTRIBUTORS = (24, 240, 2_400)
 DEMONSTRATIONS = 4

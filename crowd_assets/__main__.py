@@ -1,20 +1,12 @@
-"""The command line: ``python -m crowd_assets COMMAND``, or ``crowd-rounds COMMAND``.
+"""The command line: ``crowd-rounds COMMAND``, or ``python -m crowd_assets COMMAND``.
 
-Belongs here: all commands under one root. Does not belong here: a command (see ``crowd_assets.commands``, a family a module).
+Belongs here: starting it. Does not belong here: a command (see ``crowd_assets.commands``, a family a module).
 """
 
-import sys
-
-from crowd_assets.commands import home, look, people, rounds, tools
-from crowd_assets.commands.app import app
+from crowd_assets.commands.families import command_line
 from crowd_assets.terminal.ending import run
 
-__all__ = ["app", "main"]
-
-FAMILIES = (rounds, look, home, people, tools)
-"""Families of commands in the order in which --help lists them."""
-
-app.registered_commands.sort(key=lambda command: FAMILIES.index(sys.modules[command.callback.__module__]))
+app = command_line()
 
 
 def main() -> None:

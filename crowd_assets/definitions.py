@@ -36,8 +36,8 @@ from crowd_assets.monitoring.tracing import export_run
 from crowd_assets.terminal.log import console_logger, use_json_lines
 from resources.build import build_resources
 from resources.home.identity import open_home, uuid_of
+from resources.home.names import partition_set
 from resources.settings.resource import CrowdSettings
-from sensors import partition_set
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.label_studio import label_studio_sensor

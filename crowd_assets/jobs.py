@@ -27,13 +27,7 @@ from pydantic import Field
 
 from crowd_assets.leases import leased
 from resources.home.identity import uuid_of
-from resources.ray_compute import require_ray
-from resources.rounds.book import Quorum, RoundBook
-from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
-from resources.settings.resource import CrowdSettings
-from resources.tools.dagster_private import MULTIPROCESS_EXECUTOR
-from resources.warehouse.base import WarehouseResource
-from sensors import (
+from resources.home.names import (
     INGESTION_JOB,
     REPRODUCTION_JOB,
     ROUND_JOB,
@@ -42,6 +36,12 @@ from sensors import (
     SEED_JOB,
     home_tags,
 )
+from resources.ray_compute import require_ray
+from resources.rounds.book import Quorum, RoundBook
+from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS
+from resources.settings.resource import CrowdSettings
+from resources.tools.dagster_private import MULTIPROCESS_EXECUTOR
+from resources.warehouse.base import WarehouseResource
 from sensors.rounds import add_partition
 
 if TYPE_CHECKING:

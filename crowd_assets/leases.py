@@ -10,11 +10,11 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, Executor, ExecutorDefinition, InitExecutorContext
 
+from resources.home.names import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG, TAKEN_IN
 from resources.rounds.attempts import INGESTION, AttemptBook, Ending
 from resources.settings.resource import CrowdSettings
-from resources.tools.dagster_private import PARTITION_TAG
+from resources.tools.dagster_private import PARTITION_TAG, requirements_of
 from resources.warehouse.base import WarehouseResource
-from sensors import ATTEMPT_TAG, INGESTION_JOB, STATE_TAG, TAKEN_IN
 
 
 def lease_of(
@@ -52,7 +52,7 @@ def leased(inner: ExecutorDefinition, warehouse: WarehouseResource, settings: Cr
     return ExecutorDefinition(
         name=inner.name,
         config_schema=inner.config_schema,  # type: ignore[arg-type]
-        requirements=inner._requirements_fn,
+        requirements=requirements_of(inner),
         executor_creation_fn=create,
         description=inner.description,
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dagster import DagsterEventType, DefaultSensorStatus, RunFailureSensorContext, SensorDefinition, run_failure_sensor
 
+from resources.home.names import ROUND_TAG
 from resources.settings.resource import CrowdSettings
-from sensors import ROUND_TAG
 
 FAILURES = "failures.jsonl"
 

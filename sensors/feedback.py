@@ -22,11 +22,11 @@ from resources.feedback.arrivals import backlog, publish_backlog
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.feedback.strangers import never_read
 from resources.home.identity import uuid_of
+from resources.home.names import BATCH_TAG, INGESTION_JOB, STATE_TAG, home_tags, run_key
 from resources.home.space import lacking_space
 from resources.rounds.attempts import INGESTION, AttemptBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from sensors import BATCH_TAG, INGESTION_JOB, STATE_TAG, home_tags, run_key
 from sensors.decisions import ingestion_waits
 from sensors.rounds import ACTIVE
 

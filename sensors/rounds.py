@@ -29,14 +29,7 @@ from dagster import (
 
 from resources.home.identity import uuid_of
 from resources.home.instance import FOLDER
-from resources.home.space import lacking_space
-from resources.rounds.attempts import Attempt, AttemptBook
-from resources.rounds.book import Quorum, Round, RoundBook
-from resources.rounds.claims import round_quorum
-from resources.settings.resource import CrowdSettings
-from resources.tools.dagster_private import PARTITION_TAG
-from resources.warehouse.base import WarehouseResource
-from sensors import (
+from resources.home.names import (
     ATTEMPT_TAG,
     HOME_TAG,
     LEASED_JOBS,
@@ -46,6 +39,13 @@ from sensors import (
     partition_set,
     run_key,
 )
+from resources.home.space import lacking_space
+from resources.rounds.attempts import Attempt, AttemptBook
+from resources.rounds.book import Quorum, Round, RoundBook
+from resources.rounds.claims import round_quorum
+from resources.settings.resource import CrowdSettings
+from resources.tools.dagster_private import PARTITION_TAG
+from resources.warehouse.base import WarehouseResource
 from sensors.decisions import decide
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)

@@ -39,6 +39,7 @@ from crowd_assets.round.tournament import (
 )
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import FramesResource
+from resources.home.names import CREDITS_TAG
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
@@ -46,7 +47,6 @@ from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import surroundings
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from sensors import CREDITS_TAG
 
 SHOWN = 5
 LEAST_CORRELATION = 0.5  # what points by rank reach at worst in the paper's own simulation

@@ -34,13 +34,13 @@ from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
 from resources.feedback.events import EVENT_SCHEMA
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
+from resources.home.names import BATCH_TAG, ROUND_TAG, TAKEN_IN
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round, RoundBook
 from resources.rounds.releases import ReleaseBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
-from sensors import BATCH_TAG, ROUND_TAG, TAKEN_IN
 
 REASONS_SHOWN = 20
 

@@ -35,13 +35,13 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_bytes_atomically
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
+from resources.home.names import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from resources.home.space import lacking_space
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.damage import NoSpaceError
-from sensors import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 """The reference of the command line, written from the commands themselves: ``python -m crowd_assets.commands.reference``.
 
-Belongs here: rendering ``docs/command_line.md``. Does not belong here: commands (see ``crowd_assets.__main__``).
+Belongs here: rendering ``docs/command_line.md``. Does not belong here: commands (see ``families``).
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from crowd_assets.__main__ import app
+from crowd_assets.commands.families import command_line
 from crowd_assets.exporters.cli import app as exporters
 from crowd_assets.importers.cli import app as importers
 
@@ -36,7 +36,7 @@ This page is written by `python -m crowd_assets.commands.reference > docs/comman
 def reference() -> str:
     """The page as Markdown."""
     parts = [HEADER]
-    for name, commands in (("", app), ("import", importers), ("exchange", exporters)):
+    for name, commands in (("", command_line()), ("import", importers), ("exchange", exporters)):
         group = typer.main.get_command(commands)
         assert isinstance(group, typer.core.TyperGroup)
         for command in group.commands.values():

@@ -5,15 +5,14 @@ Belongs here: starting Dagster's processes on the home's own instance. Does not 
 
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
 from resources.settings.resource import CrowdSettings
+from resources.tools.dagster_private import run_dev_server
 
 CODE_LOCATION = "crowd_assets"
 """Name of the code location, of which sensors' cursors are part: as in workspace.yaml."""
@@ -31,33 +30,14 @@ def serve_ui(settings: CrowdSettings, port: int) -> None:
         HomeError: the home is not what it should be.
         UiPortTakenError: the port is in use.
     """
-    from dagster._cli import dev
-    from dagster._cli.workspace.cli_target import WorkspaceOpts
-
     _check_port(port)
     open_home(settings, build_resources(settings).warehouse)
     os.environ["CROWD_HOME"] = str(Path(settings.home).resolve())  # Dagster's processes may have another folder
     folder = prepare_instance(settings)
-    launch = dev.open_ipc_subprocess
-
-    def ours(parts: Sequence[str], **options: Any) -> Any:
-        return launch([WEBSERVER if part == "dagster_webserver" else part for part in parts], **options)
-
-    dev.open_ipc_subprocess = ours
     workspace = folder / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
     print(f"Dagster UI  http://127.0.0.1:{port}  ({settings.home}; end it by Ctrl-C)", flush=True)
-    dev.dev_command_impl(
-        code_server_log_level="warning",
-        log_level="info",
-        log_format="colored",
-        port=str(port),
-        host="127.0.0.1",
-        use_legacy_code_server_behavior=False,
-        shutdown_pipe=None,
-        verbose=False,
-        workspace_opts=WorkspaceOpts(workspace=[str(workspace)]),
-    )
+    run_dev_server(port, workspace, webserver=WEBSERVER)
 
 
 WORKSPACE = f"""# Written by crowd-rounds whenever its UI starts.

@@ -14,13 +14,13 @@ from crowd_assets.terminal.printing import console, harmless
 from resources.feedback.strangers import never_read
 from resources.home.identity import uuid_of
 from resources.home.instance import dagster_home as instance_of
+from resources.home.names import HOME_TAG, ROUND_TAG
 from resources.home.space import free_mib
 from resources.rounds.attempts import INGESTION, Attempt, known_attempts, known_unfinished, not_before
 from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, read_rounds, round_quorum
 from resources.settings.settings import Settings
 from resources.tools.run_history import ActiveRun, RunHistory, read_history
 from resources.warehouse.look import Look, look
-from sensors import HOME_TAG, ROUND_TAG
 
 SILENT = timedelta(
     minutes=30

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterEventType, DagsterInstance
 
-from sensors import ROUND_TAG
+from resources.home.names import ROUND_TAG
 
 SERVICE = "crowd-rounds"
 NANOSECONDS = 1_000_000_000

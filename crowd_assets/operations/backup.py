@@ -23,8 +23,9 @@ import duckdb
 from upath import UPath
 
 from resources.common.errors import OperatorError
+from resources.files.backups import BACKUPS, note_backup
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
-from resources.home.identity import BACKUPS, FILE, note_backup
+from resources.home.identity import FILE
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
@@ -117,7 +118,7 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
         for folder, place in settings.file_places.items()
         if is_local(place) and not Path(str(place)).resolve().is_relative_to(home)
     )
-    note_backup(settings, folder, datetime.now(UTC))
+    note_backup(settings.home, folder, datetime.now(UTC))
     return Copied(folder, len(files), sum(int(str(each["bytes"])) for each in files.values()), elsewhere)
 
 

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from crowd_assets.operations.preflight import check_inputs
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
-from resources.home.identity import SCHEMA_VERSION, known_backups, known_home, program_version, way_back
+from resources.files.backups import known_backups, way_back
+from resources.home.identity import SCHEMA_VERSION, known_home, program_version
 from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook

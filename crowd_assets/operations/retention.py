@@ -20,13 +20,13 @@ from upath import UPath
 from resources.build import Resources
 from resources.files.storage import files_below, is_local, remove
 from resources.home.identity import uuid_of
+from resources.home.names import INGESTION_JOB, ROUND_JOB, home_tags, partition_set
 from resources.models.store import ModelStoreResource
 from resources.rounds.book import Round, RoundBook, round_id_of
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import log_file_of
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource, as_stored
-from sensors import INGESTION_JOB, ROUND_JOB, home_tags, partition_set
 from sensors.rounds import ENDED
 
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")

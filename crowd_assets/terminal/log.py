@@ -13,7 +13,7 @@ from dagster import DagsterEvent, Field, InitLoggerContext, LoggerDefinition, lo
 
 from crowd_assets.terminal.printing import print_table
 from resources.common.progress import is_shown_as_a_bar
-from sensors import ROUND_TAG
+from resources.home.names import ROUND_TAG
 
 OURS = ("crowd_assets", "resources", "sensors")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.common.errors import OperatorError
+from resources.files.backups import way_back
 from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,54 +186,6 @@ def write_home(settings: Settings, found: Home) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def way_back(home: str) -> str:
-    """How a home comes back that lost its tables: the newest backup that this home knows of, and the command."""
-    newest = next(known_backups(home), None)
-    if newest is None:
-        return (
-            "Put the newest backup back: CROWD_HOME=… python -m crowd_assets restore FROM --force (this home has noted no backup), "
-            "or name another CROWD_HOME to begin anew."
-        )
-    return (
-        f"The newest backup that it knows of is {newest}: CROWD_HOME={home} python -m crowd_assets restore {newest} --force. "
-        "Or name another CROWD_HOME to begin anew."
-    )
-
-
-BACKUPS = "backups.jsonl"
-"""File of a home that names the backups made of it, one JSON object a line, oldest first."""
-
-
-def note_backup(settings: Settings, folder: Path, now: datetime) -> None:
-    """Note where a backup of this home was written."""
-    with Path(settings.home, BACKUPS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"folder": str(folder), "made_at": now.isoformat(timespec="seconds")}) + "\n")
-
-
-def known_backups(home: str) -> Iterator[Path]:
-    """Folders of backups of a home that are still there, newest first."""
-    try:
-        lines = Path(home, BACKUPS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in reversed(lines):
-        try:
-            folder = Path(json.loads(line)["folder"])
-        except (ValueError, KeyError, TypeError):  # a line that a killed process left unfinished
-            continue
-        if _looks_whole(folder):
-            yield folder
-
-
-def _looks_whole(folder: Path) -> bool:
-    """Whether every file of a backup is there with its size; ``restore`` compares the contents, too."""
-    try:
-        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-        return all((folder / name).stat().st_size == about["bytes"] for name, about in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
 
 
 def _remains(settings: Settings, known: Home | None) -> Iterator[str]:

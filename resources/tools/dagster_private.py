@@ -3,10 +3,11 @@
 Belongs here: names that ``dagster`` itself does not export. Does not belong here: anything that it does.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, ExecutorDefinition
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 if TYPE_CHECKING:
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
     from dagster._core.instance.ref import InstanceRef
 
-__all__ = ["MULTIPROCESS_EXECUTOR", "PARTITION_TAG", "AssetJob", "log_file_of", "read_instance"]
+__all__ = [
+    "MULTIPROCESS_EXECUTOR",
+    "PARTITION_TAG",
+    "AssetJob",
+    "log_file_of",
+    "read_instance",
+    "requirements_of",
+    "run_dev_server",
+]
 
 # PARTITION_TAG: runs are found by their partition through this tag alone.
 MULTIPROCESS_EXECUTOR = "dagster._core.executor.multiprocess"
@@ -42,3 +51,37 @@ def read_instance(base: Path, folder: Path | None = None) -> "InstanceRef":
     from dagster._core.instance.ref import InstanceRef
 
     return InstanceRef.from_dir(str(base), config_dir=str(folder or base))
+
+
+def requirements_of(executor: ExecutorDefinition) -> Any:
+    """What an executor asks of its run: an executor around another one asks for the same."""
+    return executor._requirements_fn
+
+
+def run_dev_server(port: int, workspace: Path, *, webserver: str) -> None:
+    """Run what ``dagster dev`` runs, until interrupted: code server, daemon and webserver on 127.0.0.1.
+
+    Args:
+        workspace: File that names the code locations.
+        webserver: Module that takes the place of Dagster's own webserver, which ``dagster dev`` lets nobody choose.
+    """
+    from dagster._cli import dev
+    from dagster._cli.workspace.cli_target import WorkspaceOpts
+
+    launch = dev.open_ipc_subprocess
+
+    def ours(parts: Sequence[str], **options: Any) -> Any:
+        return launch([webserver if part == "dagster_webserver" else part for part in parts], **options)
+
+    dev.open_ipc_subprocess = ours
+    dev.dev_command_impl(
+        code_server_log_level="warning",
+        log_level="info",
+        log_format="colored",
+        port=str(port),
+        host="127.0.0.1",
+        use_legacy_code_server_behavior=False,
+        shutdown_pipe=None,
+        verbose=False,
+        workspace_opts=WorkspaceOpts(workspace=[str(workspace)]),
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from resources.common.errors import OperatorError
+from resources.files.backups import way_back
 
 NO_ROOM = ("No space left", "disk is full", "Disk quota", "could not write", "Could not write", "Could not truncate")
 LACKING = ("does not have a column", "not found in FROM clause", "does not exist", "has a conflicting", "columns but")
@@ -43,8 +44,6 @@ def told(path: Path) -> Iterator[None]:
         corrupt = "orrupt database" in said or "checksum" in said  # which has no class of its own
         if not isinstance(problem, DAMAGE) and not lacks and not corrupt:
             raise
-        from resources.home.identity import way_back
-
         raise DamagedWarehouseError(
             f"{path} is damaged ({said[:LONGEST]}). Stop the daemon, then look at the home by python -m crowd_assets doctor. "
             f"{way_back(str(path.parent))}"

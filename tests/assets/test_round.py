@@ -50,13 +50,13 @@ from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.common.hashes import file_hash
 from resources.feedback.inbox import InboxResource
+from resources.home.names import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from resources.rounds.book import RoundBook, SkippedRoundError
 from resources.rounds.records import append_record
 from resources.rounds.releases import ReleaseBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource
 from resources.warehouse.schema import ROUND_TABLES
-from sensors import INGESTION_JOB, ROUND_JOB, ROUNDS_PARTITION
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 from tests.conftest import OF_A_ROUND, QUICK, UNPARTITIONED
 

@@ -34,12 +34,12 @@ from crowd_assets.forum import comments as forum
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
+from resources.home.names import INGESTION_JOB, ROUND_JOB
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.schema import ROUND_TABLES
-from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.rounds import next_run, round_quorum
 from tests.conftest import QUICK
 

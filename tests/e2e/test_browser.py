@@ -18,8 +18,8 @@ from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
 from resources.build import build_resources
+from resources.home.names import INGESTION_JOB
 from resources.rounds.book import RoundBook
-from sensors import INGESTION_JOB
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, SECONDS_TO_SHOW, RunningDagster, wait_for
 from tests.project.test_hostile import HOSTILE_TEXTS, SCRIPT

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sensors import INGESTION_JOB, ROUND_JOB, ROUND_TAG
+from resources.home.names import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
 

@@ -18,8 +18,8 @@ from crowd_assets.exporters.label_studio import CONFIGURATION
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.feedback.pseudonyms import Pseudonyms
+from resources.home.names import INGESTION_JOB, ROUND_JOB
 from resources.settings.resource import CrowdSettings
-from sensors import INGESTION_JOB, ROUND_JOB
 from sensors.label_studio import label_studio_sensor
 from sensors.rounds import next_run, nightly_quorum
 from tests.conftest import QUICK

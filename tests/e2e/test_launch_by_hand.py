@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from sensors import INGESTION_JOB, ROUND_JOB
+from resources.home.names import INGESTION_JOB, ROUND_JOB
 from tests.e2e.conftest import RunningDagster, wait_for
 
 pytestmark = pytest.mark.e2e

@@ -3,7 +3,7 @@
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
-from sensors import ROUND_JOB
+from resources.home.names import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, SharedRound
 
 pytestmark = pytest.mark.crash

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from sensors import ROUND_JOB
+from resources.home.names import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, Project, RunningDagster, SharedRound
 
 pytestmark = pytest.mark.crash

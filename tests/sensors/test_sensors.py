@@ -38,11 +38,11 @@ from dagster import (
 from crowd_assets.definitions import build_definitions
 from crowd_assets.leases import lease_of, note_failure
 from resources.build import build_resources
+from resources.home.names import BATCH_TAG, INGESTION_JOB, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION, STATE_TAG
 from resources.rounds.attempts import INGESTION, AttemptBook, Outcome, _machine, _started, process_runs, this_process
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseBusyError
-from sensors import BATCH_TAG, INGESTION_JOB, ROUND_JOB, ROUND_TAG, ROUNDS_PARTITION, STATE_TAG
 from sensors.failures import failure_sensor
 from sensors.feedback import inbox_sensor
 from sensors.rounds import nightly_schedule, round_sensor

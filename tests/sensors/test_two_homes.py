@@ -11,10 +11,10 @@ from crowd_assets.monitoring.status import status
 from crowd_assets.operations.retention import _forget_runs
 from resources.build import build_resources
 from resources.home.identity import open_home
+from resources.home.names import HOME_TAG, partition_set
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
-from sensors import HOME_TAG, partition_set
 from sensors.feedback import inbox_sensor
 from tests.sensors.test_sensors import drop, launch, look_at, request_of, send, tick
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from dagster import DagsterRunStatus
 
-from sensors import ROUND_JOB
+from resources.home.names import ROUND_JOB
 from tests.e2e.conftest import FIRST_ROUND, Project, Worker, wait_for
 
 pytestmark = pytest.mark.crash

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from crowd_assets.__main__ import app
 from crowd_assets.commands.reference import reference
 from crowd_assets.monitoring.status import Status, status
+from resources.home.names import ROUND_TAG
 from resources.rounds.attempts import INGESTION, AttemptBook, _machine, _started
 from resources.rounds.book import RoundBook
 from resources.rounds.claims import Quorum
@@ -26,7 +27,6 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.run_history import RunHistory, _of_files, _of_instance, read_history
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError
-from sensors import ROUND_TAG
 from tests import PROJECT
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

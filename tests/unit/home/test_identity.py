@@ -11,6 +11,7 @@ import yaml
 
 from crowd_assets.definitions import build_definitions
 from resources.build import build_resources
+from resources.files.backups import note_backup
 from resources.home import instance
 from resources.home.identity import (
     FILE,
@@ -20,13 +21,12 @@ from resources.home.identity import (
     NewerHomeError,
     OtherHomeError,
     known_home,
-    note_backup,
     note_last_record,
     open_home,
     uuid_of,
 )
+from resources.home.names import HOME_TAG, INGESTION_JOB, ROUND_JOB, partition_set
 from resources.settings.resource import CrowdSettings
-from sensors import HOME_TAG, INGESTION_JOB, ROUND_JOB, partition_set
 
 
 def settings_of(folder: Path) -> CrowdSettings:
@@ -79,11 +79,11 @@ def test_a_home_that_lost_its_warehouse_is_not_begun_again(tmp_path: Path, remai
     backup.mkdir()
     (backup / "manifest.json").write_text(json.dumps({"files": {"a": {"bytes": 1}}}))
     (backup / "a").write_text("x")
-    note_backup(settings, tmp_path / "a backup that is gone", datetime.now(UTC))
-    note_backup(settings, backup, datetime.now(UTC))
+    note_backup(settings.home, tmp_path / "a backup that is gone", datetime.now(UTC))
+    note_backup(settings.home, backup, datetime.now(UTC))
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "manifest.json").write_text(json.dumps({"files": {"a": {"bytes": 1}}}))
-    note_backup(settings, tmp_path / "cut", datetime.now(UTC))  # a file of it is missing
+    note_backup(settings.home, tmp_path / "cut", datetime.now(UTC))  # a file of it is missing
     with pytest.raises(LostWarehouseError, match=f"restore {backup} --force"):
         opened(settings)
     assert not Path(settings.home, "warehouse.duckdb").exists()

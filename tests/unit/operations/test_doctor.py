@@ -13,7 +13,8 @@ from crowd_assets.operations.backup import backup, restore, verify
 from crowd_assets.operations.doctor import examine
 from resources.build import build_resources
 from resources.common.errors import OperatorError
-from resources.home.identity import known_backups, open_home, uuid_of
+from resources.files.backups import known_backups
+from resources.home.identity import open_home, uuid_of
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.damage import DamagedWarehouseError, NoSpaceError, told

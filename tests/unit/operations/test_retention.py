@@ -14,9 +14,9 @@ from dagster import DagsterInstance, job, op
 
 from crowd_assets.operations.retention import Compacted, compact, removed_models
 from resources.build import build_resources
+from resources.home.names import INGESTION_JOB, ROUNDS_PARTITION
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import as_stored
-from sensors import INGESTION_JOB, ROUNDS_PARTITION
 
 KEEP_ONE = {"keep_runs": 1, "keep_data_docs": 1, "keep_losing_models": 1, "keep_archive": 1}
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}

@@ -91,7 +91,7 @@ def print_leaderboard(found: Leaderboard) -> None:
     """Print it for a person."""
     held = any(place.points_held_back for place in found.places)
     print_table(
-        f"as {found.round_id} left it",
+        f"standings after {found.round_id}",
         [
             ("#", True),
             ("contributor", False),
@@ -116,12 +116,10 @@ def print_leaderboard(found: Leaderboard) -> None:
             for place in found.places
         ),
     )
-    console.print("ranked by points posted and those provisional ones that the open epoch would pay as it stands")
+    console.print("rank: by points posted plus the provisional points of the open epoch")
     if held:
-        console.print("held back: of the points posted, what stays in the name's deposit (CROWD_DEPOSIT)")
-    console.print(
-        "estimate: by how much a contributor takes a candidate's target distance down, and its standard error"
-    )
+        console.print("held back: part of the points posted that is the name's deposit (CROWD_DEPOSIT)")
+    console.print("estimate: by how much the contributor lowers a candidate's target distance, with the standard error")
 
 
 def _chosen(settled: list[Round], name: str, settings: Settings) -> Round:

@@ -1,7 +1,7 @@
 """How a home is doing: what waits, what runs, what the last round came to, and whether all is well.
 
-Belongs here: gathering that from the warehouse, Dagster's storage and the disk without waiting for any of them, and printing
-it. Does not belong here: doing something about it (see ``sensors``).
+Belongs here: gathering the status from the warehouse, Dagster's storage and the disk without waiting for a lock, and printing the
+status. Does not belong here: acting on a status (see ``sensors``).
 """
 
 import json
@@ -32,7 +32,7 @@ NAMED = 5  # files of the inbox that are never read
 
 @dataclass(frozen=True)
 class Running:
-    """A run in progress: the steps it is in, since when it has said nothing, and what it said last."""
+    """A run in progress: its steps, the seconds since its last log line, and that line."""
 
     run_id: str
     job: str
@@ -46,7 +46,7 @@ class Running:
 
 @dataclass(frozen=True)
 class LastRound:
-    """What the last settled round came to. Distances are those of the fresh sample, credits and points what it posted."""
+    """Result of the last settled round: target distances on the fresh sample, and the credits and points that the round posted."""
 
     round_id: str
     status: str
@@ -66,7 +66,7 @@ class LastRound:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about health: True is well, False is not, None cannot be said or does not matter."""
+    """One finding about the health of a home: True is well, False is not, None is unknown or does not matter."""
 
     name: str
     well: bool | None
@@ -75,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Status:
-    """All that ``status`` says; ``next_round_lacks`` is None where a round is due, and ``open_round`` where none is open."""
+    """Everything that ``status`` says; ``next_round_lacks`` is None where a round is due, ``open_round`` None where no round is open."""
 
     home: str
     as_of: str
@@ -140,9 +140,11 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
 
 
 def print_status(found: Status) -> None:
-    """Print it for a person."""
+    """Print a status for a person."""
     source = (
-        "the snapshot of the last settlement, as the warehouse is in use" if found.from_snapshot else "the warehouse"
+        "the snapshot of the last settlement, as another process uses the warehouse"
+        if found.from_snapshot
+        else "the warehouse"
     )
     console.print(f"[bold]{harmless(found.home)}[/]  {found.as_of} UTC, from {source}\n")
     kinds = ", ".join(f"{number} {kind}s" for kind, number in found.waiting.items()) or "nothing"
@@ -176,7 +178,7 @@ def _line(name: str, words: str) -> None:
 def _said(run: Running) -> str:
     where = f", step {', '.join(run.steps)}" if run.steps else ""
     said = f": {run.said}" if run.said else ""
-    gone = " (its process is gone)" if run.process_is_gone else ""
+    gone = " (the process of this run is gone)" if run.process_is_gone else ""
     words = f"{run.round_id or run.job} {run.status.lower()}{where}{said}{gone}"
     return harmless(words if len(words) <= LONGEST_LINE else words[: LONGEST_LINE - 1] + "…")
 
@@ -219,7 +221,7 @@ def _never_read(settings: Settings) -> dict[str, str]:
 
 
 def _files(settings: Settings) -> int | None:
-    """Files that wait in the inbox; None where it does not answer at once."""
+    """Number of files that wait in the inbox; None where the store does not answer at once."""
     folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
     if "://" not in folder:  # looked through without what takes long to import
         found = 0
@@ -294,13 +296,15 @@ def _runs(running: list[Running], begun: Round | None, attempts: list[Attempt], 
     ]
     if dead:
         return Finding(
-            "runs", False, f"the process of {', '.join(dead)} is gone: make round or the daemon takes the round up"
+            "runs", False, f"the process of {', '.join(dead)} is gone: make round or the daemon repeats the round"
         )
     if silent:
         return Finding("runs", False, f"{', '.join(silent)} has said nothing for {SILENT.total_seconds() / 60:.0f} min")
     if begun and not begun.attempt and not running:
         return Finding(
-            "runs", True, f"{begun.round_id} was claimed by hand: launch its partition in the UI, or make round runs it"
+            "runs",
+            True,
+            f"{begun.round_id} was claimed by hand: launch the partition of the round in the UI, or call make round",
         )
     if begun and not any(run.round_id == begun.round_id for run in running):
         last = attempts[-1] if attempts else None
@@ -310,24 +314,24 @@ def _runs(running: list[Running], begun: Round | None, attempts: list[Attempt], 
         return Finding(
             "runs",
             False,
-            f"{begun.round_id} is {begun.status} and no run is at it{why}: make round or the daemon takes it up{when}",
+            f"{begun.round_id} is {begun.status} and has no run{why}: make round or the daemon repeats the round{when}",
         )
-    return Finding("runs", True, "none is dead or stuck")
+    return Finding("runs", True, "no run is dead or stuck")
 
 
 def _ingestion(attempts: list[Attempt], now: datetime) -> Finding:
-    """Whether what arrived was taken in, why not, and when it is tried again."""
+    """Whether arrived files were taken in, why not, and when the next try is."""
     ended = [each for each in attempts if each.ended_at is not None]
     if not ended:
-        return Finding("ingestion", None, "none yet")
+        return Finding("ingestion", None, "no ingestion yet")
     last = ended[-1]
     if last.outcome == "succeeded" and not last.reason:
-        return Finding("ingestion", True, f"all was taken in at {_shown(last.ended_at or now)}")
+        return Finding("ingestion", True, f"every waiting file was taken in at {_shown(last.ended_at or now)}")
     due = not_before(attempts)
     when = (
-        f"; tried again after {due:%H:%M:%S} UTC"
+        f"; the next try is after {due:%H:%M:%S} UTC"
         if due and due > now
-        else "; tried again when the daemon looks, or by make ingest"
+        else "; the next try is made by the daemon, or by make ingest"
     )
     return Finding("ingestion", False, f"{last.outcome}: {last.reason or 'no reason was given'}{when}")
 
@@ -341,9 +345,11 @@ def _rejected(found: Look, settings: Settings) -> Finding:
         return Finding("quarantine", None, "no round yet")
     round_id, accepted, rejected, reason = rows[0]
     share = rejected / max(accepted + rejected, 1)
-    allowed = f"{settings.max_rejected_share:.0%} are allowed"
+    allowed = f"at most {settings.max_rejected_share:.0%} may be"
     return Finding(
-        "quarantine", reason is None, f"{share:.1%} of {round_id} rejected, {allowed}{f': {reason}' if reason else ''}"
+        "quarantine",
+        reason is None,
+        f"{share:.1%} of the events of {round_id} rejected, {allowed}{f': {reason}' if reason else ''}",
     )
 
 
@@ -351,7 +357,7 @@ def _disk(settings: Settings) -> Finding:
     place, free = min(free_mib(settings).items(), key=lambda each: each[1])
     enough = free >= settings.least_free_mib
     words = f"{free / 1024:.1f} GiB free" + (
-        "" if enough else f" on {place}, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: nothing starts"
+        "" if enough else f" on {place}, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: no run starts"
     )
     return Finding("disk", enough, words)
 

@@ -93,7 +93,7 @@ def _headlines(figures: dict[int, dict[str, Any]], warehouse: WarehouseResource)
     every = list(figures.values())
     first, last = every[0]["distance_before"], every[-1]["distance_after"]
     spent = float(sum(each["spent"] for each in every))
-    pairs = sum(each["pairs_bought"] for each in every)
+    lots = sum(each["pairs_bought"] for each in every)
     people = warehouse.query("SELECT count(DISTINCT nullif(contributor_id, '')) FROM event_index").item()
     rejected = sum(each["rejected"] for each in every)
     events = rejected + sum(each["accepted"] for each in every)
@@ -107,7 +107,7 @@ def _headlines(figures: dict[int, dict[str, Any]], warehouse: WarehouseResource)
         Headline(f"{people:,}", "contributors"),
         Headline(f"{events:,}", f"events, {share(rejected / max(events, 1), 1)} rejected"),
         Headline(number(spent, 2), "credits spent"),
-        Headline(f"{pairs:,}", f"pairs bought{f', {number(spent / pairs, 3)} credits each' if pairs else ''}"),
+        Headline(f"{lots:,}", f"lots bought{f', {number(spent / lots, 3)} credits a lot' if lots else ''}"),
         Headline(number(spent / (first - last) / 10 if last < first else None, 2), "credits for 0.1 of distance"),
     ]
 
@@ -137,13 +137,13 @@ def _prices(figures: dict[int, dict[str, Any]]) -> Chart | None:
         {
             "round": round_no,
             "value": price,
-            "note": f"{number(price, 4)} credits a pair, {plural(each['pairs_bought'], 'pair')}",
+            "note": f"{number(price, 4)} credits a lot, {plural(each['pairs_bought'], 'lot')}",
         }
         for round_no, each in figures.items()
         if each["pairs_bought"]
         for price in [float(each["spent"]) / each["pairs_bought"]]
     ]
-    return charts.columns("prices", rows, axis="credits a pair") if rows else None
+    return charts.columns("prices", rows, axis="credits a lot") if rows else None
 
 
 def _quality(figures: dict[int, dict[str, Any]]) -> Chart:
@@ -172,7 +172,7 @@ def _accuracy(figures: dict[int, dict[str, Any]]) -> Chart | None:
 
 
 def _leaders(warehouse: WarehouseResource, rounds: list[int]) -> Chart:
-    """Points of those who have most and fewest now, as rounds stated them: of many rounds, evenly drawn ones and the last."""
+    """Points over the rounds of the contributors with the most and the fewest points now; of many rounds, an even choice and the last."""
     rounds = sorted({*rounds[:: 1 + len(rounds) // ROUNDS_DRAWN], rounds[-1]})
     now = standings(warehouse, rounds[-1])
     shown = now if now.height <= 2 * LEADERS_DRAWN else pl.concat([now.head(LEADERS_DRAWN), now.tail(LEADERS_DRAWN)])
@@ -225,9 +225,9 @@ def _rounds(figures: dict[int, dict[str, Any]]) -> Table:
             "events": Column("events"),
             "rejected": Column("rejected, %", 1, 100),
             "spent": Column("credits", 3),
-            "pairs": Column("pairs"),
-            "price": Column("a pair", 3),
-            "price_of_distance": Column("0.1 of distance", 3),
+            "pairs": Column("lots bought"),
+            "price": Column("credits a lot", 3),
+            "price_of_distance": Column("credits for 0.1 of distance", 3),
         },
     )
 
@@ -251,8 +251,8 @@ def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
         {
             "contributor_id": Column("contributor"),
             "points": Column("points so far", 2),
-            "posted": Column("of these posted", 2),
-            **({"held": Column("and held back as deposit", 2)} if everybody["held"].sum() else {}),
+            "posted": Column("points posted", 2),
+            **({"held": Column("points held back as deposit", 2)} if everybody["held"].sum() else {}),
             "estimate": Column("estimated to bring a model closer by", 4),
             "standard_error": Column("± standard error", 4),
             "credits": Column("credits", 4),

@@ -84,7 +84,7 @@ def why(person: Person) -> str:
     if person["rejected"]:
         said.append(f"{plural(person['rejected'], 'event was', 'events were')} rejected at the gate.")
     if person["flags"]:
-        said.append(f"Detectors noticed: {person['flags']}.")
+        said.append(f"Flagged by detectors: {person['flags']}.")
     return " ".join(said)
 
 
@@ -92,7 +92,7 @@ def _demonstrated(person: Person) -> list[str]:
     if person["demonstrations"] is None:
         return []
     wrote = f"Wrote {plural(person['demonstrations'], 'demonstration')}"
-    wrote += f" in group {person['group_index']}" if person["group_index"] >= 0 else ", from which no candidate learnt"
+    wrote += f" in group {person['group_index']}" if person["group_index"] >= 0 else ", which trained no candidate"
     if person["rank"] is not None:
         won = " and won" if person["selected"] else ""
         wrote += f", whose candidate came {ordinal(person['rank'] + 1)} of {person['groups']}{won}"
@@ -100,7 +100,7 @@ def _demonstrated(person: Person) -> list[str]:
     if person["estimate"] is not None:
         direction = "closer to" if person["estimate"] >= 0 else "farther from"
         by = f"{number(abs(person['estimate']), 3)} ± {number(person['estimate_error'], 3)}"
-        said.append(f"From all rounds so far estimated to bring a model {by} {direction} the target.")
+        said.append(f"All rounds so far say that the demonstrations bring a model {by} {direction} the target.")
     return said
 
 
@@ -109,10 +109,10 @@ def _judged(person: Person) -> list[str]:
         return []
     judged = f"Judged {plural(person['reports'], 'comparison')}"
     if person["mean_loss"] is None:
-        return [f"{judged}; none of its judgements has met an outcome yet."]
+        return [f"{judged}; no outcome has scored these judgements yet."]
     off = share(person["mean_loss"] ** 0.5)
     return [
-        f"{judged}; so far off by {off} (root mean square), so a report counts "
+        f"{judged}. Reports so far were off by {off} (root mean square), so that a report counts "
         f"{number(person['relative_weight'], 2)} times the mean."
     ]
 
@@ -125,7 +125,7 @@ def _paid(person: Person) -> list[str]:
     if person["paid"]:
         return [f"{said}, paid {number(person['paid'], 4)} credits."]
     if person["balance"] < 0:
-        return [f"{said}; {number(-person['balance'], 2)} more are to be made up for before any is paid."]
+        return [f"{said}; {number(-person['balance'], 2)} points are missing before judgements are paid again."]
     return [f"{said}."]
 
 

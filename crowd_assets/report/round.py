@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
@@ -109,6 +110,7 @@ def round_page(
         ),
         links=links,
         record=record_of(warehouse, round_.round_no),
+        auction=AUCTIONS[then.auction].summary,
         chosen=_chosen(then),
         settled_at=warehouse.query("SELECT settled_at FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item(),
         groups=_groups(warehouse, figures, round_.round_no),
@@ -132,7 +134,7 @@ def round_page(
 
 
 def _chosen(settings: CrowdSettings) -> dict[str, Any]:
-    """The settings of a round that are not as they come, by the names that an operator gives them."""
+    """The settings of a round that differ from their defaults, by the name of the variable."""
     return {
         f"CROWD_{name.upper()}": getattr(settings, name)
         for name, field in sorted(CrowdSettings.model_fields.items())
@@ -154,47 +156,49 @@ def _headlines(
         if epoch["closes"]
         else Headline("provisional", f"points, since round {epoch['first_round_no']}")
     )
-    pairs = figures["pairs_bought"]
-    price = f", {number(float(figures['spent']) / pairs, 3)} a pair" if pairs else ""
+    lots = figures["pairs_bought"]
+    price = f", {number(float(figures['spent']) / lots, 3)} a lot" if lots else ""
     return [
         Headline(
             f"{number(figures['distance_before'], 3)} → {number(figures['distance_after'], 3)}",
             f"target distance, ± {number(figures['error_before'], 3)} and ± {number(figures['error_after'], 3)}, fresh sample",
         ),
-        Headline(share(figures["reduction"], 1), "less distance", "good" if figures["reduction"] > 0 else "bad"),
-        Headline(figures["winner"], "won" if figures["winner"] != BASE else "stayed: no candidate was better"),
-        Headline(f"{people:,}", "took part"),
+        Headline(share(figures["reduction"], 1), "less target distance", "good" if figures["reduction"] > 0 else "bad"),
+        Headline(
+            figures["winner"], "won the round" if figures["winner"] != BASE else "stayed: no candidate was better"
+        ),
+        Headline(f"{people:,}", "contributors took part"),
         Headline(f"{figures['accepted']:,}", f"events accepted, {plural(figures['rejected'], 'rejected', 'rejected')}"),
         Headline(
             f"{number(figures['spent'], 2)} of {settings.budget}",
-            f"credits for {plural(pairs, 'pair')} of answers{price}",
+            f"credits for answers in {plural(lots, 'lot')}{price}",
         ),
         points,
     ]
 
 
 def _said(figures: dict[str, Any], people: int, settings: CrowdSettings, held: Decimal) -> list[str]:
-    """The round in sentences; ``held`` points lie in deposits after it."""
+    """The round in sentences; ``held`` points lie in deposits after the round."""
     candidates = figures["candidates"].height
     if figures["winner"] == BASE:
-        won = f"None of {candidates} candidates was better than the base with enough confidence, so the base stayed."
+        won = f"None of {candidates} candidates was better than the base with enough confidence. The base stayed."
     else:
         won = (
-            f"Of {candidates} candidates that of {figures['winner']} came closest to the target and took the place of "
-            f"the base: on a fresh sample its distance is {number(figures['distance_selected'], 3)}, that of the base "
+            f"The candidate of {figures['winner']}, the closest of {candidates} to the target, replaced the base. On a fresh sample "
+            f"the candidate's distance is {number(figures['distance_selected'], 3)}, the base's "
             f"{number(figures['distance_before'], 3)}."
         )
     alignment = figures["alignment"]
     if alignment["kept"]:
         aligned = (
-            f"Alignment with the crowd's preferences was kept: it ranks {share(alignment['accuracy_after'])} of the "
-            f"held-out pairs as the crowd does, {share(alignment['accuracy_before'])} before."
+            f"Alignment with the crowd's preferences was kept: the aligned model ranks {share(alignment['accuracy_after'])} of the "
+            f"held-out pairs as the crowd does, the winner {share(alignment['accuracy_before'])}."
         )
     else:
         aligned = f"Alignment with the crowd's preferences was left out: {alignment['reason']}."
     epoch = figures["epoch"]
     points = (
-        "The epoch closed, and its points were posted."
+        "The epoch closed, and the epoch's points were posted."
         if epoch["closes"]
         else f"Points are provisional: the epoch began with round {epoch['first_round_no']} and closes after "
         f"{plural(settings.epoch_rounds, 'settled round')}."
@@ -202,12 +206,12 @@ def _said(figures: dict[str, Any], people: int, settings: CrowdSettings, held: D
     said = [
         f"{plural(people, 'contributor')} took part. {won}",
         aligned,
-        f"{points} Of what candidates differ by, {share(epoch['reliability'])} is more than noise of their evaluation.",
+        f"{points} Of the differences between candidates, {share(epoch['reliability'])} are more than noise of measuring.",
     ]
     if Decimal(settings.deposit) or held:
         said.append(
-            f"Of points posted so far, {number(held, 2)} are held back: the first {settings.deposit} of every name are its "
-            "deposit, so that taking several names does not pay."
+            f"Of the points posted so far, {number(held, 2)} are held back. The first {settings.deposit} points of every name are the "
+            "name's deposit, so that taking several names does not pay."
             + (" Only judgements of names whose deposit was whole before the round count." * settings.labeler_stake)
         )
     return said
@@ -331,9 +335,9 @@ def _people(people: pl.DataFrame) -> Table:
         {
             "contributor_id": Column("contributor"),
             "points": Column("points so far", 2),
-            "change": Column("since last round", 2),
+            "change": Column("change since the last round", 2),
             "credits": Column("credits", 3),
-            "why": Column("what for"),
+            "why": Column("reasons"),
         },
         size=25,
     )
@@ -395,7 +399,7 @@ def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
         {
             "labeler_id": Column("labeler"),
             "relative": Column("weight, times the mean", 2),
-            "reports": Column("judged in this round"),
+            "reports": Column("comparisons judged in this round"),
             "slots_seen": Column("outcomes so far"),
             "mean_loss": Column("mean quadratic loss", 4),
         },
@@ -452,11 +456,11 @@ def _lots(warehouse: WarehouseResource, round_no: int) -> Table:
             "lot_id": Column("lot"),
             "bids": Column("bids"),
             "bought": Column("bought"),
-            "paid": Column("paid for the pair", 4),
-            "asked": Column("asked for it", 4),
+            "paid": Column("paid", 4),
+            "asked": Column("asked for the answers bought", 4),
             "cheapest": Column("cheapest bid", 4),
             "quality": Column("mean quality bought", 3),
-            "sellers": Column("bought from"),
+            "sellers": Column("sellers"),
         },
         size=12,
     )
@@ -494,8 +498,8 @@ def _findings(warehouse: WarehouseResource, round_no: int) -> Table:
         "findings",
         described,
         {
-            "suite": Column("of"),
-            "expected": Column("expected"),
+            "suite": Column("events of"),
+            "expected": Column("expectation"),
             "severity": Column("severity"),
             "failing": Column("failing"),
             "rows": Column("events"),

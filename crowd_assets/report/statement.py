@@ -130,11 +130,11 @@ def statement_page(
         headlines=[
             Headline(
                 number(found.points, 2),
-                f"points, {number(found.provisional, 2)} of them provisional"
+                f"points, {number(found.provisional, 2)} provisional"
                 + (f" and {number(found.held_back, 2)} held back" if found.held_back else ""),
             ),
             Headline(number(found.credits, 4), "credits paid"),
-            Headline(f"{found.rounds.height:,}", "rounds with a part of this contributor"),
+            Headline(f"{found.rounds.height:,}", "rounds that this contributor took part in"),
             Headline(f"{found.entries.height:,}", "entries in the ledger"),
             Headline(f"{found.rejected.height:,}", "events rejected"),
         ],
@@ -144,9 +144,9 @@ def statement_page(
             {
                 "round": Column("round", link=to_round),
                 "points": Column("points so far", 2),
-                "change": Column("since the round before", 2),
+                "change": Column("change since the round before", 2),
                 "credits": Column("credits", 4),
-                "why": Column("what for"),
+                "why": Column("reasons"),
             },
         ),
         entries=table(

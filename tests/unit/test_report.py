@@ -333,7 +333,7 @@ def test_the_figures_are_the_warehouse_s(home: Home, pages: dict[str, str]) -> N
 def test_the_campaign_adds_up_all_rounds(pages: dict[str, str]) -> None:
     found = _Page(pages["campaign"])
     assert found.column("rounds", "round") == ["r000002", "r000001"]
-    assert found.column("rounds", "a pair") == ["0.750", "0.750"]
+    assert found.column("rounds", "credits a lot") == ["0.750", "0.750"]
     assert "1.010 → 0.410" in pages["campaign"]
     assert "2" * 64 in pages["campaign"]
     assert (
@@ -362,7 +362,7 @@ def test_a_statement_has_every_entry_and_leads_to_its_round(home: Home, pages: d
     assert found.entries["entry_id"].to_list() == ["1contributor:sue", "2contributor:sue"]
     shown = _Page(pages["statement"])
     assert shown.column("entries", "entry") == found.entries["entry_id"].to_list()
-    assert shown.column("rounds", "what for") == ["Sold 1 of 1 answer for 0.350 credits (asked 0.200)."] * 2
+    assert shown.column("rounds", "reasons") == ["Sold 1 of 1 answer for 0.350 credits (asked 0.200)."] * 2
     assert [each["href"] for tag, each in shown.elements if tag == "a" and "rounds" in str(each["href"])] == [
         *("../rounds/r000002.html", "../rounds/r000001.html", "../rounds/r000001.html", "../rounds/r000002.html")
     ]
@@ -386,7 +386,7 @@ def test_a_round_of_demonstrations_alone_has_a_page_too(tmp_path: Path) -> None:
             connection.execute(f"DELETE FROM {name}")
     page = round_page(alone.round(1), *alone.made_from)
     assert "No bids came in this round." in page
-    assert "Nobody judged anything yet." in page
+    assert "No labeler has judged a comparison yet." in page
     assert "0.00 of 24" in page
     alone.frames.path(REGRETS, "r000001").unlink()
     assert regret_so_far(alone.warehouse, alone.frames, 1).is_empty()

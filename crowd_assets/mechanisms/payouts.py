@@ -19,14 +19,14 @@ Slope = Callable[[int], float]
 
 TERMS: Mapping[str, str] = {
     "equal_share": "share of the gain by work done",
-    "deviation": "more or less than that by what the contributor is estimated to add",
-    "cap": "demonstrations beyond those that are paid for in a round",
-    "cover": "what the gain of the epoch does not cover",
-    "copies": "withheld for copies",
+    "deviation": "more or less than the equal share, by the contributor's estimate",
+    "cap": "less for demonstrations beyond CROWD_PAID_DEMONSTRATIONS in a round",
+    "cover": "less where the gain of the epoch does not cover all payouts",
+    "copies": "withheld for near duplicates",
     "epoch_rule": "withheld from a name that has taken part in too few rounds",
     "forfeits": "withheld from who was found cheating",
 }
-"""What a payout is the sum of, in the order in which it is computed."""
+"""Terms of a payout, in the order of computing; the terms sum to the payout."""
 
 
 def rank_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -157,10 +157,10 @@ def regression_points(
     Returns:
         shape (T, N), in the unit of the values.
 
-    Guarantees: each round's payouts sum to its realised gain whatever the spread (to zero if nobody took part); who
-    took no part in a round is paid nothing for it; of two who did the same work in a round the one with the higher estimate
-    is never paid less; who splits work between identities with equal estimates is paid the same in all, up to what the
-    count n does to n s (with ``averaging_spread`` it grows like ln n).
+    Guarantees, before ``kept_points`` withholds points: each round's payouts sum to the round's realised gain whatever the spread
+    (to zero if nobody took part); a contributor who took no part in a round is paid nothing for the round; of two contributors with
+    the same work in a round the one with the higher estimate is not paid less; work that is split between identities with equal
+    estimates is paid the same in all, up to the effect of the count n on n s (with ``averaging_spread`` n s grows like ln n).
 
     Raises:
         ValueError: shapes that do not match, a number that is not finite, a negative spread, or work that is not positive

@@ -72,8 +72,8 @@ class Market(BaseModel):
         default=8,
         ge=2,
         le=64,
-        description="Number of answers bought in a lot at most; labelers compare the answers two by two. scoring_vcg and the "
-        "auctions that are baselines always buy 2.",
+        description="Number of answers bought in a lot at most; labelers compare the answers two by two. scoring_vcg, "
+        "pay_as_bid, vickrey_feedback and length_auction always buy 2 answers in a lot.",
         shown="yes",
         earlier=2,
     )

@@ -95,3 +95,47 @@ def test_the_help_of_a_metric_can_be_read_alone(name: str) -> None:
 def test_every_metric_has_a_help() -> None:
     assert len(HELP) >= 20
     assert "up" in HELP
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+TERMS = {
+    term: (meaning, page)
+    for term, meaning, page in re.findall(
+        r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+}
+PAGES = {
+    page: re.sub(r"`[^`\n]*`", " ", page.read_text(encoding="utf-8")).lower()
+    for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    if page.name not in ("glossary.md", "configuration.md", "command_line.md")
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_of_the_glossary_is_one_sentence_and_the_page_it_names_uses_it(term: str) -> None:
+    meaning, link = TERMS[term]
+    assert re.fullmatch(r"[A-Z].*[^.]\.", meaning)
+    assert ". " not in meaning
+    named = re.fullmatch(r"\[.+\]\((.+?)(#.+)?\)", link)
+    assert named is not None
+    used = rf"\b{re.escape(term.lower())}s?\b"
+    assert re.search(used, PAGES[DOCS / named[1]])
+
+
+def test_the_glossary_has_the_words_of_a_round() -> None:
+    asked = {
+        "round",
+        "lot",
+        "slot",
+        "epoch",
+        "outcome",
+        "Φ",
+        "provisional",
+        "candidate",
+        "base",
+        "winner",
+        "target",
+        "award",
+    }
+    assert asked <= TERMS.keys()
+    assert len(TERMS) >= 40

@@ -14,7 +14,7 @@ from typing import Any
 
 from crowd_assets.importers.mapping import ready_mappings
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
-from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows
+from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, workbook
 from resources.feedback.events import KINDS
 
 LOOKED_AT = 3
@@ -111,10 +111,5 @@ def _of_text(head: bytes) -> list[str]:
 
 
 def _of_workbook(source: Path) -> list[str]:
-    from openpyxl import load_workbook
-
-    try:
-        sheet = load_workbook(source, read_only=True, data_only=True, keep_links=False).worksheets[0]
+    with workbook(source) as sheet:
         return [str(value) for value in next(sheet.iter_rows(values_only=True), ()) if value is not None]
-    except Exception as error:  # of whatever kind: it is the file that is broken
-        raise SourceError(f"{source}: not a workbook of Excel ({excerpt(str(error))})") from None

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
+from zipfile import ZipFile
 
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
 from resources.feedback.events import is_deep
@@ -87,6 +88,31 @@ class _Limited(io.RawIOBase):
             raise SourceError(f"{self._source}: holds more than CROWD_MAX_PARQUET_MIB once it is unpacked")
         buffer[: len(data)] = data
         return len(data)
+
+
+@contextmanager
+def workbook(source: Path) -> Iterator[Any]:
+    """The first sheet of a workbook of Excel, whatever the file is called.
+
+    Raises:
+        SourceError: it is none, is locked by a password, or unpacks to more than CROWD_MAX_PARQUET_MIB.
+    """
+    from openpyxl import load_workbook
+
+    with source.open("rb") as file:
+        try:
+            with ZipFile(file) as packed:
+                size = sum(each.file_size for each in packed.infolist())
+            if size > CrowdSettings.from_environment().max_parquet_mib << 20:
+                raise SourceError(f"{source}: holds more than CROWD_MAX_PARQUET_MIB once it is unpacked")
+            yield load_workbook(file, read_only=True, data_only=True, keep_links=False).worksheets[0]
+        except SourceError:
+            raise
+        except Exception as error:  # of whatever kind: it is the file that is broken
+            raise SourceError(
+                f"{source}: not a workbook of Excel ({excerpt(str(error))}); save it as .xlsx without a password, or as .csv; an "
+                "archive is unpacked first"
+            ) from None
 
 
 def begins_with(source: Path, size: int = BLOCK) -> bytes:

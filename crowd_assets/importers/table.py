@@ -62,7 +62,17 @@ from crowd_assets.importers.records import (
     ticks,
     time_of,
 )
-from crowd_assets.importers.rows import BLOCK, PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, unpacked
+from crowd_assets.importers.rows import (
+    BLOCK,
+    PARQUET,
+    ZIP,
+    begins_with,
+    is_json,
+    mark_of,
+    read_rows,
+    unpacked,
+    workbook,
+)
 from resources.feedback.events import FIELDS, IDENTIFIERS, OPTIONAL, SHARES, TEXTS, is_visible
 
 __all__ = ["Mapping", "read", "read_mapping"]
@@ -136,25 +146,17 @@ def _rows(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] 
 
 def _workbook(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """The rows of a workbook's first sheet, cell by cell as text; formulas count as what they came to when it was saved."""
-    from openpyxl import load_workbook
-
-    try:
-        book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
-        sheet = book.worksheets[0]
-    except Exception as error:  # of whatever kind: it is the file that is broken
-        raise SourceError(
-            f"{source}: not a workbook of Excel ({excerpt(str(error))}); save it as .xlsx or .csv"
-        ) from None
     names: list[str] | None = None
-    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-        cells = [_cell_text(value) for value in row]
-        if not any(cell.strip() for cell in cells):
-            continue
-        if names is None:
-            names = [cell.strip() for cell in cells]
-            _check_columns(source, names, mapping)
-        else:
-            yield number, _by_name(cells, names, mapping)
+    with workbook(source) as sheet:
+        for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+            cells = [_cell_text(value) for value in row]
+            if not any(cell.strip() for cell in cells):
+                continue
+            if names is None:
+                names = [cell.strip() for cell in cells]
+                _check_columns(source, names, mapping)
+            else:
+                yield number, _by_name(cells, names, mapping)
     if names is None:
         raise SourceError(f"{source}: its first sheet is empty; the first row must name the columns")
 
@@ -185,21 +187,34 @@ def _text_rows(source: Path, mapping: Mapping, head: bytes) -> Iterator[tuple[in
 
 
 def _counted(source: Path, text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines of a text, with the ends that they have (a carriage return alone is one); none that is longer than a row may be."""
-    rest = ""
+    """Lines of a text with their ends, none longer than a row may be. A carriage return alone ends a line only where it ends the
+    first one: elsewhere it is part of a cell."""
+    rest, ends = "", ""
     while piece := text.read(BLOCK):
         rest += piece
-        lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", rest)
-        # The last one may go on, and a carriage return at its end may be followed by a line feed.
-        keep = lines.pop()
-        if not keep and lines and lines[-1].endswith("\r"):
-            keep = lines.pop()
-        yield from (line for line in lines if line)
-        rest = keep
+        if not ends and (first := re.search(r"\r\n|\n|\r(?=.)", rest, re.DOTALL)):
+            ends = r"(?<=\n)|(?<=\r)(?!\n)" if first[0] == "\r" else r"(?<=\n)"
+        if ends:
+            lines = re.split(ends, rest)
+            # The last one may go on, and a carriage return at its end may be followed by a line feed.
+            rest = lines.pop()
+            if not rest and lines and lines[-1].endswith("\r"):
+                rest = lines.pop()
+            yield from (line for line in lines if line)
         if len(rest) > LONGEST_ROW:
             raise SourceError(f"{source}: a line of more than {LONGEST_ROW} characters")
     if rest:
         yield rest
+
+
+def _ended_otherwise(line: str, delimiter: str, quote: str, cells: int) -> list[list[str]]:
+    """The rows of a line of a text with mixed ends, in which carriage returns alone stand between rows; none where they do not."""
+    options: Any = {"quotechar": quote, "strict": True} if quote else {"quoting": csv.QUOTE_NONE}
+    try:
+        rows = list(csv.reader(re.split(r"\r(?![\r\n]|$)", line), delimiter=delimiter, **options))
+    except csv.Error:
+        return []
+    return rows if len(rows) > 1 and all(len(row) == cells for row in rows) else []
 
 
 def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError) -> str:
@@ -255,7 +270,11 @@ def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tu
         except StopIteration:
             break
         except csv.Error as error:
-            yield line, f"row is not CSV: {error}"
+            several = [] if names is None else _ended_otherwise("".join(taken), delimiter, quote, len(names))
+            for cells in several:
+                yield line, _by_name(cells, names or [], mapping)
+            if not several:
+                yield line, f"row is not CSV: {error}"
             line += len(taken)
             taken.clear()
             continue

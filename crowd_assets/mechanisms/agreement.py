@@ -286,6 +286,7 @@ def with_interval(
     resamples: int = 1_000,
     level: float = 0.95,
     rng: np.random.Generator,
+    weight: Floats | None = None,
 ) -> Agreement:
     """A coefficient with its percentile interval by a bootstrap over items.
 
@@ -295,13 +296,16 @@ def with_interval(
         resamples: how often items are drawn anew, with replacement.
         level: of the interval, in (0, 1).
         rng: source of the draws.
+        weight: shape (U,), by an item's number, positive: what an item counts, so that the pairs of a ranking count as one item. A
+            whole number counts as that many items of the same judgements. None: each counts 1.
 
     Returns:
         the coefficient; ``low`` and ``high`` are NaN where it is, or where fewer than two items have two judgements. More than
         ``GROUPS`` items are dealt into as many groups first, so that 10^6 judgements take about a second.
 
     Raises:
-        ValueError: unknown coefficient, a level outside (0, 1), fewer than one resample, or as ``krippendorff_alpha``.
+        ValueError: unknown coefficient, a level outside (0, 1), fewer than one resample, a weight that is missing or not positive, or
+            as ``krippendorff_alpha``.
 
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993); Hayes & Krippendorff (2007) for alpha.
     """
@@ -312,21 +316,27 @@ def with_interval(
     item, value = _judgements(item, value)
     size = np.bincount(item) if item.size else np.zeros(0, dtype=np.int64)
     items, judgements = int((size > 1).sum()), int(size[size > 1].sum())
-    point = COEFFICIENTS[coefficient](item, value)
+    metric = coefficient.removeprefix("alpha_")
+    weights = None if weight is None else _weights(weight, item)
+    point = COEFFICIENTS[coefficient](item, value) if weights is None else math.nan
+    if weights is not None and judgements:
+        if metric == "interval":
+            point = float(_interval_alpha(_moments(item, value, weights).sum(axis=0, keepdims=True))[0])
+        else:
+            point = _point(OF_SUMS[coefficient], item, value, weights)
     if items < 2 or math.isnan(point):
         return Agreement(point, math.nan, math.nan, items, judgements)
-    metric = coefficient.removeprefix("alpha_")
     if metric == "ordinal" and np.unique(value).size > MOST_LEVELS:
         _, at, counts = np.unique(value, return_inverse=True, return_counts=True)
         metric, value = "interval", _mid_ranks(counts)[at]
     if metric == "interval":
-        samples = _interval_samples(item, value, resamples, rng)
-    elif metric == "nominal" and np.unique(value).size > MOST_LEVELS:
+        samples = _interval_alpha(_grouped(_moments(item, value, weights), resamples, rng))
+    elif metric == "nominal" and weights is None and np.unique(value).size > MOST_LEVELS:
         samples = _nominal_samples(item, value, resamples, rng)
     else:
         counts_of = _counts(item, value)
         groups = _groups(counts_of, rng)
-        sums = _sums(counts_of, groups)
+        sums = _sums(counts_of, groups, weights)
         drawn = _resampled(sums.items.size, resamples, rng)
         of = OF_SUMS[coefficient]
         samples = np.concatenate(
@@ -435,7 +445,21 @@ def _groups(counts: _Counts, rng: np.random.Generator) -> Ints:
     return rng.permutation(counts.size.size) % most
 
 
-def _sums(counts: _Counts, group: Ints) -> _Sums:
+def _weights(weight: Floats, item: Ints) -> Floats:
+    """The weight of each item that has judgements, in the order of their numbers."""
+    weight = np.asarray(weight, dtype=np.float64)
+    there = np.unique(item)
+    if weight.ndim != 1 or (there.size and there[-1] >= weight.size):
+        raise ValueError(f"expected a weight for each item, got shape {weight.shape}")
+    weight = weight[there]
+    if not (np.isfinite(weight) & (weight > 0)).all():
+        raise ValueError("weights must be positive")
+    return weight
+
+
+def _sums(counts: _Counts, group: Ints, weight: Floats | None = None) -> _Sums:
+    weight = np.ones(counts.size.size) if weight is None else weight
+    of_row = weight[counts.item]
     q, groups = counts.levels.size, int(group.max()) + 1
     m = counts.size[counts.item]
     of = group[counts.item]
@@ -444,7 +468,7 @@ def _sums(counts: _Counts, group: Ints) -> _Sums:
     at = of * q + counts.level
 
     def by_level(weights: Floats) -> Floats:
-        summed: Floats = np.bincount(at, weights, minlength=groups * q).astype(np.float64).reshape(groups, q)
+        summed: Floats = np.bincount(at, weights * of_row, minlength=groups * q).astype(np.float64).reshape(groups, q)
         return summed
 
     starts = np.searchsorted(counts.item, np.arange(counts.size.size))
@@ -458,16 +482,16 @@ def _sums(counts: _Counts, group: Ints) -> _Sums:
         pairs = product if apart else counts.n[one] * (counts.n[one] - 1)
         for here, there in ((one, other),) if not apart else ((one, other), (other, one)):
             cell = (of[here] * q + counts.level[here]) * q + counts.level[there]
-            spread += np.bincount(cell, product / less[one], minlength=spread.size)
-            agreed += np.bincount(cell, pairs / (m[one] * less[one]), minlength=spread.size)
+            spread += np.bincount(cell, of_row[one] * product / less[one], minlength=spread.size)
+            agreed += np.bincount(cell, of_row[one] * pairs / (m[one] * less[one]), minlength=spread.size)
     return _Sums(
         spread=spread.reshape(groups, q, q),
         paired=by_level(np.where(paired, counts.n, 0.0)),
         own=by_level(np.where(paired, counts.n / less, 0.0)),
         agreed=agreed.reshape(groups, q, q),
         shares=by_level(counts.n / m),
-        items=np.bincount(group, minlength=groups).astype(np.float64),
-        pairable=np.bincount(group[counts.size > 1], minlength=groups).astype(np.float64),
+        items=np.bincount(group, weight, minlength=groups).astype(np.float64),
+        pairable=np.bincount(group[counts.size > 1], weight[counts.size > 1], minlength=groups).astype(np.float64),
     )
 
 
@@ -562,26 +586,34 @@ OF_SUMS: dict[str, OfSums] = {
 }
 
 
-def _point(of: OfSums, item: Ints, value: Floats) -> float:
+def _point(of: OfSums, item: Ints, value: Floats, weight: Floats | None = None) -> float:
     item, value = _judgements(item, value)
     if not item.size:
         return math.nan
     counts = _counts(item, value)
-    return float(of(_sums(counts, np.zeros(counts.size.size, dtype=np.int64)), counts.levels)[0])
+    return float(of(_sums(counts, np.zeros(counts.size.size, dtype=np.int64), weight), counts.levels)[0])
 
 
-def _interval_samples(item: Ints, value: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Alpha of the interval metric in each resample, from moments an item."""
+def _moments(item: Ints, value: Floats, weight: Floats | None = None) -> Floats:
+    """What the interval metric's alpha is a function of, a row an item with two or more judgements: their number, sum, sum of squares
+    and disagreement, each times the item's weight."""
     _, item = np.unique(item, return_inverse=True)
     m = np.bincount(item).astype(np.float64)
     paired = m[item] > 1
     value = value - value[paired].mean()
     mean = np.bincount(item, value) / m
     within = np.bincount(item, np.square(value - mean[item]))
-    moments = np.column_stack(
+    moments: Floats = np.column_stack(
         [m, m * mean, within + m * np.square(mean), np.divide(2 * m * within, m - 1, out=np.zeros(m.size), where=m > 1)]
-    )[m > 1]
-    n, total, squares, observed = _grouped(moments, resamples, rng).T
+    )
+    if weight is not None:
+        moments *= weight[:, None]
+    return moments[m > 1]
+
+
+def _interval_alpha(moments: Floats) -> Floats:
+    """Alpha of the interval metric of each of G sums of ``_moments`` (G, 4)."""
+    n, total, squares, observed = moments.T
     expected = 2 * (n * squares - np.square(total)) / np.maximum(n - 1, 1)
     alpha: Floats = 1.0 - np.divide(observed, expected, out=np.full(n.size, np.nan), where=expected > 0)
     return alpha

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.labelers.peer import correlated_agreement
+from crowd_assets.mechanisms.labelers.votes import shares_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,8 +24,9 @@ BASES = (OUTCOME, AGREEMENT)
 class Earned:
     """What each of N labelers earned with m scored judgements.
 
-    ``score`` (N,) sum over its scored judgements, each at most 1, 0 for what knowing nothing scores; ``scored`` (N,) how many;
-    ``earned`` (N,) in credits, score times the rate; ``rate`` credits a point of score, the budget over all scored judgements.
+    ``score`` (N,) sum over its scored reports, each at most its share of a judgement, 0 for what knowing nothing scores; ``scored`` (N,)
+    how many reports; ``earned`` (N,) in credits, score times the rate; ``rate`` credits a point of score, the budget over all scored
+    judgements, which are the sum of the reports' shares: a ranking of K answers is one, and K(K-1)/2 reports.
     """
 
     score: Floats
@@ -74,14 +76,23 @@ def outcome_scores(report: Floats, outcome: Floats, baseline: float | Floats = 0
 
 
 def earned_by_outcome(
-    labeler: Ints, report: Floats, outcome: Floats, *, labelers: int, budget: float, baseline: float | Floats = 0.5
+    labeler: Ints,
+    report: Floats,
+    outcome: Floats,
+    *,
+    labelers: int,
+    budget: float,
+    baseline: float | Floats = 0.5,
+    share: Floats | None = None,
 ) -> Earned:
-    """Pay of judgements on comparisons with an outcome: each earns its score times budget / m, m the number of these judgements.
+    """Pay of judgements on comparisons with an outcome: each report earns its score times its share times budget / m, m the sum of
+    the shares, which is the number of these judgements.
 
     Args:
         labeler: shape (m,), values 0..N-1; ``report``, ``outcome``, ``baseline``: as in ``outcome_scores``.
         labelers: N.
         budget: credits, at least 0, for all m.
+        share: shape (m,), in (0, 1], which part of one judgement a report is; None: 1 each.
 
     Guarantees:
         * truth is a dominant strategy for whoever is paid what it earns: pay is affine in a strictly proper score, and nobody else's
@@ -100,17 +111,26 @@ def earned_by_outcome(
     scores = outcome_scores(report, outcome, baseline)
     if labeler.shape != scores.shape:
         raise ValueError(f"expected a labeler a report, got {labeler.shape} and {scores.shape}")
-    summed = np.bincount(labeler, scores, minlength=labelers).astype(np.float64)
-    return _earned(summed, np.bincount(labeler, minlength=labelers), budget)
+    share = shares_of(share, scores)
+    summed = np.bincount(labeler, scores * share, minlength=labelers).astype(np.float64)
+    return _earned(summed, np.bincount(labeler, minlength=labelers), budget, float(share.sum()))
 
 
 def earned_by_agreement(
-    slot: Ints, labeler: Ints, report: Floats, *, slots: int, labelers: int, budget: float, ring: Ints | None = None
+    slot: Ints,
+    labeler: Ints,
+    report: Floats,
+    *,
+    slots: int,
+    labelers: int,
+    budget: float,
+    ring: Ints | None = None,
+    share: Floats | None = None,
 ) -> Earned:
-    """Pay of judgements where nothing was realised: correlated agreement with peers, times the tasks it rests on.
+    """Pay of judgements where nothing was realised: correlated agreement with peers, times the judgements it rests on.
 
     Args:
-        slot, labeler, report, slots, labelers, ring: as in ``labelers.peer.correlated_agreement``.
+        slot, labeler, report, slots, labelers, ring, share: as in ``labelers.peer.correlated_agreement``.
         budget: credits, at least 0, for all judgements that have a peer.
 
     Guarantees: as ``correlated_agreement``, truth is a best reply to truth, and pay moves with nobody's confidence; all that is earned
@@ -121,9 +141,10 @@ def earned_by_agreement(
         ValueError: as ``correlated_agreement``, or a negative budget.
     """
     labeler = _labelers(labeler, labelers, budget)
-    found = correlated_agreement(slot, labeler, report, slots=slots, labelers=labelers, ring=ring)
+    found = correlated_agreement(slot, labeler, report, slots=slots, labelers=labelers, ring=ring, share=share)
     enough = found.tasks > 1
-    return _earned(np.where(enough, found.score * found.tasks, 0.0), np.where(enough, found.tasks, 0), budget)
+    judgements = np.where(enough, found.judgements, 0.0)
+    return _earned(found.score * judgements, np.where(enough, found.tasks, 0), budget, float(judgements.sum()))
 
 
 def paid_out(balance: Floats, earned: Floats) -> Paid:
@@ -158,7 +179,6 @@ def _labelers(labeler: Ints, labelers: int, budget: float) -> Ints:
     return labeler
 
 
-def _earned(score: Floats, scored: Ints, budget: float) -> Earned:
-    judgements = int(scored.sum())
+def _earned(score: Floats, scored: Ints, budget: float, judgements: float) -> Earned:
     rate = budget / judgements if judgements else 0.0
     return Earned(score, scored.astype(np.int64), score * rate, rate)

@@ -16,6 +16,7 @@ from crowd_assets.mechanisms.agreement import (
     items_until_interval,
     with_interval,
 )
+from resources.feedback.events import completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
 from resources.warehouse.base import WarehouseResource
@@ -35,6 +36,7 @@ JUDGED = (
     "probability_a",
     "preferred_a",
     "submitted_at",
+    "judgement_share",
 )
 
 Figures = dict[str, Any]
@@ -47,10 +49,16 @@ def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round
     round_ids = [each.round_id for each in known if frames.path("validated_feedback", each.round_id).exists()]
     if not round_ids:
         return pl.DataFrame(
-            schema={"contributor_id": pl.String, "comparison_id": pl.String, "probability_a": pl.Float64}
+            schema={
+                "contributor_id": pl.String,
+                "comparison_id": pl.String,
+                "probability_a": pl.Float64,
+                "judgement_share": pl.Float64,
+            }
         )
+    schema = completed(frames.read("validated_feedback", round_ids[-1])).schema
     events = (
-        frames.scan("validated_feedback", round_ids)
+        frames.scan("validated_feedback", round_ids, schema)
         .filter(pl.col("kind").is_in(["preference", "outcome"]))
         .select(*JUDGED, "payload")
         .collect()
@@ -81,9 +89,14 @@ def agreement_figures(judged: pl.DataFrame, *, seed: int = 0, resamples: int = R
     item = judged["comparison_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     report = judged["probability_a"].to_numpy()
     side = np.sign(report - 0.5)
+    # The pairs of a ranking are one judgement: together they count as one item.
+    share = np.bincount(item, judged["judgement_share"].fill_null(1.0)) / np.maximum(np.bincount(item), 1)
+    weight = None if (share == 1).all() else share
     figures: Figures = {}
     for name in COEFFICIENTS:
-        found = with_interval(name, item, report if name == "alpha_interval" else side, resamples=resamples, rng=rng)
+        found = with_interval(
+            name, item, report if name == "alpha_interval" else side, resamples=resamples, rng=rng, weight=weight
+        )
         figures[name] = {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high)}
         if name == "alpha_nominal":
             width = (found.high - found.low) / 2
@@ -105,7 +118,7 @@ def campaign_figures(
         counts, on="comparison_id", how="semi"
     )
     figures: Figures = {
-        "judgements": judged.height,
+        "judgements": _judgements(judged),
         "items": counts.height,
         "labelers": judged["contributor_id"].n_unique(),
         "agreement": agreement_figures(judged, seed=seed, resamples=resamples),
@@ -125,9 +138,15 @@ def campaign_figures(
     figures["pairs"] = _pairs(judged)
     figures["people"] = _people(judged).to_dicts()
     figures["pace"] = _pace(judged)
-    figures["cost"] = _cost(warehouse, counts)
+    figures["cost"] = _cost(warehouse, counts, figures["judgements"])
     figures["power"] = _power(judged)
     return figures
+
+
+def _judgements(judged: pl.DataFrame) -> float:
+    """How many judgements are given: a whole number where no ranking is among them."""
+    found = float(judged["judgement_share"].fill_null(1.0).sum())
+    return round(found) if abs(found - round(found)) < 1e-6 else found
 
 
 def _alpha(judged: pl.DataFrame) -> float:
@@ -163,6 +182,7 @@ def _people(judged: pl.DataFrame) -> pl.DataFrame:
     side = (pl.col("probability_a") - 0.5).sign()
     others = side.sum().over("comparison_id") - side
     gold = (pl.col("outcome") - 0.5).sign()
+    shares = pl.col("judgement_share").fill_null(1.0).sum() if judged["judgement_share"].count() else pl.len()
     return (
         judged.with_columns(
             with_others=pl.when(others != 0).then((side == others.sign()).cast(pl.Float64)),
@@ -170,7 +190,7 @@ def _people(judged: pl.DataFrame) -> pl.DataFrame:
         )
         .group_by("contributor_id")
         .agg(
-            judgements=pl.len(),
+            judgements=shares,
             agreement_with_others=pl.col("with_others").mean(),
             agreement_with_gold=pl.col("with_gold").mean(),
             median_seconds=pl.col("seconds").median(),
@@ -185,11 +205,11 @@ def _pace(judged: pl.DataFrame) -> Figures:
         "median_seconds_an_item": _number(judged["seconds"].median()) if judged.height else None,
         "days": days,
         "items_a_day": judged["comparison_id"].n_unique() / days if days else None,
-        "judgements_a_day": judged.height / days if days else None,
+        "judgements_a_day": _judgements(judged) / days if days else None,
     }
 
 
-def _cost(warehouse: WarehouseResource, counts: pl.DataFrame) -> Figures:
+def _cost(warehouse: WarehouseResource, counts: pl.DataFrame, judgements: float) -> Figures:
     """Credits paid for judgements and answers, an accepted judgement, a bought pair and a decided one; and the share rejected."""
     paid = dict(
         warehouse.query(
@@ -203,7 +223,7 @@ def _cost(warehouse: WarehouseResource, counts: pl.DataFrame) -> Figures:
     return {
         "credits_for_judgements": of_judgements,
         "credits_for_answers": of_answers,
-        "credits_a_judgement": of_judgements / accepted if accepted else None,
+        "credits_a_judgement": of_judgements / judgements if judgements else None,
         "credits_a_decided_item": (of_judgements + of_answers) / counts.height if counts.height else None,
         "rejected_share": rejected / (rejected + accepted) if rejected + accepted else None,
     }

@@ -93,9 +93,10 @@ def _earned(
             labelers=len(labelers),
             budget=budget,
             baseline=others[learnt.slot],
+            share=learnt.share if settings.judgement_shares else None,
         )
         return by_outcome, OUTCOME
-    comparisons, slot, labeler, report = judged_of(round_, settings, warehouse, frames, labelers)
+    comparisons, slot, labeler, report, share = judged_of(round_, settings, warehouse, frames, labelers)
     ring = with_rings(pl.DataFrame({"contributor_id": labelers}), warehouse, round_.round_no)["ring"].rank("dense")
     by_agreement = earned_by_agreement(
         slot,
@@ -105,5 +106,6 @@ def _earned(
         labelers=len(labelers),
         budget=budget,
         ring=ring.cast(pl.Int64).to_numpy() - 1,
+        share=share if settings.judgement_shares else None,
     )
     return by_agreement, AGREEMENT

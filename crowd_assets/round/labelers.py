@@ -52,6 +52,7 @@ JUDGED = (
     "probability_a",
     "preferred_a",
     "submitted_at",
+    "judgement_share",
 )
 """What is looked at of all rounds."""
 
@@ -79,7 +80,7 @@ EVERYBODY = ""
 @dataclass(frozen=True)
 class Learnt:
     """What a round taught about labelers: the aggregate's results on its outcomes, the outcomes (a slot each), the reports on them as
-    positions ``slot`` and ``labeler`` and values ``report`` (n,), all labelers, those that the round brought, the member that pooled,
+    positions ``slot`` and ``labeler``, values ``report`` and their ``share`` of a judgement (n,), all labelers, those that the round brought, the member that pooled,
     what it knew ``before`` and what is ``known`` now."""
 
     results: Pooled
@@ -87,6 +88,7 @@ class Learnt:
     slot: NDArray[np.int64]
     labeler: NDArray[np.int64]
     report: NDArray[np.float64]
+    share: NDArray[np.float64]
     labelers: list[str]
     newcomers: list[str]
     aggregate: Aggregate
@@ -203,7 +205,7 @@ def aggregated(
         mean_report=pl.col("probability_a").mean(),
         reports=pl.len().cast(pl.Int64),
     )
-    slot, labeler, report = _rows(judged, comparisons["comparison_id"].to_list(), learnt.labelers)
+    slot, labeler, report, _ = _rows(judged, comparisons["comparison_id"].to_list(), learnt.labelers)
     before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
     pooled = learnt.aggregate.run(
         before,
@@ -337,22 +339,22 @@ def _learn(
     if aggregate.else_by_agreement and not before.slots and outcomes.is_empty():
         aggregate = AGGREGATES[WITHOUT_OUTCOMES]
     rng = generator_for(round_, "aggregate")
-    slot, labeler, report = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
+    slot, labeler, report, share = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
     results = aggregate.run(before, slot, labeler, report, outcomes["preferred_a"].to_numpy(), entry=entry, rng=rng)
     known = results.known
     if aggregate.learns_from == AGREEMENT:
         comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
-        rows = _rows(judged, comparisons, labelers)
+        rows = _rows(judged, comparisons, labelers)[:3]
         agreed = aggregate.run(before, *rows, np.full(len(comparisons), np.nan), entry=entry, rng=rng).known
         known = replace(known, weights=agreed.weights, figures=agreed.figures)
-    return Learnt(results, outcomes, slot, labeler, report, labelers, newcomers, aggregate, before, known)
+    return Learnt(results, outcomes, slot, labeler, report, share, labelers, newcomers, aggregate, before, known)
 
 
 def judged_of(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, labelers: list[str]
-) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """What a round judges: how many comparisons, and the reports on them that count as positions ``slot``, ``labeler`` (in
-    ``labelers``) and values ``report``."""
+    ``labelers``), values ``report`` and ``share`` of one judgement."""
     preferences, _ = _slots(round_, settings, warehouse, frames)
     judged = preferences.filter(pl.col("round_id") == round_.round_id)
     comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
@@ -361,8 +363,8 @@ def judged_of(
 
 def _rows(
     preferences: pl.DataFrame, comparisons: list[str], labelers: list[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Reports on ``comparisons`` as (slot, labeler, report), sorted by slot: positions in the two lists."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Reports on ``comparisons`` as (slot, labeler, report, share), sorted by slot: positions in the two lists."""
     slots = pl.DataFrame(
         {"comparison_id": comparisons, "slot": range(len(comparisons))}, schema_overrides={"comparison_id": pl.String}
     )
@@ -378,6 +380,7 @@ def _rows(
         rows["slot"].cast(pl.Int64).to_numpy(),
         rows["labeler"].cast(pl.Int64).to_numpy(),
         rows["probability_a"].to_numpy(),
+        rows["judgement_share"].fill_null(1.0).to_numpy(),
     )
 
 

@@ -79,6 +79,13 @@ class Crowd(BaseModel):
         shown="yes",
         earlier="weighted_score_update_pooled",
     )
+    judgement_shares: bool = setting(
+        default=True,
+        description="A report is paid the share of a judgement that it says to be: who ranks K answers is paid for one judgement, and not "
+        "for K(K-1)/2 reports.",
+        shown="yes",
+        earlier=False,
+    )
     rings_count_once: bool = setting(
         default=False,
         description="Whether contributors whom the detector collusion links count as one person: the first report on a "

@@ -62,7 +62,7 @@ class ByAgreement:
         enough = np.where(here.tasks > 1, here.tasks, 0)
         before, agreed = figure_of(known, "tasks"), figure_of(known, "agreement")
         tasks, agreed = before + enough, agreed + enough * here.score
-        so_far = PeerScores(agreed / np.maximum(tasks, 1), np.rint(tasks).astype(np.int64), np.full(n, np.nan))
+        so_far = PeerScores(agreed / np.maximum(tasks, 1), np.rint(tasks).astype(np.int64), np.full(n, np.nan), tasks)
         odds = logit(accuracy_by_agreement(so_far))
         if not odds.any():  # nobody agrees: everybody counts alike, for as much as one who is right three times in four
             odds = np.full(n, np.log(3.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crowd_assets.mechanisms.labelers.votes import Floats, Ints, checked
+from crowd_assets.mechanisms.labelers.votes import Floats, Ints, checked, shares_of
 
 FEWEST_TASKS = 2
 """Tasks that a labeler and peers have in common, below which correlated agreement says nothing."""
@@ -19,16 +19,24 @@ class PeerScores:
     """Correlated agreement of each labeler with its peers.
 
     ``score`` (N,) in [-1, 1], 0 where there is too little to say; ``tasks`` (N,) that a labeler shared with peers; ``error`` (N,) standard
-    error of the score, NaN where there is none.
+    error of the score, NaN where there is none; ``judgements`` (N,) the sum of the tasks' shares, their number where each is one.
     """
 
     score: Floats
     tasks: Ints
     error: Floats
+    judgements: Floats
 
 
 def correlated_agreement(
-    slot: Ints, labeler: Ints, report: Floats, *, slots: int, labelers: int, ring: Ints | None = None
+    slot: Ints,
+    labeler: Ints,
+    report: Floats,
+    *,
+    slots: int,
+    labelers: int,
+    ring: Ints | None = None,
+    share: Floats | None = None,
 ) -> PeerScores:
     """How much more a labeler agrees with peers on the same slot than on different ones.
 
@@ -43,13 +51,15 @@ def correlated_agreement(
         slot, labeler, report: as in ``votes.checked``, nobody twice in a slot.
         slots: T; ``labelers``: N.
         ring: shape (N,), who acts as one; nobody is a peer of its own ring. None: everybody for itself.
+        share: shape (m,), in (0, 1], which part of one judgement a report is; means and covariance are weighted by it, with
+            W - (sum of share^2) / W for n - 1, W the sum of share. None: 1 each.
 
     Guarantees: where peers tell the truth, signals of different people are positively correlated given the slot and slots are alike,
     truth is a best reply, and no strategy that ignores the slot earns more than 0 in expectation. Only the side counts: how sure a
     report is changes nothing.
 
     Raises:
-        ValueError: see ``votes.checked``, or a ring for each labeler is missing.
+        ValueError: see ``votes.checked``, a ring for each labeler is missing, or a share for each report that lies in (0, 1].
 
     Source: Shnayder, Agarwal, Frongillo & Parkes, "Informed truthfulness in multi-task peer prediction" (EC 2016); Dasgupta & Ghosh,
     "Crowdsourced judgement elicitation with endogenous proficiency" (WWW 2013).
@@ -58,6 +68,7 @@ def correlated_agreement(
     ring = np.arange(labelers) if ring is None else np.asarray(ring, dtype=np.int64)
     if ring.shape != (labelers,):
         raise ValueError(f"expected a ring for each of {labelers} labelers, got shape {ring.shape}")
+    share = shares_of(share, report)
     side = (1.0 + np.sign(report - 0.5)) / 2.0
     key = slot * (int(ring.max()) + 1 if ring.size else 1) + ring[labeler]
     _, own = np.unique(key, return_inverse=True)
@@ -66,19 +77,23 @@ def correlated_agreement(
     others = n[slot] - n_own[own] if slot.size else np.zeros(0, dtype=np.int64)
     with_peers = others > 0
     peers = (total[slot] - of_own[own])[with_peers] / others[with_peers] if slot.size else np.zeros(0)
-    who, x = labeler[with_peers], side[with_peers]
+    who, x, part = labeler[with_peers], side[with_peers], share[with_peers]
     tasks = np.bincount(who, minlength=labelers)
-    count = np.maximum(tasks, 1)
-    away_x = x - (np.bincount(who, x, minlength=labelers) / count)[who]
-    away_q = peers - (np.bincount(who, peers, minlength=labelers) / count)[who]
+    judgements = np.bincount(who, part, minlength=labelers).astype(np.float64)
+    whole = np.where(tasks > 0, judgements, 1.0)
+    away_x = x - (np.bincount(who, part * x, minlength=labelers) / whole)[who]
+    away_q = peers - (np.bincount(who, part * peers, minlength=labelers) / whole)[who]
     product = 4.0 * away_x * away_q
     enough = tasks >= FEWEST_TASKS
-    score = np.where(enough, np.bincount(who, product, minlength=labelers) / np.maximum(tasks - 1, 1), 0.0)
+    free = np.where(enough, whole - np.bincount(who, np.square(part), minlength=labelers) / whole, 1.0)
+    score = np.where(enough, np.bincount(who, part * product, minlength=labelers) / free, 0.0)
     spread = np.bincount(
-        who, np.square(product - (np.bincount(who, product, minlength=labelers) / count)[who]), minlength=labelers
+        who,
+        part * np.square(product - (np.bincount(who, part * product, minlength=labelers) / whole)[who]),
+        minlength=labelers,
     )
-    error = np.where(tasks > FEWEST_TASKS, np.sqrt(spread / count / np.maximum(tasks - 1, 1)), np.nan)
-    return PeerScores(np.clip(score, -1.0, 1.0), tasks.astype(np.int64), error)
+    error = np.where(tasks > FEWEST_TASKS, np.sqrt(spread / whole / free), np.nan)
+    return PeerScores(np.clip(score, -1.0, 1.0), tasks.astype(np.int64), error, judgements)
 
 
 def determinant_mutual_information(first: Floats, second: Floats) -> float:

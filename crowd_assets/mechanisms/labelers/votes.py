@@ -47,6 +47,20 @@ def checked(slot: Ints, labeler: Ints, report: Floats, slots: int, labelers: int
     return slot, labeler, report
 
 
+def shares_of(share: Floats | None, report: Floats) -> Floats:
+    """Which part of one judgement each report is, 1 where nothing is said.
+
+    Raises:
+        ValueError: not one for each report, or outside (0, 1].
+    """
+    if share is None:
+        return np.ones(report.size)
+    share = np.asarray(share, dtype=np.float64)
+    if share.shape != report.shape or not ((share > 0) & (share <= 1)).all():
+        raise ValueError("expected a share in (0, 1] for each report")
+    return share
+
+
 def share_of_a(slot: Ints, report: Floats, slots: int) -> Floats:
     """Mean report of each slot (T,), 1/2 where nobody reported."""
     votes = np.bincount(slot, minlength=slots)

@@ -1,96 +1,214 @@
-"""What holds of every importer and mapping, whatever the rows: one row more is one event more, and each row is accounted for."""
+"""What holds of every importer and mapping, whatever the rows: one row more is one judgement more, each row is accounted for, and
+no event holds what two rows say."""
 
+import csv
+import gzip
+import io
 import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crowd_assets.importers import argilla, label_studio, table, trl_preference, trl_prompt_completion, ultrafeedback
-from crowd_assets.importers.mapping import find_mapping
-from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, start_of
-from crowd_assets.importers.writer import write_feedback
+from crowd_assets.importers import (
+    argilla,
+    convincing_arguments,
+    label_studio,
+    table,
+    trl_preference,
+    trl_prompt_completion,
+    ultrafeedback,
+)
+from crowd_assets.importers.mapping import Mapping, find_mapping, mapping_of, ready_mappings
+from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, identified, start_of
+from resources.feedback.pseudonyms import Pseudonyms
 
 LATER = start_of("2026-07-01T12:00:00+00:00")
 START = start_of(DEFAULT_START)
 Row = dict[str, Any]
+Reader = Callable[[Path, datetime], Iterator[Record]]
+MARK = re.compile(r"\[\[(\d+)\]\]")
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("\"',;\t|\n\r\\[{:.<v>_-\u2028\u0085\xa0\ufeff"), st.characters(exclude_categories=["Cs", "Cc"])
+    ),
+    max_size=12,
+)
+"""What people write, and what makes a table's reader stumble."""
 
 
-def judged(who: int, number: int, left: bool) -> Row:
-    """What a person thinks of a question's two answers."""
-    return {"who": f"w{who}", "ask": f"What {number}?", "one": f"One {number}.", "two": f"Two {number}.", "left": left}
+def judged(who: int, number: int, left: bool, said: str) -> Row:
+    """What a person thinks of a question's two answers; every text says which question it belongs to."""
+    ask, one, two = (f"{word} [[{number}]] {said}." for word in ("What", "One", "Two"))
+    return {"who": f"w{who}", "ask": ask, "one": one, "two": two, "left": left, "number": number}
 
 
 def said(row: Row, text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": row["ask"]}, {"role": "assistant", "content": text}]
 
 
-def _label_studio(row: Row, number: int) -> Row:
-    result = [{"type": "pairwise", "from_name": "p", "value": {"selected": "left" if row["left"] else "right"}}]
-    annotation = {
-        "id": number,
-        "completed_by": int(row["who"][1:]),
-        "result": result,
-        "updated_at": "2026-01-02T10:00:00Z",
-    }
-    return {
-        "id": number,
-        "project": 1,
-        "data": {"prompt": row["ask"], "response_a": row["one"], "response_b": row["two"]},
-        "annotations": [annotation],
-    }
+def three(row: Row) -> tuple[list[str], list[int]]:
+    """Three answers and their ranks."""
+    return [row["one"], row["two"], f"Three {row['ask']}"], [1, 2, 3] if row["left"] else [2, 1, 3]
 
 
-def _argilla(row: Row, number: int) -> Row:
-    fields = {"prompt": row["ask"], "response_a": row["one"], "response_b": row["two"]}
-    answer = {"value": "response_a" if row["left"] else "response_b", "user_id": row["who"]}
-    return {"id": row["ask"], "fields": fields, "responses": {"preference": [answer]}}
+def winner(row: Row, one: Any, two: Any) -> Any:
+    return one if row["left"] else two
 
 
-def _mapped(name: str, made: Callable[[Row], Row]) -> tuple[Callable[[Row, int], Row], Callable[..., Iterator[Record]]]:
-    return (lambda row, number: made(row)), lambda path, start: table.read(
-        path, mapping=find_mapping(name), start=start
+def _task(row: Row, number: int, data: Row, result: list[Row]) -> Row:
+    by = {"id": number, "completed_by": int(row["who"][1:]), "result": result, "updated_at": "2026-01-02T10:00:00Z"}
+    return {"id": number, "project": 1, "data": {"prompt": row["ask"], **data}, "annotations": [by]}
+
+
+def _pair(row: Row) -> Row:
+    return {"response_a": row["one"], "response_b": row["two"]}
+
+
+def _tag(kind: str, name: str, value: Row, to: str = "text") -> Row:
+    return {"type": kind, "from_name": name, "to_name": to, "value": value}
+
+
+def _record(row: Row, question: str, value: Any) -> Row:
+    answer = {"value": value, "user_id": row["who"]}
+    fields = dict(zip(("response-1", "response-2", "response-3"), three(row)[0], strict=True))
+    return {"id": f"r{row['number']}", "fields": {"prompt": row["ask"], **fields}, "responses": {question: [answer]}}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a judgement is written in a layout, who reads it, and how many events it is."""
+
+    made: Callable[[Row, int], Row]
+    read: Reader
+    events: int = 1
+    grows_at_its_end: bool = False
+
+
+def mapped(name: str, made: Callable[[Row], Row], events: int = 1) -> Layout:
+    return Layout(
+        lambda row, number: made(row),
+        lambda path, start: table.read(path, mapping=find_mapping(name), start=start),
+        events,
     )
 
 
-LAYOUTS: dict[str, tuple[Callable[[Row, int], Row], Callable[..., Iterator[Record]]]] = {
-    "trl-preference": (
+def _ultrafeedback(row: Row) -> Row:
+    texts, ranks = three(row)
+    return {
+        "instruction": row["ask"],
+        "completions": [
+            {"model": "m", "response": text, "overall_score": 9 - rank} for text, rank in zip(texts, ranks, strict=True)
+        ],
+    }
+
+
+LAYOUTS: dict[str, Layout] = {
+    "trl-preference": Layout(
         lambda row, number: {
             "prompt": row["ask"],
-            "chosen": row["one" if row["left"] else "two"],
-            "rejected": row["two" if row["left"] else "one"],
+            "chosen": winner(row, row["one"], row["two"]),
+            "rejected": winner(row, row["two"], row["one"]),
             "who": row["who"],
         },
         lambda path, start: trl_preference.read(path, start=start, contributor_column="who"),
     ),
-    "trl-prompt-completion": (
-        lambda row, number: {"messages": said(row, row["one" if row["left"] else "two"]), "who": row["who"]},
+    "trl-preference, messages": Layout(
+        lambda row, number: {
+            "chosen": said(row, winner(row, row["one"], row["two"])),
+            "rejected": said(row, winner(row, row["two"], row["one"])),
+            "who": row["who"],
+        },
+        lambda path, start: trl_preference.read(path, start=start, contributor_column="who"),
+    ),
+    "trl-prompt-completion": Layout(
+        lambda row, number: {"messages": said(row, winner(row, row["one"], row["two"])), "who": row["who"]},
         lambda path, start: trl_prompt_completion.read(path, start=start, contributor_column="who"),
     ),
-    "label-studio": (_label_studio, lambda path, start: label_studio.read(path)),
-    "argilla": (_argilla, lambda path, start: argilla.read(path, start=start)),
-    "arena": _mapped(
+    "ultrafeedback": Layout(
+        lambda row, number: _ultrafeedback(row), lambda path, start: ultrafeedback.read(path, start=start), 3
+    ),
+    "label-studio": Layout(
+        lambda row, number: _task(
+            row, number, _pair(row), [_tag("pairwise", "p", {"selected": winner(row, "left", "right")})]
+        ),
+        lambda path, start: label_studio.read(path),
+        grows_at_its_end=True,
+    ),
+    "label-studio, ratings": Layout(
+        lambda row, number: _task(
+            row,
+            number,
+            _pair(row),
+            [
+                _tag("rating", "rating_a", {"rating": winner(row, 5, 2)}),
+                _tag("rating", "rating_b", {"rating": winner(row, 2, 5)}),
+            ],
+        ),
+        lambda path, start: label_studio.read(path),
+        grows_at_its_end=True,
+    ),
+    "label-studio, ranker": Layout(
+        lambda row, number: _task(
+            row,
+            number,
+            {"items": [{"id": name, "body": text} for name, text in zip("abc", three(row)[0], strict=True)]},
+            [_tag("ranker", "rank", {"ranker": {"rank": winner(row, ["a", "b", "c"], ["b", "a", "c"])}})],
+        ),
+        lambda path, start: label_studio.read(path),
+        3,
+        grows_at_its_end=True,
+    ),
+    "label-studio, text": Layout(
+        lambda row, number: _task(row, number, {}, [_tag("textarea", "response", {"text": [row["one"]]})]),
+        lambda path, start: label_studio.read(path),
+        grows_at_its_end=True,
+    ),
+    "argilla": Layout(
+        lambda row, number: {
+            "id": f"r{row['number']}",
+            "fields": {"prompt": row["ask"], **_pair(row)},
+            "responses": {"preference": [{"value": winner(row, "response_a", "response_b"), "user_id": row["who"]}]},
+        },
+        lambda path, start: argilla.read(path, start=start),
+    ),
+    "argilla, ranking": Layout(
+        lambda row, number: _record(
+            row, "ranking", [{"value": f"response-{i}", "rank": rank} for i, rank in enumerate(three(row)[1], start=1)]
+        ),
+        lambda path, start: argilla.read(path, start=start),
+        3,
+    ),
+    "argilla, text": Layout(
+        lambda row, number: _record(row, "correction", row["one"]),
+        lambda path, start: argilla.read(path, start=start),
+    ),
+    "arena": mapped(
         "arena",
         lambda row: {
             "judge": row["who"],
             "conversation_a": said(row, row["one"]),
             "conversation_b": said(row, row["two"]),
-            "winner": "model_a" if row["left"] else "model_b",
+            "winner": winner(row, "model_a", "model_b"),
         },
     ),
-    "shp": _mapped(
+    "shp": mapped(
         "shp",
         lambda row: {
-            "history": f"{row['who']}: {row['ask']}",
+            "history": row["ask"],
             "human_ref_A": row["one"],
             "human_ref_B": row["two"],
             "labels": int(row["left"]),
         },
     ),
-    "alpaca_eval": _mapped(
+    "alpaca_eval": mapped(
         "alpaca_eval",
         lambda row: {
             "annotator": row["who"],
@@ -100,57 +218,270 @@ LAYOUTS: dict[str, tuple[Callable[[Row, int], Row], Callable[..., Iterator[Recor
             "preference": 1.0 if row["left"] else 2.0,
         },
     ),
-    "helpsteer3": _mapped(
+    "pandalm": mapped(
+        "pandalm",
+        lambda row: {
+            "instruction": row["ask"],
+            "input": "",
+            "response1": row["one"],
+            "response2": row["two"],
+            **{f"annotator{number}": winner(row, 1, 2) for number in (1, 2, 3)},
+        },
+        3,
+    ),
+    "helpsteer3": mapped(
         "helpsteer3",
         lambda row: {
-            "context": [{"role": "user", "content": f"{row['who']}: {row['ask']}"}],
+            "context": [{"role": "user", "content": row["ask"]}],
             "response1": row["one"],
             "response2": row["two"],
             "overall_preference": -3 if row["left"] else 3,
         },
     ),
+    "mturk": mapped(
+        "mturk",
+        lambda row: {
+            "HITId": f"h{row['number']}",
+            "WorkerId": row["who"],
+            "AssignmentStatus": "Approved",
+            "SubmitTime": "Thu Nov 26 16:00:03 PST 2020",
+            "WorkTimeInSeconds": 9,
+            "Input.prompt": row["ask"],
+            "Input.left": row["one"],
+            "Input.right": row["two"],
+            "Answer.choice": winner(row, "left", "right"),
+        },
+    ),
+    "appen": mapped(
+        "appen",
+        lambda row: {
+            "_unit_id": row["number"],
+            "_worker_id": row["who"],
+            "_created_at": "11/26/2020 16:00:03",
+            "_trust": 0.9,
+            "_golden": "false",
+            "_tainted": "false",
+            "_missed": "",
+            "question": row["ask"],
+            **_pair(row),
+            "preferred": winner(row, "response_a", "response_b"),
+        },
+    ),
+    "toloka": mapped(
+        "toloka",
+        lambda row: {
+            "INPUT:prompt": row["ask"],
+            "INPUT:response_a": row["one"],
+            "INPUT:response_b": row["two"],
+            "OUTPUT:result": winner(row, "A", "B"),
+            "ASSIGNMENT:worker_id": row["who"],
+            "ASSIGNMENT:task_id": f"t{row['number']}",
+            "ASSIGNMENT:status": "APPROVED",
+            "ASSIGNMENT:submitted": "2020-11-26T16:00:03",
+        },
+    ),
 }
 ROWS = st.lists(
-    st.builds(judged, st.integers(1, 4), st.integers(0, 30), st.booleans()),
+    st.builds(judged, st.integers(1, 4), st.integers(0, 30), st.booleans(), TEXT),
     min_size=1,
-    max_size=8,
-    unique_by=lambda row: (row["who"], row["ask"]),
+    max_size=6,
+    unique_by=lambda row: row["number"],
 )
+ONE_MORE = st.builds(judged, st.just(9), st.integers(31, 40), st.booleans(), TEXT)
+QUICK = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def imported(folder: Path, layout: str, rows: list[Row], start: Any) -> tuple[list[Row], list[Skipped]]:
-    made, read = LAYOUTS[layout]
-    source = folder / "rows.json"
-    source.write_text(json.dumps([made(row, number) for number, row in enumerate(rows, start=1)]))
-    found = list(read(source, start=start))
-    for file in folder.glob("mine*"):
-        file.unlink()
-    report = write_feedback(found, folder, "mine")
-    events = [json.loads(line) for file in report.files for line in file.read_text().splitlines()]
-    return events, [record for record in found if isinstance(record, Skipped)]
+def written(found: list[Record]) -> tuple[list[Row], list[Skipped]]:
+    """The events that an import writes, and the rows that it lists as skipped."""
+    events = [identified(record, Pseudonyms()) for record in found if isinstance(record, dict)]
+    assert json.loads(json.dumps(events)) == events
+    return list({event["event_id"]: event for event in events}.values()), [
+        record for record in found if isinstance(record, Skipped)
+    ]
+
+
+def check_rows(
+    events: list[Row], skipped: list[Skipped], rows: list[Row], per_row: int, later: list[Row], one_more: Row
+) -> None:
+    """What holds of the events of an import, and of those of the same rows with one more among them."""
+    marks = [{int(mark) for mark in MARK.findall(json.dumps(event))} for event in events]
+    assert all(len(each) == 1 for each in marks), "an event holds what two rows say"
+    there = [mark for each in marks for mark in each]
+    assert len(events) + per_row * len(skipped) == per_row * len(rows), (skipped, len(events))
+    assert all(there.count(row["number"]) in (0, per_row) for row in rows)
+    known = {event["event_id"] for event in events}
+    assert len(known) == len(events)
+    new = [event for event in later if event["event_id"] not in known]
+    assert known <= {event["event_id"] for event in later}
+    assert len(new) == per_row
+    assert all(f"[[{one_more['number']}]]" in json.dumps(event) for event in new)
+
+
+def test_every_mapping_that_comes_along_is_looked_at_here() -> None:
+    assert set(ready_mappings()) <= set(LAYOUTS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_row_more_is_one_event_more_and_every_row_is_accounted_for(
+def test_one_row_more_is_one_judgement_more_and_every_row_is_accounted_for(
     tmp_path_factory: pytest.TempPathFactory, layout: str
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
+    told = LAYOUTS[layout]
+    source = folder / "rows.json"
 
-    @given(ROWS, st.data())
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    def check(rows: list[Row], data: st.DataObject) -> None:
-        row = judged(9, data.draw(st.integers(0, 40)), data.draw(st.booleans()))
+    def imported(rows: list[Row], start: datetime) -> tuple[list[Row], list[Skipped]]:
+        source.write_text(json.dumps([told.made(row, number) for number, row in enumerate(rows, start=1)]))
+        return written(list(told.read(source, start)))
+
+    @given(ROWS, ONE_MORE, st.data())
+    @QUICK
+    def check(rows: list[Row], row: Row, data: st.DataObject) -> None:
         # A server numbers what comes later later; a table's rows may stand in any order.
-        place = len(rows) if layout == "label-studio" else data.draw(st.integers(0, len(rows)))
-        before, skipped = imported(folder, layout, rows, START)
-        assert len(before) + len(skipped) == len(rows)
-        after, _ = imported(folder, layout, [*rows[:place], row, *rows[place:]], LATER)
-        known = {event["event_id"] for event in before}
-        assert len(known) == len(before)
-        assert known < {event["event_id"] for event in after}
-        assert len(after) == len(before) + 1
+        place = len(rows) if told.grows_at_its_end else data.draw(st.integers(0, len(rows)))
+        later, _ = imported([*rows[:place], row, *rows[place:]], LATER)
+        check_rows(*imported(rows, START), rows, told.events, later, row)
 
     check()
+
+
+def test_lines_of_mixed_ends_are_rows_each(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(
+        b"who,ask,one,two,left\r\na,q,x,y,true\nb,q,x,y,true\rc,q,x,y,true\r\r\nd,q\rq,x,y,true\n"
+    )
+    found = list(table.read(tmp_path / "t.csv", mapping=PAIR, start=START))
+    assert [each["contributor_id"] for each in found if isinstance(each, dict)] == ["a", "b", "c"]
+    assert [each.row for each in found if isinstance(each, Skipped)] == [4]
+
+
+COLUMNS = ("who", "ask", "one", "two", "left")
+ANY = {
+    "kind": "preference",
+    "columns": {"contributor_id": "who", "prompt": "ask", "response_a": "one", "response_b": "two"},
+    "values": {"probability_a": {"true": 1, "false": 0}},
+}
+PAIR = mapping_of(ANY | {"columns": ANY["columns"] | {"probability_a": "left"}, "quote": '"'}, "pair")  # type: ignore[operator]
+RANKED = mapping_of(
+    {
+        "kind": "preference",
+        "columns": {"contributor_id": "who", "prompt": "ask"},
+        "responses": ["one", "two", "three"],
+        "ranks": ["k1", "k2", "k3"],
+        "quote": '"',
+    },
+    "ranked",
+)
+
+
+def cells(row: Row) -> Row:
+    texts, ranks = three(row)
+    numbers = {f"k{place}": rank for place, rank in enumerate(ranks, start=1)}
+    return {name: row[name] for name in COLUMNS} | {"left": str(row["left"]).lower(), "three": texts[2], **numbers}
+
+
+def _csv(path: Path, rows: list[Row], delimiter: str = ",", end: str = "\r\n", encoding: str = "utf-8") -> None:
+    out = io.StringIO(newline="")
+    quoting = (
+        csv.QUOTE_MINIMAL if end == "\r\n" else csv.QUOTE_ALL
+    )  # Python leaves other ends of lines in a cell unquoted
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator=end, quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_bytes(out.getvalue().encode(encoding))
+
+
+def _lines(path: Path, rows: list[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), newline="")
+
+
+def _workbook(path: Path, rows: list[Row]) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for line in (list(rows[0]), *(list(row.values()) for row in rows)):
+        sheet.append(line)
+    book.save(path)
+
+
+def _gzip(path: Path, rows: list[Row]) -> None:
+    _lines(path, rows)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
+CONTAINERS: dict[str, Callable[[Path, list[Row]], object]] = {
+    "csv": _csv,
+    "csv, semicolons, line feeds": lambda path, rows: _csv(path, rows, ";", "\n"),
+    "csv, tabs, UTF-16": lambda path, rows: _csv(path, rows, "\t", "\r\n", "utf-16"),
+    "csv with a mark": lambda path, rows: _csv(path, rows, encoding="utf-8-sig"),
+    "csv, old line ends": lambda path, rows: _csv(path, rows, end="\r"),
+    "json": lambda path, rows: path.write_text(json.dumps(rows)),
+    "json lines": _lines,
+    "json lines in gzip": _gzip,
+    "parquet": lambda path, rows: pl.DataFrame(rows).write_parquet(path),
+    "excel": _workbook,
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_same_holds_of_a_mapping_s_rows_in_any_container(
+    tmp_path_factory: pytest.TempPathFactory, container: str
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    source = folder / "rows"  # a file's first bytes say what it is, and not its name
+
+    def imported(found: Mapping, rows: list[Row], start: datetime) -> tuple[list[Row], list[Skipped]]:
+        CONTAINERS[container](source, [cells(row) for row in rows])
+        return written(list(table.read(source, mapping=found, start=start)))
+
+    @given(ROWS, ONE_MORE, st.data())
+    @settings(QUICK, max_examples=3 if container == "excel" else 6)
+    def check(rows: list[Row], row: Row, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(rows)))
+        found, per_row = data.draw(st.sampled_from([(PAIR, 1), (RANKED, 3)]))
+        later, _ = imported(found, [*rows[:place], row, *rows[place:]], LATER)
+        check_rows(*imported(found, rows, START), rows, per_row, later, row)
+
+    check()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab=")), min_size=1, max_size=8), st.sampled_from("ab="))
+@QUICK
+def test_a_worker_s_judgement_more_of_convincing_arguments_is_one_preference_more(
+    tmp_path_factory: pytest.TempPathFactory, given_judgements: list[tuple[int, str]], last: str
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    judgements = [*dict(given_judgements).items(), (9, last)]
+
+    def imported(rows: list[tuple[int, str]]) -> list[Row]:
+        labels = [
+            {
+                "pair_id": f"p{pair}",
+                "argument_a": f"a{pair}",
+                "argument_b": f"b{pair}",
+                "worker_id": "w1",
+                "hit_id": "h",
+                "accepted_at": datetime(2026, 1, 1, tzinfo=START.tzinfo),
+                "submitted_at": datetime(2026, 1, 2, tzinfo=START.tzinfo),
+                "choice": choice.replace("=", "equal"),
+                "reason": "So.",
+                "gold": None,
+            }
+            for pair, choice in rows
+        ]
+        texts = [
+            {"argument_id": f"{side}{pair}", "topic": "t", "stance": "s", "text": f"{side} {pair}."}
+            for pair, _ in rows
+            for side in "ab"
+        ]
+        pl.DataFrame(labels, schema_overrides={"gold": pl.String}).write_parquet(folder / "labels.parquet")
+        pl.DataFrame(texts).write_parquet(folder / "arguments.parquet")
+        return written(list(convincing_arguments.read(folder / "labels.parquet")))[0]
+
+    before = {event["event_id"] for event in imported(judgements[:-1])}
+    after = {event["event_id"] for event in imported(judgements)}
+    assert len(before) == len(judgements) - 1
+    assert before < after
+    assert len(after) == len(before) + 1
 
 
 def test_a_ranking_is_one_judgement_however_many_answers_it_orders(tmp_path: Path) -> None:

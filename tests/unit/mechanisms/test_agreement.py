@@ -274,3 +274,19 @@ def test_unknown_coefficients_and_levels_are_refused() -> None:
         with_interval("alpha", item, value, rng=rng)
     with pytest.raises(ValueError, match="level"):
         with_interval("gwet_ac1", item, value, level=1.0, rng=rng)
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_an_item_of_weight_two_counts_as_two_items(coefficient: str) -> None:
+    rng = np.random.default_rng(3)
+    item, value = np.repeat(np.arange(12), 3), rng.integers(0, 3, 36) / 2
+    once = np.isin(item, np.arange(6))
+    twice = np.concatenate([item, item[once] + 12]), np.concatenate([value, value[once]])
+    weight = np.where(np.arange(12) < 6, 2.0, 1.0)
+    found = with_interval(coefficient, item, value, resamples=5, rng=rng, weight=weight)
+    assert found.value == pytest.approx(COEFFICIENTS[coefficient](*twice))
+    assert with_interval(coefficient, item, value, resamples=5, rng=rng, weight=np.ones(12)).value == pytest.approx(
+        COEFFICIENTS[coefficient](item, value)
+    )
+    with pytest.raises(ValueError, match="weights must be positive"):
+        with_interval(coefficient, item, value, resamples=5, rng=rng, weight=np.zeros(12))

@@ -117,3 +117,25 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
         paid_out(np.zeros(1), np.zeros(2))
     with pytest.raises(ValueError, match="at most 0"):
         paid_out(np.ones(1), np.zeros(1))
+
+
+def test_a_ranking_is_paid_as_one_judgement() -> None:
+    labeler, report, outcome = np.array([0, 1, 1, 1]), np.ones(4), np.ones(4)
+    share = np.array([1.0, 1 / 3, 1 / 3, 1 / 3])
+    paid = earned_by_outcome(labeler, report, outcome, labelers=2, budget=1.0, share=share).earned
+    assert paid == pytest.approx([0.5, 0.5])
+    with pytest.raises(ValueError, match="a share in"):
+        earned_by_outcome(labeler, report, outcome, labelers=2, budget=1.0, share=np.zeros(4))
+
+
+def test_agreement_on_a_ranking_is_paid_as_agreement_on_one_judgement() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 2, 30).astype(float)
+    slot, labeler = np.tile(np.arange(30), 3), np.repeat(np.arange(3), 30)
+    report = np.where(rng.random(90) < 0.9, truth[slot], 1 - truth[slot])
+    # All of the third labeler's reports are thirds of judgements: it earns a third of what they would earn.
+    whole = earned_by_agreement(slot, labeler, report, slots=30, labelers=3, budget=90.0)
+    share = np.where(labeler == 2, 1 / 3, 1.0)
+    parts = earned_by_agreement(slot, labeler, report, slots=30, labelers=3, budget=70.0, share=share)
+    assert parts.earned == pytest.approx(whole.earned * [1, 1, 1 / 3])
+    assert parts.rate == pytest.approx(whole.rate)

@@ -28,8 +28,25 @@ def judged(reports: np.ndarray, outcomes: np.ndarray | None = None) -> pl.DataFr
             "submitted_at": [START + timedelta(hours=int(number)) for number in pair],
             "seconds": [30.0] * pair.size,
             "outcome": truth[pair],
-        }
+            "judgement_share": [None] * pair.size,
+        },
+        schema_overrides={"judgement_share": pl.Float64},
     ).with_columns(pl.col("outcome").fill_nan(None))
+
+
+def test_a_ranking_counts_as_one_judgement(warehouse: DuckDBWarehouse) -> None:
+    rng = np.random.default_rng(1)
+    pairs = judged(rng.integers(0, 2, (20, 3)).astype(float))
+    # Three people rank the three answers of one more question alike: three pairs, one judgement each.
+    alike = judged(np.ones((3, 3))).with_columns(
+        comparison_id=pl.format("r{}", "comparison_id"), judgement_share=pl.lit(1 / 3)
+    )
+    one = judged(np.ones((1, 3))).with_columns(comparison_id=pl.lit("one"))
+    found, wanted = (campaign_figures(pl.concat([pairs, each]), warehouse, resamples=20) for each in (alike, one))
+    assert found["judgements"] == wanted["judgements"] == 63
+    assert [each["judgements"] for each in found["people"]] == pytest.approx([21, 21, 21])
+    for name in ("alpha_nominal", "alpha_interval", "gwet_ac1", "fleiss_kappa"):
+        assert found["agreement"][name]["value"] == pytest.approx(wanted["agreement"][name]["value"])
 
 
 @pytest.fixture

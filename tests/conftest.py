@@ -54,16 +54,20 @@ QUICK = {
 }
 
 
-END_TO_END = "tests/e2e/"
-ON_THEIR_OWN = {f"{END_TO_END}{name}.py" for name in ("crash/test_crash", "crash/test_harness")}
+# Tests of one folder that share rounds, slowest first: one process runs them all.
+SHARING = ("tests/e2e/", "tests/assets/")
+ON_THEIR_OWN = ("tests/e2e/crash/", "tests/assets/test_tutorial.py")
+
+
+def _sharing(name: str) -> str | None:
+    return None if name.startswith(ON_THEIR_OWN) else next((each for each in SHARING if name.startswith(each)), None)
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Of several processes, one runs the end-to-end tests that share a daemon and a round; the others take a file each."""
+    """Of several processes, one runs the tests that share a round; the others take a file each."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return END_TO_END if file.startswith(END_TO_END) and file not in ON_THEIR_OWN else file
+        return _sharing(nodeid) or nodeid.split("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -73,7 +77,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first where several processes share the tests."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
+        items.sort(key=lambda item: [*SHARING, None].index(_sharing(item.nodeid)))
 
 
 @pytest.fixture(autouse=True)

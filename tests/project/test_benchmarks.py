@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.attacks as benchmark
 from benchmarks import quality
 from benchmarks.weights import LABELERS
 from crowd_assets.experiments.study import ReferenceDataError, reference_file
+from crowd_assets.simulation.attacks import judges, sellers, writers
 
 
 def figures(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -115,3 +117,22 @@ def test_judges_benchmark_saves_judgements_and_accuses_nobody(capsys: pytest.Cap
     assert 4 <= found["spammers_paused_after"] <= 12
     assert found["honest_paused_share"] <= 0.03
     assert found["collusion_false_flags"] <= 0.02
+
+
+def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "WRITERS_ATTACKS", {})
+    monkeypatch.setattr(judges, "JUDGES_ATTACKS", {"labeler_fresh_names": judges.JUDGES_ATTACKS["labeler_fresh_names"]})
+    monkeypatch.setattr(benchmark, "SWEEPS", ())  # games of minutes
+    benchmark.main(["--quick"])
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found.keys() == {"plain", "as_shipped", "hardened", "by_surplus", "context"}
+    for at_surplus in found["by_surplus"].values():
+        assert at_surplus["gain"][0] <= at_surplus["bound"]
+    for column in ("plain", "as_shipped", "hardened"):
+        assert found[column].keys() == {"labeler_fresh_names", *sellers.MARKET_ATTACKS}
+        for figure in found[column].values():
+            assert figure.keys() == {"gain", "low", "high"}
+            assert figure["low"] <= figure["gain"] <= figure["high"]

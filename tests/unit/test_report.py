@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,9 +22,6 @@ from crowd_assets.mechanisms.labelers.base import nobody_known
 from crowd_assets.mechanisms.labelers.table import AGGREGATES
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
-from crowd_assets.report.figures import general_reason
-from crowd_assets.report.page import Column, number, ordinal, render, table
-from crowd_assets.report.people import why
 from crowd_assets.report.places import campaign_path, report_path, statement_path
 from crowd_assets.report.round import round_page
 from crowd_assets.report.statement import statement_of, statement_page
@@ -36,6 +32,8 @@ from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 
 HOSTILE = "\"'><script>alert(1)</script></svg><img src=http://203.0.113.9/ onerror=alert(2)>"
+
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -390,107 +388,3 @@ def test_a_round_of_demonstrations_alone_has_a_page_too(tmp_path: Path) -> None:
     assert "0.00 of 24" in page
     alone.frames.path(REGRETS, "r000001").unlink()
     assert regret_so_far(alone.warehouse, alone.frames, 1).is_empty()
-
-
-def test_a_large_crowd_makes_a_table_that_says_how_many_it_leaves_out() -> None:
-    crowd = pl.DataFrame({"who": [f"c{place}" for place in range(30)], "points": range(30)})
-    found = table("people", crowd, {"who": Column("contributor"), "points": Column("points")}, size=5, most=20)
-    assert len(found.rows) == 20
-    assert found.left_out == 10
-
-
-PERSON: dict[str, Any] = dict.fromkeys(
-    [
-        "demonstrations",
-        "group_index",
-        "rank",
-        "groups",
-        "selected",
-        "estimate",
-        "estimate_error",
-        "reports",
-        "mean_loss",
-        "relative_weight",
-        "offered",
-        "sold",
-        "sales",
-        "asked",
-        "basis",
-        "scored",
-        "score",
-        "balance",
-        "paid",
-        "rejected",
-        "flags",
-    ]
-)
-
-
-@pytest.mark.parametrize(
-    ("did", "said"),
-    [
-        (
-            {"demonstrations": 1, "group_index": 3, "rank": 0, "groups": 6, "selected": True},
-            "Wrote 1 demonstration in group 3, whose candidate came 1st of 6 and won.",
-        ),
-        (
-            {
-                "demonstrations": 2,
-                "group_index": 0,
-                "rank": 11,
-                "groups": 12,
-                "estimate": -0.0121,
-                "estimate_error": 0.004,
-            },
-            "Wrote 2 demonstrations in group 0, whose candidate came 12th of 12. From all rounds so far estimated to bring "
-            "a model 0.012 ± 0.004 farther from the target.",
-        ),
-        ({"reports": 48}, "Judged 48 comparisons; none of its judgements has met an outcome yet."),
-        (
-            {"reports": 1, "mean_loss": 0.04, "relative_weight": 1.5},
-            "Judged 1 comparison; so far off by 20 % (root mean square), so a report counts 1.50 times the mean.",
-        ),
-        (
-            {"basis": "outcome", "scored": 3, "score": 2.5, "balance": 0.0, "paid": Decimal("0.25")},
-            "3 judgements were scored by outcomes: 2.50 points, paid 0.2500 credits.",
-        ),
-        (
-            {"basis": "agreement", "scored": 1, "score": -0.5, "balance": -1.5, "paid": Decimal(0)},
-            "1 judgement was scored by agreement with others: −0.50 points; 1.50 more are to be made up for before any is paid.",
-        ),
-        (
-            {"offered": 12, "sold": 2, "sales": 0.71, "asked": Decimal("0.6")},
-            "Sold 2 of 12 answers for 0.710 credits (asked 0.600).",
-        ),
-        (
-            {"offered": 1, "sold": 0, "rejected": 2},
-            "Offered 1 answer; none was bought. 2 events were rejected at the gate.",
-        ),
-    ],
-)
-def test_why_somebody_earned_what_is_said_in_words(did: dict[str, Any], said: str) -> None:
-    assert why(PERSON | did) == said
-
-
-def test_numbers_are_written_as_people_read_them() -> None:
-    assert [number(-1234.5, 1), number(-0.0004, 2), number(None), number(float("nan")), number(7)] == [
-        *("−1,234.5", "0.00", "–", "–", "7")
-    ]
-    assert [ordinal(place) for place in (1, 2, 3, 4, 11, 12, 21, 112)] == [
-        "1st",
-        "2nd",
-        "3rd",
-        "4th",
-        "11th",
-        "12th",
-        "21st",
-        "112th",
-    ]
-    assert general_reason("copies: word for word 78aa14c444823d0b6ee3f138cc306d09, like 'me'") == (
-        "copies: word for word …, like …"
-    )
-
-
-def test_a_page_without_charts_carries_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "runtime", lambda: pytest.fail("no chart, no library"))
-    assert len(render("base.html.jinja")) < 30_000

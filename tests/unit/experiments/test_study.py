@@ -1,21 +1,14 @@
-"""Studies and the reproduction: cells are computed once, data that is missing is named, and what is written is safe to open."""
+"""Studies: cells are computed once, data that is missing is named, and versions follow the code that a cell reaches."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
-from dagster import materialize
 
-from crowd_assets.experiments import reproduction, study
-from crowd_assets.experiments.study import Figure, Findings, ReferenceDataError, Study, code_version, mean_interval
-from crowd_assets.report import display
-from crowd_assets.simulation import centroids
-from resources.build import build_resources
-from resources.settings.resource import CrowdSettings
+from crowd_assets.experiments import study
+from crowd_assets.experiments.study import ReferenceDataError, Study, code_version, mean_interval
 
 
 def a_cell(*, folder: str, number: int, data: str = "") -> dict[str, Any]:
@@ -114,65 +107,3 @@ def test_an_interval_holds_the_mean_at_the_promised_rate() -> None:
     rng = np.random.default_rng(0)
     intervals = [mean_interval(list(rng.normal(size=6))) for _ in range(2000)]
     assert np.mean([low <= 0 <= high for _, low, high in intervals]) == pytest.approx(0.95, abs=0.02)
-
-
-def test_the_reproduction_writes_every_figure_and_nothing_that_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hostile(study: Study) -> Findings:
-        """An experiment whose texts are hostile."""
-        return Findings(
-            [Figure("a.figure", 0.25, 0.2, None, 0.3, "<script>alert(1)</script>", study.seed, "at least 0.2")],
-            "A summary with <b>markup</b>.",
-            tables={"T": pl.DataFrame({"text": ["<img src=x onerror=alert(1)>"], "number": [0.123456789]})},
-            plots={"P": display.bars(["one"], [1.0], axis="x")},
-        )
-
-    experiment = reproduction.Experiment("A title", hostile)
-    monkeypatch.setattr(reproduction, "EXPERIMENTS", (experiment,))
-    monkeypatch.setattr(reproduction, "DOCUMENT", tmp_path / "reproduction.md")
-    monkeypatch.chdir(tmp_path)
-    settings = CrowdSettings(home=str(tmp_path / "home"))
-    for quick in (True, False):
-        assert materialize(
-            [reproduction._asset(experiment), reproduction.gathered(("hostile",))],
-            resources=build_resources(settings).as_dict(),
-            run_config={"ops": {name: {"config": {"quick": quick}} for name in ("hostile", "reproduction")}},
-        ).success
-        (figure,) = json.loads((tmp_path / "reports" / "reproduction.json").read_text())
-        assert set(figure) == {"name", "value", "low", "high", "published", "source", "seed", "command"}
-        assert figure["command"] == ("make reproduce QUICK=1" if quick else "make reproduce")
-        assert (tmp_path / "reproduction.md").exists() is not quick
-    page = (tmp_path / "reports" / "reproduction.html").read_text()
-    assert "<script" not in page
-    assert "<img src=x" not in page
-    assert "data:image/png;base64," in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert "| `a.figure` | 0.25 | 0.2 |  | 0.3 | at least 0.2 |" in (tmp_path / "reproduction.md").read_text()
-
-
-def test_schemes_of_the_simulation_pay_what_the_model_gained() -> None:
-    """On invented users, so that it needs no data: whatever the scheme, the last model is nearer than the first."""
-    rng = np.random.default_rng(2)
-    users = rng.uniform(0, 5, (2, 12, 6))
-    pool = centroids.Pool(users, rng.uniform(0, 5, (2, 6)), rng.uniform(0, 5, (2, 6)))
-    truth = centroids.accurate_shapley(pool, "l2_norm", 0)
-    for points, grouping in (
-        ("rank", "random"),
-        ("regression", "posterior_sampling"),
-        ("surrogate", "posterior_sampling"),
-    ):
-        course = centroids.simulate(pool, centroids.Scheme(points, grouping), 3, 1, presence=0.8)
-        assert (course.distance < np.linalg.norm(pool.start - pool.expert, axis=1)).all()
-        if points == "surrogate":
-            assert centroids.pearson(course.points, truth).min() > 0.9
-
-
-def test_plain_kernel_shap_is_exact_where_it_can_enumerate() -> None:
-    from crowd_assets.mechanisms.shapley import exact_shapley
-
-    rng = np.random.default_rng(3)
-    pool = centroids.Pool(rng.normal(size=(1, 8, 4)), rng.normal(size=(1, 4)), np.zeros((1, 4)))
-    (game,) = centroids.games(pool, "l2_norm")
-    found = centroids.plain_kernel_shapley(game, 8, 2000, rng)
-    assert found == pytest.approx(exact_shapley(game, 8).values, abs=1e-9)

@@ -1,16 +1,18 @@
-"""The importers on the real data sets, from the folder that ``CROWD_REFERENCE_DATA`` names."""
+"""The importers' command line: what it says and how it ends, and imports of the real data sets."""
 
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.importers.cli import app
 from resources.feedback.events import Limits, read_file
 from tests import REFERENCE_DATA
+from tests.unit.importers.samples import FORMATS
 
 LIMITS = Limits(line_bytes=1_000_000, text_characters=20_000)
 
@@ -74,3 +76,50 @@ def test_convincing_arguments_limited(tmp_path: Path) -> None:
     assert len({event["comparison_id"] for event in events}) == 50
     prompts = {event["prompt"] for event in events if event["kind"] == "preference"}
     assert all("Firefox" in prompt or "TV is better" in prompt for prompt in prompts)
+
+
+# The command line
+
+
+def test_every_format_has_a_command() -> None:
+    assert list(typer.main.get_command(app).commands) == FORMATS
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_option_of_every_format_has_help(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]
+    assert command.help
+    assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+def test_a_source_that_gives_nothing_exits_with_one_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    out = str(tmp_path / "out")
+    result = CliRunner().invoke(app, ["trl-preference", str(tmp_path / "rows.jsonl"), "--out", out])
+    assert result.exit_code == 1
+    assert "skipped 1 × no chosen" in result.output
+    assert "wrote no events" in result.output
+
+
+def test_a_broken_source_exits_with_two_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text("[")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["argilla", str(tmp_path / "rows.json"), "--out", str(out)])
+    assert result.exit_code == 2
+    assert "error:" in result.output
+    assert list(out.iterdir()) == []
+
+
+def test_a_start_without_zone_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    arguments = ["ultrafeedback", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path), "--start", "2026-01-01"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "no time zone" in " ".join(result.output.split())
+
+
+def test_one_of_two_answer_fields_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text("[]")
+    arguments = ["label-studio", str(tmp_path / "rows.json"), "--out", str(tmp_path), "--field-a", "x"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2

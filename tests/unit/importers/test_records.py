@@ -21,20 +21,32 @@ from crowd_assets.importers import (
     argilla,
     convincing_arguments,
     label_studio,
+    records,
     table,
     trl_preference,
     trl_prompt_completion,
     ultrafeedback,
 )
 from crowd_assets.importers.mapping import Mapping, find_mapping, mapping_of, ready_mappings
-from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, identified, start_of
+from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, SourceError, identified, start_of
+from resources.feedback.events import IDENTIFIER
 from resources.feedback.pseudonyms import Pseudonyms
 
 LATER = start_of("2026-07-01T12:00:00+00:00")
+
+
 START = start_of(DEFAULT_START)
+
+
 Row = dict[str, Any]
+
+
 Reader = Callable[[Path, datetime], Iterator[Record]]
+
+
 MARK = re.compile(r"\[\[(\d+)\]\]")
+
+
 TEXT = st.text(
     st.one_of(
         st.sampled_from("\"',;\t|\n\r\\[{:.<v>_-\u2028\u0085\xa0\ufeff"), st.characters(exclude_categories=["Cs", "Cc"])
@@ -281,13 +293,19 @@ LAYOUTS: dict[str, Layout] = {
         },
     ),
 }
+
+
 ROWS = st.lists(
     st.builds(judged, st.integers(1, 4), st.integers(0, 30), st.booleans(), TEXT),
     min_size=1,
     max_size=6,
     unique_by=lambda row: row["number"],
 )
+
+
 ONE_MORE = st.builds(judged, st.just(9), st.integers(31, 40), st.booleans(), TEXT)
+
+
 QUICK = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -354,12 +372,18 @@ def test_lines_of_mixed_ends_are_rows_each(tmp_path: Path) -> None:
 
 
 COLUMNS = ("who", "ask", "one", "two", "left")
+
+
 ANY = {
     "kind": "preference",
     "columns": {"contributor_id": "who", "prompt": "ask", "response_a": "one", "response_b": "two"},
     "values": {"probability_a": {"true": 1, "false": 0}},
 }
+
+
 PAIR = mapping_of(ANY | {"columns": ANY["columns"] | {"probability_a": "left"}, "quote": '"'}, "pair")  # type: ignore[operator]
+
+
 RANKED = mapping_of(
     {
         "kind": "preference",
@@ -557,3 +581,33 @@ def test_a_workbook_is_a_table(tmp_path: Path) -> None:
 
 def test_scores_of_completions_keep_their_share() -> None:
     assert ultrafeedback.probability(7, 5) == pytest.approx(0.8808, abs=1e-4)
+
+
+# Small conversions
+
+
+@given(st.text(max_size=8), st.text(min_size=1, max_size=8), st.text(min_size=1, max_size=8), st.integers(0, 99))
+def test_positions_do_not_depend_on_the_order_given(prompt: str, one: str, other: str, seed: int) -> None:
+    assert records.positions(seed, prompt, one, other) == records.positions(seed, prompt, other, one)
+
+
+def test_positions_are_a_fair_coin() -> None:
+    first_at_a = sum(records.positions(0, "p", f"one {n}", f"two {n}")[0].startswith("one") for n in range(4_000))
+    assert abs(first_at_a / 4_000 - 0.5) < 0.03
+
+
+@given(st.lists(st.text(max_size=200), min_size=1, max_size=20, unique=True))
+def test_names_become_identifiers_and_stay_different(names: list[str]) -> None:
+    identifiers = [records.named(name) for name in names]
+    assert all(IDENTIFIER.fullmatch(identifier) for identifier in identifiers)
+    assert len(set(identifiers)) == len(names)
+
+
+def test_a_good_name_is_kept() -> None:
+    assert records.named("worker-0001") == "worker-0001"
+
+
+@pytest.mark.parametrize("time", ["2026-01-01", "2026-01-01T00:00:00", "yesterday", ""])
+def test_a_start_needs_a_zone(time: str) -> None:
+    with pytest.raises(SourceError, match="--start"):
+        start_of(time)

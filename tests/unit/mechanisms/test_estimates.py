@@ -1,4 +1,4 @@
-"""Points: the paper's rank points, and points that track Shapley values."""
+"""Estimates of contributions: recovered without noise, shrunk with it, and on the track of Shapley values."""
 
 import numpy as np
 import pytest
@@ -13,51 +13,13 @@ from crowd_assets.mechanisms.estimates import (
     value_reliability,
 )
 from crowd_assets.mechanisms.payouts import (
-    averaging_spread,
-    kept_points,
-    rank_of,
     rank_points,
     regression_points,
-    solvent_points,
     weight_shares,
 )
 from crowd_assets.mechanisms.shapley import exact_shapley, kernel_shapley
 from crowd_assets.mechanisms.target import centroid_game
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-def test_rank_of_breaks_ties_by_index() -> None:
-    assert rank_of(np.array([0.3, 0.1, 0.3, 0.2])).tolist() == [2, 0, 3, 1]
-
-
-def test_every_member_of_the_best_group_gets_as_many_points_as_there_are_groups() -> None:
-    points = rank_points(np.array([0.5, 0.1, 0.9]), np.array([0, 1, 2, 1, 0]))
-    assert points.tolist() == [2.0, 3.0, 1.0, 3.0, 2.0]
-
-
-def test_missing_candidates_are_refused() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        rank_of(np.array([0.1, np.nan]))
-    with pytest.raises(ValueError, match="one candidate for each group"):
-        rank_points(np.array([0.1, 0.2]), np.array([0, 2]))
-
-
-def tournament(seed: int, contributors: int, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Shares and round of each candidate when contributors are split at random into groups of about four."""
-    rng = np.random.default_rng(seed)
-    groups = max(2, contributors // 4)
-    splits = [rng.permutation(np.arange(contributors) % groups) for _ in range(rounds)]
-    return np.concatenate([weight_shares(split, groups) for split in splits]), np.repeat(np.arange(rounds), groups)
-
-
-@given(seed=seeds)
-def test_weight_shares_sum_to_one_in_every_candidate(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    group = rng.integers(-1, 3, 12)
-    shares = weight_shares(group, 3, rng.uniform(0.1, 5, 12))
-    assert shares.sum(axis=1) == pytest.approx([float((group == j).any()) for j in range(3)])
-    assert not shares[:, group == -1].any()
+from tests.unit.mechanisms.tournaments import seeds, tournament
 
 
 @given(seed=seeds)
@@ -100,35 +62,6 @@ def test_contributors_who_cannot_be_told_apart_are_paid_the_same() -> None:
     flat = contribution_estimates(shares, np.ones(len(shares)), round_index)
     assert flat.ridge == np.inf
     assert not flat.values.any()
-
-
-@given(seed=seeds, spread=st.one_of(st.none(), st.floats(0, 100)), allow_negative=st.booleans())
-def test_payouts_sum_to_the_realised_gain_and_go_to_those_who_took_part(
-    seed: int, spread: float | None, allow_negative: bool
-) -> None:
-    rng = np.random.default_rng(seed)
-    estimates, took_part, gains = rng.normal(size=9), rng.random((5, 9)) < 0.6, rng.normal(size=5)
-    took_part[0] = False
-    payouts = regression_points(estimates, took_part, gains, spread=spread, allow_negative=allow_negative)
-    assert payouts.sum(axis=1) == pytest.approx(np.where(took_part.any(axis=1), gains, 0.0), abs=1e-9)
-    assert not payouts[~took_part].any()
-    for payout, present, gain in zip(payouts, took_part, gains, strict=True):
-        assert (np.diff(payout[present][np.argsort(estimates[present])]) >= -1e-12).all()
-        if not allow_negative and gain > 0:
-            assert (payout >= -1e-12).all()
-
-
-@given(seed=seeds, contributors=st.integers(1, 9))
-def test_default_spread_makes_payouts_the_shapley_values_of_averaging(seed: int, contributors: int) -> None:
-    worth = np.random.default_rng(seed).normal(size=contributors)
-
-    def mean_worth(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return masks @ worth / np.maximum(masks.sum(axis=1), 1)
-
-    shapley = exact_shapley(mean_worth, contributors).values
-    paid = regression_points(worth, np.ones((1, contributors), dtype=bool), worth.mean(keepdims=True))
-    assert paid[0] == pytest.approx(shapley)
-    assert 0 < averaging_spread(contributors) <= 1
 
 
 def test_reliability_is_the_correlation_between_two_evaluations() -> None:
@@ -244,84 +177,3 @@ def test_tournaments_that_do_not_fit_together_are_refused() -> None:
         weight_shares(np.array([0, 3]), 3)
     with pytest.raises(ValueError, match="positive"):
         weight_shares(np.array([0, 1]), 2, np.array([1.0, 0.0]))
-
-
-def epoch(seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Estimates, participation, gains and work of 6 contributors in 3 rounds."""
-    rng = np.random.default_rng(seed)
-    participated = rng.random((3, 6)) < 0.8
-    return (
-        rng.normal(size=6),
-        participated,
-        rng.uniform(0, 1, 3),
-        np.where(participated, rng.uniform(0.1, 9, (3, 6)), 0.0),
-    )
-
-
-@given(seed=seeds)
-def test_payouts_by_work_sum_to_the_gain_and_equal_work_is_paid_as_if_it_were_not_looked_at(seed: int) -> None:
-    estimates, participated, gains, work = epoch(seed)
-    paid = regression_points(estimates, participated, gains, work=work)
-    assert paid.sum(axis=1) == pytest.approx(np.where(participated.any(axis=1), gains, 0.0))
-    assert not paid[~participated].any()
-    equal = regression_points(estimates, participated, gains, work=np.full((3, 6), 7.0))
-    assert equal == pytest.approx(regression_points(estimates, participated, gains))
-    with pytest.raises(ValueError, match="positive for who took part"):
-        regression_points(estimates, np.ones((3, 6), dtype=bool), gains, work=np.zeros((3, 6)))
-
-
-@given(seed=seeds, names=st.integers(2, 6), spread=st.floats(0, 1))
-def test_splitting_work_between_names_is_paid_the_same_up_to_the_slope_and_by_name_it_pays(
-    seed: int, names: int, spread: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    estimates, gain, work = rng.normal(size=5), np.ones(1), rng.uniform(1, 9, (1, 5))
-    split = np.concatenate([estimates, np.full(names - 1, estimates[0])])
-    parts = np.concatenate([work, np.full((1, names - 1), work[0, 0] / names)], axis=1)
-    parts[0, 0] /= names
-    own = np.array([True] + [False] * 4 + [True] * (names - 1))
-    whole = regression_points(estimates, np.ones((1, 5), dtype=bool), gain, spread=spread, work=work)
-    pieces = regression_points(
-        split, np.ones((1, own.size), dtype=bool), gain, spread=5 / (4 + names) * spread, work=parts
-    )
-    assert pieces[0, own].sum() == pytest.approx(whole[0, 0])
-    assert pieces[0, ~own] == pytest.approx(whole[0, 1:])
-    by_name = regression_points(np.zeros(own.size), np.ones((1, own.size), dtype=bool), gain, spread=0.0)
-    assert by_name[0, own].sum() > 1 / 5 + 1e-9
-
-
-@given(seed=seeds)
-def test_what_is_withheld_is_withheld_from_what_is_above_zero_only(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    payouts, copied, rounds = rng.normal(size=(3, 6)), rng.random((3, 6)), rng.integers(1, 4, 6)
-    kept = kept_points(payouts, rounds, copied, least_rounds=2, copy_discount=0.5)
-    assert (kept <= payouts + 1e-12).all()
-    assert kept[payouts <= 0] == pytest.approx(payouts[payouts <= 0])
-    assert not kept[:, rounds < 2][payouts[:, rounds < 2] > 0].any()
-    known = (payouts > 0) & (rounds >= 2)
-    assert kept[known] == pytest.approx((payouts * (1 - 0.5 * copied))[known])
-    assert kept_points(payouts, rounds, copied) == pytest.approx(payouts)
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
-        kept_points(payouts, rounds, copied + 1)
-
-
-@given(seed=seeds)
-def test_covered_payouts_need_nobodys_debts(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    payouts, gains = rng.normal(size=(3, 6)), rng.normal(size=3)
-    covered = solvent_points(payouts, gains)
-    above = payouts > 0
-    assert covered[above].sum() <= max(gains.sum(), 0.0) + 1e-9
-    assert covered[~above] == pytest.approx(payouts[~above])
-    assert solvent_points(payouts, np.abs(gains) + payouts[above].sum()) == pytest.approx(payouts)
-
-
-def test_a_scapegoat_raises_its_friends_pay_only_where_its_debt_is_counted_on() -> None:
-    estimates, gains = np.array([1.0, 1.0, 1.0, 0.0]), np.array([4.0])
-    goat = np.array([1.0, 1.0, 1.0, 0.0, -9.0])
-    before, after = (
-        regression_points(who, np.ones((1, who.size), dtype=bool), gains, spread=0.5) for who in (estimates, goat)
-    )
-    assert after[0, :3].sum() > 1.3 * before[0, :3].sum()
-    shares = [solvent_points(paid, gains)[0, :3].sum() for paid in (before, after)]
-    assert shares[1] <= shares[0] * 1.05

@@ -1,18 +1,11 @@
-"""Metrics and logs for programs: figures are those of the tables, names of people are in neither."""
+"""Metrics: figures are those of the tables, and names of people are in none of them."""
 
 import json
-import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-from dagster import DagsterInstance, job, op
-
 from crowd_assets.monitoring.metrics import STATUSES, measure
-from crowd_assets.monitoring.tracing import stages
-from crowd_assets.terminal.log import console_logger
 from resources.build import build_resources
-from resources.common.errors import MissingExtraError, OperatorError, require
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.resource import CrowdSettings
 
@@ -63,52 +56,3 @@ def test_nothing_that_is_measured_names_anybody(tmp_path: Path) -> None:
     said = repr(measure(settings, datetime.now(UTC)))
     assert "ada" not in said
     assert "a text" not in said
-
-
-class KeyIsWrongError(OperatorError):
-    """Of this test."""
-
-
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_log_says_why_a_step_failed(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    @op
-    def works() -> None:
-        pass
-
-    @op
-    def fails(context) -> None:  # type: ignore[no-untyped-def]
-        context.log.info("half\nway")
-        try:
-            {}["nothing"]
-        except KeyError as problem:
-            raise KeyIsWrongError("CROWD_X: set it") from problem
-
-    @job(logger_defs={"console": console_logger(log_format)})
-    def both() -> None:
-        works()
-        fails()
-
-    with DagsterInstance.ephemeral() as instance:
-        config = {"loggers": {"console": {}}}
-        done = both.execute_in_process(config, instance=instance, raise_on_error=False, tags={"crowd/round": "r000007"})
-        found = {stage.step: stage for stage in stages(instance, done.run_id)}
-    assert set(found) == {"works", "fails"}
-    assert (found["works"].failed, found["fails"].failed) == (False, True)
-    assert found["fails"].begun <= found["fails"].ended
-    lines = capsys.readouterr().err.splitlines()
-    if log_format == "text":
-        assert any("KeyIsWrongError: CROWD_X: set it" in line for line in lines)
-        return
-    logged = [json.loads(line) for line in lines if line.startswith("{")]
-    (said,) = [line for line in logged if line["message"] == "half\nway"]
-    assert (said["level"], said["job"], said["step"], said["round_id"]) == ("info", "both", "fails", "r000007")
-    (why,) = [line for line in logged if "error" in line]
-    assert "KeyIsWrongError: CROWD_X: set it" in why["error"]
-    assert {line["run_id"] for line in logged} == {done.run_id}
-
-
-def test_what_is_not_installed_is_named_with_its_extra() -> None:
-    require("polars", "frames")
-    with pytest.raises(MissingExtraError, match=r'pip install -e "\.\[cluster\]"'):
-        require("no_such_package.part", "CROWD_TRACES")
-    assert logging.getLogger("crowd_assets").propagate

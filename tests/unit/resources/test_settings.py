@@ -3,10 +3,8 @@
 import pytest
 from dagster import AssetExecutionContext, DagsterInstance, ExecuteInProcessResult, asset, materialize
 
-from crowd_assets.commands.settings_reference import reference
 from resources.settings.fields import SettingError
 from resources.settings.resource import CrowdSettings
-from tests import PROJECT
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -42,11 +40,6 @@ def test_changed_settings_are_checked_too() -> None:
     assert CrowdSettings().changed(groups=3).groups == 3
     with pytest.raises(ValueError, match="groups"):
         CrowdSettings().changed(groups=0)
-
-
-def test_every_setting_is_documented() -> None:
-    page = PROJECT.joinpath("docs", "configuration.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: python -m crowd_assets.commands.settings_reference > docs/configuration.md"
 
 
 @asset

@@ -1,32 +1,28 @@
-"""The loss of QA-DPO: its form, the pairs a round gives it, and training step by step against TRL's DPOTrainer.
-
-Belongs here: the loss, its pairs and what minimises it. Does not belong here: checkpoints, lineages (see ``test_training``).
-"""
+"""The loss of QA-DPO: its form, and training step by step against TRL's DPOTrainer."""
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import polars as pl
 import pytest
 import torch
 
-from crowd_assets.round.selection import preference_pairs
-from resources.rounds.book import Round
-from resources.settings.resource import CrowdSettings
 from resources.training import loading
 from resources.training.alignment import PreferencePair, align, qa_dpo_loss
 from resources.training.prompting import tokenise
 from resources.training.supervised import AdapterConfig, new_adapter, shuffled_batches
 
 CONFIG = AdapterConfig(learning_rate=5e-3, epochs=1, batch_size=1, rank=4, alpha=8, max_tokens=64)
+
+
 PAIRS = [
     PreferencePair(f"What about {thing}?", f"Thank you so much for {thing}.", f"Nobody asked: {thing} broke.", 1.0)
     for thing in ("soup", "the old bridge", "my bicycle", "rain", "a game of chess", "the news", "tea", "this town")
 ]
+
+
 BETA, SEED = 0.1, 3
 
 
@@ -76,26 +72,6 @@ def test_a_gap_that_is_too_large_costs_a_finite_amount() -> None:
 def test_a_pair_is_accepted_with_at_least_even_odds(probability: float) -> None:
     with pytest.raises(ValueError, match=r"0\.5 to 1"):
         PreferencePair("prompt", "accepted", "rejected", 1.0, probability)
-
-
-def test_a_rounds_pairs_carry_the_probability_of_the_likelier_answer(tmp_path: Path) -> None:
-    aggregated = pl.DataFrame(
-        {
-            "comparison_id": ["1", "2", "3", "4"],
-            "prompt": ["likelier a", "likelier b", "undecided", "certain"],
-            "response_a": ["a"] * 4,
-            "response_b": ["b"] * 4,
-            "probability_a": [0.7, 0.2, 0.55, 1.0],
-        }
-    )
-    round_ = Round(1, "round-1", 0, 3, "claimed", 1, None, SEED, None, None, datetime.now(UTC))
-    training, held_out = preference_pairs(aggregated, round_, CrowdSettings(home=str(tmp_path)))
-    found = {pair.prompt: (pair.accepted, pair.probability) for pair in training + held_out}
-    assert found == {
-        "likelier a": ("a", pytest.approx(0.7)),
-        "likelier b": ("b", pytest.approx(0.8)),
-        "certain": ("a", pytest.approx(0.98)),
-    }
 
 
 def losses_of_ours(folder: Path, seed_folder: Path, config: AdapterConfig, beta: float = BETA, **fields: float) -> Any:

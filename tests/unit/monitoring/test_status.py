@@ -1,4 +1,4 @@
-"""The commands that look: what they say of a home, without waiting for anybody and without importing what takes long."""
+"""Status: what it says of a home, without waiting for anybody and without importing what takes long."""
 
 import json
 import os
@@ -14,10 +14,7 @@ import polars as pl
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, OpExecutionContext, job, op
 from filelock import FileLock
-from typer.testing import CliRunner
 
-from crowd_assets.__main__ import app
-from crowd_assets.commands.reference import reference
 from crowd_assets.monitoring.status import Status, status
 from resources.home.names import ROUND_TAG
 from resources.rounds.attempts import INGESTION, AttemptBook, _machine, _started
@@ -27,7 +24,6 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.run_history import RunHistory, _of_files, _of_instance, read_history
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.look import NothingToReadError
-from tests import PROJECT
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -195,22 +191,3 @@ def test_looking_imports_nothing_that_takes_long(home: Home) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["waiting"] == {"bid": 1, "demonstration": 2}
     assert done.stderr.splitlines()[0] == "[]"
-
-
-def test_every_command_is_documented() -> None:
-    page = PROJECT.joinpath("docs", "command_line.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: python -m crowd_assets.commands.reference > docs/command_line.md"
-
-
-def test_one_command_line_has_them_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    listed = CliRunner().invoke(app, ["--help"], terminal_width=200).stdout
-    for command in ("import", "ingest", "round", "status", "leaderboard", "audit", "export", "reproduce", "exchange"):
-        assert f" {command} " in listed, command
-    assert "goemotions" in CliRunner().invoke(app, ["import", "--help"]).stdout
-    assert "label-studio" in CliRunner().invoke(app, ["exchange", "--help"]).stdout
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"prompt": "a", "completion": "b"}\n')
-    done = CliRunner().invoke(app, ["import", "trl-prompt-completion", str(rows), "--out", str(tmp_path / "inbox")])
-    assert done.exit_code == 0, done.output
-    assert list((tmp_path / "inbox").iterdir())
-    assert CliRunner().invoke(app, ["import", "trl-prompt-completion", str(rows)]).exit_code == 2

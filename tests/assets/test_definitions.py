@@ -1,0 +1,84 @@
+"""The graph as a whole: every stage, its plots and figures, and that it writes the same again."""
+
+import base64
+import re
+from decimal import Decimal
+from pathlib import Path
+
+from dagster import (
+    RunsFilter,
+)
+
+from crowd_assets.experiments.reproduction import EXPERIMENTS
+from resources.home.names import ROUND_JOB
+from tests.assets.platform import Platform, key_of, shown_of
+from tests.conftest import OF_A_ROUND, UNPARTITIONED
+
+
+def test_every_stage_is_materialised(two_rounds: Platform) -> None:
+    for name in OF_A_ROUND:
+        assert two_rounds.instance.get_materialized_partitions(key_of(name)) == {"r000001", "r000002"}, name
+
+
+def test_every_materialization_shows_its_plots_and_figures(two_rounds: Platform) -> None:
+    shown = shown_of(two_rounds, "r000002")
+    plots = {
+        "validated_feedback": {"quality_so_far"},
+        "labeler_weights": {"weights", "weights_over_rounds", "regret_so_far"},
+        "selected_model": {"selection_distances"},
+        "shapley_estimates": {"values"},
+        "contributor_estimates": {"estimates"},
+        "auction_clearing": {"supply_and_demand", "prices_by_lot"},
+        "point_ledger": {"points_and_shapley"},
+        "round_report": {"distances"},
+    }
+    for asset, names in plots.items():
+        for name in names:
+            uri = re.fullmatch(r"!\[plot\]\(data:image/png;base64,(.+)\)", shown[asset][name].value)
+            assert uri, (asset, name)
+            assert 1_000 < len(base64.b64decode(uri[1])) < 40_000, (asset, name)
+    numbers = {
+        "validated_feedback": {"rejected_share"},
+        "labeler_weights": {"regret", "regret_bound"},
+        "aligned_model": {"distance", "reduction"},
+        "auction_clearing": {"cost_per_pair", "spent"},
+        "point_ledger": {"correlation_with_shapley", "credits_paid"},
+    }
+    for asset, names in numbers.items():
+        assert all(isinstance(shown[asset][name].value, float) for name in names), asset
+    assert shown["selected_model"]["groups_and_ranks"].value.count("\n") == 1 + two_rounds.settings.groups
+    spent = two_rounds.warehouse.read_round("awards", 2).filter("awarded")["payment"].sum()
+    (run,) = two_rounds.instance.get_runs(RunsFilter(tags={"dagster/partition": "r000002"}), limit=1)
+    assert Decimal(run.tags["crowd/credits_spent"]) == spent
+    assert int(run.tags["crowd/seconds"]) > 0
+
+
+def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
+    graph = two_rounds.definitions.get_repository_def().asset_graph
+    experiments = {experiment.name for experiment in EXPERIMENTS} | {"reproduction"}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED | experiments
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.group_name != "default", key
+        assert node.owners, key
+        assert node.kinds, key
+
+
+def test_a_settled_round_is_reproduced_and_nothing_is_written_twice(two_rounds: Platform) -> None:
+    before = two_rounds.contents()
+    assert two_rounds.run(ROUND_JOB, "r000001").success
+    assert two_rounds.run(ROUND_JOB, "r000002").success
+    assert two_rounds.contents() == before
+
+
+def test_the_same_inputs_give_the_same_round_in_another_home(
+    two_rounds: Platform, tmp_path: Path, seed_folder: Path
+) -> None:
+    (tmp_path / "seed").symlink_to(seed_folder)
+    other = Platform(two_rounds.settings.changed(home=str(tmp_path)))
+    assert other.round(1).success
+    found, expected = other.contents(1), two_rounds.contents(1)
+    for contents in (found, expected):  # how old the feedback is depends on the day
+        contents["quality_findings"] = [row for row in contents["quality_findings"] if row[2] != "freshness"]
+    assert found == expected

@@ -1,0 +1,3 @@
+"""How many runs a test of attacks takes the mean of."""
+
+SEEDS = 4

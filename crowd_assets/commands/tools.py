@@ -56,6 +56,40 @@ def export_model(
     typer.echo(f"card   {folder / 'README.md'}")
 
 
+@app.command("push")
+def push_model(
+    repository: Annotated[str, typer.Argument(help="Repository of the hub: OWNER/NAME.")],
+    round_name: Annotated[
+        str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
+    ] = "",
+    license_: Annotated[
+        str, typer.Option("--license", help="License of a base whose own card names none, such as apache-2.0.")
+    ] = "",
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository made for it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+) -> None:
+    """Send the model that a settled round ended with to a hub, with adapter and card. The hub's client reads HF_TOKEN and
+    HF_ENDPOINT. The round is exported to exports/<round> in CROWD_HOME first where no export of the round lies there."""
+    settings = settings_here()
+    from crowd_assets.exporters.model import export_round, settled_round
+    from crowd_assets.exporters.push import push
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+    round_ = settled_round(settings, resources.warehouse, round_name)
+    folder = Path(settings.home, "exports", round_.round_id).resolve()
+    if not (folder / "README.md").is_file():
+        export_round(settings, resources.warehouse, resources.trainer, round_name=round_.round_id)
+    sent = push(folder, repository, license_=license_, public=public, dry_run=dry_run)
+    for name, size in sent.files.items():
+        typer.echo(f"{size / 2**20:10.1f} MiB  {name}")
+    if dry_run:
+        there = "is there" if sent.exists else f"would be made, {'public' if public else 'private'}"
+        typer.echo(f"nothing was sent: {repository} {there}")
+    else:
+        typer.echo(f"sent  {sent.url}")
+
+
 @app.command("append")
 def append_feedback(
     files: Annotated[

@@ -19,13 +19,16 @@ from crowd_assets.round.tournament import standings
 from resources.common.errors import OperatorError
 from resources.files.storage import is_free, whole_folder
 from resources.models.store import ModelStoreResource, markdown_cell
-from resources.models.trainer import OtherRootError, TrainerResource
+from resources.models.trainer import ADAPTER, BASE, OtherRootError, TrainerResource
 from resources.rounds.book import SKIPPED, Round, RoundBook, round_id_of
 from resources.settings.fields import marks_of, variable
 from resources.settings.resource import CrowdSettings
+from resources.training.loading import read_adapter
+from resources.training.packaged import PACKAGED
 from resources.warehouse.base import WarehouseResource
 
-ADAPTERS = "adapter"
+OWN_LICENSE = "mit"  # of this project, of which the embedded model is a part
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 README = "README.md"
 TAG = "crowd-rounds"
 NAME_LENGTH = 12
@@ -75,13 +78,8 @@ def export_round(
     chain = trainer.store.lineage(round_.next_model)
     folder = (to or Path(settings.home, "exports", round_.round_id)).expanduser().resolve()
     with whole_folder(folder, lambda: _check_free(folder, force)) as unfinished:
-        trainer.export(round_.next_model, unfinished)
-        for place, model in enumerate(chain, start=1):
-            for name, path in trainer.store.files(model).items():
-                copy = unfinished / ADAPTERS / _adapter_name(place, model) / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(path.read_bytes())
-        text = model_card(round_, of_round, chain, trainer.store, warehouse)
+        trainer.export(round_.next_model, unfinished, temperature=float(of_round["temperature"]))
+        text = model_card(round_, of_round, chain, trainer, warehouse)
         (unfinished / README).write_text(text, encoding="utf-8", errors="replace")
         for path in unfinished.rglob("*.safetensors"):
             shutil.copymode(unfinished / README, path)  # safetensors are written for their owner alone
@@ -120,7 +118,7 @@ def model_card(
     round_: Round,
     of_round: Mapping[str, Any],
     chain: list[str],
-    store: ModelStoreResource,
+    trainer: TrainerResource,
     warehouse: WarehouseResource,
 ) -> str:
     """The card as Markdown with YAML front matter: no name of a contributor, no text of theirs, no path of this machine.
@@ -130,7 +128,10 @@ def model_card(
         chain: The lineage of the round's model.
     """
     root = _source(str(of_round["base_model"]))
-    hub_id = f"base_model: {json.dumps(root)}\n" if root else ""
+    in_package = PACKAGED.get(root or "")
+    hub_id = in_package.hub_id if in_package else root
+    license_ = trainer.license() if of_round["base_model"] else OWN_LICENSE
+    base_lines = f"base_model: {json.dumps(hub_id)}\nbase_model_relation: finetune\n" if hub_id else ""
     starts_from = markdown_cell(_shown("base_model", of_round["base_model"]))
     what = (
         f"{starts_from} with {len(chain)} LoRA adapter{'s' * (len(chain) > 1)} merged into its weights"
@@ -141,7 +142,8 @@ def model_card(
     posted = "posted" if epoch["closes"] else f"provisional since {round_id_of(epoch['first_round_no'])}"
     tags = "".join(f"- {tag}\n" for tag in (TAG, *(["lora"] if chain else [])))
     return f"""---
-{hub_id}library_name: transformers
+license: {license_ or "other"}
+{base_lines}library_name: transformers
 pipeline_tag: text-generation
 tags:
 {tags}---
@@ -159,11 +161,16 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
-A prompt goes through the tokenizer's chat template where it has one; else it is the prompt and a newline.
-{_about_adapters(chain)}
+A prompt goes through the tokenizer's chat template where it has one; else it is the prompt and a newline. `ollama create NAME -f
+Modelfile` makes it a model of Ollama.
+{_about_the_adapter(chain, trainer, hub_id, bool(in_package or not root))}
+## License
+
+{_about_the_license(license_, starts_from)}
+
 ## Lineage
 
-{_table(["round", "role", "model", "parent"], _lineage_rows(chain, store, starts_from))}
+{_table(["round", "role", "model", "parent"], _lineage_rows(chain, trainer.store, starts_from))}
 
 ## Data
 
@@ -199,12 +206,38 @@ def pseudonym(contributor_id: str) -> str:
     return hashlib.blake2b(contributor_id.encode("utf-8", errors="replace")).hexdigest()[:NAME_LENGTH]
 
 
-def _about_adapters(chain: list[str]) -> str:
+def _about_the_adapter(chain: list[str], trainer: TrainerResource, hub_id: str | None, base_lies_here: bool) -> str:
     if not chain:
         return ""
+    rank = sum(read_adapter(trainer.store.path(model)).rank for model in chain)
+    base = f"over the base in `{BASE}/`, called from within this folder" if base_lies_here else f"over {hub_id}"
+    return f"""
+`{ADAPTER}/` has the {len(chain)} adapters of the lineage as one LoRA of rank {rank} {base}:
+
+```python
+from peft import AutoPeftModelForCausalLM
+
+model = AutoPeftModelForCausalLM.from_pretrained("{ADAPTER}")
+```
+
+vLLM serves it with `--enable-lora --max-lora-rank {_served_rank(rank)}`.
+"""
+
+
+def _served_rank(rank: int) -> int:
+    """The least rank that vLLM makes room for and that an adapter fits in; the adapter's own where there is none."""
+    return next((each for each in VLLM_RANKS if each >= rank), rank)
+
+
+def _about_the_license(license_: str, starts_from: str) -> str:
+    if license_:
+        return (
+            f"The base, {starts_from}, is under {license_}, and what was made of it here keeps to that. Contributors' texts are "
+            "in none of these files."
+        )
     return (
-        f"\nThe adapters themselves lie in `{ADAPTERS}/` as PEFT checkpoints. Each was trained on the model before it: load "
-        "the base\nmodel, then load and merge them in the order of their numbers.\n"
+        f"The card of the base, {starts_from}, names no license: look it up before you give this model to others, and write it into "
+        "the first lines of this card."
     )
 
 
@@ -303,10 +336,6 @@ def _table(names: Iterable[str], rows: Iterable[tuple[object, ...]]) -> str:
     lines = [header, ["---"] * len(header)]
     lines += [["–" if cell is None else markdown_cell(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _adapter_name(place: int, model: str) -> str:
-    return f"{place}-{model[:NAME_LENGTH]}"
 
 
 def _check_root(round_: Round, of_round: Mapping[str, Any], settings: CrowdSettings) -> None:

@@ -15,6 +15,7 @@ from resources.feedback.pseudonyms import Pseudonyms
 from resources.settings.fields import SettingError
 from resources.settings.models import BASE_MODEL
 from resources.settings.resource import CrowdSettings
+from resources.training.packaged import packaged, packaged_file
 
 
 def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
@@ -41,6 +42,8 @@ def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
             raise SettingError(
                 f"{setting}={model!r}: there is no config.json of a model. Name its folder, or a hub id."
             )
+        if packaged(model):
+            packaged_file(model)
     wanted_texts(settings)
     if settings.reference_texts:
         reference_texts(settings)

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from resources.common.errors import OperatorError
 from resources.models.store import ModelStoreResource, fingerprint
-from resources.training import alignment, candidates, embedding, generation, loading
+from resources.training import alignment, candidates, embedding, exporting, generation, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.packaged import packaged
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROOT_CARD_NAME = "root"
+ADAPTER, BASE, MODELFILE = "adapter", "base", "Modelfile"  # of an export
 
 
 class OtherRootError(OperatorError, ValueError):
@@ -81,10 +83,30 @@ class TrainerResource(ConfigurableResource, ABC):
             sharded=self.sharded,
         )
 
-    def export(self, model: str | None, directory: Path) -> None:
+    def export(self, model: str | None, directory: Path, *, temperature: float = 1.0) -> None:
         """Write a stored model, or the root, to ``directory``: its lineage merged into one model, not quantised, with its
-        tokenizer."""
-        loading.save(self._load(model, quantization="none"), directory)
+        tokenizer and Ollama's ``Modelfile``; in ``adapter`` the lineage as one LoRA over the root of the hub, or over ``base``, a
+        copy of a root that is on no hub."""
+        merged = self._load(model, quantization="none")
+        loading.save(merged, directory)
+        (directory / MODELFILE).write_text(exporting.modelfile(merged.texts, temperature), encoding="utf-8")
+        chain = self._adapters(self.store.lineage(model))
+        if not chain:
+            return
+        on_a_hub = not (Path(self.base_model).is_dir() or packaged(self.base_model))
+        if not on_a_hub:
+            loading.save(self._load(None, quantization="none"), directory / BASE)
+        exporting.save_combined(
+            chain,
+            directory / ADAPTER,
+            base=self.base_model if on_a_hub else BASE,
+            revision=self._commit() if on_a_hub else None,
+        )
+
+    def license(self) -> str:
+        """The license that the root's own card names; empty where there is no card, or none in it."""
+        folder = loading.model_folder(self.base_model, self._commit(), loading.ROOT_SETTING)
+        return exporting.license_of(folder)
 
     @abstractmethod
     def train_candidates(
@@ -184,7 +206,7 @@ class TrainerResource(ConfigurableResource, ABC):
     def _commit(self) -> str:
         """What is loaded of a root from the hub: the commit at which the revision stood when this store first used it, so
         that the adapters of all rounds fit one base."""
-        if Path(self.base_model).is_dir():
+        if Path(self.base_model).is_dir() or packaged(self.base_model):
             return self.revision
         commit, new = self.store.pinned(
             fingerprint(root=self.base_model, revision=self.revision),

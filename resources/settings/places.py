@@ -104,6 +104,13 @@ class Places(BaseModel):
         shown="yes",
         per_run=False,
     )
+    tracking: Literal["", "mlflow", "wandb", "trackio"] = setting(
+        default="",
+        description="Experiment tracker that is told of each round's figures and settings, by the tracker's own client, which must be "
+        "installed. Where figures are sent is what the client's own variables say. Empty: no tracker is told.",
+        shown="yes",
+        per_run=False,
+    )
     least_free_mib: int = setting(
         default=1024,
         ge=0,

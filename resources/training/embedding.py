@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resources.training.loading import ModelUnavailableError, pretrained
+from resources.training.packaged import packaged
 
 Progress = Callable[[int, int], None]
 BATCH = 256  # texts that go through the model together
@@ -165,10 +166,12 @@ def _longest(config: Any) -> int:
 
 
 def identity(source: str, revision: str) -> str:
-    """Which Φ it is: the hash of what a local folder's model is read from, or ``id@revision`` of the hub."""
+    """Which Φ it is: the hash of what a local folder's model is read from, that of a packaged model's file, or ``id@revision`` of
+    the hub."""
     folder = Path(source)
     if not folder.is_dir():
-        return f"{source}@{revision}"
+        in_package = packaged(source)
+        return f"{source}@{in_package.sha256 if in_package else revision}"
     files = sorted(
         path for path in folder.iterdir() if path.suffix in READ_SUFFIXES and path.is_file() and _is_read(path)
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.common.errors import OperatorError
+from resources.training.packaged import packaged, packaged_folder
 from resources.training.prompting import TextFormat, TextOptions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
 
 ROOT_SETTING = "CROWD_BASE_MODEL"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -35,7 +37,7 @@ OF_LAYER, A_WEIGHT, B_WEIGHT = (
     ".lora_A.weight",
     ".lora_B.weight",
 )  # PEFT's names of a layer's weights
-FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt"]
+FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "README.md"]
 NO_FILES = ["*/*", "consolidated*"]  # what transformers does not read
 
 
@@ -81,9 +83,21 @@ def pretrained(loader: Any, source: str, revision: str, setting: str, **options:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # a bar for every adapter of every candidate would drown the round's own progress
-    folder = source if os.path.isdir(source) else str(hub_folder(source, revision, setting))
+    folder = str(model_folder(source, revision, setting))
     with _named(source, setting):
         return loader.from_pretrained(folder, trust_remote_code=False, **options)
+
+
+def model_folder(source: str, revision: str, setting: str) -> Path:
+    """The folder that a model is read from: a local one, that of a packaged model, or the hub's in its cache.
+
+    Raises:
+        ModelUnavailableError: there is no such model or revision, or neither hub nor copy.
+        MissingExtraError: a packaged model's package is not installed.
+    """
+    if os.path.isdir(source):
+        return Path(source)
+    return packaged_folder(source, logger.info) if packaged(source) else hub_folder(source, revision, setting)
 
 
 @lru_cache

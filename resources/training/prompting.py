@@ -153,6 +153,22 @@ class TextFormat:
         """The model's control tokens as they would be written."""
         return tuple(self._controls)
 
+    @property
+    def opens_itself(self) -> bool:
+        """Whether the tokenizer puts its own beginning before a text, whatever the template writes."""
+        return bool(_opening_of(self.tokenizer))
+
+    def around(self, roles: Sequence[str]) -> tuple[str | int, ...]:
+        """What is written around the contents of turns with these roles, up to where the response begins: words, and numbers of
+        turns between them.
+
+        Raises:
+            TemplateError: the template cannot write such turns.
+        """
+        if not self._template:
+            return tuple(part for place in range(len(roles)) for part in (place, "\n"))
+        return self._rendered(tuple(roles)).parts
+
     def prompt(self, prompt: Prompt, longest: int | None = None) -> list[int]:
         """Token ids after which the response begins: the chat template where there is one, else each turn and a newline.
 

@@ -173,19 +173,34 @@ def test_the_export_is_the_model_that_the_trainer_loads(played: Home, exported: 
     assert any(not torch.equal(tensor, weights[name]) for name, tensor in root.state_dict().items())
 
 
-def test_the_adapters_are_those_of_the_lineage_in_order(played: Home, exported: Path) -> None:
-    folders = sorted((exported / "adapter").iterdir())
-    assert [folder.name for folder in folders] == [f"1-{played.candidate[:12]}", f"2-{played.aligned[:12]}"]
-    for folder, model in zip(folders, (played.candidate, played.aligned), strict=True):
-        stored = played.trainer.store.files(model)
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-            name: path.read_bytes() for name, path in stored.items()
-        }
+def test_the_adapter_is_the_whole_lineage_over_a_base_that_loads(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM, PeftConfig
+    from transformers import AutoModelForCausalLM
+
+    config = PeftConfig.from_pretrained(str(exported / "adapter"))
+    assert (config.base_model_name_or_path, config.r) == ("base", 2 * CONFIG.rank)
+    monkeypatch.chdir(exported)
+    ids = torch.arange(24).view(2, 12)
+    with torch.no_grad():
+        over_base = AutoPeftModelForCausalLM.from_pretrained("adapter")(ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(".")(ids).logits
+        base = AutoModelForCausalLM.from_pretrained("base")(ids).logits
+    torch.testing.assert_close(over_base, merged, atol=1e-4, rtol=1e-4)
+    assert (base - merged).abs().max() > 1e-2
+
+
+def test_the_modelfile_writes_prompts_and_ends_as_training_did(exported: Path) -> None:
+    lines = (exported / "Modelfile").read_text(encoding="utf-8")
+    assert lines.startswith("FROM .\nPARAMETER temperature 1\n")
+    assert 'TEMPLATE """{{ .Prompt }}\n{{ .Response }}' in lines
 
 
 def test_the_card_says_what_came_of_the_round(played: Home, exported: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlibrary_name: transformers\n")  # no base_model: the root is no model of a hub
+    assert card.startswith("---\nlicense: mit\nlibrary_name: transformers\n")  # no base_model: the root is on no hub
     for row in (
         f"| r000002 | aligned | {played.aligned} | {played.candidate} |",
         "| round | demonstration | outcome | preference | contributors | rejected |",

@@ -6,7 +6,6 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 
 import polars as pl
 from dagster import (
@@ -30,7 +29,9 @@ from crowd_assets.quality.gate import Finding, GateResult, all_expectations, che
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
+from crowd_assets.round.asked import with_asked
 from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
+from crowd_assets.round.standing import paused_before
 from resources.feedback.events import EVENT_SCHEMA
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
@@ -146,9 +147,15 @@ def validated_feedback(
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
     space = f"{embedder.source}@{embedder.revision}"
+    paused = paused_before(warehouse, round_.round_no)
+
+    def events() -> Iterator[pl.DataFrame]:
+        for chunk in inbox.chunks(round_.from_seq, round_.to_seq):
+            yield with_asked(chunk, round_.round_no, settings, warehouse, paused)
+
     gate = check_feedback(
         round_,
-        partial(inbox.chunks, round_.from_seq, round_.to_seq),
+        events,
         data_quality,
         settings,
         before(round_, warehouse, frames, space),

@@ -33,8 +33,10 @@ from crowd_assets.round.labelers import (
     states_after,
     weights_after,
 )
+from crowd_assets.round.standing import STANDINGS, standings_after
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
+from resources.rounds.decisions import PAUSED, DecisionBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
@@ -65,6 +67,9 @@ def labeler_weights(
     frame, learnt = weights_after(round_, settings, warehouse, frames)
     warehouse.replace_round("labeler_weights", round_.round_no, frame)
     warehouse.replace_round(STATES, round_.round_no, states_after(learnt))
+    DecisionBook(warehouse).taken_by(round_.round_no)
+    standings = standings_after(round_, settings, warehouse, frames, learnt)
+    warehouse.replace_round(STANDINGS, round_.round_no, standings)
     pay = pay_of(round_, settings, warehouse, frames, learnt)
     warehouse.replace_round(PAY, round_.round_no, pay)
     regrets = regrets_after(round_, warehouse, frames, learnt)
@@ -92,6 +97,12 @@ def labeler_weights(
                 )
             ),
             "weights_over_rounds": display.plot(_weights_plot(round_, frame, warehouse)),
+        }
+    if standings.height:
+        metadata |= {
+            "paused": int((standings["state"] == PAUSED).sum()),
+            "checks_answered": int(standings["checks"].sum()),
+            "checks_right": float(standings["checks_correct"].sum()),
         }
     if pay.height:
         metadata |= {

@@ -14,9 +14,11 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
+from crowd_assets.mechanisms.assignment import ASK
 from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
+from crowd_assets.round.assignment import ASSIGNMENTS, assignments_of, lines_of
 from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import KEYS, generator_for, shown_keys
@@ -110,7 +112,8 @@ def comparison_tasks(
 ) -> MaterializeResult[None]:
     """What labelers are asked next: the answers bought in each lot two by two, in an order drawn by lot, published in the
     outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id. Those drawn for
-    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which. What sellers are asked
+    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which. Who judges which of them
+    (CROWD_ASSIGNMENTS) is published beside them, with checks and repeats that look alike. What sellers are asked
     next: the lots of the next round, each with its prompt."""
     round_ = passed_round(warehouse, context.partition_key)
     tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
@@ -133,6 +136,11 @@ def comparison_tasks(
             published.append(task)
     warehouse.replace_round("comparison_tasks", round_.round_no, tasks)
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
+    plan = assignments_of(round_, settings, warehouse, frames)
+    warehouse.replace_round(ASSIGNMENTS, round_.round_no, plan)
+    assigned = lines_of(plan, round_, warehouse, frames)
+    if settings.assignments != "off":
+        outbox.publish(ASSIGNMENTS, round_.round_id, assigned)
     audited = audited_of(published, settings.audit_share, generator_for(round_, "audits"))
     if audited:
         outbox.publish(AUDITS, round_.round_id, [{"comparison_id": task["comparison_id"]} for task in audited])
@@ -153,6 +161,9 @@ def comparison_tasks(
             "tasks": len(published),
             "audits": len(audited),
             "lots_published": lots,
+            "assignments": len(assigned),
+            "assigned_to": plan["labeler_id"].drop_nulls().n_unique(),
+            "comparisons_assigned": plan.filter(pl.col("purpose") == ASK)["comparison_id"].n_unique(),
             "path": str(path),
             # No text of contributors: what is in Dagster's event log cannot be erased.
             "comparisons": display.table(tasks.head(5)),

@@ -1,14 +1,15 @@
-"""Commands about people: pseudonym, erase, release, correct.
+"""Commands about people: pseudonym, erase, release, correct, standings, decide.
 
 Belongs here: their options and help. Does not belong here: what they do (see ``crowd_assets.operations``).
 """
 
+import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from crowd_assets.commands.app import app, settings_here
+from crowd_assets.commands.app import AsJson, app, settings_here
 
 
 @app.command("pseudonym")
@@ -87,3 +88,40 @@ def correct_entry(
     posted = f"in round {found.round_no}" if found.round_no else "when the next round is settled"
     typer.echo(f"entry    {found.entry_id}")
     typer.echo(f"posted   {posted}, as {found.amount:f}, by {found.corrected_by}: {found.reason}")
+
+
+@app.command("standings")
+def show_standings(as_json: AsJson = False) -> None:
+    """Who may judge: every labeler's state, and what checks, outcomes and repeats say of it; and decisions that wait for a round."""
+    settings = settings_here()
+    from crowd_assets.report.standings import print_standings, standings_now
+    from resources.build import build_resources
+
+    found = standings_now(build_resources(settings).warehouse)
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else print_standings(found)
+
+
+@app.command("decide")
+def decide_on_labeler(
+    labeler: Annotated[str, typer.Argument(help="Name or pseudonym of the labeler.")],
+    decision: Annotated[
+        Literal["paused", "unpaused", "appealed"],
+        typer.Argument(
+            help="paused: asked nothing. unpaused: asked as before, earlier checks forgotten. appealed: checks alone, which "
+            "lift the pause where they go well."
+        ),
+    ],
+    by: Annotated[str, typer.Option(help="Who decides.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Pause a labeler, lift a pause, or hear an appeal: the next round takes the decision up, and its record has it."""
+    settings = settings_here()
+    from resources.build import build_resources
+    from resources.feedback.pseudonyms import Pseudonyms
+    from resources.rounds.decisions import DecisionBook
+
+    name = Pseudonyms.from_environment().of(labeler)
+    found = DecisionBook(build_resources(settings).warehouse).decide(
+        name, decision, by=by, why=reason, now=datetime.now(UTC)
+    )
+    typer.echo(f"{found.decision_id}  {found.labeler_id} is {found.decision} from the next round on")

@@ -195,6 +195,7 @@ def checked_people(
     qualification: int = 0,
     careful: float = CAREFUL,
     error: float = ERROR,
+    before: tuple[Floats, Ints] | None = None,
 ) -> Standing:
     """Who is paused and who is qualified, by a sequential probability ratio test on checks in their order.
 
@@ -208,6 +209,7 @@ def checked_people(
         qualification: checks that a newcomer answers before its judgements count, without being paused by them; 0: none.
         careful: accuracy of careful people on checks, in (1/2, 1).
         error: share of careful people who may ever be paused, in (0, 1).
+        before: sums and numbers of checks, both (N,), that earlier checks left; nothing by default.
 
     Guarantees: a person of accuracy ``careful`` or better is ever paused with probability at most ``error`` (Ville's inequality), in
     however many checks; a coin-flipper is after about log(1 / error) / E[step] of them.
@@ -224,21 +226,24 @@ def checked_people(
         raise ValueError(f"checks are answered between wrong (0) and right (1) by people 0..{people - 1}")
     if not COIN < careful < 1 or not 0 < error < 1 or qualification < 0:
         raise ValueError(f"expected careful in (1/2, 1) and error in (0, 1), got {careful}, {error}, {qualification}")
+    sums, numbers = (np.zeros(people), np.zeros(people, dtype=np.int64)) if before is None else before
+    if np.shape(sums) != (people,) or np.shape(numbers) != (people,):
+        raise ValueError(f"expected what {people} people left before, got {np.shape(sums)} and {np.shape(numbers)}")
     step = right * math.log(COIN / careful) + (1 - right) * math.log((1 - COIN) / (1 - careful))
     order = np.argsort(person, kind="stable")
     who = person[order]
     checks = np.bincount(person, minlength=people)
     starts = np.cumsum(checks) - checks
     summed = np.cumsum(step[order])
-    before = np.concatenate([[0.0], summed])[starts]
-    course = summed - before[who]
-    number = np.arange(who.size) - starts[who] + 1
+    course = summed - np.concatenate([[0.0], summed])[starts][who] + sums[who]
+    number = np.arange(who.size) - starts[who] + 1 + numbers[who]
     crossed = (course >= math.log(1 / error)) & (number >= max(FEWEST_CHECKS, qualification))
     paused = np.zeros(people, dtype=bool)
     paused[who[crossed]] = True
-    log_ratio = np.bincount(person, step, minlength=people).astype(np.float64)
-    qualified = (checks >= qualification) & ~paused
-    return Standing(log_ratio, paused, qualified, checks.astype(np.int64))
+    log_ratio: Floats = sums + np.bincount(person, step, minlength=people)
+    checks = checks + numbers
+    qualified: Mask = (checks >= qualification) & ~paused
+    return Standing(log_ratio, paused, qualified, checks)
 
 
 def pauses_lifted(
@@ -253,7 +258,7 @@ def pauses_lifted(
     Raises:
         ValueError: shapes that do not match, or more right answers than checks.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     later_right, later_checks = np.asarray(later_right, dtype=np.int64), np.asarray(later_checks, dtype=np.int64)
     shapes = {np.shape(each) for each in (paused, appealed, later_right, later_checks)}
@@ -263,6 +268,6 @@ def pauses_lifted(
         np.asarray(paused, dtype=bool)
         & np.asarray(appealed, dtype=bool)
         & (later_checks >= FEWEST_CHECKS)
-        & (binom.cdf(later_right, later_checks, careful) >= 0.05)
+        & (bdtr(later_right, later_checks, careful) >= 0.05)
     )
     return lifted

@@ -31,7 +31,19 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
-from crowd_assets.round import contributions, judging, labelers, points, procurement, selection, settlement, target
+from crowd_assets.round import (
+    asked,
+    assignment,
+    contributions,
+    judging,
+    labelers,
+    points,
+    procurement,
+    selection,
+    settlement,
+    standing,
+    target,
+)
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.points import EpochSoFar
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
@@ -53,7 +65,7 @@ from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
 from resources.warehouse.duckdb import DuckDBWarehouse
-from resources.warehouse.schema import ROUND_TABLES
+from resources.warehouse.schema import AFTER_SETTLEMENT, ROUND_TABLES
 
 FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
 FRESH = ("fresh_distance", "fresh_standard_error")
@@ -290,7 +302,7 @@ class _RoundAuditor:
         yield from self._lineages()
         self._aim = target.read_target(self._frames, record["target"])
         for name, (key, again) in CHECKS.items():
-            if name in ROUND_TABLES and name not in record["tables"] and name != "comparison_tasks":
+            if name in ROUND_TABLES and name not in record["tables"] and name not in AFTER_SETTLEMENT:
                 continue  # a table that came after the round was settled
             changed = next(self._rows(name, record), None) if name in record["tables"] else None
             named = None
@@ -302,6 +314,7 @@ class _RoundAuditor:
                         raise  # else: rows that were changed need not be any that can be computed with
             yield from filter(None, [named or changed])
         yield from self._published()
+        yield from self._assigned()
         if self._recompute:
             models = zip(("base_model", "next_model"), settlement.models_of(self._round, self._warehouse), strict=True)
             for column, model in (*models, ("base_model", self._model)):
@@ -426,6 +439,26 @@ class _RoundAuditor:
                 if there.get(column) != text:  # no text of contributors in what an audit prints
                     yield Difference(where, comparison_id, column, "another text", "the text bought", BY_RECOMPUTATION)
 
+    def _assigned(self) -> Iterator[Difference]:
+        """Assignments in the outbox are those of the table, with the texts of their comparisons; erased ones are gone from it."""
+        rows = self._warehouse.read_round("assignments", self._round.round_no)
+        if self._round.status != COMPLETED or rows.is_empty():
+            return
+        where = f"outbox {assignment.ASSIGNMENTS}"
+        path = self._of.settings.outbox_path / assignment.ASSIGNMENTS / f"{self._round.round_id}.jsonl"
+        try:
+            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            stored = {line["comparison_id"]: line for line in lines}
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            yield Difference(where, self._round.round_id, "file", str(problem)[:120], "the assignments", BY_RECORD)
+            return
+        again = assignment.lines_of(rows, self._round, self._warehouse, self._frames)
+        expected = {line["comparison_id"]: line for line in again}
+        for name in sorted(stored.keys() | expected.keys()):
+            if stored.get(name) != expected.get(name):  # no text of contributors in what an audit prints
+                words = ("another line" if name in stored else "no line", "the line" if name in expected else "no line")
+                yield Difference(where, name, "comparison_id", *words, BY_RECOMPUTATION)
+
     def _recomputed(self, name: str, key: tuple[str, ...], again: Recompute) -> Difference | None:
         is_frame = name not in ROUND_TABLES and name != "ledger"
         if is_frame:
@@ -442,6 +475,7 @@ class _RoundAuditor:
         round_ = self._round
         paths = self._of.inbox.segment_paths(round_.from_seq, round_.to_seq).values()
         events = pl.concat([completed(read_parquet(path)) for path in paths])
+        events = asked.with_asked(events, round_.round_no, self._settings, self._warehouse, [])
         rejected = self._warehouse.query(
             "SELECT event_id FROM rejected_feedback WHERE round_no = $n AND stage = 'gate'", {"n": round_.round_no}
         )
@@ -596,6 +630,16 @@ class _RoundAuditor:
             return stored
         return procurement.tasks_of(self._round, self._warehouse.read_round("awards", self._round.round_no))
 
+    def _labeler_standings(self, stored: pl.DataFrame) -> pl.DataFrame:
+        learnt = labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[1]
+        return standing.standings_after(self._round, self._settings, self._warehouse, self._frames, learnt)
+
+    def _assignments(self, stored: pl.DataFrame) -> pl.DataFrame:
+        published = self._round.status == COMPLETED and self._round.reason is None
+        if stored.is_empty() and not published:
+            return stored
+        return assignment.assignments_of(self._round, self._settings, self._warehouse, self._frames)
+
 
 CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "rejected_feedback": ((), None),
@@ -606,6 +650,8 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "rings": ((), None),
     "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
     "labeler_states": (("labeler_id", "figure"), _RoundAuditor._labeler_states),
+    "labeler_decisions": ((), None),
+    "labeler_standings": (("labeler_id",), _RoundAuditor._labeler_standings),
     "judgement_pay": (("labeler_id",), _RoundAuditor._judgement_pay),
     "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),
     "contributor_groups": (("contributor_id",), _RoundAuditor._contributor_groups),
@@ -624,5 +670,6 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "awards": (("event_id",), _RoundAuditor._awards),
     "ledger": (("entry_id",), _RoundAuditor._ledger),
     "comparison_tasks": (("comparison_id",), _RoundAuditor._comparison_tasks),
+    "assignments": (("assignment_id",), _RoundAuditor._assignments),
 }
 """Tables and frames of a round, each behind what it is computed from: its key, and what recomputes it."""

@@ -26,7 +26,7 @@ from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.common.hashes import file_hash
 from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
-from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource, check_key
+from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.frames import read_parquet
@@ -126,7 +126,7 @@ class _Eraser:
                 self._rewrite(erasure_id, path, self._frame)
         for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
             self._rewrite(erasure_id, path, self._arrived_frame if path.suffix == ".parquet" else self._lines)
-        for path in self._outbox.files(COMPARISON_TASKS):
+        for path in (*self._outbox.files(COMPARISON_TASKS), *self._outbox.files(ASSIGNMENTS)):
             self._rewrite(erasure_id, path, self._tasks)
         for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
             self._rewrite(erasure_id, path, self._page)
@@ -168,7 +168,11 @@ class _Eraser:
                 "WHERE contributor_id = $who",
                 who,
             ).fetchall()
-            self._withdrawn = frozenset(name for (name,) in sold)
+            under_names = connection.execute(
+                "SELECT assignment_id FROM assignments WHERE comparison_id = ANY($sold)",
+                {"sold": [name for (name,) in sold]},
+            ).fetchall()
+            self._withdrawn = frozenset(name for (name,) in (*sold, *under_names))
             candidates = connection.execute(
                 "SELECT DISTINCT c.model FROM candidates c JOIN contributor_groups g USING (round_no, group_index) "
                 "WHERE g.contributor_id = $who",

@@ -23,6 +23,9 @@ RESPONSES_TO_TELL = 5  # demonstrations of a contributor below which copies say 
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
 PUBLISHED_NAME = r"^r\d{6,}-[0-9a-f]{16}$"  # as comparison_tasks names the platform's own comparisons
 
+ASKED, FOR_THEM, ASSIGNED, NOT_PAUSED = "asked", "for_them", "assigned", "not_paused"
+"""Columns beside those of an event (see ``round.asked``): the comparison that an assignment stands for, and whether whoever judged may."""
+
 # What makes two events answers to the same question: of each pair only the first counts.
 ANSWERED_ONCE = {
     "demonstration": ("contributor_id", "prompt", "messages", "response"),
@@ -138,6 +141,25 @@ def _alone(kind: str) -> tuple[Condition, ...]:
         conditions.append(Condition(name, words, ~same.fill_null(False)))
     if kind in SHARE:
         conditions.append(_between(SHARE[kind], 0, 1))
+    if kind == "preference":
+        conditions += [
+            Condition(
+                "assigned_to_labeler",
+                "an assignment is answered by the labeler whom it is for, or by a newcomer where it is a seat",
+                pl.col(FOR_THEM),
+            ),
+            Condition(
+                "assigned",
+                "where CROWD_ASSIGNMENTS=required a labeler judges what was assigned",
+                pl.col(ASSIGNED),
+                shown="comparison_id",
+            ),
+            Condition(
+                "labeler_not_paused",
+                "where CROWD_ASSIGNMENTS=required no paused labeler judges",
+                pl.col(NOT_PAUSED),
+            ),
+        ]
     if kind == "bid":
         conditions += [
             Condition(
@@ -261,12 +283,14 @@ def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Mapping[s
     elif lots:
         asked = pl.col("lot_id").replace_strict(lots, default=None, return_dtype=pl.String)
         listed = asked.is_not_null() & ((asked == "") | (asked == pl.col("prompt").str.strip_chars()))
+    free = {ASKED: pl.col("comparison_id"), FOR_THEM: pl.lit(True), ASSIGNED: pl.lit(True), NOT_PAUSED: pl.lit(True)}
     return events.with_columns(
+        *(value.alias(name) for name, value in free.items() if name not in events.columns),
         claimed_at=pl.lit(claimed_at, pl.Datetime("us", "UTC")),
         accepted_at=given.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),
         lot_listed=listed,
     ).select(
-        *_keys(kind),
+        *_keys(kind, ASKED),
         *(condition.met.fill_null(False).alias(condition.name) for condition in ALONE[kind]),
     )
 
@@ -286,19 +310,21 @@ def _as_seen(text: str) -> pl.Expr:
     return pl.col(text).str.replace_all("\r\n", "\n", literal=True).str.strip_chars()
 
 
-def _keys(kind: str) -> list[pl.Expr]:
+def _keys(kind: str, compared: str = "comparison_id") -> list[pl.Expr]:
+    """The facts of events; ``compared`` is the column with the comparison that a report is on."""
     nothing = pl.lit(None)
+    question = [compared if name == "comparison_id" and kind == "preference" else name for name in QUESTION[kind]]
     found = {
         "seq": pl.col("seq"),
         "event": hashed("event_id"),
         "contributor": hashed("contributor_id"),
         "answer": hashed(*ANSWERED_ONCE[kind]),
-        "question": hashed(*QUESTION[kind]),
+        "question": hashed(*(pl.col(name).alias(own) for name, own in zip(question, QUESTION[kind], strict=True))),
         "response": hashed("response") if kind == "demonstration" else nothing,
         "seen": hashed(*map(_as_seen, SEEN[kind])) if kind in SEEN else nothing,
         "submitted_at": pl.col("submitted_at"),
         "share": pl.col(SHARE[kind]) if kind in SHARE else nothing,
-        "named_as_published": pl.col("comparison_id").str.contains(PUBLISHED_NAME).fill_null(False),
+        "named_as_published": pl.col(compared).str.contains(PUBLISHED_NAME).fill_null(False),
     }
     return [found[name].cast(dtype).alias(name) for name, dtype in FACTS.items()]
 

@@ -139,7 +139,7 @@ class GateResult:
         """The events that meet every critical expectation, as the round may use them, in order of ``seq``, chunk by
         chunk."""
         for chunk in self._events():
-            yield chunk.join(self._failing, on="seq", how="anti", maintain_order="left")
+            yield chunk.join(self._failing, on="seq", how="anti", maintain_order="left").select(_NO_EVENTS.columns)
 
     def findings_frame(self) -> pl.DataFrame:
         """The findings as rows of the table ``quality_findings``."""

@@ -16,6 +16,7 @@ from crowd_assets.mechanisms.agreement import (
     items_until_interval,
     with_interval,
 )
+from crowd_assets.round.asked import asked_of
 from resources.feedback.events import completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
@@ -68,6 +69,13 @@ def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round
         events.filter(pl.col("kind") == "outcome")
         .unique("comparison_id", keep="first", maintain_order=True)
         .select("comparison_id", outcome="preferred_a")
+    )
+    names = events["comparison_id"].unique().to_list()
+    checks = asked_of(names, known[-1].round_no + 1, warehouse).select("comparison_id", "asked")
+    events = (
+        events.join(checks, on="comparison_id", how="left", maintain_order="left")
+        .with_columns(comparison_id=pl.coalesce("asked", "comparison_id"))
+        .drop("asked")
     )
     accepted = pl.col("payload").str.json_path_match("$.accepted_at").str.to_datetime(time_zone="UTC", strict=False)
     return (

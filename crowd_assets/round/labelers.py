@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.assignment import ASK, CHECK
 from crowd_assets.mechanisms.labelers import regret
 from crowd_assets.mechanisms.labelers.base import AGREEMENT, Aggregate, Known, Pooled, nobody_known, with_newcomers
 from crowd_assets.mechanisms.labelers.score_update import counted_reports
 from crowd_assets.mechanisms.labelers.table import AGGREGATES, WITHOUT_OUTCOMES
+from crowd_assets.round.asked import asked_of
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from crowd_assets.round.tournament import deposits_before
@@ -191,7 +193,7 @@ def aggregated(
 ) -> pl.DataFrame:
     """The frame ``aggregated_preferences`` of a round."""
     preferences, outcomes = _slots(round_, settings, warehouse, frames)
-    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    judged = without_hidden(preferences).filter(pl.col("round_id") == round_.round_id)
     if judged.is_empty():
         return pl.DataFrame(schema=AGGREGATED_SCHEMA)
     learnt = _learn(round_, settings, warehouse, preferences, outcomes)
@@ -202,10 +204,14 @@ def aggregated(
     comparisons = judged.group_by("comparison_id", maintain_order=True).agg(
         pl.col("prompt", "response_a", "response_b", "messages").first(),
         both_bad=pl.col("both_bad").drop_nulls().sum() / pl.when(pl.col("both_bad").any()).then(pl.len()),
-        mean_report=pl.col("probability_a").mean(),
-        reports=pl.len().cast(pl.Int64),
     )
-    slot, labeler, report, _ = _rows(judged, comparisons["comparison_id"].to_list(), learnt.labelers)
+    # Where a comparison is asked until it is known, reports of earlier rounds on it count as much.
+    heard = judged if settings.assignments == "off" else preferences
+    reports = heard.group_by("comparison_id").agg(
+        mean_report=pl.col("probability_a").mean(), reports=pl.len().cast(pl.Int64)
+    )
+    comparisons = comparisons.join(reports, on="comparison_id", how="left", maintain_order="left")
+    slot, labeler, report, _ = _rows(heard, comparisons["comparison_id"].to_list(), learnt.labelers)
     before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
     pooled = learnt.aggregate.run(
         before,
@@ -231,7 +237,8 @@ def _slots(
     """Preferences of this round and those before it on comparisons that this round judges or brings the outcome of, and those
     outcomes in their order. Texts are those of this round alone.
 
-    A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out.
+    A comparison's first outcome counts, and a report that came after it teaches nothing: it is left out. A check is a slot of its own
+    whose outcome was known, under the name that it was assigned by; ``hidden`` marks checks and repeats.
     """
     here = completed(frames.read("validated_feedback", round_.round_id))
     reported = pl.col("kind").is_in(["preference", "outcome"])
@@ -255,10 +262,24 @@ def _slots(
         .sort("seq")
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
     )
-    outcomes = realised.filter(pl.col("round_id") == round_.round_id).sort("submitted_at", "seq")
+    hidden = asked_of(concerned.to_list(), round_.round_no, warehouse).filter(pl.col("purpose") != ASK)
+    of_round = pl.col("round_id") == round_.round_id
+    preferences = preferences.with_columns(hidden=pl.col("comparison_id").is_in(hidden["comparison_id"].implode()))
+    preferences = preferences.filter(~pl.col("hidden") | of_round)
+    checked = (
+        preferences.join(hidden.filter(pl.col("purpose") == CHECK), on="comparison_id")
+        .group_by("round_id", "comparison_id")
+        .agg(pl.col("outcome").first().alias("preferred_a"), pl.col("submitted_at", "seq").max())
+    )
+    outcomes = pl.concat([realised.filter(of_round), checked.select(realised.columns)]).sort("submitted_at", "seq")
     counted = that_count(preferences, round_, settings, warehouse)
     shown = here.select("seq", "prompt", "response_a", "response_b", "messages", "both_bad")
     return counted.join(shown, on="seq", how="left", maintain_order="left"), outcomes
+
+
+def without_hidden(preferences: pl.DataFrame) -> pl.DataFrame:
+    """Without checks and repeats: those say something of their labeler, and nothing new of a comparison."""
+    return preferences.filter(~pl.col("hidden"))
 
 
 def that_count(
@@ -343,6 +364,7 @@ def _learn(
     results = aggregate.run(before, slot, labeler, report, outcomes["preferred_a"].to_numpy(), entry=entry, rng=rng)
     known = results.known
     if aggregate.learns_from == AGREEMENT:
+        judged = without_hidden(judged)
         comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
         rows = _rows(judged, comparisons, labelers)[:3]
         agreed = aggregate.run(before, *rows, np.full(len(comparisons), np.nan), entry=entry, rng=rng).known
@@ -356,7 +378,7 @@ def judged_of(
     """What a round judges: how many comparisons, and the reports on them that count as positions ``slot``, ``labeler`` (in
     ``labelers``), values ``report`` and ``share`` of one judgement."""
     preferences, _ = _slots(round_, settings, warehouse, frames)
-    judged = preferences.filter(pl.col("round_id") == round_.round_id)
+    judged = without_hidden(preferences).filter(pl.col("round_id") == round_.round_id)
     comparisons = judged["comparison_id"].unique(maintain_order=True).to_list()
     return len(comparisons), *_rows(judged, comparisons, labelers)
 

@@ -39,6 +39,8 @@ SPOOLED_BYTES = 64 << 20
 LONGEST_NAME = 255  # bytes, of a file in a folder
 COMPARISON_TASKS = "comparison_tasks"
 """Topic of the outbox: what labelers are asked next."""
+ASSIGNMENTS = "assignments"
+"""Topic of the outbox: who is asked what next."""
 AUDITS = "audits"
 """Topic of the outbox: ids of comparisons that somebody trusted is to send outcomes for. Ids alone: texts lie in one place,
 from where they can be erased."""

@@ -27,7 +27,7 @@ from resources.feedback.events import TEXTS
 from resources.files.frames import parsed_parquet
 from resources.warehouse.base import fetch_row
 from resources.warehouse.connection import Connection
-from resources.warehouse.schema import ROUND_TABLES
+from resources.warehouse.schema import AFTER_SETTLEMENT, ROUND_TABLES
 
 PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
 TEXT_COLUMNS = frozenset({*TEXTS, "messages", "payload", "base", "winner", "aligned"})
@@ -41,7 +41,7 @@ ROWS = {
     **{
         table: f"SELECT * FROM {table} WHERE round_no = $n ORDER BY ALL"
         for table in (*ROUND_TABLES, "ledger")
-        if table != "comparison_tasks"  # made once the round is settled; it follows from the awards
+        if table not in AFTER_SETTLEMENT
     },
 }
 """The rows that a record vouches for, by table: what no transaction after the settlement changes. Why a row was rejected may

@@ -14,6 +14,7 @@ from resources.settings.compute import Compute
 from resources.settings.crowd import Crowd
 from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS, PASSWORD, SettingError, marks_of, variable
 from resources.settings.intake import Intake
+from resources.settings.judging import Judging
 from resources.settings.market import Market
 from resources.settings.models import Models
 from resources.settings.pay import Pay
@@ -33,13 +34,14 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     Selection,
     Pay,
     Market,
+    Judging,
     Retention,
     Compute,
 )
 """Sections in the order in which they are shown; each is a class with a title (its name) and a sentence (its docstring)."""
 
 
-class Settings(Compute, Retention, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places):
+class Settings(Compute, Retention, Judging, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places):
     """All settings of the platform. Each field ``name`` is read from the environment variable ``CROWD_NAME``."""
 
     @classmethod

@@ -58,6 +58,13 @@ CREATE TABLE IF NOT EXISTS labeler_states (
 CREATE TABLE IF NOT EXISTS judgement_pay (
     round_no INTEGER, labeler_id VARCHAR, basis VARCHAR, scored BIGINT, score DOUBLE, rate DOUBLE, balance DOUBLE,
     paid DECIMAL(18,6), PRIMARY KEY (round_no, labeler_id));
+CREATE TABLE IF NOT EXISTS labeler_standings (
+    round_no INTEGER, labeler_id VARCHAR, outcomes BIGINT, correct DOUBLE, checks BIGINT, checks_correct DOUBLE, repeats BIGINT,
+    repeats_same BIGINT, log_ratio DOUBLE, counted_checks BIGINT, counted_correct DOUBLE, state VARCHAR, since_round INTEGER,
+    reason VARCHAR);
+CREATE TABLE IF NOT EXISTS labeler_decisions (
+    decision_id VARCHAR PRIMARY KEY, round_no INTEGER, labeler_id VARCHAR, decision VARCHAR, reason VARCHAR, decided_by VARCHAR,
+    decided_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS contributor_groups (
     round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
     PRIMARY KEY (round_no, contributor_id));
@@ -98,6 +105,9 @@ CREATE TABLE IF NOT EXISTS awards (
     PRIMARY KEY (round_no, event_id));
 CREATE TABLE IF NOT EXISTS comparison_tasks (
     round_no INTEGER, comparison_id VARCHAR PRIMARY KEY, lot_id VARCHAR, event_id_a VARCHAR, event_id_b VARCHAR);
+CREATE TABLE IF NOT EXISTS assignments (
+    round_no INTEGER, assignment_id VARCHAR PRIMARY KEY, labeler_id VARCHAR, seat INTEGER, place INTEGER,
+    comparison_id VARCHAR, purpose VARCHAR, outcome DOUBLE);
 CREATE TABLE IF NOT EXISTS ledger (
     entry_id VARCHAR PRIMARY KEY, round_no INTEGER, round_id VARCHAR, account VARCHAR, unit VARCHAR,
     amount DECIMAL(18,6), reason VARCHAR, reference VARCHAR);
@@ -116,6 +126,7 @@ KEYS = {
     "quality_contributors": "contributor_id, detector",
     "labeler_weights": "labeler_id",
     "labeler_states": "labeler_id, figure",
+    "labeler_standings": "labeler_id",
     "contributor_estimates": "contributor_id",
     "contributor_points": "earned_in_round, contributor_id",
     "candidate_members": "group_index, contributor_id",
@@ -133,6 +144,8 @@ ROUND_TABLES = (
     "rings",
     "labeler_weights",
     "labeler_states",
+    "labeler_standings",
+    "labeler_decisions",
     "judgement_pay",
     "contributor_groups",
     "candidate_members",
@@ -148,7 +161,11 @@ ROUND_TABLES = (
     "corrections",
     "awards",
     "comparison_tasks",
+    "assignments",
 )
+
+AFTER_SETTLEMENT = ("comparison_tasks", "assignments")
+"""Tables of a round that are written once it is settled; what is in them follows from what was settled."""
 
 
 def checked(table: str) -> str:

@@ -1,0 +1,78 @@
+"""Settings: what judges are asked, how often, and who is asked no more.
+
+Belongs here: those fields. Does not belong here: what a setting does to a round, and what judgements earn (see ``market``).
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from resources.settings.fields import setting
+
+
+class Judging(BaseModel):
+    """What judges are asked, how often, and who is asked no more."""
+
+    assignments: Literal["off", "offered", "required"] = setting(
+        default="offered",
+        description="Whether a round publishes in <outbox>/assignments who judges which comparisons. offered: whoever judges "
+        "something else is heard, too. required: only judgements of what was assigned count, and none of a labeler who is paused. off: "
+        "none are published.",
+        shown="yes",
+        essential=True,
+        earlier="off",
+    )
+    overlap: Literal["adaptive", "fixed"] = setting(
+        default="adaptive",
+        description="How often a comparison is judged. adaptive: until its answer is as sure as CROWD_KNOWN_AT, between "
+        "CROWD_JUDGEMENTS_LEAST and CROWD_JUDGEMENTS_MOST times; fixed: CROWD_JUDGEMENTS_LEAST times.",
+        shown="yes",
+    )
+    judgements_least: int = setting(
+        default=2, ge=1, le=100, description="Judgements of a comparison, at least.", shown="yes"
+    )
+    judgements_most: int = setting(
+        default=5,
+        ge=1,
+        le=100,
+        description="Judgements of a comparison on which people disagree, at most; CROWD_JUDGEMENTS_LEAST where that is more.",
+        shown="yes",
+    )
+    known_at: float = setting(
+        default=0.9,
+        ge=0.5,
+        lt=1,
+        description="Posterior of the likelier answer at which a comparison is asked no more.",
+        shown="yes",
+    )
+    judgements_a_person: int = setting(
+        default=40, ge=1, description="Comparisons that a labeler is asked in a round, at most.", shown="yes"
+    )
+    check_share: float = setting(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="Share of what a labeler is asked that is a check: a comparison whose outcome is known, and looks like any other.",
+        shown="yes",
+    )
+    repeat_share: float = setting(
+        default=0.05,
+        ge=0,
+        le=0.5,
+        description="Share of what a labeler is asked that the labeler judged before.",
+        shown="yes",
+    )
+    qualification: int = setting(
+        default=4,
+        ge=0,
+        le=100,
+        description="Checks that a newcomer answers before being asked anything else, as far as there are comparisons whose outcome is "
+        "known.",
+        shown="yes",
+    )
+    newcomer_seats: int = setting(
+        default=4,
+        ge=0,
+        description="Sets of assignments without a name that a round publishes for people whom it does not know yet.",
+        shown="yes",
+    )

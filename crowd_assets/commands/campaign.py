@@ -31,6 +31,7 @@ from crowd_assets.terminal.printing import console
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.common.progress import bars
+from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import write_bytes_atomically
 from resources.home.identity import open_home
@@ -82,6 +83,7 @@ class Campaign:
         A round that was begun before is finished first, and is one of them.
         """
         crowd = SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
+        pseudonyms = Pseudonyms.from_environment()
         truth = Path(self.settings.home, TRUTH)
         truth.parent.mkdir(parents=True, exist_ok=True)
         truth.write_text(json.dumps(crowd.truth(), indent=1))
@@ -90,7 +92,13 @@ class Campaign:
             done = [round_ for round_ in begun if round_.settled]
             number = len(begun) + 1
             console.rule(f"round {number}", align="left")
-            crowd.write_feedback(number, self.settings.inbox_path, self._tasks(done[-1] if done else None))
+            last = done[-1] if done else None
+            tasks = self._published(COMPARISON_TASKS, last) if last else []
+            assigned = self._published(ASSIGNMENTS, last) if last and self.settings.assignments != "off" else None
+            names = {pseudonyms.of(name): name for name in crowd.truth()}
+            for line in assigned or ():
+                line["contributor_id"] = names.get(line["contributor_id"])
+            crowd.write_feedback(number, self.settings.inbox_path, tasks, assigned)
             self._run(INGESTION_JOB)
             self._start(round_quorum(self.settings))
         self._summarise()
@@ -186,11 +194,9 @@ class Campaign:
             )
         console.print(f"{job} took {time.monotonic() - started:.0f} s\n")
 
-    def _tasks(self, last: Round | None) -> list[dict[str, str]]:
-        """Comparison tasks published after the last settled round."""
-        if last is None:
-            return []
-        path = self.settings.outbox_path / "comparison_tasks" / f"{last.round_id}.jsonl"
+    def _published(self, topic: str, last: Round) -> list[dict[str, Any]]:
+        """What a round published in the outbox under a topic."""
+        path = self.settings.outbox_path / topic / f"{last.round_id}.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _kinds(self) -> pl.DataFrame:
@@ -319,6 +325,15 @@ class Campaign:
         )
         if by_kind.height:
             show("what each kind earned: mean points and credits by true kind", by_kind)
+        earned = self.warehouse.query(
+            "SELECT CASE WHEN reason LIKE 'judgements%' THEN 'judgements' WHEN reason = 'answer bought' THEN 'answers' "
+            "ELSE 'demonstrations' END AS work, count(DISTINCT account) AS contributors, "
+            "sum(CASE WHEN unit = 'point' THEN amount ELSE 0 END)::float8 AS points, "
+            "sum(CASE WHEN unit = 'credit' THEN amount ELSE 0 END)::float8 AS credits "
+            "FROM ledger WHERE account LIKE 'contributor:%' GROUP BY 1 ORDER BY 1"
+        )
+        if earned.height:
+            show("what each kind of work earned", earned)
         last = settled[-1][0]
         reduction = 1 - overview["next_base"][-1] / overview["base"][0]
         console.print(f"target distance over all rounds: {-reduction:+.0%}")

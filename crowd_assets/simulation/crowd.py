@@ -65,11 +65,19 @@ class SimulatedCrowd:
         """The truth about every contributor, by id."""
         return {person.contributor_id: asdict(person) for person in self.people}
 
-    def write_feedback(self, round_no: int, inbox: UPath, tasks: list[dict[str, Any]]) -> list[UPath]:
+    def write_feedback(
+        self,
+        round_no: int,
+        inbox: UPath,
+        tasks: list[dict[str, Any]],
+        assignments: list[dict[str, Any]] | None = None,
+    ) -> list[UPath]:
         """Write what the crowd sends before round ``round_no`` into ``inbox``; some lines are broken, as some always are.
 
         Args:
             tasks: Comparison tasks that the platform published after the round before.
+            assignments: Who is asked what, as it published that: everybody judges what they were assigned, none of them knowing
+                a check from the rest. None: everybody judges every task.
 
         Returns:
             The files, complete under their final names.
@@ -77,7 +85,7 @@ class SimulatedCrowd:
         rng = np.random.default_rng([self.seed, round_no])
         batches = {
             "demonstrations": list(self.demonstrations(rng)),
-            "judgements": list(self._judgements(round_no, rng, tasks)),
+            "judgements": list(self._judgements(round_no, rng, tasks, assignments)),
             "bids": [bid for bid, _ in self._bids(round_no)],
         }
         files = []
@@ -125,30 +133,55 @@ class SimulatedCrowd:
         return prompt, forum.misspell(response, rng) if kind == "sloppy" else response
 
     def _judgements(
-        self, round_no: int, rng: np.random.Generator, tasks: list[dict[str, Any]]
+        self,
+        round_no: int,
+        rng: np.random.Generator,
+        tasks: list[dict[str, Any]],
+        assignments: list[dict[str, Any]] | None,
     ) -> Iterator[dict[str, Any]]:
-        """Reports on gold items and on the tasks published last, and afterwards the outcomes realised."""
+        """Reports on gold items and on what was asked, and afterwards the outcomes realised."""
         moods = {bid["response"]: mood for past in range(1, round_no) for bid, mood in self._bids(past)}
-        sold = ({**task, "truth": self._truth(task, moods), "gold": False} for task in tasks)
-        outcomes = []
-        for comparison in [*self._gold(round_no, rng), *sold]:
-            truth = comparison["truth"]
-            shown = {name: comparison[name] for name in ("comparison_id", "prompt", "response_a", "response_b")}
-            for person in self._of("labeler"):
-                report = _report(person.kind, truth, rng)
-                if report is not None:
-                    yield {
-                        "kind": "preference",
-                        "contributor_id": person.contributor_id,
-                        **shown,
-                        "probability_a": round(report, 4),
-                    }
-            if comparison["gold"] or rng.random() < TASKS_WITH_OUTCOME:
-                preferred = 0.5 if truth == 0.5 else float(truth > 0.5)
-                outcomes.append(
-                    {"kind": "outcome", "comparison_id": comparison["comparison_id"], "preferred_a": preferred}
-                )
-        yield from outcomes
+        labelers = self._of("labeler")
+        gold = list(self._gold(round_no, rng))
+        asked = [(person, item, item["truth"]) for item in gold for person in labelers]
+        truths = {task["comparison_id"]: self._truth(task, moods) for task in tasks}
+        if assignments is None:
+            asked += [(person, task, truths[task["comparison_id"]]) for task in tasks for person in labelers]
+        else:
+            known = {
+                self._answers(item): item["truth"] for past in range(1, round_no) for item in self._past_gold(past)
+            }
+            named = {person.contributor_id: person for person in labelers}
+            asked += [
+                (named[line["contributor_id"]], line, known.get(self._answers(line), self._truth(line, moods)))
+                for line in assignments
+                if line["contributor_id"] in named
+            ]
+        for person, item, truth in asked:
+            report = _report(person.kind, truth, rng)
+            if report is not None:
+                yield {
+                    "kind": "preference",
+                    "contributor_id": person.contributor_id,
+                    **{name: item[name] for name in ("comparison_id", "prompt", "response_a", "response_b")},
+                    "probability_a": round(report, 4),
+                }
+        realised = {item["comparison_id"]: item["truth"] for item in gold}
+        realised |= {name: truth for name, truth in truths.items() if rng.random() < TASKS_WITH_OUTCOME}
+        for name, truth in realised.items():
+            preferred = 0.5 if truth == 0.5 else float(truth > 0.5)
+            yield {"kind": "outcome", "comparison_id": name, "preferred_a": preferred}
+
+    def _past_gold(self, round_no: int) -> Iterator[dict[str, Any]]:
+        """The gold items of an earlier round, as it drew them."""
+        rng = np.random.default_rng([self.seed, round_no])
+        for _ in self.demonstrations(rng):
+            pass
+        return self._gold(round_no, rng)
+
+    @staticmethod
+    def _answers(item: dict[str, Any]) -> tuple[str, str, str]:
+        return item["prompt"], item["response_a"], item["response_b"]
 
     def _gold(self, round_no: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         for number in range(GOLD_COMPARISONS):
@@ -161,7 +194,6 @@ class SimulatedCrowd:
                 "response_a": good if first_is_good else other,
                 "response_b": other if first_is_good else good,
                 "truth": 0.95 if first_is_good else 0.05,
-                "gold": True,
             }
 
     def _truth(self, task: dict[str, Any], moods: dict[str, str]) -> float:

@@ -63,3 +63,16 @@ def test_bought_answers_are_judged_by_what_they_are(tmp_path: Path) -> None:
 def test_an_unknown_mood_is_refused() -> None:
     with pytest.raises(ValueError, match="gratitude"):
         SimulatedCrowd("hunger", 0)
+
+
+def test_people_judge_what_they_were_assigned_and_a_check_as_anything_else(tmp_path: Path) -> None:
+    crowd = SimulatedCrowd("gratitude", 0)
+    gold = next(iter(crowd._past_gold(1)))
+    accurate = next(person.contributor_id for person in crowd.people if person.kind == "accurate")
+    texts = {name: gold[name] for name in ("prompt", "response_a", "response_b")}
+    line = {"comparison_id": "r000001-1", "contributor_id": accurate, **texts}
+    files = crowd.write_feedback(2, UPath(tmp_path), [], [line, {**line, "contributor_id": None}])
+    events = [json.loads(text) for text in files[1].read_text().splitlines()]
+    (report,) = [event for event in events if event["comparison_id"] == "r000001-1"]
+    assert report["contributor_id"] == accurate
+    assert abs(report["probability_a"] - gold["truth"]) < 0.3

@@ -15,16 +15,13 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from resources.feedback.assigned import ASKED, ASSIGNED, FOR_THEM, NOT_PAUSED, PUBLISHED_NAME
 from resources.feedback.events import FIELDS, IDENTIFIER, IDENTIFIERS, KINDS, LARGEST_PRICE
 
 CRITICAL, WARNING = "critical", "warning"
 COMMON_RESPONSE_SHARE = 0.2
 RESPONSES_TO_TELL = 5  # demonstrations of a contributor below which copies say nothing
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
-PUBLISHED_NAME = r"^r\d{6,}-[0-9a-f]{16}$"  # as comparison_tasks names the platform's own comparisons
-
-ASKED, FOR_THEM, ASSIGNED, NOT_PAUSED = "asked", "for_them", "assigned", "not_paused"
-"""Columns beside those of an event (see ``round.asked``): the comparison that an assignment stands for, and whether whoever judged may."""
 
 # What makes two events answers to the same question: of each pair only the first counts.
 ANSWERED_ONCE = {

@@ -7,7 +7,7 @@ assignments (see ``round.assignment``), rejecting judgements (see ``quality``).
 import polars as pl
 
 from crowd_assets.mechanisms.assignment import ASK
-from crowd_assets.quality.conditions import ASKED, ASSIGNED, FOR_THEM, NOT_PAUSED, PUBLISHED_NAME
+from resources.feedback.assigned import ASKED, ASSIGNED, FOR_THEM, NOT_PAUSED, PUBLISHED_NAME
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 

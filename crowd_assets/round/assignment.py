@@ -88,9 +88,10 @@ def assignments_of(
         for load in people["load"].to_list()
     ]
     gold = known.outcomes.filter((pl.col("outcome") - 0.5).abs() >= CLEAR).sort("comparison_id")
-    short = gold.height < settings.qualification
     due, seats = people["checks"].to_numpy(), people["seat"].is_not_null().to_numpy()
-    waiting = (due > 0) & ~(short & ~people["appealed"].to_numpy())
+    done = known.reports.select("labeler_id", "comparison_id").vstack(known.owners)
+    left = _left_of(gold, done, people)
+    waiting = people["appealed"].to_numpy() | ((due > 0) & (left >= due))
     asks = np.array([int((places == ASK).sum()) for places in hidden], dtype=np.int64)
     # Nobody is asked more than an equal share: a crowd whose best do everything learns nothing of the others.
     share = math.ceil(wanted.sum() / max(int((~waiting & ~seats).sum()), 1))
@@ -108,7 +109,6 @@ def assignments_of(
     asked_of_person = {
         at: pair for found in pairs for at, pair in zip(*_by_person(found.person, found.pair), strict=True)
     }
-    done = known.reports.select("labeler_id", "comparison_id").vstack(known.owners)
     avoided: dict[str, set[str]] = {
         str(who): set(of_one["comparison_id"]) for (who,), of_one in done.group_by("labeler_id")
     }
@@ -119,8 +119,8 @@ def assignments_of(
     for at, name in enumerate(names):
         asked = [(comparisons[pair], ASK, None) for pair in asked_of_person.get(at, [])]
         places = _up_to(hidden[at], len(asked))
-        checks = int(due[at]) or int((places == CHECK).sum())
-        repeats = 0 if due[at] else int((places == REPEAT).sum())
+        checks = int(due[at]) if waiting[at] else int((places == CHECK).sum())
+        repeats = 0 if waiting[at] else int((places == REPEAT).sum())
         checked = _drawn(gold, avoided.get(name, set()), checks, rng)
         again = [(each, REPEAT, None) for each in rng.permutation(own.get(name, []))[:repeats].tolist()]
         tasks = [*asked, *checked, *again]
@@ -198,7 +198,7 @@ def _people(round_: Round, settings: CrowdSettings, warehouse: WarehouseResource
     standings = warehouse.read_round(STANDINGS, round_.round_no).filter(pl.col("state").is_in([ACTIVE, ON_APPEAL]))
     skill = (pl.col("correct") + USUAL_SKILL * USUAL_OUTCOMES) / (pl.col("outcomes") + USUAL_OUTCOMES)
     appealed = pl.col("state") == ON_APPEAL
-    due = (settings.qualification - pl.col("checks")).clip(lower_bound=0)
+    due = (settings.qualification - pl.col("outcomes")).clip(lower_bound=0)
     load = pl.lit(settings.judgements_a_person, pl.Int64)
     known = standings.sort("labeler_id").select(
         "labeler_id",
@@ -272,6 +272,13 @@ def _wanted(
     until_known = np.ceil(lacking / math.log(usual / (1 - usual))).astype(np.int64)
     more = np.clip(until_known, np.maximum(least - judgements, 1), np.maximum(most - judgements, 1))
     return np.where(still, more, 0)
+
+
+def _left_of(gold: pl.DataFrame, done: pl.DataFrame, people: pl.DataFrame) -> NDArray[np.int64]:
+    """How many comparisons with a known answer each person can still be checked by; shape (N,)."""
+    used = done.unique().join(gold, on="comparison_id", how="semi").group_by("labeler_id").len("used")
+    left = people.select("labeler_id").join(used, on="labeler_id", how="left", maintain_order="left")
+    return gold.height - left["used"].fill_null(0).cast(pl.Int64).to_numpy()
 
 
 def _pairs(known: _Known, names: pl.Series, position: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

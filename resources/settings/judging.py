@@ -15,9 +15,9 @@ class Judging(BaseModel):
 
     assignments: Literal["off", "offered", "required"] = setting(
         default="offered",
-        description="Whether a round publishes in <outbox>/assignments who judges which comparisons. offered: whoever judges "
-        "something else is heard, too. required: only judgements of what was assigned count, and none of a labeler who is paused. off: "
-        "none are published.",
+        description="Whether a round publishes in <outbox>/assignments who judges which comparisons. offered: judgements of other "
+        "comparisons count as well. required: only judgements of assigned comparisons count, and none of a paused labeler. off: no "
+        "assignments are published.",
         shown="yes",
         essential=True,
         earlier="off",
@@ -29,50 +29,50 @@ class Judging(BaseModel):
         shown="yes",
     )
     judgements_least: int = setting(
-        default=2, ge=1, le=100, description="Judgements of a comparison, at least.", shown="yes"
+        default=2, ge=1, le=100, description="Number of judgements of a comparison, at least.", shown="yes"
     )
     judgements_most: int = setting(
         default=5,
         ge=1,
         le=100,
-        description="Judgements of a comparison on which people disagree, at most; CROWD_JUDGEMENTS_LEAST where that is more.",
+        description="Number of judgements of a comparison on which people disagree, at most; CROWD_JUDGEMENTS_LEAST where that is more.",
         shown="yes",
     )
     known_at: float = setting(
         default=0.9,
         ge=0.5,
         lt=1,
-        description="Posterior of the likelier answer at which a comparison is asked no more.",
+        description="Confidence, as the posterior of the likelier answer, at which a comparison is known and asked no more.",
         shown="yes",
     )
     judgements_a_person: int = setting(
-        default=40, ge=1, description="Comparisons that a labeler is asked in a round, at most.", shown="yes"
+        default=40, ge=1, description="Number of assignments of a labeler in a round, at most.", shown="yes"
     )
     check_share: float = setting(
         default=0.1,
         ge=0,
         le=0.5,
-        description="Share of what a labeler is asked that is a check: a comparison whose outcome is known, and looks like any other.",
+        description="Share of a labeler's assignments that are checks: comparisons whose outcome is known, and which look like any other.",
         shown="yes",
     )
     repeat_share: float = setting(
         default=0.05,
         ge=0,
         le=0.5,
-        description="Share of what a labeler is asked that the labeler judged before.",
+        description="Share of a labeler's assignments that the labeler judged before.",
         shown="yes",
     )
     qualification: int = setting(
         default=4,
         ge=0,
         le=100,
-        description="Checks that a newcomer answers before being asked anything else, as far as there are comparisons whose outcome is "
-        "known.",
+        description="Number of checks that a newcomer answers before anything else, where there are as many comparisons whose "
+        "outcome is known.",
         shown="yes",
     )
     newcomer_seats: int = setting(
         default=4,
         ge=0,
-        description="Sets of assignments without a name that a round publishes for people whom it does not know yet.",
+        description="Number of sets of assignments without a name that a round publishes, each for one person who has not judged yet.",
         shown="yes",
     )

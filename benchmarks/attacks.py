@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import finish, options, say
 from crowd_assets.mechanisms.auctions.lots import scoring_vcg
-from crowd_assets.simulation.attacks import judges, sellers, writers
+from crowd_assets.simulation.attacks import draws, judges, sellers, texts, writers
 from crowd_assets.simulation.attacks import payoffs as attacks
 
 COLUMNS = ("plain", "as_shipped", "hardened")
@@ -34,6 +34,10 @@ def gains(name: str, rules: str, seeds: int, seed: int) -> attacks.Payoffs:
         return attacks.writers_payoffs(writers.WRITERS_ATTACKS[name], writers.RULES[rules], seeds, seed)
     if name in judges.JUDGES_ATTACKS:
         return attacks.judges_payoffs(name, judges.LABEL_RULES[rules], seeds, seed)
+    if name in draws.DRAW_ATTACKS:
+        return attacks.draws_payoffs(name, rules, seeds)
+    if name in texts.TEXT_ATTACKS:
+        return attacks.texts_payoffs(name, rules, seeds)
     return attacks.market_payoffs(name, rules, seeds, seed)
 
 
@@ -113,7 +117,14 @@ def main(argv: list[str] | None = None) -> None:
     seeds = QUICK_SEEDS if given.quick else SEEDS
     figures: dict[str, dict[str, dict[str, float]]] = {column: {} for column in COLUMNS}
     honest: dict[str, dict[str, float]] = {column: {} for column in COLUMNS}
-    for name in (*writers.WRITERS_ATTACKS, *judges.JUDGES_ATTACKS, *sellers.MARKET_ATTACKS):
+    played = (
+        *writers.WRITERS_ATTACKS,
+        *judges.JUDGES_ATTACKS,
+        *sellers.MARKET_ATTACKS,
+        *draws.DRAW_ATTACKS,
+        *texts.TEXT_ATTACKS,
+    )
+    for name in played:
         for column in COLUMNS:
             found = gains(name, column, seeds, given.seed)
             figures[column][name] = dict(

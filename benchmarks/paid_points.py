@@ -18,6 +18,7 @@ Belongs here: retraining and correlating. Does not belong here: schemes (see ``c
 
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from crowd_assets.mechanisms.shapley import exact_shapley
 from crowd_assets.mechanisms.target import distances, nearest_centroid
 from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
-from resources.training.embedding import load_embedder
+from resources.training.embedding import Embedder, load_embedder
 from resources.training.generation import generate
 from resources.training.loading import load, use_threads
 
@@ -67,6 +68,14 @@ def crowd(players: int, rng: np.random.Generator) -> list[Pairs]:
     return found[:players]
 
 
+@cache
+def _target() -> tuple[Embedder, Values]:
+    """Φ and the target in it, the same for every crowd."""
+    embedder = load_embedder(str(CrowdSettings.from_environment().seed_classifier_path))
+    vectors = embedder.embed([c.response for c in forum.write_comments(REFERENCE, np.random.default_rng(1))])
+    return embedder, nearest_centroid(vectors, vectors[:, list(embedder.labels).index(MOOD)], NEIGHBOURS)[0]
+
+
 class Game:
     """One crowd, the root and the target."""
 
@@ -74,10 +83,7 @@ class Game:
         rng = np.random.default_rng([seed, 77])
         self.seed, self.samples, self.players = seed, samples, players
         self.root = seed_language_model()
-        self.embedder = load_embedder(str(CrowdSettings.from_environment().seed_classifier_path))
-        reference = [c.response for c in forum.write_comments(REFERENCE, np.random.default_rng(1))]
-        vectors = self.embedder.embed(reference)
-        self.target, _ = nearest_centroid(vectors, vectors[:, list(self.embedder.labels).index(MOOD)], NEIGHBOURS)
+        self.embedder, self.target = _target()
         self.written = crowd(players, rng)
         self.prompts = sorted({prompt for pairs in self.written for prompt, _ in pairs})
 

@@ -6,6 +6,7 @@ Belongs here: ingestion and the gate as assets. Does not belong here: formats (s
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import polars as pl
 from dagster import (
@@ -21,7 +22,7 @@ from dagster import (
 )
 
 from crowd_assets.assets import OWNERS
-from crowd_assets.assets.seed import seed_classifier
+from crowd_assets.assets.seed import seed_classifier, seed_language_model
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.drift import ROUND
@@ -30,6 +31,7 @@ from crowd_assets.quality.history import VECTORS, before, kept_vectors
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.round.asked import with_asked
+from crowd_assets.round.guard import weigher_of
 from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
 from crowd_assets.round.standing import paused_before
 from resources.feedback.events import EVENT_SCHEMA
@@ -37,6 +39,7 @@ from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
 from resources.home.names import BATCH_TAG, ROUND_TAG, TAKEN_IN
 from resources.models.embedder import EmbedderResource
+from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.rounds.releases import ReleaseBook
 from resources.settings.resource import CrowdSettings
@@ -109,7 +112,7 @@ def raw_feedback(
     group_name="1_feedback",
     kinds={"polars", "greatexpectations", "parquet"},
     owners=OWNERS,
-    deps=[raw_feedback, seed_classifier],
+    deps=[raw_feedback, seed_classifier, seed_language_model],
     partitions_def=rounds_partition,
     output_required=False,
     check_specs=[
@@ -138,6 +141,7 @@ def validated_feedback(
     frames: FramesResource,
     data_quality: DataQualityResource,
     embedder: EmbedderResource,
+    trainer: TrainerResource,
 ) -> Iterator[MaterializeResult[None] | AssetCheckResult]:
     """The round's events that meet every critical expectation; the others lie in rejected_feedback with their reason.
     Too many of those block the round; too few valid demonstrations skip it, and its events wait for the next. What every
@@ -159,7 +163,7 @@ def validated_feedback(
         data_quality,
         settings,
         before(round_, warehouse, frames, space),
-        detect,
+        partial(detect, weigh=weigher_of(round_, settings, frames, trainer)),
         ReleaseBook(inbox).released(round_),
         embedder.embed,
         open_lots(round_, settings, warehouse),

@@ -26,7 +26,8 @@ from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import learnt_from
-from crowd_assets.round.guard import Guard, Verdict, guard_of, verdict_rows
+from crowd_assets.round.guard import Guard, Verdict, guard_of, verdict_rows, with_block
+from crowd_assets.round.promotion import blocked_by_command
 from crowd_assets.round.randomness import seed_for
 from crowd_assets.round.selection import (
     Measure,
@@ -89,19 +90,24 @@ def selected_model(
     for best in np.argsort(ranks).tolist():
         confidence = measured[best].confidence_ahead(before)
         improved = confidence >= settings.selection_confidence
-        if not improved or not settings.guard:
-            break
-        if not verdicts:
-            guard = guard_of(round_, settings, frames, trainer)
-            verdicts += [guard.base(before.texts)] if guard else []
-        if guard is None:
+        if not improved:
             break
         group = candidates["group_index"][best]
-        members = warehouse.read_round("candidate_members", round_.round_no).filter(pl.col("group_index") == group)
-        learnt = learnt_from(round_, settings, warehouse, frames).join(members, on="contributor_id", how="semi")
-        verdicts.append(guard.candidate(group, measured[best].texts, learnt["response"].to_list()))
-        if not verdicts[-1]["refused"]:
-            break
+        if settings.guard and not verdicts:
+            guard = guard_of(round_, settings, frames, trainer)
+            verdicts += [guard.base(before.texts)] if guard else []
+        if guard is not None:
+            members = warehouse.read_round("candidate_members", round_.round_no).filter(pl.col("group_index") == group)
+            learnt = learnt_from(round_, settings, warehouse, frames).join(members, on="contributor_id", how="semi")
+            verdicts.append(guard.candidate(group, measured[best].texts, learnt["response"].to_list()))
+        if not (verdicts and verdicts[-1]["refused"]):
+            model = candidates["model"][best]
+            blocked = blocked_by_command(
+                settings, model_store.path, base=base, candidate=model, root=str(trainer.base_model)
+            )
+            if not blocked:
+                break
+            verdicts = with_block(verdicts, group, blocked)
         improved = False  # the next best may be ahead of the base as well
     warehouse.replace_round("guard_verdicts", round_.round_no, verdict_rows(verdicts))
     winner = candidates["model"][best] if improved else base
@@ -244,6 +250,15 @@ def aligned_model(
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
         kept = is_better(accuracy_before, accuracy_after, before.mean, after.mean)
+        reason = None if kept else why_not(accuracy_before, accuracy_after, before.mean, after.mean)
+        if kept:
+            reason = (
+                blocked_by_command(
+                    settings, model_store.path, base=parent, candidate=aligned.model, root=str(trainer.base_model)
+                )
+                or None
+            )
+            kept = reason is None
         row |= {
             "model": aligned.model,
             "kept": kept,
@@ -251,7 +266,7 @@ def aligned_model(
             "accuracy_after": accuracy_after,
             "distance_before": before.mean,
             "distance_after": after.mean,
-            "reason": None if kept else why_not(accuracy_before, accuracy_after, before.mean, after.mean),
+            "reason": reason,
         }
         model_store.write_card(
             aligned.model,

@@ -18,6 +18,7 @@ ROUNDING, NOTICEABLE = 1e-6, 1e-3
 
 CLAIMED = frozenset(
     {
+        "as_shipped",
         "uniform_price",
         "scoring_vcg",
         "clear_lots",
@@ -61,7 +62,8 @@ def truthfulness(study: Study) -> Findings:
 
     In each random instance one participant searches for a lie against others who tell the truth (sellers) or report
     anything (labelers): a grid, random and extreme reports, for sellers also a quantum to either side of every number
-    in the market, then ever smaller steps from the best. Expectations over outcomes and draws are exact, money counts
+    in the market, then ever smaller steps from the best. *as_shipped* is the auction of a round by the default settings; there a
+    seller also bids under further names at prices that nobody pays, in its own lot, in others' and in lots that it invents. Expectations over outcomes and draws are exact, money counts
     in whole quanta. Labelers: *myopic* wants the highest expected reputation after the slot, *forward_looking* the
     highest sum of them over the next slots (gains as shares of what truth is worth), *steering* the aggregate near its
     own belief (gain in squared probability). Sellers: gain as a share of the true cost. Zero is truth; mechanisms that
@@ -77,7 +79,7 @@ def truthfulness(study: Study) -> Findings:
         for batch in range(batches)
     ]
     sellers: list[dict[str, Any]] = [
-        {"mechanism": mechanism, "instances": 60 if study.quick else 250, "seed": study.seed, "batch": batch}
+        {"mechanism": mechanism, "instances": _markets(mechanism, study.quick), "seed": study.seed, "batch": batch}
         for mechanism in SELLERS
         for batch in range(batches)
     ]
@@ -137,6 +139,13 @@ def truthfulness(study: Study) -> Findings:
             )
         },
     )
+
+
+def _markets(mechanism: str, quick: bool) -> int:
+    """Markets of a seller; a look at a whole round costs more than one at a lot."""
+    if mechanism == "as_shipped":
+        return 3 if quick else 25
+    return 60 if quick else 250
 
 
 def _instances(rule: str, quick: bool) -> int:

@@ -17,6 +17,11 @@ from crowd_assets.mechanisms.target import centroid_game
 PRIOR_CONTRASTS = 3.0
 """Contrasts between candidates of a round that the prior of ``recovered_vectors`` is worth."""
 
+WORKING = 0.5
+"""Chance, before a candidate was seen, that a contributor's texts take a model where they lie."""
+
+SWEEPS = 6
+
 Draw = Callable[[np.random.Generator], NDArray[np.float64]]
 
 
@@ -146,6 +151,7 @@ def recovered_vectors(
     step: float = 1.0,
     prior: NDArray[np.float64] | None = None,
     on_evidence: bool = False,
+    each: bool = False,
 ) -> RecoveredVectors:
     """Each contributor's place in the embedding space, recovered from the candidates it helped to train.
 
@@ -166,6 +172,8 @@ def recovered_vectors(
             prior that tells nothing gets a slope near zero as rounds come in.
         on_evidence: Whether that slope begins at nothing known instead: it is then the slope that fits best, b, shrunken by
             its own error e to max(b - e^2 / b, 0). Where training moves no candidate no prior counts.
+        each: Whether moreover each contributor's texts work as the crowd's do or not at all, which is as likely before a
+            candidate was seen: its prior counts by the probability that candidates give to the first.
 
     Returns:
         U and how sure it is.
@@ -184,20 +192,28 @@ def recovered_vectors(
         raise ValueError(f"round_index must lie in 0..{len(bases) - 1}, one base for each round")
     if not np.isfinite(bases).all():
         raise ValueError("bases must be finite")
-    expected = np.zeros((x.shape[1], y.shape[1]))
+    expected, predicted = np.zeros((x.shape[1], y.shape[1])), np.zeros(y.shape)
     if prior is not None:
         expected = np.asarray(prior, dtype=np.float64)
         if expected.shape != (x.shape[1], y.shape[1]) or not np.isfinite(expected).all():
             raise ValueError(f"expected a finite prior of shape {(x.shape[1], y.shape[1])}, got {expected.shape}")
-        expected = expected - expected.mean(axis=0)
-        predicted = x @ expected
-        power = float(np.square(predicted).sum())
-        agreement = float((predicted * y).sum()) / power if power > 0 else 0.0
-        if on_evidence:
-            expected = expected * _evident(agreement, y - agreement * predicted, power, inside)
+        if each:
+            starts = bases[round_index]
+            working, slope = _working_texts(x, y, expected, starts, inside)
+            predicted = slope * _taken(x, working, expected, starts)
+            expected = slope * working[:, None] * (expected - bases.mean(axis=0))
         else:
-            expected = expected * max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
-    fit = _empirical_ridge(x, y - x @ expected, inside)
+            expected = expected - expected.mean(axis=0)
+            predicted = x @ expected
+            power = float(np.square(predicted).sum())
+            agreement = float((predicted * y).sum()) / power if power > 0 else 0.0
+            slope = (
+                _evident(agreement, y - agreement * predicted, power, inside)
+                if on_evidence
+                else max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
+            )
+            predicted, expected = slope * predicted, slope * expected
+    fit = _empirical_ridge(x, y - predicted, inside)
     deviations = (expected + fit.coefficients) / step
     pointed_to = (embeddings - (1.0 - step) * bases[round_index]) / step
     vectors = (pointed_to - np.asarray(shares, dtype=np.float64) @ deviations).mean(axis=0) + deviations
@@ -207,6 +223,47 @@ def recovered_vectors(
         return drawn
 
     return RecoveredVectors(vectors, fit.standard_errors / step, draw)
+
+
+def _taken(
+    x: NDArray[np.float64], working: NDArray[np.float64], places: NDArray[np.float64], starts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where candidates (M, d) lie from their ``starts`` (M, d) if texts took them all the way to their ``places`` (N, d)."""
+    taken: NDArray[np.float64] = (x * working) @ places - (x @ working)[:, None] * starts
+    return taken
+
+
+def _working_texts(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    places: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    inside: int,
+) -> tuple[NDArray[np.float64], float]:
+    """Probability (N,) that each contributor's texts take candidates to their place at all, and the slope at which those
+    that do take them.
+
+    Mean-field: each is judged by what the others leave, along its own direction, with the noise that is seen there.
+    """
+    working, slope = np.full(x.shape[1], WORKING), 0.0
+    for _ in range(SWEEPS):
+        predicted = _taken(x, working, places, starts)
+        total = float(np.square(predicted).sum())
+        agreement = float((predicted * y).sum()) / total if total > 0 else 0.0
+        slope = _evident(agreement, y - agreement * predicted, total, inside)
+        if not slope:
+            return np.full(x.shape[1], WORKING), 0.0
+        left = y - slope * predicted
+        for who in np.flatnonzero((x != 0).any(axis=0)):
+            own = x[:, who, None] * (places[who] - starts)
+            towards = places[who] - starts.mean(axis=0)
+            towards = towards / max(float(np.linalg.norm(towards)), 1e-12)
+            noise = float(np.square(left @ towards).sum()) / max(inside, 1)
+            rest = left + slope * working[who] * own
+            odds = slope * (float((own * rest).sum()) - slope * float(np.square(own).sum()) / 2) / max(noise, 1e-300)
+            working[who] = 1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0)) * (1.0 - WORKING) / WORKING)
+            left = rest - slope * working[who] * own
+    return working, slope
 
 
 def _evident(slope: float, residuals: NDArray[np.float64], power: float, inside: int) -> float:

@@ -9,7 +9,7 @@ Belongs here: the figures, their calibration on reference texts, the verdicts. D
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ SURE = 2.0  # standard errors
 GRAM = 2  # words whose repetition is counted
 
 Scores = Sequence[NDArray[np.float64]]
+
+Weigh = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[float, str]]]
+"""Of pairs of prompt and response, nats a token of the response, and what puts it outside the range of reference texts; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

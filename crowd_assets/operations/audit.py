@@ -46,6 +46,7 @@ from crowd_assets.round import (
 )
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.points import EpochSoFar
+from crowd_assets.round.promotion import BLOCKED
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
@@ -551,7 +552,8 @@ class _RoundAuditor:
         training, held_out = selection.preference_pairs(judged, self._round, self._settings)
         row = stored.row(0, named=True)
         measured = [row[name] for name in ("accuracy_before", "accuracy_after", "distance_before", "distance_after")]
-        kept = row["model"] is not None and selection.is_better(*measured)
+        blocked = bool(self._settings.gate_command) and (row["reason"] or "").startswith(BLOCKED)
+        kept = row["model"] is not None and selection.is_better(*measured) and not blocked
         row |= {"pairs": len(training), "held_out": len(held_out), "kept": kept}
         fresh = self._fresh("aligned_generations", "aligned") if kept else (None, None)
         if fresh is not None:

@@ -22,6 +22,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "language": ("a response is in a language of CROWD_LANGUAGES", WRITTEN),
     "personal_data": ("a response holds no personal data", WRITTEN),
     "instructions": ("a response does not instruct a model that judges it", WRITTEN),
+    "unlikely": ("a response is as likely under the root model as reference texts are", WRITTEN),
     "too_fast": ("a judgement takes the time to read its texts", JUDGED),
     "straight_lining": ("a labeler does not give the same side on and on", JUDGED),
     "position_bias": ("a labeler prefers an answer, not the place where it stands", JUDGED),

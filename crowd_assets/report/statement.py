@@ -12,6 +12,7 @@ import polars as pl
 from upath import UPath
 
 from crowd_assets.mechanisms.ledger import contributor_account, deposit_account
+from crowd_assets.mechanisms.payouts import TERMS
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError
 from crowd_assets.report.charts import Chart
@@ -37,6 +38,8 @@ class Statement:
             stated them, ``credits`` earned in it, ``why``.
         entries: of the ledger, on the contributor's account and on its deposit: ``round``, ``account`` (which of the two),
             ``unit``, ``amount``, ``reason``, ``reference``, ``entry_id``.
+        terms: what the points of each round are the sum of, as the round that posts them stated it, or the last one: ``round``,
+            the names in ``payouts.TERMS``, and ``points``.
         rejected: events that the gate rejected: ``round``, ``kind``, ``reason``, ``event_id``.
         points: posted and provisional; ``provisional`` of these, and ``held_back`` as a deposit.
         credits: paid.
@@ -45,6 +48,7 @@ class Statement:
     contributor_id: str
     rounds: pl.DataFrame
     entries: pl.DataFrame
+    terms: pl.DataFrame
     rejected: pl.DataFrame
     points: float
     provisional: float
@@ -72,6 +76,13 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
         "WHERE account IN ($account, $deposit) ORDER BY round_no, unit, reference, account",
         {"account": contributor_account(name), "deposit": deposit_account(name)},
     )
+    terms = warehouse.query(
+        f"SELECT earned.round_id AS round, {', '.join(TERMS)}, points FROM contributor_points p "
+        "JOIN rounds earned ON earned.round_no = p.earned_in_round WHERE contributor_id = $who AND p.round_no = "
+        "(SELECT max(q.round_no) FROM contributor_points q WHERE q.earned_in_round = p.earned_in_round AND q.round_no <= $last) "
+        "ORDER BY earned_in_round",
+        {"who": name, "last": settled[-1].round_no},
+    )
     rejected = warehouse.query(
         "SELECT round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
         "WHERE contributor_id = $who AND stage = 'gate' ORDER BY round_no, kind, event_id",
@@ -89,6 +100,7 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
         name,
         pl.concat(took_part),
         entries,
+        terms,
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
         float(now),
         float(now) - float(posted),
@@ -162,6 +174,15 @@ def statement_page(
                 "entry_id": Column("entry"),
             },
             most=found.entries.height + 1,
+        ),
+        terms=table(
+            "terms",
+            found.terms.reverse(),
+            {
+                "round": Column("round", link=to_round),
+                **{name: Column(words, 2) for name, words in TERMS.items()},
+                "points": Column("points", 2),
+            },
         ),
         rejected=table(
             "rejected",

@@ -5,14 +5,17 @@ Belongs here: reference texts, scoring what models wrote, rows of ``guard_verdic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from crowd_assets.forum.comments import misspell
 from crowd_assets.mechanisms.guard import (
     LikelihoodRange,
     Limits,
+    Weigh,
     Writing,
     calibrated,
     falls_behind,
@@ -23,10 +26,13 @@ from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import ordinary_texts
 from crowd_assets.round.training import evaluation_prompts
 from resources.files.frames import FramesResource
+from resources.models.store import fingerprint
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 
+RANGE = "guard_range"  # the frame that keeps the range of feedback
+FEEDBACK_REFERENCES = 2_000  # reference texts of it: of fewer than 1 / TAIL the outermost lie beyond it too often
 REFERENCES = 400  # reference texts that the range is calibrated on
 LEAST = 20  # reference texts, below which nothing can be calibrated
 
@@ -90,6 +96,53 @@ def guard_of(round_: Round, settings: CrowdSettings, frames: FramesResource, tra
     bounds = calibrated(likelihoods(trainer.likelihoods(None, pairs, settings.max_tokens)))
     prompts = evaluation_prompts(round_, "selection", settings.selection_samples, demonstrations, by=settings.exam)
     return Guard(trainer, prompts, settings.max_tokens, bounds)
+
+
+def weigher_of(
+    round_: Round, settings: CrowdSettings, frames: FramesResource, trainer: TrainerResource
+) -> Weigh | None:
+    """How likely the root finds responses, and what puts one outside the range of reference texts; None without reference texts of the
+    campaign's domain.
+
+    The range is of a root and reference texts, half of them with slips of the hand, and is kept. References and responses are scored after prompts that are dealt
+    to them at random, so that nobody makes its text likely by the prompt that it brings.
+    """
+    own_domain = bool(settings.reference_texts) or not settings.base_model
+    if not (settings.guard and own_domain):
+        return None
+    ordinary = ordinary_texts(settings)
+    if len(ordinary) < LEAST:
+        return None
+    key = fingerprint(root=trainer.root_identity(), texts=ordinary, max_tokens=settings.max_tokens)
+
+    def weigh(pairs: Sequence[tuple[str, str]]) -> list[tuple[float, str]]:
+        rng = generator_for(round_, "guard of feedback")
+        prompts = [prompt for prompt, _ in pairs]
+        if not frames.path(RANGE, key).exists():
+            chosen = [ordinary[int(index)] for index in rng.permutation(len(ordinary))[:FEEDBACK_REFERENCES]]
+            asked = [prompts[int(index)] for index in rng.integers(len(prompts), size=len(chosen))]
+            spelt = with_slips(chosen, rng)
+            scores = trainer.likelihoods(None, list(zip(asked, spelt, strict=True)), settings.max_tokens)
+            frames.write(RANGE, key, pl.DataFrame([asdict(calibrated(likelihoods(scores)))]))
+        bounds = LikelihoodRange(**frames.read(RANGE, key).row(0, named=True))
+        dealt = [prompts[int(index)] for index in rng.permutation(len(prompts))]
+        responses = [response for _, response in pairs]
+        found = likelihoods(trainer.likelihoods(None, list(zip(dealt, responses, strict=True)), settings.max_tokens))
+        return [(float(nats), bounds.why(found, index)) for index, nats in enumerate(found.mean)]
+
+    return weigh
+
+
+def with_slips(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Texts, of which every second has slips of the hand in a quarter of its words: who misspells is no machine."""
+    return [misspell(text, rng) if number % 2 else text for number, text in enumerate(texts)]
+
+
+def with_block(verdicts: Sequence[Verdict], group: int, reason: str) -> list[Verdict]:
+    """The verdicts with a candidate blocked for ``reason``, whether or not the guard had looked at the candidate."""
+    nothing: Verdict = dict.fromkeys(SCHEMA) | {"group_index": group}
+    known = next((each for each in verdicts if each["group_index"] == group), nothing)
+    return [*(each for each in verdicts if each["group_index"] != group), known | {"refused": reason}]
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> pl.DataFrame:

@@ -4,7 +4,7 @@ Belongs here: random instances, what each motive is worth under each rule, the s
 themselves (see ``mechanisms``), figures (see ``experiments.truthfulness``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.auctions import baselines, budget, money
 from crowd_assets.mechanisms.auctions import lots as auction
+from crowd_assets.mechanisms.auctions.base import WHOLE, Offers, Terms
+from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
 from crowd_assets.mechanisms.labelers.dense import updated_weights
 from crowd_assets.mechanisms.labelers.limited_feedback import (
@@ -24,6 +26,7 @@ from crowd_assets.mechanisms.labelers.limited_feedback import (
 )
 from crowd_assets.mechanisms.labelers.log_odds import ReliabilityState, reliabilities, run_log_odds
 from crowd_assets.mechanisms.labelers.lottery import lottery_chances
+from resources.settings.settings import Settings
 
 Floats = NDArray[np.float64]
 Money = NDArray[np.int64]
@@ -349,6 +352,10 @@ class Market:
     seed: int
 
 
+LOTS = 2
+SHIPPED = Settings()
+UNSELLABLE = 1_000 * SCALE
+
 Outcome = tuple[NDArray[np.bool_], Money]
 
 
@@ -375,8 +382,53 @@ def seller_gains(mechanism: str, instances: int, seed: int, batch: int) -> list[
             seed=int(rng.integers(1 << 31)),
         )
         seller = int(rng.integers(bids))
-        gains.append(_best_bid(partial(outcome, market), market, seller, reads_claims, rng) / int(costs[seller]))
+        if mechanism == "as_shipped":
+            market = replace(market, costs=costs // 4)  # answers that cost as much as they are worth are not sold
+        gain = _best_bid(partial(outcome, market), market, seller, reads_claims, rng)
+        if mechanism == "as_shipped":
+            gain = max(gain, _best_company(market, seller, rng))
+        gains.append(gain / int(market.costs[seller]))
     return gains
+
+
+def _shipped(market: Market, asked: Money, company: Sequence[tuple[int, int]] = ()) -> Outcome:
+    """What a round as shipped buys of published lots, and ``company`` (lot, value): bids of further names at prices that nobody pays."""
+    lots, values = np.array(company, dtype=np.int64).reshape(-1, 2).T
+    names = np.arange(market.values.size + lots.size, dtype=np.int64)
+    published = np.append(np.ones(market.values.size, dtype=bool), lots < LOTS)
+    bids = Offers(
+        np.append(market.lot, lots)[published],
+        names[published],
+        np.append(market.values, values)[published],
+        np.append(asked, np.full(lots.size, UNSELLABLE))[published],
+        np.zeros(int(published.sum()), dtype=np.int64),
+        np.arange(LOTS),
+    )
+    terms = Terms(market.budget, SHIPPED.answers_per_lot, round(SHIPPED.reserve * WHOLE), SCALE)
+    found = AUCTIONS[SHIPPED.auction].clear(bids, terms, np.random.default_rng(market.seed))
+    own = slice(market.values.size)
+    return found.awarded[own], found.payments[own]
+
+
+def _best_company(market: Market, seller: int, rng: np.random.Generator) -> int:
+    """Most quanta that ``seller`` gains by bids of further names in its own lot, in others and in lots that it invents, at its cost or
+    another price."""
+
+    def utility(asked: Money, company: Sequence[tuple[int, int]]) -> int:
+        awarded, payments = _shipped(market, asked, company)
+        return int(payments[seller] - market.costs[seller]) if awarded[seller] else 0
+
+    truthful = best = utility(market.costs, ())
+    for _ in range(REFINEMENTS):
+        many = int(rng.integers(1, 6))
+        company = list(
+            zip(rng.integers(LOTS + 1, size=many).tolist(), rng.integers(2 * SCALE, size=many).tolist(), strict=True)
+        )
+        asked = market.costs.copy()
+        if rng.random() < 0.5:
+            asked[seller] = int(rng.integers(2 * SCALE))
+        best = max(best, utility(asked, company))
+    return best - truthful
 
 
 def _best_bid(
@@ -441,6 +493,7 @@ def _highest_claim(market: Market, claims: Money, asked: Money) -> Outcome:
 
 
 SELLERS: dict[str, tuple[Callable[[Market, Money, Money], Outcome], bool]] = {
+    "as_shipped": (lambda m, claims, asked: _shipped(m, asked), False),
     "uniform_price": (
         lambda m, claims, asked: _of(
             baselines.uniform_price(asked, m.winners, reserve=m.reserve, tie_break=m.tie_break)

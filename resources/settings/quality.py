@@ -17,6 +17,7 @@ DETECTORS = (
     "language",
     "personal_data",
     "instructions",
+    "unlikely",
     "too_fast",
     "straight_lining",
     "position_bias",
@@ -62,7 +63,8 @@ class Quality(BaseModel):
         shown="yes",
     )
     detectors_reject: str = setting(
-        default="copies,gibberish,instructions",
+        default="copies,gibberish,instructions,unlikely",
+        earlier="copies,gibberish,instructions",
         description="Detectors, separated by commas, whose findings go into quarantine: "
         + ", ".join(DETECTORS)
         + ". A detector that flags a labeler takes all judgements of the labeler in the round. Findings of the other detectors are "

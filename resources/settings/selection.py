@@ -28,6 +28,20 @@ class Selection(BaseModel):
         shown="yes",
         earlier=False,
     )
+    gate_command: str = setting(
+        default="",
+        description="Command of the operator's own benchmark, run without a shell before a model may become the next base. The words "
+        "{candidate}, {base} and {root} stand for the directories of the adapters and for the root model. Any exit status but 0 "
+        "blocks the model; the round records the command's last line as the reason. Empty: no command.",
+        shown="no",
+        per_run=False,
+    )
+    gate_seconds: float = setting(
+        default=3600.0,
+        gt=0,
+        description="Seconds that CROWD_GATE_COMMAND may take. A command without an answer by then blocks the model.",
+        shown="yes",
+    )
     selection_samples: int = setting(
         default=256,
         ge=8,

@@ -13,7 +13,7 @@ import benchmarks.attacks as benchmark
 from benchmarks import quality
 from benchmarks.weights import LABELERS
 from crowd_assets.experiments.study import ReferenceDataError, reference_file
-from crowd_assets.simulation.attacks import judges, sellers, writers
+from crowd_assets.simulation.attacks import draws, judges, sellers, texts, writers
 
 
 def figures(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -132,7 +132,12 @@ def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
     for at_surplus in found["by_surplus"].values():
         assert at_surplus["gain"][0] <= at_surplus["bound"]
     for column in ("plain", "as_shipped", "hardened"):
-        assert found[column].keys() == {"labeler_fresh_names", *sellers.MARKET_ATTACKS}
+        assert found[column].keys() == {
+            "labeler_fresh_names",
+            *sellers.MARKET_ATTACKS,
+            *draws.DRAW_ATTACKS,
+            *texts.TEXT_ATTACKS,
+        }
         for figure in found[column].values():
             assert figure.keys() == {"gain", "low", "high"}
             assert figure["low"] <= figure["gain"] <= figure["high"]

@@ -20,6 +20,7 @@ from crowd_assets.__main__ import app
 from crowd_assets.mechanisms.labelers import regret
 from crowd_assets.mechanisms.labelers.base import nobody_known
 from crowd_assets.mechanisms.labelers.table import AGGREGATES
+from crowd_assets.mechanisms.payouts import TERMS
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
 from crowd_assets.report.places import campaign_path, report_path, statement_path
@@ -367,6 +368,17 @@ def test_a_statement_has_every_entry_and_leads_to_its_round(home: Home, pages: d
     with pytest.raises(NothingToReportError, match="nobody"):
         statement_of("nobody", home.settings, home.warehouse)
     assert statement_path(home.settings, "a/../b").name == "a%2F..%2Fb.html"
+
+
+def test_a_statement_shows_what_points_are_the_sum_of_as_the_last_round_stated_them(home: Home) -> None:
+    terms = {"equal_share": 3.0, "deviation": 1.5, "copies": -0.5}
+    for round_no, points in ((1, 9.0), (2, 4.0)):
+        row = dict.fromkeys([*TERMS, "harm"], 0.0) | terms | {"earned_in_round": 1, "contributor_id": "sue"}
+        home.warehouse.replace_round("contributor_points", round_no, pl.DataFrame([row | {"points": points}]))
+    found = statement_of("sue", home.settings, home.warehouse).terms
+    (row,) = found.iter_rows(named=True)
+    assert (row["round"], row["points"]) == ("r000001", 4.0)
+    assert sum(row[name] for name in TERMS) == row["points"]
 
 
 def test_a_home_without_a_settled_round_says_so(tmp_path: Path) -> None:

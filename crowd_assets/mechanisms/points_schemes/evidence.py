@@ -1,6 +1,6 @@
 """Points by where each contributor was seen to take a candidate in Φ: nothing counts that candidates do not bear out.
 
-Belongs here: the scheme ``evidence``. Does not belong here: recovering vectors and the values of demonstrations (see ``estimates``).
+Belongs here: the schemes ``evidence`` and ``proven``, which differ in whose candidates count. Does not belong here: recovering vectors and the values of demonstrations (see ``estimates``).
 """
 
 from dataclasses import dataclass
@@ -34,12 +34,13 @@ class Evidence:
     source: str = "this project; James & Stein (1961) for the shrinkage, Aumann & Shapley (1974) for atoms of work"
     page: str = "mechanisms/points.md"
     estimates_by: str = "evidence"
+    each: bool = False
     every_round: bool = False
 
     def standing(self, seen: Tournament, target: NDArray[np.float64], rng: np.random.Generator) -> Standing:
         """See ``PointsScheme``."""
         rounds = (seen.shares, seen.embeddings, seen.round_index, seen.bases)
-        shown = recovered_vectors(*rounds, prior=seen.written, on_evidence=True)
+        shown = recovered_vectors(*rounds, prior=seen.written, on_evidence=True, each=self.each)
         hoped = recovered_vectors(*rounds, prior=seen.written)
         base, towards = seen.bases[-1], direction(seen.bases[-1], target)
         work = seen.demonstrations.sum(axis=0)
@@ -59,3 +60,16 @@ class Evidence:
     def payouts(self, seen: Tournament, known: Standing, first: int, withheld: Withheld, rules: PayRules) -> Payouts:
         """See ``PointsScheme``."""
         return paid_by_estimates(seen, known, first, withheld, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven(Evidence):
+    """As ``evidence``, where each contributor's texts count by the probability that its own candidates bear them out."""
+
+    name: str = "proven"
+    summary: str = "As evidence, each contributor's texts by the probability that its own candidates bear them out."
+    source: str = (
+        "this project; George & McCulloch, Variable selection via Gibbs sampling (1993), for texts that work or not"
+    )
+    estimates_by: str = "proven"
+    each: bool = True

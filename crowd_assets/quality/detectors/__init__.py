@@ -10,14 +10,20 @@ Belongs here: the list of detectors, what follows from them by settings. Does no
 
 import polars as pl
 
-from crowd_assets.quality.detectors import duplicates, groups, labelers, personal, texts
+from crowd_assets.mechanisms.guard import Weigh
+from crowd_assets.quality.detectors import duplicates, groups, labelers, likelihood, personal, texts
 from crowd_assets.quality.detectors.base import Detection
 from resources.settings.resource import CrowdSettings
 
 __all__ = ["Detection", "detect", "masked"]
 
 
-def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSettings) -> list[Detection]:
+def detect(
+    events: pl.DataFrame,
+    earlier: pl.DataFrame | None,
+    settings: CrowdSettings,
+    weigh: Weigh | None = None,
+) -> list[Detection]:
     """Run every detector on a round's events.
 
     Args:
@@ -26,6 +32,7 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
             meet their outcome now.
         settings: thresholds. Personal data is looked for in the events as they are, everything else in what the round
             may use of them (:func:`masked`), as that is what earlier rounds kept.
+        weigh: how likely responses are (``crowd_assets.round.guard.weigher_of``); None: not known.
 
     Returns:
         One detection a detector, always the same ones; the same for the same events in whatever order.
@@ -42,6 +49,7 @@ def detect(events: pl.DataFrame, earlier: pl.DataFrame | None, settings: CrowdSe
         texts.language(events, settings.spoken_languages),
         found,
         texts.instructions(events),
+        likelihood.unlikely(events, weigh),
         labelers.too_fast(events, settings.fastest_reading),
         labelers.straight_lining(events),
         labelers.position_bias(events),

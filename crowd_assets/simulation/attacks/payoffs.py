@@ -1,6 +1,6 @@
 """Attacks on pay: what somebody who cheats earns beside what the same people would have earned honestly.
 
-Belongs here: the three games in which attacks are played, the attacks, the mechanisms they are played under. Does not
+Belongs here: the games in which attacks are played, the attacks, the mechanisms they are played under. Does not
 belong here: the mechanisms' mathematics (see ``crowd_assets.mechanisms``), how figures are shown (``benchmarks.attacks``).
 
 *Demonstrations.* A contributor writes texts that lie about one place in Φ; the target is at 0. In every round a group's
@@ -16,6 +16,11 @@ influence: the share of the aggregate that the attacker's reports are, on compar
 filled one deposit before the first round; a further name's is work done for it.
 
 *Bids.* Sellers offer answers in lots, each at its own cost. The payoff is credits less cost.
+
+*Texts.* Texts that a search made to score in Φ are offered in place of written ones. The payoff is their quality less the work.
+
+*Draws.* Somebody who knows the code draws as a round does, without the home's secret. The payoff is how often that comes true, or
+the share of a sample that is its own.
 """
 
 from dataclasses import dataclass, replace
@@ -25,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.ledger import held_back
+from crowd_assets.simulation.attacks.draws import DRAW_ATTACKS
 from crowd_assets.simulation.attacks.judges import JUDGES_ATTACKS, LabelRules, honest_judges, influence, last_third
 from crowd_assets.simulation.attacks.sellers import (
     LOT_ATTACKS,
-    guessed_audits,
     lot_pay,
     owner_pay,
     owner_say,
@@ -36,6 +41,7 @@ from crowd_assets.simulation.attacks.sellers import (
     sellers,
     sybil_seller_pay,
 )
+from crowd_assets.simulation.attacks.texts import text_pay
 from crowd_assets.simulation.attacks.writers import (
     CAREFUL,
     DEMONSTRATIONS,
@@ -133,6 +139,22 @@ def judges_payoffs(name: str, rules: LabelRules, seeds: int, seed: int) -> Payof
     return Payoffs(np.array(honest), np.array(cheating), float(np.mean(honest)))
 
 
+def draws_payoffs(name: str, rules: str, seeds: int) -> Payoffs:
+    """An attack on what is drawn."""
+    honest, cheating = (
+        np.array([DRAW_ATTACKS[name](rules, cheat, run) for run in range(seeds)]) for cheat in (False, True)
+    )
+    return Payoffs(honest, cheating, float(honest.mean()))
+
+
+def texts_payoffs(name: str, rules: str, seeds: int) -> Payoffs:
+    """An attack by texts that were made to score."""
+    honest, cheating = (
+        np.array([text_pay(name, rules, cheat, run) for run in range(seeds)]) for cheat in (False, True)
+    )
+    return Payoffs(honest, cheating, float(honest.mean()))
+
+
 def market_payoffs(name: str, rules: str, seeds: int, seed: int) -> Payoffs:
     """An attack by or for sellers."""
 
@@ -146,8 +168,6 @@ def market_payoffs(name: str, rules: str, seeds: int, seed: int) -> Payoffs:
             return sybil_seller_pay(market, rules, cheat, run)
         if name in LOT_ATTACKS:
             return lot_pay(name, market, rules, cheat, run)
-        if name == "guessed_audit":
-            return guessed_audits(rules, cheat, run)
         return owner_pay(market, rules, cheat, np.random.default_rng([seed, run, 1]), run)
 
     honest, cheating = (np.array([paid(run, cheat) for run in range(seeds)]) for cheat in (False, True))

@@ -5,7 +5,6 @@ Belongs here: sellers, honest and not, and what they earn. Does not belong here:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import combinations, product
 
 import numpy as np
@@ -17,11 +16,7 @@ from crowd_assets.mechanisms.auctions.lots import scoring_vcg
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.labelers.dense import run_slots
 from crowd_assets.mechanisms.labelers.score_update import counted_reports, initial_state, pooled
-from crowd_assets.round.procurement import audited_of
-from crowd_assets.round.randomness import generator_for
 from crowd_assets.simulation.attacks.judges import BELIEF_NOISE, LABELERS, WITH_OUTCOME, Judges
-from resources.rounds.claims import Round
-from resources.rounds.secret import round_key
 from resources.settings.settings import Settings
 
 LOTS, SELLERS, RING = 12, 8, 3
@@ -33,10 +28,10 @@ QUANTA = 1_000_000
 BUDGET = 24 * QUANTA
 
 
+SCARCE = "12"  # credits, half of what the lots are worth: a budget that can be blocked
+
+
 LEAST_SURPLUS = 0.5  # credits of an answer's value that the buyer keeps, hardened
-
-
-ASKED = 400  # comparisons of a round, of which a quarter is audited
 
 
 IMAGINED = 1_000_000  # added to the number of a run for the draws that a ring imagines
@@ -291,6 +286,8 @@ def lot_pay(name: str, market: Sellers, column: str, cheat: bool, run: int) -> f
     """Credits of one seller, honest under one name or cheating with further ones; who blocks the budget is said to gain what the
     others lose."""
     honest, settings = on_sale(market), OF_COLUMN[column]
+    if name == "blocked_budget":
+        settings = settings.model_copy(update={"budget": SCARCE})
     bids = LOT_ATTACKS[name](honest) if cheat else honest
     others = np.arange(1, SELLERS)
     taken = 0.0
@@ -299,25 +296,10 @@ def lot_pay(name: str, market: Sellers, column: str, cheat: bool, run: int) -> f
     return credits(bids, settings, NAMES, run) + taken
 
 
-def guessed_audits(column: str, cheat: bool, run: int) -> float:
-    """Share of a round's audited comparisons that somebody guesses who knows the code and that CROWD_SEED is 0: cheating, by
-    drawing as a round without a key does; honest, by chance. Plain, rounds have no key."""
-    key = None if column == "plain" else round_key(f"a secret of seed {run}".encode(), run)
-    asked = [{"comparison_id": str(number)} for number in range(ASKED)]
-    without = Round(run + 1, "", 0, 0, "", 1, None, run + 1, None, None, datetime(2026, 1, 1, tzinfo=UTC))
-    by_chance = np.random.default_rng([run, 3]) if not cheat else generator_for(without, "audits")
-    truth, guess = (
-        {task["comparison_id"] for task in audited_of(asked, 0.25, rng)}
-        for rng in (generator_for(replace(without, key=key), "audits"), by_chance)
-    )
-    return len(truth & guess) / max(len(truth), 1)
-
-
 MARKET_ATTACKS = (
     "bid_ring",
     "sybil_seller",
     *LOT_ATTACKS,
-    "guessed_audit",
     "labeler_owns_bidder",
     "labeler_owns_bidder_say",
 )

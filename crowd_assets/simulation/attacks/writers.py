@@ -119,13 +119,15 @@ RULES = {"plain": PLAIN, "as_shipped": AS_SHIPPED, "hardened": DEFENDED}
 class Writers:
     """N names that write in T rounds: ``place`` (T, N, d), NaN for what the base itself would write; ``sent`` (T, N)
     demonstrations; ``thought`` (T, N) of them that cost work; ``copied`` (T, N) share that detectors call copies;
-    ``attacker`` (N,), whose pay counts."""
+    ``attacker`` (N,), whose pay counts; ``shown`` (T, N, d), where Φ sees texts that take a model elsewhere, NaN where it sees where
+    they take it."""
 
     place: NDArray[np.float64]
     sent: NDArray[np.float64]
     thought: NDArray[np.float64]
     copied: NDArray[np.float64]
     attacker: NDArray[np.bool_]
+    shown: NDArray[np.float64]
 
 
 def honest_writers(rng: np.random.Generator, attackers: int = 1, rounds: int = ROUNDS) -> Writers:
@@ -140,6 +142,7 @@ def honest_writers(rng: np.random.Generator, attackers: int = 1, rounds: int = R
         thought=sent.copy(),
         copied=np.zeros(sent.shape),
         attacker=np.arange(len(places)) < attackers,
+        shown=np.full((rounds, *places.shape), np.nan),
     )
 
 
@@ -163,6 +166,7 @@ def _with_names(writers: Writers, count: int) -> Writers:
         grown(writers.thought),
         grown(writers.copied),
         np.append(writers.attacker, np.ones(count, dtype=bool)),
+        grown(writers.shown),
     )
 
 
@@ -225,6 +229,13 @@ def flood(writers: Writers, rng: np.random.Generator) -> Writers:
     return writers
 
 
+def inflated(writers: Writers, rng: np.random.Generator) -> Writers:
+    """Inflates its own attribution: texts without work that Φ sees on the target itself and that move no model."""
+    writers = generated_work(writers, rng)
+    writers.shown[:, 0] = 0.0
+    return writers
+
+
 def last_rounds_only(writers: Writers, rng: np.random.Generator) -> Writers:
     """Who takes part in the last round of each epoch, honestly."""
     absent = np.arange(len(writers.sent)) % EPOCH != EPOCH - 1
@@ -276,6 +287,7 @@ WRITERS_ATTACKS = {
     "free_rider_one_demonstration": WritersAttack(one_demonstration),
     "free_rider_generated": WritersAttack(generated_work),
     "free_rider_flood": WritersAttack(flood),
+    "inflated_attribution": WritersAttack(inflated),
     "late_joiner_hit_and_run": WritersAttack(hit_and_run, honest=last_rounds_only, unit_rounds=ROUNDS // EPOCH),
     "reputation_milking": WritersAttack(milked, rounds=LONG, unit_rounds=EPOCH),
 }
@@ -301,6 +313,7 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
         group[here] = GROUPINGS[rules.grouping].assign(entrants, rng)
         texts = np.where(np.isnan(writers.place[t]), base, writers.place[t])
         texts = texts + rng.normal(size=texts.shape) * TEXT_NOISE / np.sqrt(np.maximum(writers.sent[t], 1))[:, None]
+        said = np.where(np.isnan(writers.shown[t]), texts, writers.shown[t])
         held = np.square(ranked) if rules.scheme == "rank" else np.maximum(writers.sent[t], 1.0)
         shares = weight_shares(group, GROUPS, held)
         candidates = base + STEP * (shares @ texts - base)
@@ -319,7 +332,7 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
         gain = 0.0
         if improved:
             gain = float(np.linalg.norm(base) - np.linalg.norm(candidates[best]) + rng.normal(scale=GAIN_NOISE))
-        history.append(_Round(shares, -distance[:-1], seen[:-1], seen[-1], gain, texts, writers.sent[t]))
+        history.append(_Round(shares, -distance[:-1], seen[:-1], seen[-1], gain, said, writers.sent[t]))
         base = candidates[best] if improved else base
         if rules.scheme != "rank":
             seen_so_far = _tournament(history, rules.memory)

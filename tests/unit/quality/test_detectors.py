@@ -278,7 +278,7 @@ def test_settings_say_what_is_rejected(detections: dict[str, Detection]) -> None
             assert set(each.reasons) == set(detections[each.name].events["event_id"])
         return {each.name for each in found if each.severity == "critical"}
 
-    assert rejecting(CrowdSettings()) == {"copies", "gibberish", "instructions"}
+    assert rejecting(CrowdSettings()) == {"copies", "gibberish", "instructions", "unlikely"}
     assert rejecting(CrowdSettings(detectors_reject="")) == set()
     strict = CrowdSettings(detectors_reject="straight_lining", personal_data="reject")
     assert rejecting(strict) == {"straight_lining", "personal_data"}

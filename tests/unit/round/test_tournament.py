@@ -135,7 +135,7 @@ def test_memory_keeps_the_last_rounds_and_all_that_no_closed_epoch_has_paid(
     assert last.written[:, 1] == pytest.approx([2.0, 2.0, 2.0])
 
 
-@pytest.mark.parametrize("scheme", ["evidence", "surrogate", "regression"])
+@pytest.mark.parametrize("scheme", ["proven", "evidence", "surrogate", "regression"])
 def test_who_takes_a_candidate_nearer_to_the_target_stands_higher(
     played: tuple[WarehouseResource, FramesResource], scheme: str
 ) -> None:

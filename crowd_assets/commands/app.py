@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from resources.settings.resource import CrowdSettings
+    from resources.settings.settings import Settings
 
 app = typer.Typer(
     help="An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md.",
@@ -50,3 +51,10 @@ def settings_here() -> "CrowdSettings":
     from resources.settings.resource import CrowdSettings
 
     return CrowdSettings.from_environment()
+
+
+def plain_settings_here() -> "Settings":
+    """The settings without Dagster, which takes seconds to import: for commands that only look."""
+    from resources.settings.settings import Settings
+
+    return Settings.from_environment()

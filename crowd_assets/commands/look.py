@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from crowd_assets.commands.app import AsJson, app, settings_here
+from crowd_assets.commands.app import AsJson, app, plain_settings_here, settings_here
 from crowd_assets.report import PORT
-from resources.settings.settings import Settings
 
 
 @app.command("status")
@@ -21,7 +20,7 @@ def show_status(as_json: AsJson = False) -> None:
     lock: while the warehouse is in use it shows the last snapshot, and says so."""
     from crowd_assets.monitoring.status import print_status, status
 
-    found = status(Settings.from_environment())
+    found = status(plain_settings_here())
     if as_json:
         typer.echo(found.as_json())
     else:
@@ -39,7 +38,7 @@ def show_leaderboard(
     """Who has earned how many points and credits, the estimate that points go by, and in how many rounds."""
     from crowd_assets.monitoring.leaderboard import leaderboard, print_leaderboard
 
-    found = leaderboard(Settings.from_environment(), round_name, top)
+    found = leaderboard(plain_settings_here(), round_name, top)
     if as_json:
         typer.echo(found.as_json())
     else:
@@ -148,7 +147,7 @@ def show_metrics(
     """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
     from crowd_assets.monitoring.metrics import as_text, serve
 
-    settings = Settings.from_environment()
+    settings = plain_settings_here()
     if not port:
         typer.echo(as_text(settings), nl=False)
         return

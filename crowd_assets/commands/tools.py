@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from crowd_assets.commands.app import PASSED_ON, app, settings_here
-from resources.settings.settings import Settings
+from crowd_assets.commands.app import PASSED_ON, app, plain_settings_here, settings_here
 
 
 @app.command("import", **PASSED_ON)
@@ -102,7 +101,7 @@ def append_feedback(
 ) -> None:
     """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
     any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
-    settings = Settings.from_environment()
+    settings = plain_settings_here()
     from resources.feedback.arrivals import append
     from resources.files.storage import use_object_stores
 

@@ -17,8 +17,6 @@ from crowd_assets.exporters import argilla, label_studio, tables, trl
 from crowd_assets.exporters.outbox import read_comparisons
 from crowd_assets.importers.records import SourceError
 from resources.files.storage import write_bytes_atomically
-from resources.rounds.book import RoundBook
-from resources.settings.resource import CrowdSettings
 
 if TYPE_CHECKING:
     from resources.build import Resources
@@ -85,9 +83,11 @@ def export_trl(
     conversational: Annotated[bool, typer.Option("--conversational", help="Chat messages instead of texts.")] = False,
 ) -> None:
     """A round's preferences and demonstrations as TRL's preference and prompt/completion data sets."""
-    settings = CrowdSettings.from_environment()
     from resources.build import build_resources
+    from resources.rounds.book import RoundBook
+    from resources.settings.resource import CrowdSettings
 
+    settings = CrowdSettings.from_environment()
     resources = build_resources(settings)
     settled = [round_.round_id for round_ in RoundBook(resources.warehouse).all() if round_.settled]
     if not settled or (round_name and round_name not in settled):
@@ -126,6 +126,7 @@ def pull() -> None:
 
 def _resources() -> "Resources":
     from resources.build import build_resources
+    from resources.settings.resource import CrowdSettings
 
     return build_resources(CrowdSettings.from_environment())
 

@@ -22,7 +22,7 @@ from zipfile import ZipFile
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
 from resources.feedback.events import is_deep
 from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
-from resources.settings.resource import CrowdSettings
+from resources.settings.settings import Settings
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes; a longer line is skipped and not read into memory as a whole. Also the longest element of a list."""
@@ -73,7 +73,7 @@ class _Limited(io.RawIOBase):
 
     def __init__(self, source: Path, file: IO[bytes]) -> None:
         self._source, self._file = source, file
-        self._left = CrowdSettings.from_environment().max_parquet_mib << 20
+        self._left = Settings.from_environment().max_parquet_mib << 20
 
     def readable(self) -> bool:
         return True
@@ -103,7 +103,7 @@ def workbook(source: Path) -> Iterator[Any]:
         try:
             with ZipFile(file) as packed:
                 size = sum(each.file_size for each in packed.infolist())
-            if size > CrowdSettings.from_environment().max_parquet_mib << 20:
+            if size > Settings.from_environment().max_parquet_mib << 20:
                 raise SourceError(f"{source}: holds more than CROWD_MAX_PARQUET_MIB once it is unpacked")
             yield load_workbook(file, read_only=True, data_only=True, keep_links=False).worksheets[0]
         except SourceError:
@@ -363,7 +363,7 @@ def _object(number: int, row: object) -> Row | Skipped:
 
 
 def _parquet_rows(source: Path) -> Iterator[Row | Skipped]:
-    largest = CrowdSettings.from_environment().max_parquet_mib << 20
+    largest = Settings.from_environment().max_parquet_mib << 20
     try:
         with unpacked(source) as packed, tempfile.TemporaryFile() as file:
             while piece := packed.read(1 << 20):

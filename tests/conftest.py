@@ -54,7 +54,7 @@ QUICK = {
 }
 
 
-# Tests of one folder that share rounds, slowest first: one process runs them all.
+# Tests of one folder that share rounds: one process runs them all.
 SHARING = ("tests/e2e/", "tests/assets/")
 ON_THEIR_OWN = ("tests/e2e/crash/", "tests/assets/test_tutorial.py")
 
@@ -74,10 +74,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _ByFile(config, log)
 
 
+# Where several processes share the tests, what takes longest comes first, so that all end at the same time. The second process
+# begins with what needs no seed models: the first builds them meanwhile.
+FIRST = (
+    "tests/e2e/",
+    "tests/project/test_hostile.py",
+    "tests/assets/",
+    "tests/project/test_security.py",
+    "tests/unit/resources/training/",
+    "tests/unit/resources/test_training.py",
+    "tests/unit/experiments/",
+    "tests/sensors/",
+    "tests/unit/resources/",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first where several processes share the tests."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: [*SHARING, None].index(_sharing(item.nodeid)))
+        items.sort(
+            key=lambda item: next((n for n, each in enumerate(FIRST) if item.nodeid.startswith(each)), len(FIRST))
+        )
 
 
 @pytest.fixture(autouse=True)

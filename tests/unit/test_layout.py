@@ -4,6 +4,7 @@ is listed with the file that tests it."""
 from pathlib import Path
 
 from tests import PROJECT
+from tests.conftest import FIRST, ON_THEIR_OWN, SHARING
 
 UNIT = PROJECT / "tests" / "unit"
 # Where the tests of a folder's modules stand, folders within folders first.
@@ -116,3 +117,7 @@ def test_every_module_has_a_file_of_tests_or_is_listed_with_the_one_that_tests_i
 
 def test_the_files_that_are_named_for_modules_are_there() -> None:
     assert not [file for file in ELSEWHERE.values() if not (PROJECT / file).exists()]
+
+
+def test_what_is_said_of_the_order_of_tests_names_files_that_are_there() -> None:
+    assert not [place for place in (*FIRST, *ON_THEIR_OWN, *SHARING) if not (PROJECT / place).exists()]

@@ -1,4 +1,4 @@
-"""The learning rate of candidates: a sweep on the embedded models.
+"""The learning rate of candidates: a sweep on the base model of ``CROWD_BASE_MODEL``, the embedded one where that is empty.
 
 For each rate, and each of several crowds (``crowd_assets.simulation.crowd``), the demonstrations of a first round are dealt at
 random to the six groups of the default settings, their candidates are trained in one pass, and each writes 128 texts.
@@ -19,15 +19,17 @@ from benchmarks import finish, options, say
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.round.rates import RATES as RATES_TRIED
 from crowd_assets.round.target import find_target
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
 from resources.training.generation import generate
+from resources.training.likelihood import token_likelihoods
 from resources.training.loading import load, use_threads
-from resources.training.prompting import batch, tokenise
 
+OWN_RATES = (5e-5, *RATES_TRIED)  # of a base model that is not embedded
 RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)
 CROWDS = 3
 TEXTS, HELD_OUT = 128, 64
@@ -49,23 +51,21 @@ def groups_of(crowd: SimulatedCrowd, count: int, rng: np.random.Generator) -> li
 
 def held_out_loss(root: str, adapters: list[Path], pairs: list[tuple[str, str]]) -> float:
     """Mean loss a token of the model of a lineage, nats."""
-    import torch
-
     model = load(root, adapters)
-    rows = [tokenise(model.tokenizer, *pair, 256) for pair in pairs]
-    with torch.inference_mode():
-        return float(model.model(**batch(rows, int(model.tokenizer.pad_token_id), model.device)).loss)
+    scores = token_likelihoods(model, pairs, max_tokens=256)
+    return -float(np.concatenate(scores).mean())
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print the JSON line."""
     chosen = options(__doc__, argv)
-    use_threads(1)
-    root = seed_language_model()
     settings = CrowdSettings.from_environment()
+    use_threads(settings.threads)
+    root = settings.base_model or seed_language_model()
     resources = build_resources(settings)
     target = find_target(settings, resources.embedder, resources.frames).vector
-    rates = RATES[2:5] if chosen.quick else RATES
+    rates = OWN_RATES if settings.base_model else RATES
+    rates = rates[2:5] if chosen.quick else rates
     found: dict[float, list[tuple[float, float, float]]] = {rate: [] for rate in rates}
     base_losses: list[float] = []
     for seed in range(chosen.seed, chosen.seed + (1 if chosen.quick else CROWDS)):

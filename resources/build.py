@@ -155,11 +155,14 @@ def _trainer(settings: CrowdSettings) -> dict[str, Any]:
     return {
         "base_model": settings.root_source,
         "revision": settings.base_model_revision,
-        "threads": settings.torch_threads,
+        "threads": settings.threads,
         "dtype": settings.dtype,
         "device_map": settings.device_map,
         "quantization": settings.quantization,
         "fused": settings.fused_candidates,
+        "system_prompt": settings.system_prompt,
+        "template": settings.template,
+        "template_options": settings.chat_template_options,
     }
 
 
@@ -171,7 +174,7 @@ def _embedder(settings: CrowdSettings) -> dict[str, Any]:
         "revision": settings.base_model_revision if own_states else settings.embedder_revision,
         "dtype": settings.dtype if own_states else "auto",
         "setting": "CROWD_BASE_MODEL" if own_states else "CROWD_EMBEDDER",
-        "threads": settings.torch_threads,
+        "threads": settings.threads,
         "cache": str(settings.path("embeddings.sqlite")) if kept else "",
         "cache_mib": settings.embedding_cache_mib,
     }

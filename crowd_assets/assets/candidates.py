@@ -31,8 +31,9 @@ from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.randomness import seed_for
+from crowd_assets.round.rates import learning_rate_of
 from crowd_assets.round.target import find_target
-from crowd_assets.round.training import candidate_config, valuation_of
+from crowd_assets.round.training import candidate_config, prompts_of, valuation_of
 from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -86,13 +87,31 @@ def contributor_groups(
     )
 
 
-@op(ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)}, out=DynamicOut(list[int]))
+@op(
+    ins={"contributor_groups": In(Nothing), "seed_language_model": In(Nothing)},
+    out=DynamicOut(list[int]),
+    pool="training",
+)
 def plan_candidates(
-    context: OpExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource
+    context: OpExecutionContext,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
 ) -> Iterator[DynamicOutput[list[int]]]:
     """One output for each pass over the base: the groups whose candidates it trains. On Ray one for all, whose passes the
-    trainer makes, side by side."""
+    trainer makes, side by side. The first round of a home with a base of its own finds the learning rate before."""
     round_ = passed_round(warehouse, context.partition_key)
+    if settings.known_learning_rate is None:
+        members = warehouse.read_round("candidate_members", round_.round_no).filter(
+            pl.col("group_index") == pl.col("group_index").min()
+        )
+        learnt = learnt_from(round_, settings, warehouse, frames).join(
+            members, on="contributor_id", how="semi", maintain_order="left"
+        )
+        on_the_day = trainer.on(round_.claimed_at.date())
+        learning_rate_of(round_, learnt, settings, warehouse, frames, on_the_day, embedder, context.log.info)
     groups = warehouse.read_round("candidate_members", round_.round_no)["group_index"].unique().sort().to_list()
     together = settings.fused_candidates if settings.compute == "embedded" else len(groups)
     for number, first in enumerate(range(0, len(groups), together)):
@@ -121,13 +140,15 @@ def train_candidates(
         for group in groups
     ]
     contributors = [rows["contributor_id"].n_unique() for rows in of_groups]
-    trained = trainer.train_candidates(
+    trained = trainer.on(round_.claimed_at.date()).train_candidates(
         RoundBook(warehouse).base_model(round_.round_no),
         [
-            Demonstrations(list(rows.select("prompt", "response").iter_rows()), rows["contributor_id"].to_list())
+            Demonstrations(list(zip(prompts_of(rows), rows["response"], strict=True)), rows["contributor_id"].to_list())
             for rows in of_groups
         ],
-        config=candidate_config(settings),
+        config=candidate_config(
+            settings, learning_rate_of(round_, learnt, settings, warehouse, frames, trainer, embedder, context.log.info)
+        ),
         seed=seed_for(round_, "candidate"),
         valuation=valuation_of(round_, demonstrations, settings, embedder, frames),
         cards=[

@@ -31,6 +31,7 @@ from crowd_assets.quality.history import VECTORS, before, kept_vectors
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.round.asked import with_asked
+from crowd_assets.round.fit import check_model
 from crowd_assets.round.guard import weigher_of
 from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
 from crowd_assets.round.standing import paused_before
@@ -150,6 +151,7 @@ def validated_feedback(
     context.instance.add_run_tags(context.run.run_id, {ROUND_TAG: context.partition_key})
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
+    check_model(settings, trainer)
     space = f"{embedder.source}@{embedder.revision}"
     paused = paused_before(warehouse, round_.round_no)
 
@@ -163,7 +165,11 @@ def validated_feedback(
         data_quality,
         settings,
         before(round_, warehouse, frames, space),
-        partial(detect, weigh=weigher_of(round_, settings, frames, trainer)),
+        partial(
+            detect,
+            weigh=weigher_of(round_, settings, frames, trainer),
+            texts_of_model=trainer.on(round_.claimed_at.date()).texts,
+        ),
         ReleaseBook(inbox).released(round_),
         embedder.embed,
         open_lots(round_, settings, warehouse),

@@ -26,9 +26,10 @@ from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import learnt_from
-from crowd_assets.round.guard import Guard, Verdict, guard_of, verdict_rows, with_block
+from crowd_assets.round.guard import Guard, Verdict, guard_of, kept_texts, verdict_rows, with_block
 from crowd_assets.round.promotion import blocked_by_command
 from crowd_assets.round.randomness import seed_for
+from crowd_assets.round.rates import found_learning_rate
 from crowd_assets.round.selection import (
     Measure,
     Measured,
@@ -40,7 +41,7 @@ from crowd_assets.round.selection import (
 )
 from crowd_assets.round.target import find_target
 from crowd_assets.round.tournament import EMBEDDED_CANDIDATES
-from crowd_assets.round.training import adapter_config, evaluation_prompts
+from crowd_assets.round.training import adapter_config, evaluation_prompts, last_turn, sampling_of
 from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -48,6 +49,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
+from resources.training.prompting import Prompt
 from resources.warehouse.base import WarehouseResource
 
 
@@ -77,6 +79,7 @@ def selected_model(
     """The candidate whose generations lie closest to the target, if it improves on the base; else the base. Chosen on
     one sample of generations and reported on a fresh one, as the least of several noisy means is biased low."""
     round_ = passed_round(warehouse, context.partition_key)
+    trainer = trainer.on(round_.claimed_at.date())
     base = RoundBook(warehouse).base_model(round_.round_no)
     candidates = warehouse.read_round("candidates", round_.round_no)
     measure = _measure(context, round_, settings, frames, trainer, embedder)
@@ -99,7 +102,9 @@ def selected_model(
         if guard is not None:
             members = warehouse.read_round("candidate_members", round_.round_no).filter(pl.col("group_index") == group)
             learnt = learnt_from(round_, settings, warehouse, frames).join(members, on="contributor_id", how="semi")
-            verdicts.append(guard.candidate(group, measured[best].texts, learnt["response"].to_list()))
+            verdicts.append(
+                guard.candidate(group, candidates["model"][best], measured[best].texts, learnt["response"].to_list())
+            )
         if not (verdicts and verdicts[-1]["refused"]):
             model = candidates["model"][best]
             blocked = blocked_by_command(
@@ -113,7 +118,7 @@ def selected_model(
     winner = candidates["model"][best] if improved else base
     winner_name = f"group {candidates['group_index'][best]}" if improved else "base"
 
-    reported = measure([base, winner] if improved else [base], "report", settings.report_samples)
+    reported = measure([base, winner] if improved else [base], "report", settings.samples["report"])
     report_base, report_winner = reported[0], reported[-1]
     fresh_base, fresh_winner = report_base.distance, report_winner.distance
     rows = [selection_row("base", -1, base, base_distance, None, not improved, fresh_base)]
@@ -131,7 +136,10 @@ def selected_model(
         round_.round_id,
         pl.DataFrame(
             {
-                "prompt": _prompts(round_, "report", settings.report_samples, frames, settings),
+                "prompt": [
+                    last_turn(prompt)
+                    for prompt in _prompts(round_, "report", settings.samples["report"], frames, settings)
+                ],
                 "base": report_base.texts,
                 "winner": report_winner.texts,
             }
@@ -219,6 +227,7 @@ def aligned_model(
     """The selected model after QA-DPO on the crowd's preferences (VickreyFeedback, arXiv 2409.18417). It becomes the
     next base only if it ranks held-out pairs better than before and its target distance is no worse."""
     round_ = passed_round(warehouse, context.partition_key)
+    trainer = trainer.on(round_.claimed_at.date())
     selection = warehouse.read_round("selections", round_.round_no)
     parent = selection.filter("selected")["model"].item()
     training, held_out = preference_pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
@@ -231,10 +240,11 @@ def aligned_model(
         )
         next_model = parent
     else:
+        of_candidates = found_learning_rate(round_, settings, warehouse, frames)
         aligned = trainer.align(
             parent,
             training,
-            config=adapter_config(settings, settings.alignment_learning_rate, settings.alignment_epochs),
+            config=adapter_config(settings, settings.alignment_rate(of_candidates), settings.alignment_epochs),
             beta=settings.alignment_beta,
             seed=seed_for(round_, "alignment"),
             card={"role": "aligned", "round_id": round_.round_id, "pairs": len(training)},
@@ -245,7 +255,7 @@ def aligned_model(
             **{name: aligned.figures[name] for name in ("first_loss", "last_loss", "peak_memory_mib")},
         }
         measure = _measure(context, round_, settings, frames, trainer, embedder)
-        measured = measure([parent, aligned.model], "alignment", settings.selection_samples)
+        measured = measure([parent, aligned.model], "alignment", settings.samples["selection"])
         before, after = (found.distance for found in measured)
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
@@ -253,7 +263,8 @@ def aligned_model(
         reason = None if kept else why_not(accuracy_before, accuracy_after, before.mean, after.mean)
         if kept:
             reason = (
-                blocked_by_command(
+                (kept_texts(round_, settings, frames, trainer).forgotten(aligned.model) if settings.guard else "")
+                or blocked_by_command(
                     settings, model_store.path, base=parent, candidate=aligned.model, root=str(trainer.base_model)
                 )
                 or None
@@ -274,7 +285,7 @@ def aligned_model(
         )
         next_model = aligned.model if kept else parent
         if kept:
-            (fresh,) = measure([aligned.model], "report", settings.report_samples)
+            (fresh,) = measure([aligned.model], "report", settings.samples["report"])
             row |= {
                 "fresh_distance": fresh.distance.mean,
                 "fresh_standard_error": fresh.distance.standard_error,
@@ -319,7 +330,9 @@ def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _prompts(round_: Round, purpose: str, samples: int, frames: FramesResource, settings: CrowdSettings) -> list[str]:
+def _prompts(
+    round_: Round, purpose: str, samples: int, frames: FramesResource, settings: CrowdSettings
+) -> list[Prompt]:
     valid = frames.read("validated_feedback", round_.round_id)
     demonstrations = valid.filter(pl.col("kind") == "demonstration")
     return evaluation_prompts(round_, purpose, samples, demonstrations, by=settings.exam)
@@ -341,8 +354,7 @@ def _measure(
         written = trainer.generate(
             models,
             _prompts(round_, purpose, samples, frames, settings),
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
+            **sampling_of(settings),
             seed=seed_for(round_, purpose),
             progress=throttled(f"generations of {len(models)} models for {purpose}", context.log.info),
         )

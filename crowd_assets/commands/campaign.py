@@ -38,6 +38,7 @@ from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
 from resources.home.names import INGESTION_JOB, REPRODUCTION_JOB, ROUND_JOB, SEED_JOB
 from resources.home.space import lacking_space
+from resources.models.trainer import TrainerResource
 from resources.rounds.book import Quorum, Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
@@ -62,7 +63,9 @@ class Campaign:
         self.settings = settings
         self.instance = instance
         self.definitions: Definitions = build_definitions(settings)
-        self.warehouse: WarehouseResource = build_resources(settings).warehouse
+        resources = build_resources(settings)
+        self.warehouse: WarehouseResource = resources.warehouse
+        self.trainer: TrainerResource = resources.trainer
         self.book = RoundBook(self.warehouse)
 
     def build_seeds(self) -> None:

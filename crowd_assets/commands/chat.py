@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crowd_assets.exporters.model import settled_round
+from crowd_assets.round.training import sampling_of
 from crowd_assets.terminal.printing import console, harmless_lines
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
@@ -36,13 +37,12 @@ class Chat:
     """The model that a round began with and the one it ended with; one of them where the base stayed.
 
     Attributes:
-        temperature: Above 0; 1 samples from a model's own distribution.
+        sampling: How they write, as in a round.
         seed: Of what is drawn. Both models draw the same, as in a round, so that they differ by what they learnt alone.
     """
 
     speakers: list[Speaker]
-    max_new_tokens: int
-    temperature: float
+    sampling: dict[str, Any]
     seed: int
 
     def answers(self, prompt: str, samples: int = 1) -> list[list[str]]:
@@ -51,8 +51,7 @@ class Chat:
             generation.generate(
                 speaker.model,
                 [prompt] * samples,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
+                **self.sampling,
                 seed=self.seed,
             )[0]
             for speaker in self.speakers
@@ -84,8 +83,7 @@ def open_chat(
         models.append((_winner(round_, warehouse), round_.next_model))
     return Chat(
         [Speaker(f"{round_.round_id} {name}", trainer.load(model)) for name, model in models],
-        settings.max_new_tokens,
-        settings.temperature if temperature is None else temperature,
+        sampling_of(settings) | ({} if temperature is None else {"temperature": temperature}),
         seed,
     )
 

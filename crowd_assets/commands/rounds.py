@@ -24,14 +24,33 @@ def run_rounds(
     settings = settings_here()
     from crowd_assets.commands.campaign import campaign
     from crowd_assets.operations.preflight import check_inputs
+    from crowd_assets.round.fit import check_model
 
     check_inputs(settings, feedback)
     with campaign(settings) as here:
         here.build_seeds()
+        check_model(settings, here.trainer)
         if feedback:
             here.take_in(feedback)
         else:
             here.simulate(rounds)
+
+
+@app.command("plan")
+def plan_round(
+    texts: Annotated[int, typer.Option(min=1, help="Demonstrations of a round.")] = 200,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of a prompt and its response, on average.")] = 80,
+) -> None:
+    """Say whether the base model can be trained and written with here, what was chosen for it, and how long a round takes and in how
+    much memory, from one timed step. Nothing is claimed, trained for good or paid for."""
+    settings = settings_here()
+    from crowd_assets.operations.plan import plan
+    from crowd_assets.operations.preflight import check_inputs
+    from resources.build import build_resources
+
+    check_inputs(settings)
+    for line in plan(settings, build_resources(settings).trainer, texts, tokens):
+        typer.echo(line)
 
 
 @app.command("ui")

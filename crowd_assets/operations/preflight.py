@@ -9,7 +9,7 @@ from pathlib import Path
 from upath import UPath
 
 from crowd_assets.forum.comments import MOODS
-from crowd_assets.round.target import reference_texts, wanted_texts
+from crowd_assets.round.target import answers_of, reference_texts, wanted_texts
 from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.settings.fields import SettingError
@@ -47,6 +47,8 @@ def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
     wanted_texts(settings)
     if settings.reference_texts:
         reference_texts(settings)
+    if settings.held_out_texts:
+        answers_of(settings.held_out_texts, "CROWD_HELD_OUT_TEXTS")
     if settings.target_source in ("neighbourhood", "top_k"):
         _check_attribute(settings)
     return files

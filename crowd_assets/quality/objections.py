@@ -28,6 +28,8 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "position_bias": ("a labeler prefers an answer, not the place where it stands", JUDGED),
     "gold_agreement": ("a labeler is nearer to the crowd than to a coin where outcomes are known", JUDGED),
     "intransitivity": ("a labeler's preferences do not go round in circles", JUDGED),
+    "control_tokens": ("no text holds a mark of the model's own chat template", (*WRITTEN, *JUDGED)),
+    "too_long": ("prompt and response fit the model's positions, in tokens", (*WRITTEN, *JUDGED)),
     "collusion": ("a contributor's feedback is not suspiciously like another's", (*WRITTEN, *JUDGED)),
 }
 

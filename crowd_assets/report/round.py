@@ -5,6 +5,7 @@ A page depends on the round and those before it alone, so a later call writes th
 Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``round.html.jinja``).
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from crowd_assets.report.figures import (
     settled_rounds,
     settled_settings,
 )
+from crowd_assets.report.found import rates_table, why_the_base_stayed
 from crowd_assets.report.page import (
     Cell,
     Column,
@@ -106,7 +108,11 @@ def round_page(
         figures=figures,
         headlines=_headlines(figures, people.height, then, warehouse, round_.round_no),
         said=_said(
-            figures, people.height, then, sum(deposits_before(warehouse, round_.round_no + 1).values(), Decimal(0))
+            figures,
+            people.height,
+            then,
+            sum(deposits_before(warehouse, round_.round_no + 1).values(), Decimal(0)),
+            [said for said in warehouse.read_round("guard_verdicts", round_.round_no)["refused"] if said],
         ),
         links=links,
         record=record_of(warehouse, round_.round_no),
@@ -114,6 +120,7 @@ def round_page(
         chosen=_chosen(then),
         settled_at=warehouse.query("SELECT settled_at FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item(),
         groups=_groups(warehouse, figures, round_.round_no),
+        rates=rates_table(round_, frames),
         people=_people(people),
         labelers=_labelers(warehouse, round_.round_no),
         lots=_lots(warehouse, round_.round_no),
@@ -177,11 +184,13 @@ def _headlines(
     ]
 
 
-def _said(figures: dict[str, Any], people: int, settings: CrowdSettings, held: Decimal) -> list[str]:
-    """The round in sentences; ``held`` points lie in deposits after the round."""
+def _said(
+    figures: dict[str, Any], people: int, settings: CrowdSettings, held: Decimal, refused: Sequence[str] = ()
+) -> list[str]:
+    """The round in sentences; ``held`` points lie in deposits after the round, and ``refused`` is what the guard said of candidates."""
     candidates = figures["candidates"].height
     if figures["winner"] == BASE:
-        won = f"None of {candidates} candidates was better than the base with enough confidence. The base stayed."
+        won = why_the_base_stayed(figures["candidates"], figures["base_selection_distance"], refused)
     else:
         won = (
             f"The candidate of {figures['winner']}, the closest of {candidates} to the target, replaced the base. On a fresh sample "

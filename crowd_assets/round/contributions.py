@@ -55,7 +55,7 @@ def values_of(
         benched = pl.lit(0.0)  # who trained no candidate changed none
         valued = [pl.col(name) if name in of_runs.columns else benched.alias(name) for name in contributors]
         values, errors = mean_over_runs(of_runs.select(valued).to_numpy())
-        method = f"in-run, order {settings.value_order}"
+        method = f"in-run, order {settings.values['order']}"
         about = {"seeds": of_runs.height}
     else:
         base_texts = list(frames.read("generations", round_.round_id)["base"])

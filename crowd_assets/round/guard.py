@@ -23,17 +23,20 @@ from crowd_assets.mechanisms.guard import (
     writing,
 )
 from crowd_assets.round.randomness import generator_for
-from crowd_assets.round.target import ordinary_texts
+from crowd_assets.round.rates import loss_of
+from crowd_assets.round.target import answers_of, ordinary_texts
 from crowd_assets.round.training import evaluation_prompts
 from resources.files.frames import FramesResource
 from resources.models.store import fingerprint
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
+from resources.training.prompting import Prompt
 
 RANGE = "guard_range"  # the frame that keeps the range of feedback
 FEEDBACK_REFERENCES = 2_000  # reference texts of it: of fewer than 1 / TAIL the outermost lie beyond it too often
 REFERENCES = 400  # reference texts that the range is calibrated on
+GENERAL = 100  # reference texts that forgetting is looked for in
 LEAST = 20  # reference texts, below which nothing can be calibrated
 
 Verdict = dict[str, Any]
@@ -48,14 +51,58 @@ SCHEMA = {
 }
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What no model of a lineage may forget: sets of prompts and responses by name, each with its loss under the root, nats a
+    token."""
+
+    trainer: TrainerResource
+    sets: dict[str, list[tuple[Prompt, str]]]
+    of_root: dict[str, float]
+    max_tokens: int
+    limit: float
+
+    def rises(self, model: str) -> dict[str, float]:
+        """By how much each set's loss is higher under a stored model than under the root, as a share of that."""
+        return {
+            name: loss_of(self.trainer, model, pairs, self.max_tokens) / self.of_root[name] - 1
+            for name, pairs in self.sets.items()
+        }
+
+    def forgotten(self, model: str) -> str:
+        """What a stored model forgot beyond the limit, in words; empty where it forgot no more than that."""
+        return "; ".join(
+            f"the loss of {name} rose by {rise:.1%} over the first base's, and CROWD_FORGETTING_LIMIT allows {self.limit:.1%}"
+            for name, rise in self.rises(model).items()
+            if rise > self.limit
+        )
+
+
+def kept_texts(round_: Round, settings: CrowdSettings, frames: FramesResource, trainer: TrainerResource) -> Kept:
+    """What the settings ask to be kept: nothing without a limit. The embedded model knows its forum only, so its reference texts are
+    no general knowledge."""
+    sets: dict[str, list[tuple[Prompt, str]]] = {}
+    if settings.forgetting_limit and settings.base_model:
+        demonstrations = frames.read("validated_feedback", round_.round_id).filter(pl.col("kind") == "demonstration")
+        ordinary = ordinary_texts(settings)
+        chosen = generator_for(round_, "forgetting").permutation(len(ordinary))[:GENERAL].tolist()
+        asked = evaluation_prompts(round_, "forgetting", len(chosen), demonstrations, by=settings.exam)
+        sets["reference texts"] = [(prompt, ordinary[index]) for prompt, index in zip(asked, chosen, strict=True)]
+    if settings.forgetting_limit and settings.held_out_texts:
+        sets["CROWD_HELD_OUT_TEXTS"] = [*answers_of(settings.held_out_texts, "CROWD_HELD_OUT_TEXTS")]
+    of_root = {name: loss_of(trainer, None, pairs, settings.max_tokens) for name, pairs in sets.items()}
+    return Kept(trainer, sets, of_root, settings.max_tokens, settings.forgetting_limit)
+
+
 @dataclass
 class Guard:
     """Verdicts on models of one round, by what they wrote to the same ``prompts``."""
 
     trainer: TrainerResource
-    prompts: list[str]
+    prompts: list[Prompt]
     max_tokens: int
     range: LikelihoodRange
+    kept: Kept
     _base: Writing | None = None
 
     def base(self, texts: Sequence[str]) -> Verdict:
@@ -63,10 +110,12 @@ class Guard:
         self._base = self._writing(texts, [])
         return _row(-1, self._base, "")
 
-    def candidate(self, group: int, texts: Sequence[str], learnt: Sequence[str]) -> Verdict:
-        """A candidate's figures, and ``refused``: what it falls behind the base in, empty where it may win.
+    def candidate(self, group: int, model: str, texts: Sequence[str], learnt: Sequence[str]) -> Verdict:
+        """A candidate's figures, and ``refused``: what it falls behind the base in, or what it forgot; empty where it may win.
 
         Args:
+            model: The stored model.
+            texts: What it wrote.
             learnt: What it was trained on.
 
         Raises:
@@ -75,7 +124,7 @@ class Guard:
         if self._base is None:
             raise RuntimeError("a candidate is held against the base: look at the base's texts first")
         found = self._writing(texts, learnt)
-        return _row(group, found, falls_behind(found, self._base, Limits()))
+        return _row(group, found, falls_behind(found, self._base, Limits()) or self.kept.forgotten(model))
 
     def _writing(self, texts: Sequence[str], learnt: Sequence[str]) -> Writing:
         seen = list(texts[: len(self.prompts)])
@@ -94,8 +143,8 @@ def guard_of(round_: Round, settings: CrowdSettings, frames: FramesResource, tra
     asked = evaluation_prompts(round_, "guard", len(chosen), demonstrations, by=settings.exam)
     pairs = [(prompt, ordinary[index]) for prompt, index in zip(asked, chosen, strict=True)]
     bounds = calibrated(likelihoods(trainer.likelihoods(None, pairs, settings.max_tokens)))
-    prompts = evaluation_prompts(round_, "selection", settings.selection_samples, demonstrations, by=settings.exam)
-    return Guard(trainer, prompts, settings.max_tokens, bounds)
+    prompts = evaluation_prompts(round_, "selection", settings.samples["selection"], demonstrations, by=settings.exam)
+    return Guard(trainer, prompts, settings.max_tokens, bounds, kept_texts(round_, settings, frames, trainer))
 
 
 def weigher_of(

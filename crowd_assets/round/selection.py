@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
 from crowd_assets.round.randomness import generator_for
+from crowd_assets.round.training import prompt_of
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
@@ -62,7 +63,7 @@ class Contest:
 
 def contest_of(models: Sequence[str | None], measure: Measure, settings: CrowdSettings) -> Contest:
     """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
-    measured = measure(models, "selection", settings.selection_samples)
+    measured = measure(models, "selection", settings.samples["selection"])
     for extension in range(1, settings.selection_batches + 1):
         best = int(np.argmin([found.distance.mean for found in measured]))
         ahead = [
@@ -71,7 +72,7 @@ def contest_of(models: Sequence[str | None], measure: Measure, settings: CrowdSe
         if min(ahead) >= settings.selection_confidence or extension == settings.selection_batches:
             break
         close = [index for index, sure in enumerate(ahead) if index == best or sure < settings.selection_confidence]
-        further = measure([models[index] for index in close], f"selection {extension}", settings.selection_samples)
+        further = measure([models[index] for index in close], f"selection {extension}", settings.samples["selection"])
         for index, more in zip(close, further, strict=True):
             measured[index] = measured[index].with_more(more)
     return Contest(measured, min(ahead))
@@ -119,7 +120,11 @@ def preference_pairs(
     for row, weight, probability in zip(decided.iter_rows(named=True), weights, likelier, strict=True):
         first, second = row["response_a"], row["response_b"]
         accepted, rejected = (first, second) if row["probability_a"] > 0.5 else (second, first)
-        pairs.append(PreferencePair(row["prompt"], accepted, rejected, float(weight), float(probability)))
+        pairs.append(
+            PreferencePair(
+                prompt_of(row["prompt"], row.get("messages")), accepted, rejected, float(weight), float(probability)
+            )
+        )
     order = generator_for(round_, "held-out pairs").permutation(len(pairs))
     held_out = set(order[: round(settings.alignment_holdout * len(pairs))].tolist())
     return (

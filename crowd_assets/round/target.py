@@ -162,11 +162,20 @@ def wanted_texts(settings: CrowdSettings) -> list[tuple[str, str]]:
     if settings.target_source == "texts":
         return [("", text) for text in _texts(settings.target_texts, "CROWD_TARGET_TEXTS")]
     if settings.target_source == "gold":
-        return [
-            (_text(row, "prompt", where) if row.get("prompt") else "", _text(row, "response", where))
-            for where, row in _json_lines(settings.gold_answers, "CROWD_GOLD_ANSWERS")
-        ]
+        return answers_of(settings.gold_answers, "CROWD_GOLD_ANSWERS")
     return []
+
+
+def answers_of(source: str, setting: str) -> list[tuple[str, str]]:
+    """(prompt, response) of a JSON Lines file that a setting names; the prompt is empty where none is given.
+
+    Raises:
+        SettingError: it is missing, empty or not as it should be.
+    """
+    return [
+        (_text(row, "prompt", where) if row.get("prompt") else "", _text(row, "response", where))
+        for where, row in _json_lines(source, setting)
+    ]
 
 
 def _texts(source: str, setting: str) -> list[str]:

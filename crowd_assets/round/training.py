@@ -4,17 +4,20 @@ Belongs here: configurations from settings, evaluation prompts. Does not belong 
 """
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import find_target
+from resources.feedback.conversations import messages_of
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.training.candidates import CandidateConfig
+from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
@@ -31,9 +34,10 @@ def adapter_config(settings: CrowdSettings, learning_rate: float, epochs: int) -
     )
 
 
-def candidate_config(settings: CrowdSettings) -> CandidateConfig:
+def candidate_config(settings: CrowdSettings, learning_rate: float) -> CandidateConfig:
+    """How a round's candidates are trained, at a peak rate that is set or was found (``round.rates``)."""
     return CandidateConfig(
-        **asdict(adapter_config(settings, settings.learning_rate, settings.epochs)),
+        **asdict(adapter_config(settings, learning_rate, settings.epochs)),
         held_out=settings.held_out_demonstrations,
         patience=settings.patience,
         tokens_per_pass=settings.tokens_per_pass,
@@ -57,17 +61,42 @@ def valuation_of(
     asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations, by=settings.exam)
     return Valuation(
         [(own or drawn, text) for own, drawn, text in zip(found.prompts, asked, found.texts, strict=True)],
-        seeds=settings.value_seeds,
-        rows=settings.value_rows,
-        every=settings.value_every,
-        order=settings.value_order,
+        **settings.values,
     )
+
+
+def sampling_of(settings: CrowdSettings) -> dict[str, Any]:
+    """How models of a round write: arguments of ``TrainerResource.generate`` beside models, prompts and seed."""
+    return {
+        "max_new_tokens": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "top_k": settings.top_k,
+        "top_p": settings.top_p,
+        "min_p": settings.min_p,
+        "longest": settings.max_tokens,
+    }
+
+
+def prompt_of(prompt: str, messages: str | None) -> Prompt:
+    """What a response answers: the conversation where the event has one, else its prompt."""
+    return messages_of(prompt, messages) if messages else prompt
+
+
+def prompts_of(rows: pl.DataFrame) -> list[Prompt]:
+    """:func:`prompt_of` each row of ``prompt`` and, where the frame has such a column, ``messages``."""
+    messages = rows["messages"].to_list() if "messages" in rows.columns else [None] * rows.height
+    return [prompt_of(prompt, said) for prompt, said in zip(rows["prompt"], messages, strict=True)]
+
+
+def last_turn(prompt: Prompt) -> str:
+    """What the user says last."""
+    return prompt if isinstance(prompt, str) else prompt[-1]["content"]
 
 
 def evaluation_prompts(
     round_: Round, purpose: str, samples: int, demonstrations: pl.DataFrame, *, by: str = "contributors"
-) -> list[str]:
-    """``samples`` prompts of the round's demonstrations for one purpose.
+) -> list[Prompt]:
+    """``samples`` prompts of the round's demonstrations for one purpose, conversations where they are that.
 
     Args:
         by: ``contributors``: every contributor's prompts fill the same share, as nearly as whole numbers go, so that nobody writes
@@ -75,10 +104,13 @@ def evaluation_prompts(
             prompt of all is as likely as any other.
     """
     rng = generator_for(round_, f"{purpose} prompts")
+    if "messages" not in demonstrations.columns:
+        demonstrations = demonstrations.with_columns(messages=pl.lit(None, pl.String))
+    asked = ["prompt", "messages"]
     if by == "prompts":
-        distinct = demonstrations["prompt"].unique().sort()
+        distinct = prompts_of(demonstrations.select(asked).unique().sort(asked))
         return [distinct[int(index)] for index in rng.integers(len(distinct), size=samples)]
-    own = demonstrations.group_by("contributor_id").agg(pl.col("prompt").unique().sort()).sort("contributor_id")
-    prompts = own["prompt"].to_list()
+    own = demonstrations.select("contributor_id", *asked).unique().sort("contributor_id", *asked)
+    prompts = [prompts_of(rows) for _, rows in own.group_by("contributor_id", maintain_order=True)]
     turns = np.concatenate([rng.permutation(len(prompts)) for _ in range(-(-samples // len(prompts)))])[:samples]
     return [prompts[turn][int(rng.integers(len(prompts[turn])))] for turn in turns]

@@ -23,6 +23,7 @@ from resources.training import alignment, candidates, embedding, generation, lik
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.loading import use_threads
+from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
@@ -92,11 +93,15 @@ class LocalTrainer(TrainerResource):
     def generate(
         self,
         models: Sequence[str | None],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int,
         temperature: float,
         seed: int,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        longest: int | None = None,
         progress: generation.Progress = lambda done, total: None,
     ) -> list[list[str]]:
         responses: list[list[str]] = []
@@ -111,12 +116,16 @@ class LocalTrainer(TrainerResource):
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                longest=longest,
                 progress=partial(_further, progress, len(responses) * len(prompts), total),
             )
         return responses
 
     def likelihoods(
-        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+        self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
         return likelihood.token_likelihoods(self.load(model), pairs, max_tokens=max_tokens)
 

@@ -8,8 +8,9 @@ and gates (see ``crowd_assets``).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
 from pydantic import Field
@@ -20,6 +21,7 @@ from resources.training import alignment, candidates, embedding, exporting, gene
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
 from resources.training.packaged import packaged
+from resources.training.prompting import Prompt, TextFormat, TextOptions
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
@@ -59,6 +61,12 @@ class TrainerResource(ConfigurableResource, ABC):
     sharded: bool = Field(
         default=False, description="Whether the base is spread over a group of processes that all do the same."
     )
+    system_prompt: str = Field(default="", description="Said before conversations without a system turn.")
+    template: str = Field(
+        default="", description="A Jinja chat template in place of the root's own, or the name of one."
+    )
+    template_options: str = Field(default="", description="What the template is told, as a JSON object.")
+    today: str = Field(default="", description="ISO date that a template prints; empty: the day of the call.")
     fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
     def load(self, model: str | None) -> loading.LanguageModel:
@@ -81,7 +89,30 @@ class TrainerResource(ConfigurableResource, ABC):
             device_map=self.device_map,
             quantization=quantization,
             sharded=self.sharded,
+            options=self._options,
         )
+
+    @property
+    def _options(self) -> TextOptions:
+        return TextOptions(self.system_prompt, self.template, self.template_options, self.today)
+
+    @property
+    def texts(self) -> TextFormat:
+        """In what form the root, and so every model of its lineages, reads and writes.
+
+        Raises:
+            ModelUnavailableError: the root cannot be loaded.
+            TemplateError: its template cannot be used.
+        """
+        return loading.text_format(self.base_model, self._commit(), self._options, self.root_identity())
+
+    def precision(self, device: Any) -> tuple[Any, str]:
+        """The precision that ``auto`` takes for the root on a device, and why, in a line."""
+        return loading.chosen_precision(self.base_model, self._commit(), device)
+
+    def on(self, day: date) -> Self:
+        """The same trainer where a template that prints a date prints this one; itself where the template prints none."""
+        return self.model_copy(update={"today": day.isoformat()}) if self.texts.reads_the_clock else self
 
     def export(self, model: str | None, directory: Path, *, temperature: float = 1.0) -> None:
         """Write a stored model, or the root, to ``directory``: its lineage merged into one model, not quantised, with its
@@ -164,11 +195,15 @@ class TrainerResource(ConfigurableResource, ABC):
     def generate(
         self,
         models: Sequence[str | None],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int,
         temperature: float,
         seed: int,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        longest: int | None = None,
         progress: generation.Progress = lambda done, total: None,
     ) -> list[list[str]]:
         """One response of each stored model, or the root (None), to each prompt; see :func:`training.generation.generate`.
@@ -178,7 +213,7 @@ class TrainerResource(ConfigurableResource, ABC):
 
     @abstractmethod
     def likelihoods(
-        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+        self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
         """How likely a stored model, or the root, finds responses; see :func:`training.likelihood.token_likelihoods`."""
 
@@ -188,6 +223,8 @@ class TrainerResource(ConfigurableResource, ABC):
 
     def _key(self, purpose: str, parent: str | None, **inputs: Any) -> str:
         base = {"root": self.root_identity(), "dtype": self.dtype, "quantization": self.quantization, "parent": parent}
+        if changed := self._options.changed():
+            inputs["texts"] = changed
         return fingerprint(purpose=purpose, **base, **inputs)
 
     def _adapters(self, models: Sequence[str]) -> list[Path]:

@@ -20,6 +20,7 @@ from resources.ray_compute.sharded import in_group
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
 from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 
@@ -87,11 +88,15 @@ class RayTrainer(TrainerResource):
     def generate(
         self,
         models: Sequence[str | None],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int,
         temperature: float,
         seed: int,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        longest: int | None = None,
         progress: generation.Progress = lambda done, total: None,
     ) -> list[list[str]]:
         """As the local trainer: tasks share out its own passes, with the noise that they have there."""
@@ -111,6 +116,10 @@ class RayTrainer(TrainerResource):
                         "max_new_tokens": max_new_tokens,
                         "temperature": temperature,
                         "seed": seed + first,
+                        "top_k": top_k,
+                        "top_p": top_p,
+                        "min_p": min_p,
+                        "longest": longest,
                     }
                 )
                 places.append(number)
@@ -122,7 +131,7 @@ class RayTrainer(TrainerResource):
         return [texts for of_batch in responses for texts in of_batch]
 
     def likelihoods(
-        self, model: str | None, pairs: Sequence[tuple[str, str]], max_tokens: int
+        self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
         arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}
         return self._run("likelihoods", tasks.likelihoods, [arguments], lambda *_: None)[0]

@@ -30,9 +30,11 @@ class Compute(BaseModel):
         per_run=False,
     )
     torch_threads: int = setting(
-        default=1,
-        ge=1,
-        description="Number of threads that torch uses on the CPU. Models of a few million parameters are fastest on one "
+        default=0,
+        ge=0,
+        earlier=1,
+        description="Number of threads that torch uses on the CPU. 0: one thread for the embedded model, and every core for any other. "
+        "Models of a few million parameters are fastest on one "
         "thread, above all where other processes want a core; large models want more. Another number changes the "
         "last digits of results.",
         shown="yes",

@@ -3,6 +3,8 @@
 Belongs here: those fields, and what is made of them alone. Does not belong here: what a setting does to a round.
 """
 
+import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, field_validator
@@ -29,6 +31,27 @@ class Models(BaseModel):
         description="Branch, tag or commit of a base model from the hub. A home remembers the commit that a branch or tag "
         "meant at first use, and keeps using this commit.",
         shown="word",
+        per_run=False,
+    )
+    system_prompt: str = setting(
+        default="",
+        description="What is said as the system before every conversation without a system turn of its own, in training, generation, "
+        "chat and exports. Empty: nothing but what the chat template says by itself.",
+        shown="no",
+        per_run=False,
+    )
+    chat_template: str = setting(
+        default="",
+        description="File of a Jinja chat template in place of the base model's own, or the name of one of several that its tokenizer "
+        "has. Empty: the tokenizer's own template.",
+        shown="file",
+        per_run=False,
+    )
+    chat_template_options: str = setting(
+        default="",
+        description='JSON object of what the chat template is told beside the messages, such as {"enable_thinking": false}. Empty: '
+        "nothing.",
+        shown="no",
         per_run=False,
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
@@ -123,6 +146,23 @@ class Models(BaseModel):
     @classmethod
     def _no_credentials_of_models(cls, value: str) -> str:
         return without_credentials(value)
+
+    @field_validator("chat_template_options")
+    @classmethod
+    def _an_object(cls, value: str) -> str:
+        try:
+            found = json.loads(value or "{}")
+        except ValueError as problem:
+            raise ValueError(f"no JSON: {problem}") from None
+        if not isinstance(found, dict):
+            raise ValueError('must be a JSON object such as {"enable_thinking": false}')
+        return value
+
+    @property
+    def template(self) -> str:
+        """The chat template that is set: the content of its file, or a name."""
+        path = Path(self.chat_template)
+        return path.read_text(encoding="utf-8") if self.chat_template and path.is_file() else self.chat_template
 
     @property
     def target_source(self) -> Literal["neighbourhood", "top_k", "texts", "gold"]:

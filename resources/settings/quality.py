@@ -24,6 +24,8 @@ DETECTORS = (
     "gold_agreement",
     "intransitivity",
     "collusion",
+    "control_tokens",
+    "too_long",
 )
 
 
@@ -63,7 +65,7 @@ class Quality(BaseModel):
         shown="yes",
     )
     detectors_reject: str = setting(
-        default="copies,gibberish,instructions,unlikely",
+        default="copies,gibberish,instructions,unlikely,control_tokens,too_long",
         earlier="copies,gibberish,instructions",
         description="Detectors, separated by commas, whose findings go into quarantine: "
         + ", ".join(DETECTORS)

@@ -42,6 +42,21 @@ class Selection(BaseModel):
         description="Seconds that CROWD_GATE_COMMAND may take. A command without an answer by then blocks the model.",
         shown="yes",
     )
+    forgetting_limit: float = setting(
+        default=0.05,
+        ge=0,
+        description="Rise of the loss of ordinary texts over the first base model's, as a share, above which a model becomes no next "
+        "base: on the reference texts, where CROWD_BASE_MODEL names a model, and on CROWD_HELD_OUT_TEXTS. It needs CROWD_GUARD. 0: no "
+        "limit.",
+        earlier=0.0,
+        shown="yes",
+    )
+    held_out_texts: str = setting(
+        default="",
+        description="File of answers that must not get less likely, whatever the crowd teaches: JSON Lines with the fields prompt and "
+        "response. Empty: no such file.",
+        shown="file",
+    )
     selection_samples: int = setting(
         default=256,
         ge=8,
@@ -73,6 +88,29 @@ class Selection(BaseModel):
     )
     max_new_tokens: int = setting(
         default=40, ge=1, description="Number of tokens that a generated text may have at most.", shown="yes"
+    )
+    top_k: int = setting(
+        default=0,
+        ge=0,
+        description="Number of the likeliest tokens that a generated text may go on with. 0: all tokens. What a model's own "
+        "generation_config.json says has no part in a round.",
+        shown="yes",
+    )
+    top_p: float = setting(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Probability that the likeliest tokens must have together; a generated text goes on with these tokens alone. 1: "
+        "with any token.",
+        shown="yes",
+    )
+    min_p: float = setting(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the likeliest token's probability that a token must have for a generated text to go on with it. 0: any "
+        "token.",
+        shown="yes",
     )
     temperature: float = setting(
         default=1.0,

@@ -22,7 +22,7 @@ from resources.settings.places import Places
 from resources.settings.quality import Quality
 from resources.settings.retention import Retention
 from resources.settings.selection import Selection
-from resources.settings.training import Training
+from resources.settings.training import EMBEDDED_RATE, Training
 
 SECTIONS: tuple[type[BaseModel], ...] = (
     Places,
@@ -92,6 +92,41 @@ class Settings(Compute, Retention, Judging, Market, Pay, Selection, Training, Cr
     def root_source(self) -> str:
         """Hub id or folder of the base model of round 1."""
         return self.base_model or str(self.seed_language_model_path)
+
+    @property
+    def threads(self) -> int:
+        """Threads of torch on the CPU."""
+        return self.torch_threads or ((os.cpu_count() or 1) if self.base_model else 1)
+
+    @property
+    def values(self) -> dict[str, int]:
+        """How in-run values are found: as set, and with a base of one's own one seed, first order and fewer texts where the settings
+        stand at what is right for the embedded model, as values would take two thirds of a large model's training and pay nobody."""
+        usual = {"seeds": (self.value_seeds, 1), "order": (self.value_order, 1), "rows": (self.value_rows, 16)}
+        found = {name: self._scaled(f"value_{name}", *both) for name, both in usual.items()}
+        return found | {"every": self.value_every}
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Texts that each model writes to be measured, for selection and for the report: with a base of one's own half as many
+        where the settings stand at what is right for the embedded model."""
+        return {
+            "selection": self._scaled("selection_samples", self.selection_samples, self.selection_samples // 2),
+            "report": self._scaled("report_samples", self.report_samples, self.report_samples // 4),
+        }
+
+    def _scaled(self, name: str, value: int, smaller: int) -> int:
+        stands = value == type(self).model_fields[name].default
+        return smaller if self.base_model and self.scale_down and stands else value
+
+    @property
+    def known_learning_rate(self) -> float | None:
+        """The peak rate of candidates as far as it is known before a round; None: the first round finds it."""
+        return self.learning_rate or (None if self.base_model else EMBEDDED_RATE)
+
+    def alignment_rate(self, of_candidates: float) -> float:
+        """The peak rate of QA-DPO, from that of the candidates."""
+        return self.alignment_learning_rate or (of_candidates / 20 if self.base_model else EMBEDDED_RATE)
 
     @property
     def lots_source(self) -> Literal["forum", "file", "worst", "listed", "any"]:

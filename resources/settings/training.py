@@ -7,15 +7,18 @@ from pydantic import BaseModel
 
 from resources.settings.fields import setting
 
+EMBEDDED_RATE = 5e-3  # found by benchmarks.learning_rate
+
 
 class Training(BaseModel):
     """How candidates are trained and the winner is aligned."""
 
     learning_rate: float = setting(
-        default=5e-3,
-        gt=0,
-        description="Peak learning rate of a candidate's LoRA adapter. The default suits the embedded model; models from the "
-        "hub want about 0.0002.",
+        default=0.0,
+        ge=0,
+        earlier=EMBEDDED_RATE,
+        description="Peak learning rate of a candidate's LoRA adapter. 0: 0.005 for the embedded model; for any other model the first "
+        "round tries five rates on one group, and the home keeps the rate found.",
         shown="yes",
     )
     epochs: int = setting(
@@ -81,6 +84,14 @@ class Training(BaseModel):
         description="Whether candidates compute activations again in the backward pass, which takes less memory and more time.",
         shown="yes",
     )
+    scale_down: bool = setting(
+        default=True,
+        earlier=False,
+        description="Whether a base model of one's own is measured on half of the texts, and values are found with one seed, first order "
+        "and 16 texts, where CROWD_SELECTION_SAMPLES, CROWD_REPORT_SAMPLES and CROWD_VALUE_* stand at their defaults, which are right for "
+        "the embedded model.",
+        shown="yes",
+    )
     compile: bool = setting(
         default=False,
         description="Whether the base model's blocks are compiled by torch.compile while candidates train. Compiling needs a "
@@ -94,10 +105,11 @@ class Training(BaseModel):
         shown="yes",
     )
     alignment_learning_rate: float = setting(
-        default=5e-3,
-        gt=0,
-        description="Peak learning rate of QA-DPO. The default suits the embedded model; models from the hub want about "
-        "0.0002.",
+        default=0.0,
+        ge=0,
+        earlier=EMBEDDED_RATE,
+        description="Peak learning rate of QA-DPO. 0: 0.005 for the embedded model; for any other model a twentieth of the candidates' "
+        "rate, as preferences move a model further in a step than demonstrations.",
         shown="yes",
     )
     alignment_epochs: int = setting(

@@ -41,10 +41,12 @@ POOL = 8  # batches within which rows are sorted by length
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """What one group learns from: ``pairs`` of prompt and response, and for each the contributor who wrote it."""
+    """What one group learns from: ``pairs`` of prompt and response, and for each the contributor who wrote it; ``learning_rate`` is
+    its candidate's peak, None: that of the configuration."""
 
     pairs: Sequence[tuple[Prompt, str]]
     contributors: Sequence[str]
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class _Run:
     plan: list[list[int]]
     steps_an_epoch: int
     warm_up: int
+    peak: float
     losses: list[float] = field(default_factory=list)
     values: list[dict[str, float]] = field(default_factory=list)  # one an epoch
     best: float = math.inf
@@ -126,12 +129,12 @@ class _Run:
     stopped: bool = False
     not_finite: str | None = None
 
-    def rate(self, step: int, peak: float) -> float:
+    def rate(self, step: int) -> float:
         """Learning rate of step 1, 2, …: linear warm-up, then half a cosine that would be 0 one step after the last."""
         if step <= self.warm_up:
-            return peak * step / self.warm_up
+            return self.peak * step / self.warm_up
         done = (step - self.warm_up) / (len(self.plan) + 1 - self.warm_up)
-        return peak * 0.5 * (1 + math.cos(math.pi * done))
+        return self.peak * 0.5 * (1 + math.cos(math.pi * done))
 
     def active(self, step: int) -> bool:
         return not self.stopped and step <= len(self.plan)
@@ -315,7 +318,7 @@ class _Trainer:
         runs = [self.runs[number] for number in active]
         chosen = [run.plan[step - 1] for run in runs]
         parts = [[run.rows[row] for row in rows] for run, rows in zip(runs, chosen, strict=True)]
-        rates = [run.rate(step, self.config.learning_rate) for run in runs]
+        rates = [run.rate(step) for run in runs]
         order = self.valuation.order if self.valuation else 0
         if order == 1:
             losses = self._valued_by_direction(step, active, parts, chosen, rates)
@@ -407,7 +410,7 @@ class _Trainer:
         for number, steps in due.items():
             if steps:
                 run = self.runs[number]
-                length = sum(run.rate(step + more, self.config.learning_rate) for more in range(steps))
+                length = sum(run.rate(step + more) for more in range(steps))
                 epoch = (step - 1) // run.steps_an_epoch
                 self.segments[number] = Segment(self.validation_gradient[number].clone(), length, epoch)
         of_rows = [[self.runs[number].owners[row] for row in rows] for number, rows in zip(active, chosen, strict=True)]
@@ -570,6 +573,7 @@ def _run(texts: TextFormat, group: Demonstrations, config: CandidateConfig, seed
         plan=plan,
         steps_an_epoch=len(plan) // config.epochs,
         warm_up=max(1, round(WARM_UP_SHARE * len(plan))),
+        peak=config.learning_rate if group.learning_rate is None else group.learning_rate,
         values=[{} for _ in range(config.epochs)],
     )
 

@@ -88,6 +88,31 @@ def generate(
         TextTooLongError: the template leaves no room for a prompt.
         OutOfMemoryError: not even one prompt fits into memory.
     """
+    tokens = generate_tokens(
+        language_model,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        sampling=Sampling(temperature, top_k, top_p, min_p),
+        seed=seed,
+        longest=longest,
+        lineages=lineages,
+        progress=progress,
+    )
+    return [language_model.texts.written(of_model) for of_model in tokens]
+
+
+def generate_tokens(
+    language_model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling,
+    seed: int,
+    longest: int | None = None,
+    lineages: Sequence[Sequence[Path]] = ((),),
+    progress: Progress = lambda done, total: None,
+) -> list[list[list[int]]]:
+    """:func:`generate` before tokens become text: of each model, a row a prompt, padded after its end."""
     import torch
 
     from resources.training.stacked import AdapterStack
@@ -96,11 +121,10 @@ def generate(
     stack = AdapterStack.of_stored(language_model, lineages) if any(lineages) else None
     model: Any = stack.model if stack else language_model.model
     models = len(lineages) if stack else 1
-    sampling = Sampling(temperature, top_k, top_p, min_p)
     room = min((each for each in (longest, texts.positions) if each is not None), default=None)
     new = max_new_tokens if room is None else min(max_new_tokens, max(1, room // 2))
     rows = [texts.prompt(prompt, None if room is None else room - new) for prompt in prompts]
-    responses: list[list[str]] = [[""] * len(rows) for _ in lineages]
+    responses: list[list[list[int]]] = [[[] for _ in rows] for _ in lineages]
     together = prompts_a_pass(models, device.type)
     budget = max(
         1,
@@ -126,10 +150,10 @@ def generate(
                 parts, size = memory.halving(in_parts(chosen), len(chosen), WAYS_OUT)
                 for number, tokens in enumerate(parts):
                     of_part = chosen[number * size : (number + 1) * size]
-                    written = texts.written(tokens.tolist())
+                    written = tokens.tolist()
                     for index in range(models):
-                        for row, text in zip(of_part, written[index * len(of_part) :], strict=False):
-                            responses[index][row] = text
+                        for row, ids in zip(of_part, written[index * len(of_part) :], strict=False):
+                            responses[index][row] = ids
                 done += models * len(chosen)
                 progress(done, models * len(rows))
     return responses

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resources.training.loading import LanguageModel
-from resources.training.prompting import IGNORED, batch
+from resources.training.prompting import IGNORED, Prompt, batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ SCORED_TOGETHER = 32
 
 def token_likelihoods(
     language_model: LanguageModel,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[Prompt, str]],
     *,
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -179,6 +179,10 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype == "auto":
+        dtype = chosen_precision(
+            root, revision, torch.device(device_map) if device_map not in ("", "auto") else device
+        )[0]
     # What a configuration says of generation has no part in ours but the ends, and need not be what transformers takes.
     of_generation = pretrained(RawGenerationConfig, root, revision, ROOT_SETTING)
     model = pretrained(
@@ -205,11 +209,52 @@ def load(
     return loaded
 
 
+def chosen_precision(root: str, revision: str, device: Any) -> tuple[Any, str]:
+    """The precision of a root where ``CROWD_DTYPE=auto``, and why, in a line.
+
+    Raises:
+        ModelUnavailableError: the root cannot be loaded.
+    """
+    from transformers import AutoConfig
+
+    from resources.training.memory import precision
+
+    own = getattr(pretrained(AutoConfig, root, revision, ROOT_SETTING).get_text_config(), "dtype", None)
+    if own is None:
+        return "auto", "as the model's weights are"
+    weights = sum(path.stat().st_size for path in model_folder(root, revision, ROOT_SETTING).glob("*.safetensors"))
+    return precision(own, weights, device)
+
+
+@lru_cache(maxsize=8)
+def text_format(root: str, revision: str, options: TextOptions, identity: str) -> TextFormat:
+    """In what form a root reads and writes, without its weights.
+
+    Args:
+        identity: What makes a folder with other files another root.
+
+    Raises:
+        ModelUnavailableError: the root cannot be loaded.
+        TemplateError: its template cannot be used.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer, config, generation = (
+        pretrained(each, root, revision, ROOT_SETTING) for each in (AutoTokenizer, AutoConfig, RawGenerationConfig)
+    )
+    return TextFormat.of(tokenizer, config, generation, options)
+
+
 @dataclass(frozen=True)
 class RawGenerationConfig:
     """A model's ``generation_config.json`` as it is, whether transformers takes it or not; empty where there is none."""
 
     content: dict[str, Any]
+
+    @property
+    def eos_token_id(self) -> Any:
+        """The ends that it names, as it names them."""
+        return self.content.get("eos_token_id")
 
     @classmethod
     def from_pretrained(cls, folder: str, **_: Any) -> "RawGenerationConfig":

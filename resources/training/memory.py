@@ -39,6 +39,47 @@ def cache_bytes_a_token(model: Any) -> int:
     return int(2 * layers * of_keys * width * model.dtype.itemsize)
 
 
+def has_bfloat16(device: Any) -> bool:
+    """Whether a device multiplies matrices in bfloat16 by instructions of its own; a CPU without them is several times slower than
+    in single precision."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return any(
+        bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
+def precision(own: Any, weights: int, device: Any) -> tuple[Any, str]:
+    """The precision in which a base is kept where none is asked for, and why, in a line.
+
+    Args:
+        own: torch's type that the configuration names.
+        weights: Bytes of the weights in that type; 0 where nobody knows.
+        device: Where the base will lie.
+    """
+    import torch
+
+    if (
+        own not in (torch.bfloat16, torch.float16)
+        or device.type != "cpu"
+        or (own == torch.bfloat16 and has_bfloat16(device))
+    ):
+        return own, f"{_named(own)}, as the model's configuration says"
+    needed, free = 2 * weights, free_bytes(device)
+    if needed > free:
+        return (
+            own,
+            f"{_named(own)}, as single precision would take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} are free",
+        )
+    return torch.float32, f"float32, as this CPU has no instructions for {_named(own)}"
+
+
+def _named(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def is_out_of_memory(problem: BaseException) -> bool:
     """Whether an error says that memory ran out: of a GPU, or of the machine as torch's CPU allocator says so."""
     import torch

@@ -30,6 +30,7 @@ ROLES = ("system", "user", "assistant")
 # Space that no template writes and that its trim takes away, around a mark that no template reads.
 _MARK = re.compile("(\x0b?)\ue000(\\d+)\ue001(\x0b?)")
 _CLOCK_READ = re.compile(CLOCK + r"""\(\s*(?:format\s*=\s*)?(['"])(.*?)\1\s*\)""")
+_MARKED = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 _BRACKETED = re.compile(r"<.*>|\[.*\]|\{.*\}|\|.*\|", re.DOTALL)
 
 Prompt = str | Sequence[Mapping[str, str]]  # the user's turn, or a conversation of role and content that ends with it
@@ -152,6 +153,19 @@ class TextFormat:
     def control_texts(self) -> tuple[str, ...]:
         """The model's control tokens as they would be written."""
         return tuple(self._controls)
+
+    @cached_property
+    def markers(self) -> tuple[str, ...]:
+        """What gives a text its structure and stands in no honest one: control tokens, and marks in brackets that the template
+        writes as plain text, such as ``[INST]``."""
+        written = []
+        for roles in (("user",), ("system", "user"), ("user", "assistant", "user")):
+            try:
+                written += [part for part in self.around(roles) if isinstance(part, str)]
+            except TemplateError:
+                continue
+        marks = {mark for part in written for mark in _MARKED.findall(part)}
+        return tuple(sorted({*self._controls, *marks}))
 
     @property
     def opens_itself(self) -> bool:

@@ -11,9 +11,10 @@ Belongs here: the list of detectors, what follows from them by settings. Does no
 import polars as pl
 
 from crowd_assets.mechanisms.guard import Weigh
-from crowd_assets.quality.detectors import duplicates, groups, labelers, likelihood, personal, texts
+from crowd_assets.quality.detectors import duplicates, groups, labelers, likelihood, model, personal, texts
 from crowd_assets.quality.detectors.base import Detection
 from resources.settings.resource import CrowdSettings
+from resources.training.prompting import TextFormat
 
 __all__ = ["Detection", "detect", "masked"]
 
@@ -23,6 +24,7 @@ def detect(
     earlier: pl.DataFrame | None,
     settings: CrowdSettings,
     weigh: Weigh | None = None,
+    texts_of_model: TextFormat | None = None,
 ) -> list[Detection]:
     """Run every detector on a round's events.
 
@@ -33,6 +35,7 @@ def detect(
         settings: thresholds. Personal data is looked for in the events as they are, everything else in what the round
             may use of them (:func:`masked`), as that is what earlier rounds kept.
         weigh: how likely responses are (``crowd_assets.round.guard.weigher_of``); None: not known.
+        texts_of_model: In what form the base model reads; None where no model is at hand, and nothing is too long for it.
 
     Returns:
         One detection a detector, always the same ones; the same for the same events in whatever order.
@@ -56,6 +59,8 @@ def detect(
         labelers.gold_agreement(events, earlier),
         labelers.intransitivity(events),
         groups.collusion(events, near, copies),
+        model.control_tokens(events, texts_of_model),
+        model.too_long(events, texts_of_model),
     ]
 
 

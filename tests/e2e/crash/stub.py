@@ -84,6 +84,7 @@ class StubTrainer(TrainerResource):
         temperature: float,
         seed: int,
         progress: generation.Progress = lambda done, total: None,
+        **_: Any,
     ) -> list[list[str]]:
         for model in models:
             self._adapters(self.store.lineage(model))  # verified, as where they are loaded

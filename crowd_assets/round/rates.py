@@ -1,0 +1,169 @@
+"""Learning rates that are found: the first round of a home tries a few on one group, and later rounds keep what it found.
+
+Belongs here: which rates are tried and by what one is chosen, where the curve is kept. Does not belong here: training (see
+``resources.training``).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.round.randomness import generator_for, seed_for
+from crowd_assets.round.target import find_target, ordinary_texts
+from crowd_assets.round.training import candidate_config, evaluation_prompts, prompts_of, sampling_of
+from resources.files.frames import FramesResource
+from resources.models.embedder import EmbedderResource
+from resources.models.trainer import TrainerResource
+from resources.rounds.book import Round, RoundBook
+from resources.settings.resource import CrowdSettings
+from resources.training.candidates import Demonstrations
+from resources.training.prompting import Prompt
+from resources.warehouse.base import WarehouseResource
+
+CURVE = "learning_rates"
+RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
+HELD_OUT = 0.25  # of the group's demonstrations
+LEAST_HELD_OUT, MOST_HELD_OUT = 2, 64
+GENERAL, TEXTS = 48, 48  # reference texts whose loss is looked at, and texts that each trial writes
+SMALL = 0.02  # rise of a loss that tells nothing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a rate came to; the model it began with has the rate 0.
+
+    Attributes:
+        held_out_loss: Of the group's demonstrations that were kept out, nats a token.
+        general_loss: Of reference texts, nats a token.
+        distance: Mean target distance of what it writes.
+    """
+
+    learning_rate: float
+    held_out_loss: float
+    general_loss: float
+    distance: float
+
+
+def best_of(base: Trial, trials: Sequence[Trial], limit: float) -> float:
+    """The rate whose model writes nearest to the target, of those that learnt and forgot little: the loss of texts kept out is no
+    higher than the base's, and that of reference texts has risen by no more than ``limit``, or 2 % where there is none. The least
+    rate where there is no such.
+
+    Raises:
+        ValueError: no rate was tried.
+    """
+    if not trials:
+        raise ValueError("no rate was tried.")
+    most = base.general_loss * (1 + (limit or SMALL))
+    sound = [each for each in trials if each.held_out_loss <= base.held_out_loss and each.general_loss <= most]
+    if not sound:
+        return min(each.learning_rate for each in trials)
+    return min(sound, key=lambda each: (each.distance, each.learning_rate)).learning_rate
+
+
+def learning_rate_of(
+    round_: Round,
+    learnt: pl.DataFrame,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
+    said: Callable[[str], None],
+) -> float:
+    """The peak rate of a round's candidates: what is set, what an earlier round of the home found, or what trials on ``learnt``, the
+    demonstrations of one group, find now."""
+    try:
+        return found_learning_rate(round_, settings, warehouse, frames)
+    except LookupError:
+        pass
+    base, trials = _tried(round_, learnt, settings, warehouse, frames, trainer, embedder, said)
+    found = best_of(base, trials, settings.forgetting_limit)
+    curve = pl.DataFrame([vars(each) for each in (base, *trials)])
+    curve = curve.with_columns(chosen=pl.col("learning_rate") == found)
+    frames.write(CURVE, round_.round_id, curve, settled=round_.settled)
+    for each in trials:
+        said(
+            f"learning rate {each.learning_rate:g}: held-out loss {each.held_out_loss:.3f} (base {base.held_out_loss:.3f}), general "
+            f"loss {each.general_loss:.3f} ({base.general_loss:.3f}), target distance {each.distance:.3f} ({base.distance:.3f})"
+            f"{' — chosen' if each.learning_rate == found else ''}"
+        )
+    return found
+
+
+def found_learning_rate(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
+) -> float:
+    """The peak rate of a round's candidates that is set or was found.
+
+    Raises:
+        LookupError: none was found yet.
+    """
+    if (known := settings.known_learning_rate) is not None:
+        return known
+    for round_id in _rounds_through(round_, warehouse):
+        if frames.path(CURVE, round_id).exists():
+            return float(frames.read(CURVE, round_id).filter("chosen")["learning_rate"].item())
+    raise LookupError(f"no round through {round_.round_id} found a learning rate.")
+
+
+def _rounds_through(round_: Round, warehouse: WarehouseResource) -> list[str]:
+    """This round and the settled ones before it, latest first."""
+    earlier = [each for each in RoundBook(warehouse).all() if each.settled and each.round_no < round_.round_no]
+    return [round_.round_id, *(each.round_id for each in reversed(earlier))]
+
+
+def _tried(
+    round_: Round,
+    learnt: pl.DataFrame,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    trainer: TrainerResource,
+    embedder: EmbedderResource,
+    said: Callable[[str], None],
+) -> tuple[Trial, list[Trial]]:
+    """What the base and each rate come to, the rates as adapters of one pass."""
+    pairs = list(zip(prompts_of(learnt), learnt["response"], strict=True))
+    order = generator_for(round_, "learning rates").permutation(len(pairs))
+    measuring = min(max(LEAST_HELD_OUT, min(round(HELD_OUT * len(pairs)), MOST_HELD_OUT)), len(pairs) - 1)
+    held_out, kept = order[:measuring].tolist(), sorted(order[measuring:].tolist())
+    writers = learnt["contributor_id"].to_list()
+    group = Demonstrations([pairs[row] for row in kept], [writers[row] for row in kept])
+    parent = RoundBook(warehouse).base_model(round_.round_no)
+    said(
+        f"learning rates {', '.join(f'{rate:g}' for rate in RATES)} are tried on {len(kept)} demonstrations, once a home"
+    )
+    trained = trainer.train_candidates(
+        parent,
+        [replace(group, learning_rate=rate) for rate in RATES],
+        config=candidate_config(settings, RATES[0]),
+        seed=seed_for(round_, "candidate"),
+        valuation=None,
+        cards=[{"role": "trial", "round_id": round_.round_id, "learning_rate": rate} for rate in RATES],
+        progress=lambda *_: None,
+    )
+    models = [parent, *(each.model for each in trained)]
+    asked = evaluation_prompts(round_, "learning rates", TEXTS, learnt, by="prompts")
+    written = trainer.generate(models, asked, seed=seed_for(round_, "learning rates"), **sampling_of(settings))
+    target = find_target(settings, embedder, frames).vector
+    general = list(zip(asked, ordinary_texts(settings)[:GENERAL], strict=False))
+    kept_out = [pairs[row] for row in held_out]
+    found = [
+        Trial(
+            rate,
+            loss_of(trainer, model, kept_out, settings.max_tokens),
+            loss_of(trainer, model, general, settings.max_tokens),
+            mean_distance(embedder.embed(texts), target).mean,
+        )
+        for rate, model, texts in zip((0.0, *RATES), models, written, strict=True)
+    ]
+    return found[0], found[1:]
+
+
+def loss_of(trainer: TrainerResource, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int) -> float:
+    """Mean loss of a model on responses, nats a token."""
+    return -float(np.concatenate(trainer.likelihoods(model, pairs, max_tokens)).mean())

@@ -1,0 +1,148 @@
+"""What can be known of a base model before anybody is paid for training it: a text, a step and two tokens, in seconds.
+
+Belongs here: looking at one model. Does not belong here: what a round will take (see ``crowd_assets.operations.plan``), inputs
+(see ``crowd_assets.operations.preflight``).
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.common.errors import OperatorError
+from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.generation import Sampling, generate, generate_tokens
+from resources.training.loading import LanguageModel, peak_memory
+from resources.training.prompting import TextFormat
+
+ASKED = (
+    "What do you think of the new bridge?",
+    "Please tell me in a sentence or two what I should have for lunch today, and why that.",
+)
+SAID = "Something warm would be nice, thank you for asking me about it."
+ALMOST = 0.05  # logits by which the token of a pass of two rows may lie behind the best of its row alone
+GREEDY = 1e-4  # temperature at which the likeliest token wins over any noise
+WRITTEN, ROWS = 8, 16  # tokens and rows of the timed generation
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look: what was looked at, what was seen, and the way out where it is not as it must be."""
+
+    name: str
+    words: str
+    way_out: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.way_out
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a step and a pass of generation took here: tokens a second, and MiB in use at most."""
+
+    trained: float
+    written: float
+    peak_mib: float
+
+
+class UnfitModelError(OperatorError, RuntimeError):
+    """The base model cannot be trained or cannot write as it is; the message has a line for each reason."""
+
+
+def look_at_texts(texts: TextFormat, max_tokens: int, max_new_tokens: int) -> Iterator[Seen]:
+    """Template, ends, positions and pad, from tokenizer and configuration alone."""
+    try:
+        bare = texts.length("")
+        opened = [texts.prompt(asked) for asked in ASKED]
+    except OperatorError as problem:
+        yield Seen("template", str(problem), "set CROWD_CHAT_TEMPLATE to a file of another template")
+        return
+    kind = "no chat template: a prompt and a newline" if texts.around(("user",)) == (0, "\n") else "a chat template"
+    date = ", which prints the date of the round's claim" if texts.reads_the_clock else ""
+    yield Seen("template", f"{kind}{date}; {len(opened[0])} tokens for a prompt of {len(ASKED[0].split())} words")
+    ends = ", ".join(repr(texts.tokenizer.decode([end])) for end in texts.ends)
+    yield Seen("ends", ends or f"none is known: every text is as long as CROWD_MAX_NEW_TOKENS={max_new_tokens} allows")
+    least = bare + 2 * max(1, min(max_new_tokens, max_tokens // 2))
+    longest = min(max_tokens, texts.positions or max_tokens)
+    positions = f"{texts.positions:,} positions" if texts.positions else "no bound of positions"
+    yield Seen(
+        "positions",
+        f"{positions}, {longest:,} tokens are used, {bare} of them by the template",
+        "" if longest > bare + 2 else f"raise CROWD_MAX_TOKENS to {least} or more, or name another base",
+    )
+    yield Seen("pad", f"token {texts.pad}, {texts.tokenizer.decode([texts.pad])!r}")
+
+
+def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) -> Iterator[Seen | Speed]:
+    """One step on two adapters, and two tokens of rows of unequal length against a plain loop; ends with the speed of both.
+
+    Args:
+        load: Gives the model anew; it is consumed by training.
+    """
+    step = CandidateConfig(**{**vars(config), "epochs": 1, "held_out": 0.0, "compile": False})
+    model = load()
+    try:
+        seconds, tokens = _step(model, step)
+    except OperatorError as problem:
+        yield Seen("a step on two adapters", str(problem), "see docs/own_model.md for what helps")
+        return
+    except Exception as problem:  # whatever a family's own code raises
+        yield Seen(
+            "a step on two adapters",
+            f"{type(problem).__name__}: {problem}",
+            "set CROWD_FUSED_CANDIDATES=1, or name another base",
+        )
+        return
+    peak = peak_memory(model.device)
+    yield Seen("a step on two adapters", f"{seconds:.1f} s, loss and gradient are finite, {peak:,.0f} MiB in use")
+    model = load()
+    try:
+        behind = _behind_a_plain_loop(model)
+        started = time.perf_counter()
+        generate(model, [ASKED[0]] * ROWS, max_new_tokens=WRITTEN, temperature=1.0, seed=1, longest=config.max_tokens)
+        writing = time.perf_counter() - started
+    except Exception as problem:
+        yield Seen("two generated tokens", f"{type(problem).__name__}: {problem}", "name another base")
+        return
+    yield Seen(
+        "two generated tokens",
+        f"{'as' if behind <= ALMOST else 'other than'} a plain loop writes them, logits {behind:.3f} apart",
+        "" if behind <= ALMOST else "set CROWD_DTYPE=float32, or name another base: rows of a pass change one another",
+    )
+    yield Speed(tokens / seconds, ROWS * WRITTEN / writing, max(peak, peak_memory(model.device)))
+
+
+def _step(model: LanguageModel, config: CandidateConfig) -> tuple[float, int]:
+    """Seconds of a step of two adapters, and the tokens it saw."""
+    rows = min(config.batch_size, 4)
+    pairs = [(ASKED[row % 2], SAID) for row in range(rows)]
+    tokens = 2 * sum(len(model.texts.row(*pair, config.max_tokens).ids) for pair in pairs)
+    groups = [Demonstrations(pairs, ["somebody"] * rows) for _ in range(2)]
+    with tempfile.TemporaryDirectory() as folder:
+        directories = [Path(folder, str(number)) for number in range(2)]
+        results = train_candidates(model, groups, directories, parent="root", config=config, seed=0)
+    if not all(math.isfinite(each.last_loss) for each in results):
+        raise UnfitModelError("the loss is no finite number: set CROWD_DTYPE=float32.")
+    return results[0].seconds, tokens
+
+
+def _behind_a_plain_loop(model: LanguageModel) -> float:
+    """By how many logits, at most, the tokens that a pass over unequal rows writes lie behind the best ones of each row alone."""
+    import torch
+
+    (together,) = generate_tokens(model, list(ASKED), max_new_tokens=2, sampling=Sampling(GREEDY), seed=0)
+    furthest = 0.0
+    for asked, new in zip(ASKED, together, strict=True):
+        ids = model.texts.prompt(asked)
+        for token in new:
+            with torch.inference_mode():
+                logits = model.model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
+            furthest = max(furthest, float(logits.max() - logits[token]))
+            ids = [*ids, token]
+            if token in model.texts.ends:
+                break
+    return furthest

@@ -15,7 +15,7 @@ from crowd_assets.mechanisms.groupings.base import Entrants
 from crowd_assets.mechanisms.groupings.table import GROUPINGS
 from crowd_assets.round.procurement import audited_of
 from crowd_assets.round.randomness import generator_for
-from crowd_assets.round.training import evaluation_prompts
+from crowd_assets.round.training import evaluation_prompts, last_turn
 from resources.rounds.claims import Round
 from resources.rounds.secret import round_key
 from resources.settings.settings import Settings
@@ -89,7 +89,7 @@ def exam_written(column: str, cheat: bool, run: int) -> float:
     sent += [("writer 0", f"0: prompt {number}") for number in range(OWN_PROMPTS, own)]
     demonstrations = pl.DataFrame(sent, schema=["contributor_id", "prompt"], orient="row")
     asked = evaluation_prompts(drawn_round(column, run), "selection", SAMPLES, demonstrations, by=SETTINGS[column].exam)
-    return float(np.mean([prompt.startswith("0:") for prompt in asked]))
+    return float(np.mean([last_turn(prompt).startswith("0:") for prompt in asked]))
 
 
 DRAW_ATTACKS: dict[str, Callable[[str, bool, int], float]] = {

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import polars as pl
 import pytest
 
-from crowd_assets.operations.audit import audit
+from crowd_assets.operations.audit import _RoundAuditor, audit
 from crowd_assets.operations.backup import backup, restore
 from crowd_assets.operations.erasure import erase
 from crowd_assets.operations.retention import compact
@@ -16,6 +18,7 @@ from resources.build import build_resources
 from resources.common.hashes import file_hash
 from resources.home.names import ROUND_JOB, ROUNDS_PARTITION
 from resources.rounds.records import append_record
+from resources.rounds.secret import commitment, round_key
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from tests.assets.platform import Platform, Tampering, audited, by_sql, change_first, copied, key_of, rewrite_a_text
@@ -69,6 +72,14 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "a millionth of a point": (
         change_first("ledger", "amount", "amount + 0.000001", "unit = 'point' AND round_no = 2"),
         r"r000002 .*ledger, r000002, amount: stored \w{32}, the record says \w{32}",
+    ),
+    "key": (
+        change_first("round_keys", "key", "reverse(key)"),
+        r"r000001 .*round_keys, r000001, key: stored \w{64}, the record says \w{64}",
+    ),
+    "commitment": (
+        change_first("round_keys", "next_commitment", "reverse(next_commitment)"),
+        r"r000001 .*round_keys, r000001, next_commitment: stored \w{64}, the record says \w{64}",
     ),
     "deleted entry": (
         by_sql("DELETE FROM ledger WHERE rowid = (SELECT min(rowid) FROM ledger)"),
@@ -212,3 +223,14 @@ def test_a_restored_home_is_clean_and_the_next_round_trains_from_it(two_rounds: 
     }
     assert parents == {two_rounds.book.get("r000002").next_model}
     assert set(restored.instance.get_dynamic_partitions(ROUNDS_PARTITION)) == {"r000001", "r000002", "r000003"}
+
+
+def test_a_key_that_was_not_committed_to_is_found_even_where_the_record_was_written_for_it() -> None:
+    told, drawn = (round_key(secret, 1) for secret in (b"the home's", b"one that draws better"))
+    of_home = SimpleNamespace(committed=commitment(told))
+    for key, found in ((told, []), (drawn, ["key"])):
+        round_ = SimpleNamespace(round_id="r000002", key=key, next_commitment="next")
+        of_home.committed = commitment(told)
+        auditor = cast("_RoundAuditor", SimpleNamespace(_round=round_, _of=of_home))
+        record = {"key": key, "next_commitment": "next"}
+        assert [each.column for each in _RoundAuditor._key(auditor, record)] == found

@@ -49,7 +49,7 @@ from crowd_assets.importers.records import (
     ticks,
     time_of,
 )
-from crowd_assets.importers.rows import read_rows
+from crowd_assets.importers.table import any_rows
 
 TEXT_QUESTIONS = (
     "answer",
@@ -157,7 +157,7 @@ def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Re
     answered: list[tuple[int, dict[str, Any], Response]] = []
     orders: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     rated: list[tuple[int, dict[str, Any], dict[str, Response]]] = []
-    for row in read_rows(source):
+    for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue

@@ -4,11 +4,12 @@ Belongs here: roles and contents under their many names, dialogues in one text, 
 belong here: what an event's conversation must be (see ``resources.feedback.conversations``), which column is the answer.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from crowd_assets.importers.records import PROMPT_FIELDS, RowError, excerpt
 from resources.feedback.conversations import ASSISTANT, SYSTEM, USER, Message
@@ -35,6 +36,7 @@ UNUSABLE = (
     "audio",
 )
 """Columns and parts that change what is asked and that no text can stand for: a row that has one is skipped."""
+LONGEST_LITERAL = 1_000_000  # characters
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "context_system")
 ASKED_FIELDS = ("prompt", "instruction", "question", "query", "history", "problem")
 SPOKEN_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
@@ -68,11 +70,8 @@ def messages_of(value: object, field: str) -> list[Message]:
         RowError: it is none, or holds what is no text.
     """
     if isinstance(value, str):
-        if value.lstrip().startswith(("[{", "[ {")):
-            try:
-                return messages_of(json.loads(value), field)
-            except (ValueError, RecursionError):
-                pass
+        if (listed := _listed(value)) is not None:
+            return messages_of(listed, field)
         spoken = dialogue(value)
         if spoken:
             return spoken
@@ -82,6 +81,21 @@ def messages_of(value: object, field: str) -> list[Message]:
     if not isinstance(value, list) or not value:
         raise RowError(f"no {field}" if not value else f"{field} is neither text nor chat messages", value)
     return [_message(each, field) for each in value]
+
+
+def _listed(text: str) -> list[Any] | None:
+    """Chat messages that a text holds as JSON, or as Python prints them, which is what pandas makes of them; None where it is another."""
+    if len(text) > LONGEST_LITERAL or not text.lstrip().startswith(("[{", "[ {")):
+        return None
+    try:
+        return cast("list[Any]", json.loads(text))
+    except (ValueError, RecursionError):
+        pass
+    try:  # constants, lists and objects alone: nothing is executed
+        found = ast.literal_eval(re.sub(r"\}\s*\n\s*\{", "}, {", text.strip()))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) and found and all(isinstance(each, dict) for each in found) else None
 
 
 def _message(value: object, field: str) -> Message:
@@ -182,7 +196,7 @@ def system_of(cells: Mapping[str, Any]) -> str | None:
 
 def has_question(cells: Mapping[str, Any]) -> bool:
     """Whether a column of the row is known to hold what is asked."""
-    return any(cells.get(name) not in (None, "", []) for name in (*ASKED_FIELDS, *SPOKEN_FIELDS))
+    return any(cells.get(name) not in (None, "", []) for name in (*ASKED_FIELDS, *SPOKEN_FIELDS, "input"))
 
 
 def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
@@ -226,11 +240,8 @@ def answer_of(value: object, field: str) -> str:
         RowError: there is none.
     """
     if isinstance(value, str):
-        if value.lstrip().startswith(("[{", "[ {")):
-            try:
-                return answer_of(json.loads(value), field)
-            except (ValueError, RecursionError):
-                pass
+        if (listed := _listed(value)) is not None:
+            return answer_of(listed, field)
         return _visible(value, field)
     if value is None:
         raise RowError(f"no {field}")

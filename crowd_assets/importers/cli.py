@@ -17,10 +17,13 @@ from crowd_assets.importers import (
     convincing_arguments,
     goemotions,
     label_studio,
+    oasst,
+    potato,
     table,
     trl_preference,
     trl_prompt_completion,
     ultrafeedback,
+    wmt,
 )
 from crowd_assets.importers.layouts import Layout, layout_of
 from crowd_assets.importers.mapping import find_mapping
@@ -364,6 +367,9 @@ def _known(layout: Layout, source: Path) -> Iterator[Record]:
         return label_studio.read(source)
     readers: dict[str, Callable[..., Iterator[Record]]] = {
         "argilla": argilla.read,
+        "oasst": oasst.read,
+        "potato": potato.read,
+        "wmt": wmt.read,
         "ultrafeedback": ultrafeedback.read,
         "trl-preference": trl_preference.read,
         "trl-prompt-completion": trl_prompt_completion.read,
@@ -397,6 +403,71 @@ def import_ultrafeedback(
         name=source_name,
     )
     run("ultrafeedback", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+
+
+@app.command("oasst")
+def import_oasst(
+    source: Source,
+    out: Out,
+    contributor: Contributor = oasst.DEFAULT_CONTRIBUTOR,
+    source_name: SourceName = "",
+    start: Start = DEFAULT_START,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+    allow_skipped: Allowed = "100%",  # most trees of some releases have no ranked answers
+) -> None:
+    """OpenAssistant's trees, or their messages: every two ranked answers to a message as a preference."""
+    records = oasst.read(source, start=start_of(start), contributor=contributor, name=source_name)
+    run("oasst", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+
+
+@app.command("wmt")
+def import_wmt(
+    source: Source,
+    out: Out,
+    source_name: SourceName = "",
+    start: Start = DEFAULT_START,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+    allow_skipped: Allowed = "100%",  # systems often translate alike
+) -> None:
+    """WMT's marked errors (MQM), side by side or not: every two translations of a segment by a rater as a preference."""
+    records = wmt.read(source, start=start_of(start), name=source_name)
+    run("wmt", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+
+
+@app.command("potato")
+def import_potato(
+    source: Source,
+    out: Out,
+    contributor: Annotated[
+        str | None, typer.Option(help="Who annotated, where rows do not say. Default: the folder of the file.")
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="Scheme that asks which is better, where there are several.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="End of the scheme's slider.")] = potato.SCALE,
+    label: OwnLabels = None,
+    source_name: SourceName = "",
+    start: Start = DEFAULT_START,
+    name: Name = None,
+    lines_per_file: Lines = LINES_PER_FILE,
+    pseudonyms: Hashed = False,
+    allow_skipped: Allowed = MOST_SKIPPED,
+) -> None:
+    """Potato's annotated_instances (.tsv, .csv, .jsonl): pairwise schemes as preferences."""
+    records = potato.read(
+        source,
+        start=start_of(start),
+        contributor=contributor,
+        scheme=scheme,
+        scale=scale,
+        labels=_labels(label),
+        name=source_name,
+    )
+    run("potato", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("label-studio")

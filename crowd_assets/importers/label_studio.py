@@ -47,7 +47,8 @@ from crowd_assets.importers.records import (
     time_key,
     time_of,
 )
-from crowd_assets.importers.rows import Row, read_rows
+from crowd_assets.importers.rows import Row
+from crowd_assets.importers.table import any_rows
 from resources.feedback.events import is_visible
 
 CERTAINTY = "certainty"
@@ -131,8 +132,8 @@ def read(source: Path, *, fields: Fields | None = None) -> Iterator[Record]:
         SourceError: the file is not a JSON document.
     """
     fields = fields or Fields()
-    export = _looked_through((row[1] for row in read_rows(source) if not isinstance(row, Skipped)), fields)
-    yield from in_time_order(_records(read_rows(source), fields, export))
+    export = _looked_through((row[1] for row in _tasks(any_rows(source)) if not isinstance(row, Skipped)), fields)
+    yield from in_time_order(_records(_tasks(any_rows(source)), fields, export))
 
 
 def read_tasks(tasks: Iterable[dict[str, Any]]) -> Iterator[Record]:
@@ -140,6 +141,16 @@ def read_tasks(tasks: Iterable[dict[str, Any]]) -> Iterator[Record]:
     tasks = list(tasks)
     fields = Fields(source="")
     yield from in_time_order(_records(enumerate(tasks, start=1), fields, _looked_through(tasks, fields)))
+
+
+def _tasks(rows: Iterable[Row | Skipped]) -> Iterator[Row | Skipped]:
+    """Tasks with their annotations; a file of cloud storage holds one annotation, and the task in it."""
+    for row in rows:
+        if not isinstance(row, Skipped) and "result" in row[1] and isinstance(row[1].get("task"), dict):
+            number, annotation = row
+            yield number, {"project": annotation.get("project"), **annotation["task"], "annotations": [annotation]}
+        else:
+            yield row
 
 
 def _looked_through(tasks: Iterable[Mapping[str, Any]], fields: Fields) -> _Export:
@@ -275,7 +286,7 @@ def _events(
             )
         return
     name_a, name_b = ("", "")
-    if judged is None and any(result.get("type") == "rating" for result in results):
+    if judged is None and any(_is_rating(result) for result in results):
         name_a, name_b = find_answers(data, fields.answer_a, fields.answer_b)
         judged = _rated(results, name_a, name_b)
     if judged is not None:
@@ -432,23 +443,31 @@ def _decides(result: dict[str, Any], fields: Fields) -> bool:
 
 
 def _rated(results: list[dict[str, Any]], name_a: str, name_b: str) -> tuple[float, bool] | None:
-    """Ratings of both answers as a comparison: one star a logit.
+    """Ratings of both answers as a comparison: one star a logit; of numbers, whose scale is not known, the larger one is better.
 
     Raises:
         RowError: it is not one rating of each; the reason names the tags.
     """
     stars: dict[str, list[float]] = {name_a: [], name_b: []}
-    there = [result for result in results if result.get("type") == "rating"]
+    there = [result for result in results if _is_rating(result)]
     for result in there:
         tag, of = normalised(str(result.get("from_name"))), str(result.get("to_name"))
         for name in (name_a, name_b):
             ending = ("a", "1", "left") if name == name_a else ("b", "2", "right")
             if of == name or normalised(name) in tag or (of not in stars and tag.endswith(ending)):
-                stars[name].append(number_of(result["value"].get("rating"), "rating"))
+                kind = str(result["type"])
+                stars[name].append(number_of(result["value"].get(kind), kind))
     if any(len(each) != 1 for each in stars.values()):
-        names = ", ".join(sorted({f"{result.get('from_name')} (rating)" for result in there}))
+        names = ", ".join(sorted({f"{result.get('from_name')} ({result['type']})" for result in there}))
         raise RowError(f"ratings that are not one of each answer: {excerpt(names, 120)}")
-    return from_scores(stars[name_a][0], stars[name_b][0]), False
+    one, other = stars[name_a][0], stars[name_b][0]
+    if any(result["type"] == "number" for result in there):
+        return 0.5 if one == other else float(one > other), False
+    return from_scores(one, other), False
+
+
+def _is_rating(result: Mapping[str, Any]) -> bool:
+    return result.get("type") == "rating" or (result.get("type") == "number" and result.get("from_name") != CERTAINTY)
 
 
 def _lists_of_items(data: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark
 from resources.feedback.events import KINDS
 
 LOOKED_AT = 3
+WITHOUT_TEXTS = "add columns with the five systems' texts and `import table` with a mapping of responses and ranks, where rank is not -1"
 Cells = Mapping[str, Any]
 
 
@@ -40,7 +41,8 @@ def _has(*names: str) -> Callable[[Cells], bool]:
 def _is_label_studio(cells: Cells) -> bool:
     listed = cells.get("annotations", cells.get("completions"))
     of_tasks = isinstance(listed, list) and all(isinstance(each, dict) and "result" in each for each in listed)
-    return ("data" in cells and of_tasks) or {"annotator", "annotation_id"} <= set(cells)
+    of_storage = "result" in cells and isinstance(cells.get("task"), dict)
+    return of_storage or ("data" in cells and of_tasks) or {"annotator", "annotation_id"} <= set(cells)
 
 
 def _is_argilla(cells: Cells) -> bool:
@@ -55,10 +57,26 @@ def _is_ultrafeedback(cells: Cells) -> bool:
 def _is_prompt_completion(cells: Cells) -> bool:
     asked = any(cells.get(name) for name in ("prompt", "instruction", "question", "query"))
     answered = any(cells.get(name) for name in ("completion", "response", "output", "answer"))
+    if _has("prompt", "completions", "labels")(cells):
+        return True
     return (asked and answered) or any(cells.get(name) for name in ("messages", "conversations", "conversation"))
 
 
+def _is_oasst(cells: Cells) -> bool:
+    tree = cells.get("prompt")
+    return (isinstance(tree, dict) and "replies" in tree) or _has("message_tree_id", "message_id", "role", "text")(
+        cells
+    )
+
+
+def _is_potato(cells: Cells) -> bool:
+    return "label_annotations" in cells or ("instance_id" in cells and any(":::" in name for name in cells))
+
+
 BY_KEYS: dict[str, Callable[[Cells], bool]] = {
+    "oasst": _is_oasst,
+    "wmt": _has("system", "rater", "source", "target", "severity"),
+    "potato": _is_potato,
     "label-studio": _is_label_studio,
     "argilla": _is_argilla,
     "ultrafeedback": _is_ultrafeedback,
@@ -77,12 +95,13 @@ def layout_of(source: Path) -> Layout:
     """
     head = begins_with(source)
     if head.startswith(ZIP):
-        names = _of_workbook(source)
-        rows: list[Cells] = [dict.fromkeys(names, "x")]
+        rows: list[Cells] = [dict.fromkeys(_of_workbook(source), "x")]
     elif head.startswith(PARQUET) or is_json(head):
         rows = [row[1] for row in islice(read_rows(source), LOOKED_AT) if not isinstance(row, Skipped)]
     else:
         rows = [dict.fromkeys(_of_text(head), "x")]
+    if any("system1rank" in cells for cells in rows):
+        raise SourceError(f"{source}: rankings of WMT without the translations: {WITHOUT_TEXTS}")
     fields = list(dict.fromkeys(str(name) for row in rows for name in row))
     for cells in rows:
         if cells.get("kind") in KINDS:
@@ -90,10 +109,9 @@ def layout_of(source: Path) -> Layout:
     for name, mapping in ready_mappings().items():
         if mapping.about and any(_has(*mapping.about)(cells) for cells in rows):
             return Layout("table", ("--mapping", name))
-    if head.startswith(PARQUET) or is_json(head):
-        for command, fits in BY_KEYS.items():
-            if any(fits(cells) for cells in rows):
-                return Layout(command)
+    for command, fits in BY_KEYS.items():
+        if any(fits(cells) for cells in rows):
+            return Layout(command)
     raise SourceError(
         f"{source}: no layout that is known; write a mapping and `import table --mapping FILE`. It has the fields "
         f"{excerpt(', '.join(map(repr, fields)), 400) or 'none'}"

@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,10 +17,14 @@ from crowd_assets.importers.records import SourceError, excerpt
 from resources.feedback.events import FIELDS, KINDS, OPTIONAL
 
 Columns = str | tuple[str, ...]
+Axes = tuple[Columns, ...]
+CORRECTION = "correction"
+"""Kind of a mapping whose rows say how somebody corrected an answer: a demonstration, and a preference for it."""
 COMPARED = ("ranks", "ratings", "best")
 KEYS = {
     "kind", "columns", "values", "defaults", "payload", "delimiter", "encoding", "apostrophe", "scale", "explode", "where",
-    "time_format", "time_zone", "quote", "escape", "responses", "points_per_logit", "fields", "about", "same", *COMPARED,
+    "time_format", "time_zone", "quote", "escape", "responses", "points_per_logit", "fields", "about", "same", "group", "turn",
+    "weights", "header_rows", "questions", *COMPARED,
 }  # fmt: skip
 MADE = ("comparison_id", "probability_a", "response_a", "response_b")
 """Fields of a preference that a list of responses makes."""
@@ -49,7 +53,14 @@ class Mapping:
         responses: columns of several answers, or the one column that holds a list of them.
         ranks, ratings, best: of each of them, the same way (``best``: one column with a number from 1, or the answer); what a
             ranking, a rating or a best-of-K says becomes pairs.
-        points_per_logit: rating points that raise the log odds by one.
+        points_per_logit: rating points that raise the log odds by one; None: one point, with a scale a quarter of it.
+        weights: for ``probability_a`` or ``ratings`` of several columns, which are axes of one judgement, what each counts.
+        group: columns in which rows that follow each other are alike that hold one person's answers to one question; each row is one
+            of the ``responses``.
+        turn: column with the number of the exchange that is judged: conversations are cut after it.
+        header_rows: rows at the beginning of a table that name its columns; the first counts.
+        questions: for a row that answers several questions, the column of each and what is asked in it.
+        original: what a correction corrects.
         same: columns or paths that must hold the same, as what two conversations begin with.
         about: columns by which `import auto` knows the layout.
         names: names of the columns of a table that has no header.
@@ -72,9 +83,15 @@ class Mapping:
     escape: str | None = None
     responses: Columns = ()
     ranks: Columns = ()
-    ratings: Columns = ()
+    ratings: Columns | Axes = ()
     best: Columns = ()
-    points_per_logit: float = 1.0
+    points_per_logit: float | None = None
+    weights: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    group: tuple[str, ...] = ()
+    turn: str | None = None
+    header_rows: int = 1
+    questions: tuple[dict[str, Any], ...] = ()
+    original: Columns = ()
     same: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -83,9 +100,20 @@ class Mapping:
         """The columns that the mapping speaks of, each by the first part of its path."""
         of_fields = [column for value in self.columns.values() for column in each_of(value)]
         others = [
-            column for value in (self.responses, self.ranks, self.ratings, self.best) for column in each_of(value)
+            column
+            for value in (self.responses, self.ranks, self.best, self.original, *axes_of(self.ratings))
+            for column in each_of(value)
         ]
-        return {*of_fields, *others, *self.payload, *self.explode, *self.where}
+        asked = [each["column"] for each in self.questions]
+        turn = () if self.turn is None else (self.turn,)
+        return {*of_fields, *others, *self.payload, *self.explode, *self.where, *self.group, *asked, *turn}
+
+    def of_question(self, asked: dict[str, Any]) -> "Mapping":
+        """The mapping of what a row says of one question: its texts as they are, the answer in its column."""
+        texts = {name: value for name, value in asked.items() if name != "column"}
+        answer = {"preference": "probability_a", "demonstration": "response"}.get(self.kind, "")
+        columns = {name: column for name, column in self.columns.items() if name not in texts}
+        return replace(self, columns=columns | {answer: asked["column"]}, defaults=self.defaults | texts, questions=())
 
 
 READY = Path(__file__).parent / "mappings"
@@ -112,6 +140,11 @@ def find_mapping(name: str) -> Mapping:
     raise SourceError(f"--mapping {name}: no such file; mappings that come with the project: {known}")
 
 
+def axes_of(ratings: Columns | Axes) -> Axes:
+    """The columns of each response's rating: one, or several axes."""
+    return (ratings,) if isinstance(ratings, str) else tuple(ratings)
+
+
 def each_of(columns: Columns) -> tuple[str, ...]:
     return (columns,) if isinstance(columns, str) else tuple(columns)
 
@@ -136,10 +169,13 @@ def mapping_of(found: Any, path: str) -> Mapping:
     Raises:
         SourceError: as :func:`read_mapping`.
     """
-    if not isinstance(found, dict) or found.get("kind") not in KINDS:
-        raise SourceError(f"{path}: kind must be one of {', '.join(KINDS)}")
+    if not isinstance(found, dict) or found.get("kind") not in (*KINDS, CORRECTION):
+        raise SourceError(f"{path}: kind must be one of {', '.join((*KINDS, CORRECTION))}")
     if unknown := sorted(set(found) - KEYS):
         raise SourceError(f"{path}: unknown {', '.join(unknown)}; there are {', '.join(sorted(KEYS))}")
+    original: Columns = ()
+    if found["kind"] == CORRECTION:
+        found, original = _of_correction(found, path)
     kind = found["kind"]
     fields = {*FIELDS[kind], *OPTIONAL[kind], "submitted_at", "event_id", "system"}
     for table in ("columns", "values", "defaults", "scale"):
@@ -148,10 +184,15 @@ def mapping_of(found: Any, path: str) -> Mapping:
             table == "values" and not all(isinstance(each, dict | list) for each in part.values())
         ):
             raise SourceError(f"{path}: {table} must be a table")
-        if wrong := sorted(set(part) - fields):
+        if wrong := sorted(set(part) - fields - ({"ratings"} if table == "scale" else set())):
             raise SourceError(f"{path}: {table} has {', '.join(wrong)}; a {kind} has {', '.join(sorted(fields))}")
     columns = {name: _columns(value, path) for name, value in found.get("columns", {}).items()}
-    compared = {name: _columns(found[name], path) for name in ("responses", *COMPARED) if name in found}
+    compared: dict[str, Any] = {
+        name: _columns(found[name], path) for name in ("responses", *COMPARED[:1], COMPARED[2]) if name in found
+    }
+    if "ratings" in found:
+        compared["ratings"] = _axes(found["ratings"], path)
+    questions = _questions(found, kind, fields, path)
     if compared and (kind != "preference" or "responses" not in compared or len(compared) != 2):
         raise SourceError(f"{path}: responses go with one of {', '.join(COMPARED)}, and make preferences")
     explode = _names(found.get("explode", []), path, "explode")
@@ -160,6 +201,9 @@ def mapping_of(found: Any, path: str) -> Mapping:
         optional.add("prompt")
     if compared:
         optional |= set(MADE)
+    if questions:
+        optional |= {name for name in FIELDS[kind] if all(name in each for each in questions)}
+        optional |= {"probability_a", "response"} & set(FIELDS[kind])
     if explode:
         optional |= {"contributor_id", {"preference": "probability_a", "demonstration": "response"}.get(kind, "")}
     missing = [name for name in FIELDS[kind] if name not in {*columns, *found.get("defaults", {}), *optional}]
@@ -184,7 +228,13 @@ def mapping_of(found: Any, path: str) -> Mapping:
         time_zone=_zone(found.get("time_zone"), path),
         quote="" if found.get("quote") in ("", "none", False) else _character(found, "quote", path),
         escape=_character(found, "escape", path),
-        points_per_logit=_positive(found.get("points_per_logit", 1.0), path),
+        points_per_logit=None if "points_per_logit" not in found else _positive(found["points_per_logit"], path),
+        weights={name: _weights_of(each, path, name) for name, each in found.get("weights", {}).items()},
+        group=_names(found.get("group", []), path, "group"),
+        turn=_text(found, "turn", path),
+        header_rows=_header_rows(found.get("header_rows", 1), path),
+        questions=questions,
+        original=original,
         names=_names(found.get("fields", []), path, "fields"),
         same=_names(found.get("same", []), path, "same"),
         about=_names(found.get("about", []), path, "about"),
@@ -198,6 +248,53 @@ def _columns(value: Any, path: str) -> Columns:
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return tuple(value)
     raise SourceError(f"{path}: columns must be names, or lists of names")
+
+
+def _axes(value: Any, path: str) -> Columns | Axes:
+    if isinstance(value, list) and value and all(isinstance(each, list) for each in value):
+        return tuple(_columns(each, path) for each in value)
+    return _columns(value, path)
+
+
+def _of_correction(found: dict[str, Any], path: str) -> tuple[dict[str, Any], Columns]:
+    """The mapping of the demonstrations that corrections are, and the columns of what was corrected."""
+    columns = found.get("columns")
+    if not isinstance(columns, dict) or not {"response", CORRECTION} <= set(columns):
+        raise SourceError(f"{path}: a correction has the columns response, which is what was corrected, and correction")
+    others = {name: column for name, column in columns.items() if name != CORRECTION}
+    as_demonstration = found | {"kind": "demonstration", "columns": others | {"response": columns[CORRECTION]}}
+    return as_demonstration, _columns(columns["response"], path)
+
+
+def _questions(found: dict[str, Any], kind: str, fields: set[str], path: str) -> tuple[dict[str, Any], ...]:
+    listed = found.get("questions", [])
+    right = isinstance(listed, list) and all(
+        isinstance(each, dict) and isinstance(each.get("column"), str) for each in listed
+    )
+    if not right or (listed and kind not in ("preference", "demonstration")):
+        raise SourceError(
+            f"{path}: questions must be tables, each with the column of its answers, of preferences or demonstrations"
+        )
+    if wrong := sorted({name for each in listed for name in each} - fields - {"column"}):
+        raise SourceError(f"{path}: questions have {', '.join(wrong)}; a {kind} has {', '.join(sorted(fields))}")
+    return tuple(listed)
+
+
+def _weights_of(value: Any, path: str, name: str) -> tuple[float, ...]:
+    numbers = value if isinstance(value, list) else [None]
+    if (
+        name not in ("probability_a", "ratings")
+        or not all(isinstance(each, int | float) and not isinstance(each, bool) and each >= 0 for each in numbers)
+        or not sum(numbers) > 0
+    ):
+        raise SourceError(f"{path}: weights must be lists of numbers from 0 on, of probability_a or ratings")
+    return tuple(map(float, numbers))
+
+
+def _header_rows(value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 20:
+        raise SourceError(f"{path}: header_rows must be a number from 1 to 20")
+    return value
 
 
 def _names(value: Any, path: str, key: str) -> tuple[str, ...]:

@@ -35,14 +35,15 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from crowd_assets.importers.chat import Asked, asked, messages_of
-from crowd_assets.importers.mapping import Mapping, each_of, read_mapping
+from crowd_assets.importers.mapping import Mapping, axes_of, each_of, read_mapping
 from crowd_assets.importers.records import (
     Event,
     Labels,
@@ -56,6 +57,7 @@ from crowd_assets.importers.records import (
     identifier_of,
     named,
     number_of,
+    positions,
     ranked_pairs,
     sourced,
     text_of,
@@ -66,6 +68,7 @@ from crowd_assets.importers.rows import (
     BLOCK,
     PARQUET,
     ZIP,
+    Row,
     begins_with,
     is_json,
     mark_of,
@@ -105,7 +108,8 @@ def read(
     """
     clock = ticks(start)
     labels = labels or Labels()
-    for line, cells in _rows(source, mapping):
+    asked = [mapping.of_question(each) for each in mapping.questions] or [mapping]
+    for line, cells in _together(_without_headers(_rows(source, mapping), mapping), mapping):
         submitted_at = next(clock)
         if isinstance(cells, str):
             yield Skipped(line, cells)
@@ -113,17 +117,122 @@ def read(
         try:
             if (reason := _left_out(cells, mapping)) is not None:
                 raise RowError(reason)
+            cells = _cut(cells, mapping)
             if mapping.same and any(_at(cells, each) != _at(cells, mapping.same[0]) for each in mapping.same):
                 raise RowError(f"{' and '.join(mapping.same)} are not the same")
-            for row, contributor in _exploded(cells, mapping):
+            for row, contributor, of in _answers(cells, mapping, asked):
                 try:
-                    yield from _events(row, mapping, submitted_at, name, labels, contributor)
+                    yield from _events(row, of, submitted_at, name, labels, contributor)
                 except RowError as error:
-                    if not mapping.explode:
+                    if not (mapping.explode or mapping.questions):
                         raise
-                    yield Skipped(line, error.reason, f"{contributor}: {error.detail}")
+                    place = contributor or mapping.questions[asked.index(of)]["column"]
+                    yield Skipped(line, error.reason, f"{place}: {error.detail}")
         except RowError as error:
             yield error.at(line)
+
+
+def any_rows(source: Path) -> Iterator[Row | Skipped]:
+    """Rows of any container by the names of their columns, as importers of a layout of their own read them: tables of text and
+    workbooks too.
+
+    Raises:
+        SourceError: as :func:`read`, or the file is a text that is no table.
+    """
+    head = begins_with(source)
+    json_or_parquet = head.startswith(PARQUET) or is_json(head)
+    if json_or_parquet or not (head.startswith(ZIP) or len(_names_of(head)) > 1):
+        yield from read_rows(source)
+        return
+    for line, cells in _without_headers(_rows(source, ANY), ANY):
+        yield (
+            Skipped(line, cells)
+            if isinstance(cells, str)
+            else (line, {name: _decoded_cell(cell) for name, cell in cells.items()})
+        )
+
+
+def _names_of(head: bytes) -> list[str]:
+    """The cells of the first line of a text."""
+    first = re.split(r"\r\n|\n|\r", head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff"), maxsplit=1)[0]
+    return first.split(max(DELIMITERS, key=first.count))
+
+
+def _decoded_cell(cell: Any) -> Any:
+    """A cell, decoded where it is a list or an object as JSON; None where it is empty."""
+    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
+        return _decoded(cell)
+    return cell or None
+
+
+def _without_headers(
+    rows: Iterator[tuple[int, dict[str, Any] | str]], mapping: Mapping
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The rows below those that name the columns: as many as the mapping says, or until Qualtrics' row of import ids."""
+    first = list(islice(rows, max(2, mapping.header_rows - 1)))
+    named = mapping.header_rows - 1
+    for place, (_, cells) in enumerate(first[:2], start=1):
+        if isinstance(cells, dict) and any(
+            isinstance(cell, str) and cell.startswith('{"ImportId"') for cell in cells.values()
+        ):
+            named = max(named, place)
+    yield from first[named:]
+    yield from rows
+
+
+def _together(
+    rows: Iterator[tuple[int, dict[str, Any] | str]], mapping: Mapping
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows that follow each other and are alike in the mapping's ``group``, as one: the first, with all of them in its ``""``."""
+    if not mapping.group:
+        yield from rows
+        return
+    began, gathered, key = 0, list[dict[str, Any]](), list[str]()
+    for line, cells in rows:
+        if isinstance(cells, str) or _left_out(cells, mapping) is not None:
+            yield line, cells
+            continue
+        its_key = [_plain(_at(cells, column)) for column in mapping.group]
+        if gathered and its_key != key:
+            yield began, {**gathered[0], "": gathered}
+            gathered = []
+        if not gathered:
+            began, key = line, its_key
+        gathered.append(cells)
+    if gathered:
+        yield began, {**gathered[0], "": gathered}
+
+
+def _cut(cells: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
+    """The row with its conversations cut after the exchange that was judged."""
+    if mapping.turn is None or not _plain(_at(cells, mapping.turn)):
+        return cells
+    turn = number_of(_at(cells, mapping.turn), "turn")
+    if not turn.is_integer() or turn < 1:
+        raise RowError("turn is not a number from 1", turn)
+    spoken = {
+        name: value[: 2 * int(turn)]
+        for name, value in cells.items()
+        if isinstance(value, list) and value and all(isinstance(each, dict) and "role" in each for each in value)
+    }
+    return {**cells, **spoken}
+
+
+def _answers(
+    cells: dict[str, Any], mapping: Mapping, asked: list[Mapping]
+) -> Iterator[tuple[dict[str, Any], str | None, Mapping]]:
+    """What a row answers: itself, each person's answer, or the answer to each question."""
+    if not mapping.questions:
+        yield from ((row, contributor, mapping) for row, contributor in _exploded(cells, mapping))
+        return
+    there = [of for of, each in zip(asked, mapping.questions, strict=True) if _plain(_at(cells, each["column"]))]
+    if not there:
+        raise RowError("no answer to any of the questions")
+    yield from ((cells, None, of) for of in there)
+
+
+ANY = Mapping("demonstration", {})
+"""No mapping: every column under its own name."""
 
 
 def _rows(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -412,7 +521,28 @@ def _events(
             raise RowError("the two answers are the same")
         if "comparison_id" not in event:
             event["comparison_id"] = digest(question.key if question else "", event["response_a"], event["response_b"])
+    if mapping.original:
+        yield from _corrected(event, text_of(_first(cells, each_of(mapping.original)), "response"), question)
+        return
     yield event
+
+
+def _corrected(event: Event, original: str, question: Asked | None) -> Iterator[Event]:
+    """A correction as what it shows, and as a preference for it over what was corrected."""
+    corrected = event["response"]
+    if corrected == original:
+        raise RowError("nothing was corrected")
+    yield event
+    key = question.key if question else ""
+    response_a, response_b = positions(0, key, corrected, original)
+    kept = {name: value for name, value in event.items() if name not in ("response", "event_id")}
+    yield kept | {
+        "kind": "preference",
+        "comparison_id": digest(key, response_a, response_b),
+        "response_a": response_a,
+        "response_b": response_b,
+        "probability_a": float(response_a == corrected),
+    }
 
 
 def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str, source: str) -> Iterator[Event]:
@@ -429,10 +559,9 @@ def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str
             (min(chosen, other), max(chosen, other), float(chosen < other), 1 / len(others)) for other in others
         ]
     else:
-        given = _several(cells, mapping.ranks or mapping.ratings)
-        if len(given) != len(texts):
-            raise RowError("not as many ranks or ratings as responses", given)
-        numbers = [number_of(each, "rank" if mapping.ranks else "rating") for each in given]
+        numbers = _ranks(cells, mapping) if mapping.ranks else _ratings(cells, mapping)
+        if len(numbers) != len(texts):
+            raise RowError("not as many ranks or ratings as responses", numbers)
         if mapping.ranks:
             pairs = ranked_pairs(dict(zip(names, numbers, strict=True)))
             found = [(int(one), int(other), probability, share) for one, other, probability, share in pairs]
@@ -441,7 +570,7 @@ def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str
                 (
                     one,
                     other,
-                    from_scores(numbers[one], numbers[other], mapping.points_per_logit),
+                    from_scores(numbers[one], numbers[other]),
                     2 / (len(texts) * (len(texts) - 1)),
                 )
                 for one, other in combinations(range(len(texts)), 2)
@@ -461,6 +590,44 @@ def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str
         )
 
 
+def _ranks(cells: dict[str, Any], mapping: Mapping) -> list[float]:
+    return [number_of(each, "rank") for each in _several(cells, mapping.ranks)]
+
+
+def _ratings(cells: dict[str, Any], mapping: Mapping) -> list[float]:
+    """The strength of each response in logits: its ratings on all axes, by their weights."""
+    axes = axes_of(mapping.ratings)
+    if mapping.group:
+        rated = [[_at(row, column) for axis in axes for column in each_of(axis)] for row in cells[""]]
+    elif any(not isinstance(axis, str) for axis in axes):
+        rated = [[_at(cells, column) for column in each_of(axis)] for axis in axes]
+    else:
+        rated = [[each] for each in _several(cells, cast("tuple[str, ...]", axes))]
+    return [_strength(each, mapping) for each in rated]
+
+
+def _strength(given: list[Any], mapping: Mapping) -> float:
+    weights = mapping.weights.get("ratings", (1.0,) * len(given))
+    if len(weights) != len(given):
+        raise RowError("not as many ratings as weights", given)
+    rated = [(_points(each, mapping), weight) for each, weight in zip(given, weights, strict=True) if _plain(each)]
+    if not sum(weight for _, weight in rated) > 0:
+        raise RowError("no rating of a response")
+    return sum(points * weight for points, weight in rated) / sum(weight for _, weight in rated)
+
+
+def _points(given: Any, mapping: Mapping) -> float:
+    """A rating in logits."""
+    text = given.strip().removesuffix("%") if isinstance(given, str) else given
+    points = number_of(text, "rating")
+    if "ratings" not in mapping.scale:
+        return points / (mapping.points_per_logit or 1.0)
+    low, high = mapping.scale["ratings"]
+    if not min(low, high) <= points <= max(low, high):
+        raise RowError(f"rating is not on the scale from {min(low, high):g} to {max(low, high):g}", given)
+    return (points - low) / (mapping.points_per_logit or abs(high - low) / 4) * (1 if high > low else -1)
+
+
 def _best(cells: dict[str, Any], mapping: Mapping, texts: list[str]) -> int:
     value = _plain(_first(cells, each_of(mapping.best)))
     columns = each_of(mapping.responses)
@@ -476,6 +643,8 @@ def _best(cells: dict[str, Any], mapping: Mapping, texts: list[str]) -> int:
 
 def _several(cells: dict[str, Any], columns: Any) -> list[Any]:
     """The values of several columns that are not empty, or of the list that one column holds."""
+    if isinstance(cells.get(""), list):  # rows that belong together
+        return [_at(row, columns if isinstance(columns, str) else columns[0]) for row in cells[""]]
     found = [_at(cells, column) for column in each_of(columns)]
     if len(found) == 1 and isinstance(found[0], list):
         return found[0]
@@ -496,6 +665,8 @@ def _question(cells: dict[str, Any], mapping: Mapping) -> Asked:
 
 
 def _value(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -> Any:
+    if name in mapping.weights:
+        return _mean_share(name, cells, mapping, labels)
     value = _cell(name, cells, mapping)
     if value is None:
         raise RowError(f"no {name}")
@@ -506,6 +677,22 @@ def _value(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -
     if name in SHARES:
         return _share(name, value, mapping, labels)
     return str(value).strip()
+
+
+def _mean_share(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -> float:
+    """What several axes say together, by their weights; those that are empty are left out."""
+    columns, weights = each_of(mapping.columns.get(name, ())), mapping.weights[name]
+    if len(columns) != len(weights):
+        raise RowError(f"{name} has {len(columns)} columns and {len(weights)} weights")
+    said = []
+    for column, weight in zip(columns, weights, strict=True):
+        value = _cell(name, cells, replace(mapping, columns={name: column}, defaults={}))
+        if value is not None:
+            share = _share(name, value, mapping, labels)
+            said.append((share[0] if isinstance(share, tuple) else share, weight))
+    if not sum(weight for _, weight in said) > 0:
+        raise RowError(f"no {name}")
+    return float(sum(share * weight for share, weight in said) / sum(weight for _, weight in said))
 
 
 def _share(name: str, value: Any, mapping: Mapping, labels: Labels) -> Any:
@@ -585,6 +772,10 @@ def _at(cells: dict[str, Any], column: str) -> Any:
     """What a column holds, or what lies at a path into it: ``data.q``, ``answers[0].x``."""
     if column in cells:
         return cells[column]
+    if "[*]" in column:
+        place, _, of_each = column.partition("[*]")
+        listed = _at(cells, place)
+        return [_at({"each": each}, f"each{of_each}") for each in listed] if isinstance(listed, list) else None
     value: Any = cells
     for name, index, but_last in STEP.findall(column):
         if name and isinstance(value, dict):
@@ -595,7 +786,7 @@ def _at(cells: dict[str, Any], column: str) -> Any:
             value = value[:-1]
         else:
             return None
-        if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and value is not cells.get(column):
+        if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
             value = _decoded(value)
     return value
 

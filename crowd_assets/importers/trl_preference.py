@@ -37,7 +37,7 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.rows import read_rows
+from crowd_assets.importers.table import any_rows
 from resources.feedback.events import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
@@ -75,7 +75,7 @@ def read(
     """
     clock = ticks(start)
     seen: dict[str, str] = {}
-    for row in read_rows(source):
+    for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue

@@ -33,12 +33,14 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.rows import read_rows
+from crowd_assets.importers.table import any_rows
 from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR
 from resources.feedback.conversations import ASSISTANT
 
 ANSWERS = ("completion", "response", "output", "answer", "demonstration")
 LABELS = ("label", "kto_tag")
+STEP_END = "\n"
+"""What TRL puts between the steps of a completion (``step_separator``)."""
 UNWANTED = "label is false: not wanted; --take-unwanted takes such rows"
 
 
@@ -62,13 +64,14 @@ def read(
         name: of the source, which goes into ids.
     """
     clock = ticks(start)
-    for row in read_rows(source):
+    for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue
         number, cells = row
         submitted_at = next(clock)
         try:
+            cells = _joined(cells)
             question, completion = split(cells)
             if not take_unwanted and not _wanted(cells):
                 raise RowError(UNWANTED)
@@ -102,6 +105,20 @@ def split(cells: dict[str, Any]) -> tuple[Asked, str]:
     if len(said) < 2 or said[-1]["role"] != ASSISTANT:
         raise RowError(f"{spoken} do not end with one of the assistant", cells[spoken])
     return asked(said[:-1], spoken, system_of(cells)), said[-1]["content"]
+
+
+def _joined(cells: dict[str, Any]) -> dict[str, Any]:
+    """A row of TRL's stepwise supervision, a completion in steps with a label each, with one completion, wanted where all steps are.
+
+    Raises:
+        RowError: there are not as many labels as steps.
+    """
+    steps, labels = cells.get("completions"), cells.get("labels")
+    if not isinstance(steps, list) or not isinstance(labels, list) or not all(isinstance(each, str) for each in steps):
+        return cells
+    if len(steps) != len(labels) or not all(isinstance(each, bool | int) for each in labels):
+        raise RowError("not one label for each step", f"{len(steps)} steps, {len(labels)} labels")
+    return {**cells, "completion": STEP_END.join(steps), "label": all(labels)}
 
 
 def _wanted(cells: dict[str, Any]) -> bool:

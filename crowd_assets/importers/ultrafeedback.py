@@ -32,7 +32,7 @@ from crowd_assets.importers.records import (
     text_of,
     ticks,
 )
-from crowd_assets.importers.rows import read_rows
+from crowd_assets.importers.table import any_rows
 
 DEFAULT_ANNOTATOR = "gpt-4"
 
@@ -63,7 +63,7 @@ def read(
     if not (points_per_logit > 0 and math.isfinite(points_per_logit)):
         raise SourceError("--points-per-logit must be a positive number")
     clock = ticks(start)
-    for row in read_rows(source):
+    for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue

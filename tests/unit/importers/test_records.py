@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,11 +23,15 @@ from crowd_assets.importers import (
     convincing_arguments,
     label_studio,
     records,
+    oasst,
+    potato,
     table,
     trl_preference,
     trl_prompt_completion,
     ultrafeedback,
+    wmt,
 )
+from crowd_assets.importers.layouts import layout_of
 from crowd_assets.importers.mapping import Mapping, find_mapping, mapping_of, ready_mappings
 from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, SourceError, identified, start_of
 from resources.feedback.events import IDENTIFIER
@@ -279,6 +284,79 @@ LAYOUTS: dict[str, Layout] = {
             "preferred": winner(row, "response_a", "response_b"),
         },
     ),
+    "arena_55k": mapped(
+        "arena_55k",
+        lambda row: {
+            "prompt": json.dumps([row["ask"]]),
+            "response_a": json.dumps([row["one"]]),
+            "response_b": json.dumps([row["two"]]),
+            "winner_model_a": int(row["left"]),
+            "winner_model_b": int(not row["left"]),
+            "winner_tie": 0,
+        },
+    ),
+    "nectar": mapped(
+        "nectar",
+        lambda row: {
+            "prompt": row["ask"],
+            "answers": [{"answer": text, "model": "m", "rank": rank} for text, rank in zip(*three(row), strict=True)],
+            "turns": 1,
+            "num_responses": 3,
+        },
+        3,
+    ),
+    "helpsteer2_preference": mapped(
+        "helpsteer2_preference",
+        lambda row: {
+            "split": "train",
+            "prompt": row["ask"],
+            "response_1": row["one"],
+            "response_2": row["two"],
+            "preference_strength": winner(row, -2, 1),
+        },
+    ),
+    "qualtrics": mapped(
+        "qualtrics",
+        lambda row: {
+            "RecordedDate": "2026-01-02 10:00:00",
+            "Status": "IP Address",
+            "Finished": "True",
+            "Duration (in seconds)": "40",
+            "ResponseId": f"R_{row['number']}",
+            "PROLIFIC_PID": row["who"],
+            "prompt": row["ask"],
+            **_pair(row),
+            "preferred": winner(row, "Response A", "Response B"),
+        },
+    ),
+    "oasst": Layout(
+        lambda row, number: {
+            "message_tree_id": f"t{row['number']}",
+            "tree_state": "ready_for_export",
+            "prompt": {
+                "text": row["ask"],
+                "role": "prompter",
+                "replies": [
+                    {"text": text, "role": "assistant", "rank": rank - 1, "replies": []}
+                    for text, rank in zip(*three(row), strict=True)
+                ],
+            },
+        },
+        lambda path, start: oasst.read(path, start=start),
+        3,
+    ),
+    "potato": Layout(
+        lambda row, number: {
+            "user": row["who"],
+            "instance_id": row["number"],
+            "question": row["ask"],
+            "left": row["one"],
+            "right": row["two"],
+            "preference:::A": winner(row, "true", ""),
+            "preference:::B": winner(row, "", "true"),
+        },
+        lambda path, start: potato.read(path, start=start),
+    ),
     "toloka": mapped(
         "toloka",
         lambda row: {
@@ -336,7 +414,257 @@ def check_rows(
 
 
 def test_every_mapping_that_comes_along_is_looked_at_here() -> None:
-    assert set(ready_mappings()) <= set(LAYOUTS)
+    assert set(ready_mappings()) - {"helpsteer2"} <= set(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_of_a_file_is_known_by_its_keys(tmp_path: Path, layout: str) -> None:
+    rows = [LAYOUTS[layout].made(judged(1, number, True, ""), number) for number in (1, 2)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    found = layout_of(tmp_path / "rows.json")
+    assert layout.split(",")[0] in (found.command, *found.options)
+
+
+def test_rows_that_follow_each_other_are_answers_to_one_question(tmp_path: Path) -> None:
+    axes = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    rows = [
+        {"prompt": prompt, "response": response} | dict.fromkeys(axes, rating)
+        for prompt, response, rating in (
+            ("p", "good", 4),
+            ("p", "bad", 1),
+            ("q", "alone", 3),
+            ("r", "x", 2),
+            ("r", "y", 2),
+        )
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert layout_of(tmp_path / "rows.jsonl").options[1] == "helpsteer2"
+    one, skipped, equal = table.read(tmp_path / "rows.jsonl", mapping=find_mapping("helpsteer2"), start=START)
+    assert isinstance(one, dict)
+    assert isinstance(equal, dict)
+    assert (one["response_a"], one["response_b"]) == ("good", "bad")
+    assert one["probability_a"] == pytest.approx(1 / (1 + np.exp(-3)))
+    assert skipped == Skipped(3, "fewer than two responses, or two that are the same")
+    assert equal["probability_a"] == 0.5
+
+
+def test_translations_are_compared_where_one_rater_saw_them_side_by_side(tmp_path: Path) -> None:
+    header = "system\tdoc\tdocSegId\tglobalSegId\trater\tsource\ttarget\tcategory\tseverity\tmetadata\n"
+    rows = [
+        ("A_with_B", "r1", "Ein <v>Hunt</v>.", "Fluency/Spelling", "Minor"),
+        ("A_with_B", "r1", "<v>Ein</v> Hunt.", "Accuracy/Mistranslation", "Major"),
+        ("B_with_A", "r1", "Ein Hund.", "No-error", "No-error"),
+        ("C_with_B", "r1", "Hund.", "No-error", "No-error"),
+        ("A_with_B", "r2", "Ein Hunt.", "No-error", "weird"),
+    ]
+    lines = "".join(f"{who}\td\t1\t1\t{by}\tA dog.\t{text}\t{kind}\t{bad}\t{{}}\n" for who, by, text, kind, bad in rows)
+    (tmp_path / "t.tsv").write_text(header + lines)
+    assert layout_of(tmp_path / "t.tsv").command == "wmt"
+    events, skipped = written(list(wmt.read(tmp_path / "t.tsv", start=START)))
+    assert [(each["response_a"], each["response_b"]) for each in events] == [("Ein Hunt.", "Ein Hund.")]
+    assert events[0]["probability_a"] == pytest.approx(1 / (1 + np.exp(6)))
+    assert [each.reason for each in skipped] == ["severity is none of MQM"]
+
+
+def test_open_assistant_s_messages_are_put_together_and_ranked_at_every_depth(tmp_path: Path) -> None:
+    def message(name: str, parent: str | None, role: str, rank: int | None) -> Row:
+        return {
+            "message_id": name,
+            "parent_id": parent,
+            "message_tree_id": "a",
+            "text": name,
+            "role": role,
+            "rank": rank,
+        }
+
+    rows = [
+        message("a", None, "prompter", None),
+        *(message(f"b{rank}", "a", "assistant", rank) for rank in (0, 1, 2)),
+        message("c", "b1", "prompter", 0),
+        *(message(f"d{rank}", "c", "assistant", rank) for rank in (1, 0)),
+        message("e", "b2", "assistant", None),
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "messages.parquet")
+    assert layout_of(tmp_path / "messages.parquet").command == "oasst"
+    events, skipped = written(list(oasst.read(tmp_path / "messages.parquet", start=START)))
+    assert (len(events), skipped) == (4, [])
+    deep = events[-1]
+    assert [each["content"] for each in deep["messages"]] == ["a", "b1", "c"]
+    assert (deep["response_a"], deep["probability_a"]) == ("d0", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "probability"),
+    [
+        ({"label_annotations": {"preference": {"selection": "B"}}}, 0.0),
+        ({"label_annotations": {"preference": {"scale_value": "-2"}}}, 5 / 6),
+        ({"label_annotations": {"preference": {"selection": "tie"}}}, 0.5),
+        ({"preference:::A": "true", "preference:::B": ""}, 1.0),
+    ],
+)
+def test_potato_s_pairs_stand_in_the_text_that_was_shown(tmp_path: Path, cells: Row, probability: float) -> None:
+    (tmp_path / "ann").mkdir()
+    row = {"id": "1", "displayed_text": "Which?<br>A. <b>One</b> &amp; all.<br>B. Two.", **cells}
+    (tmp_path / "ann" / "annotated_instances.jsonl").write_text(json.dumps(row) + "\n")
+    (event,) = potato.read(tmp_path / "ann" / "annotated_instances.jsonl", start=START)
+    assert isinstance(event, dict)
+    assert (event["contributor_id"], event["prompt"]) == ("ann", "Which?")
+    assert (event["response_a"], event["response_b"], event["probability_a"]) == (
+        "One & all.",
+        "Two.",
+        pytest.approx(probability),
+    )
+
+
+def test_the_rows_below_the_header_of_a_survey_are_no_answers(tmp_path: Path) -> None:
+    made = LAYOUTS["qualtrics"].made
+    row, preview = made(judged(1, 1, True, ""), 1), made(judged(2, 2, True, ""), 2) | {"Status": "Survey Preview"}
+    names, ids = dict.fromkeys(row, "What is asked"), {name: json.dumps({"ImportId": name}) for name in row}
+    _csv(tmp_path / "survey.csv", [names, ids, row, preview])
+    assert layout_of(tmp_path / "survey.csv").options[1] == "qualtrics"
+    event, skipped = table.read(tmp_path / "survey.csv", mapping=find_mapping("qualtrics"), start=START)
+    assert isinstance(event, dict)
+    assert isinstance(skipped, Skipped)
+    assert (event["contributor_id"], event["submitted_at"]) == ("w1", "2026-01-02T10:00:00+00:00")
+    assert skipped.reason == "left out by where: Status is 'Survey Preview'"
+
+
+def made_of(found: Row, rows: list[Row], folder: Path) -> list[Any]:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return list(table.read(folder / "rows.jsonl", mapping=mapping_of(found, "m"), start=START))
+
+
+def test_a_row_of_a_survey_answers_several_questions(tmp_path: Path) -> None:
+    about = {"prompt": "Which?", "response_a": "x", "response_b": "y"}
+    found = {
+        "kind": "preference",
+        "columns": {"contributor_id": "who"},
+        "questions": [{"column": "Q1", **about}, {"column": "Q2", **about, "prompt": "And here?"}],
+    }
+    one, other, skipped, nothing = made_of(
+        found, [{"who": "a", "Q1": "A", "Q2": "tie"}, {"who": "b", "Q1": "so so", "Q2": ""}, {"who": "c"}], tmp_path
+    )
+    assert [(each["prompt"], each["probability_a"]) for each in (one, other)] == [("Which?", 1.0), ("And here?", 0.5)]
+    assert skipped.reason.startswith("label 'so so' is not understood")
+    assert skipped.detail.startswith("Q1")
+    assert nothing.reason == "no answer to any of the questions"
+
+
+def test_several_axes_are_one_judgement(tmp_path: Path) -> None:
+    found = {
+        "kind": "preference",
+        "columns": {
+            "contributor_id": "who",
+            "prompt": "q",
+            "response_a": "l",
+            "response_b": "r",
+            "probability_a": ["fluent", "right"],
+        },
+        "weights": {"probability_a": [1, 3]},
+    }
+    row = {"who": "a", "q": "Why?", "l": "x", "r": "y"}
+    both, one = made_of(found, [{**row, "fluent": "A", "right": "B"}, {**row, "who": "b", "right": "A"}], tmp_path)
+    assert (both["probability_a"], one["probability_a"]) == (0.25, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "ratings", "probability"),
+    [
+        ([1, 5], (5, 2), 3.0),
+        ([0, 100], ("75%", "50"), 1.0),
+        ([-3, 3], (-3, 3), -4.0),
+        ([5, 1], (1, 5), 4.0),
+        ([1, 10], (11, 2), None),
+    ],
+)
+def test_a_rating_s_scale_is_four_logits_wide(
+    tmp_path: Path, scale: list[float], ratings: tuple[Any, Any], probability: float | None
+) -> None:
+    found = {
+        "kind": "preference",
+        "columns": {"contributor_id": "who", "prompt": "q"},
+        "responses": ["l", "r"],
+        "ratings": ["a", "b"],
+        "scale": {"ratings": scale},
+    }
+    (made,) = made_of(
+        found, [{"who": "a", "q": "Why?", "l": "x", "r": "y", "a": ratings[0], "b": ratings[1]}], tmp_path
+    )
+    if probability is None:
+        assert made.reason == "rating is not on the scale from 1 to 10"
+    else:
+        assert made["probability_a"] == pytest.approx(1 / (1 + np.exp(-probability)))
+
+
+def test_a_correction_is_a_demonstration_and_a_preference_for_it(tmp_path: Path) -> None:
+    found = {
+        "kind": "correction",
+        "columns": {"contributor_id": "who", "prompt": "q", "response": "draft", "correction": "edited"},
+    }
+    row = {"who": "a", "q": "Why?", "draft": "Becaus.", "edited": "Because."}
+    shown, preferred, same = made_of(found, [row, {**row, "edited": "Becaus."}], tmp_path)
+    assert (shown["kind"], shown["response"]) == ("demonstration", "Because.")
+    assert preferred["response_a" if preferred["probability_a"] else "response_b"] == "Because."
+    assert same.reason == "nothing was corrected"
+
+
+def test_an_exchange_that_was_judged_is_where_the_conversation_ends(tmp_path: Path) -> None:
+    later = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "So."}]
+    made = LAYOUTS["arena"].made(judged(1, 1, True, ""), 1)
+    row = made | {"turn": 1} | {name: made[name] + later for name in ("conversation_a", "conversation_b")}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"turn": 2}) + "\n")
+    first, parted = table.read(tmp_path / "rows.jsonl", mapping=find_mapping("arena"), start=START)
+    assert isinstance(first, dict)
+    assert isinstance(parted, Skipped)
+    assert (first["response_a"], first["prompt"]) == (
+        made["conversation_a"][1]["content"],
+        made["conversation_a"][0]["content"],
+    )
+
+
+def test_steps_are_one_completion_where_all_of_them_are_right(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Sum?", "completions": ["1 + 1", "= 2"], "labels": labels}
+        for labels in ([True, True], [True, False], [True])
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert layout_of(tmp_path / "rows.jsonl").command == "trl-prompt-completion"
+    event, unwanted, short = trl_prompt_completion.read(tmp_path / "rows.jsonl", start=START)
+    assert isinstance(event, dict)
+    assert isinstance(unwanted, Skipped)
+    assert isinstance(short, Skipped)
+    assert event["response"] == "1 + 1\n= 2"
+    assert unwanted.reason.startswith("label is false")
+    assert short.reason == "not one label for each step"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{{"role": "user", "content": "{}"}}, {{"role": "assistant", "content": "Hi."}}]',
+        "[{{'role': 'user', 'content': '{}'}}\n {{'role': 'assistant', 'content': 'Hi.'}}]",
+    ],
+)
+def test_messages_in_a_cell_of_a_table_are_messages(tmp_path: Path, text: str) -> None:
+    _csv(tmp_path / "t.csv", [{"id": number, "messages": text.format(f"Hello {number}?")} for number in (1, 2)])
+    assert layout_of(tmp_path / "t.csv").command == "trl-prompt-completion"
+    events, skipped = written(list(trl_prompt_completion.read(tmp_path / "t.csv", start=START)))
+    assert ([(each["prompt"], each["response"]) for each in events], skipped) == (
+        [("Hello 1?", "Hi."), ("Hello 2?", "Hi.")],
+        [],
+    )
+
+
+def test_annotations_of_cloud_storage_and_numbers_of_both_answers_are_read(tmp_path: Path) -> None:
+    row = judged(1, 1, True, "")
+    numbers = [_tag("number", "score_a", {"number": 80}), _tag("number", "score_b", {"number": 30})]
+    task = _task(row, 1, _pair(row), numbers)
+    (annotation,) = task.pop("annotations")
+    (tmp_path / "1").write_text(json.dumps(annotation | {"task": task, "project": 1}))
+    assert layout_of(tmp_path / "1").command == "label-studio"
+    (event,) = label_studio.read(tmp_path / "1")
+    assert isinstance(event, dict)
+    assert (event["contributor_id"].split("-")[-1], event["probability_a"]) == ("1", 1.0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

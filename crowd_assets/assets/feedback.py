@@ -205,6 +205,7 @@ def validated_feedback(
     page = write_quality_page(settings, warehouse, data_quality)
     if reason is not None:
         book.skip(round_.round_no, reason)
+        warehouse.publish_snapshot()  # nobody settles the round, and whoever sent its feedback reads why it was rejected
         context.log.warning(f"{round_.round_id} is skipped: {reason}. Its events wait for the next round.")
     skipped = not blocked and scarce is not None
     if not skipped:  # of a skipped round nothing is materialised, so nothing downstream runs, and nothing fails

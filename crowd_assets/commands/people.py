@@ -26,6 +26,33 @@ def show_pseudonyms(
         typer.echo(f"{pseudonyms.of(name)}  {name}")
 
 
+@app.command("alias")
+def alias_names(
+    name: Annotated[str | None, typer.Argument(help="Other name of a person. Without it aliases are listed.")] = None,
+    person: Annotated[str | None, typer.Argument(help="The person's name, under which it is paid.")] = None,
+    by: Annotated[str, typer.Option(help="Who says so.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take the alias back.")] = False,
+) -> None:
+    """Say that two names, of whichever tools, are one person: what arrives under the first from now on is the second's."""
+    settings = settings_here()
+    from resources.build import build_resources
+    from resources.feedback.aliases import AliasBook
+
+    book = AliasBook(build_resources(settings).inbox)
+    if name is None:
+        for each in book.all():
+            typer.echo(f"{each.name}  is  {each.person}  since {each.since:%Y-%m-%d %H:%M}, said by {each.said_by}")
+        return
+    if remove == (person is not None):
+        raise typer.BadParameter("give NAME and PERSON, or NAME with --remove")
+    if person is None:
+        found = book.remove(name)
+        typer.echo(f"{found.name} is {found.person} no more: what arrived until now stays {found.person}'s")
+    else:
+        found = book.add(name, person, by=by)
+        typer.echo(f"{found.name} is {found.person}: what arrives from now on is {found.person}'s")
+
+
 @app.command("erase")
 def erase_contributor(
     contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crowd_assets.terminal.printing import console, harmless
-from resources.feedback.strangers import never_read
+from resources.feedback.strangers import never_read, waiting
 from resources.home.identity import uuid_of
 from resources.home.instance import dagster_home as instance_of
 from resources.home.names import HOME_TAG, ROUND_TAG
@@ -224,11 +224,7 @@ def _files(settings: Settings) -> int | None:
     """Number of files that wait in the inbox; None where the store does not answer at once."""
     folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
     if "://" not in folder:  # looked through without what takes long to import
-        found = 0
-        for _, inner, names in os.walk(folder):
-            inner[:] = [name for name in inner if name.isdecimal()]
-            found += sum(name.endswith((".jsonl", ".parquet")) and not name.startswith(".") for name in names)
-        return found
+        return sum(1 for _ in waiting(folder))
     from resources.feedback.arrivals import arrived
     from resources.files.storage import StoreUnavailableError, use_object_stores
 

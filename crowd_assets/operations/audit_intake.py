@@ -72,6 +72,15 @@ def intake_differences(
         warehouse.query("SELECT uri, first_seq, last_seq FROM feedback_segments").to_dicts(),
         [{name: each[name] for name in ("uri", "first_seq", "last_seq")} for each in segments],
     )
+    aliases: dict[str, str] = {}
+    for record in records:
+        for name, person in record.get("aliases", {}).items():
+            aliases = {other: whose for other, whose in aliases.items() if other != name}
+            aliases |= {} if person is None else {name: person}
+        for each in record["segments"]:
+            each["aliases"] = dict(aliases)
+    kept = warehouse.query("SELECT name, person FROM aliases ORDER BY name").to_dicts()
+    yield from _rows("aliases", "name", kept, [{"name": name, "person": aliases[name]} for name in sorted(aliases)])
     yield from _lines(records)
     yield from _rejected(warehouse, records)
     yield from _events(warehouse, inbox, segments, erasures)
@@ -136,6 +145,14 @@ def _events(
         now = file_hash(data)
         if now != each["file"] and not erasures(path, each["file"], now):
             yield Difference(f"segment {each['uri']}", "", "file", now, each["file"], BY_RECORD)
+        for event_id, name in (
+            rows.filter(pl.col("contributor_id").is_in(list(each["aliases"])))
+            .select("event_id", "contributor_id")
+            .iter_rows()
+        ):
+            yield Difference(
+                f"segment {each['uri']}", event_id, "contributor_id", name, each["aliases"][name], BY_RECORD
+            )
         parts.append(rows)
     stored = warehouse.query(f"SELECT {', '.join(columns)} FROM event_index ORDER BY event_id")
     expected = stored.clear()

@@ -25,6 +25,7 @@ from crowd_assets.quality.detectors.personal import masked
 from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.common.hashes import file_hash
+from resources.feedback.aliases import AliasBook, person_of
 from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
@@ -104,9 +105,11 @@ class _Eraser:
     def __init__(self, contributor: str, settings: CrowdSettings, resources: Resources) -> None:
         self._given = contributor
         self._pseudonyms = Pseudonyms.from_environment()
-        self._name = self._pseudonyms.of(contributor)
         self._settings = settings
         self._warehouse: WarehouseResource = resources.warehouse
+        self._name = person_of(self._warehouse, contributor)
+        others = [each.name for each in AliasBook(resources.inbox).all() if each.person == self._name]
+        self._names = [self._name, *others]
         self._inbox: InboxResource = resources.inbox
         self._outbox: OutboxResource = resources.outbox
         self._store: ModelStoreResource = resources.model_store
@@ -143,7 +146,7 @@ class _Eraser:
         mine: set[str] = set()
         others: set[str] = set()
         left = 0
-        own = pl.col("contributor_id") == self._name
+        own = pl.col("contributor_id").is_in(self._names)
         for path in segments:
             rows = read_parquet(path).filter(own)
             written = rows.filter(pl.col("kind").is_in(WRITTEN), pl.col("response") != ERASED)
@@ -159,13 +162,13 @@ class _Eraser:
 
     def _plan(self, left: int) -> Erasure | None:
         """What there is to erase; None where it was erased before."""
-        who = {"who": self._name}
+        who = {"who": self._names}
         with self._warehouse.connect() as connection:
             check_key(connection, self._pseudonyms, as_stored(datetime.now(UTC)))
-            (events,) = fetch_row(connection, "SELECT count(*) FROM event_index WHERE contributor_id = $who", who)
+            (events,) = fetch_row(connection, "SELECT count(*) FROM event_index WHERE contributor_id = ANY($who)", who)
             sold = connection.execute(
                 "SELECT DISTINCT comparison_id FROM comparison_tasks JOIN event_index ON event_id IN (event_id_a, event_id_b) "
-                "WHERE contributor_id = $who",
+                "WHERE contributor_id = ANY($who)",
                 who,
             ).fetchall()
             under_names = connection.execute(
@@ -175,7 +178,7 @@ class _Eraser:
             self._withdrawn = frozenset(name for (name,) in (*sold, *under_names))
             candidates = connection.execute(
                 "SELECT DISTINCT c.model FROM candidates c JOIN contributor_groups g USING (round_no, group_index) "
-                "WHERE g.contributor_id = $who",
+                "WHERE g.contributor_id = ANY($who)",
                 who,
             ).fetchall()
             aligned = connection.execute(
@@ -185,7 +188,7 @@ class _Eraser:
                 "SELECT model FROM candidates UNION SELECT model FROM alignments WHERE model IS NOT NULL"
             ).fetchall()
             before = fetch_row(
-                connection, "SELECT status FROM erasures WHERE contributor_id = $who ORDER BY status LIMIT 1", who
+                connection, "SELECT status FROM erasures WHERE contributor_id = ANY($who) ORDER BY status LIMIT 1", who
             )
             mentioned = self._mentions(connection)
         if before == ("done",) and not left and not mentioned:
@@ -271,7 +274,7 @@ class _Eraser:
         frame = pl.read_parquet(io.BytesIO(data))
         known = [name for name in frame.columns if name in TEXTS]
         of_events = {"kind", "contributor_id"} <= set(frame.columns)
-        own = (pl.col("contributor_id") == self._name).fill_null(False) if of_events else pl.lit(False)
+        own = pl.col("contributor_id").is_in(self._names).fill_null(False) if of_events else pl.lit(False)
         wrote = own & pl.col("kind").is_in(WRITTEN) if of_events else pl.lit(False)
         as_it_arrived = of_events and "payload" not in frame.columns
         erased = frame.with_columns(
@@ -351,7 +354,7 @@ class _Eraser:
         return b"\n".join(lines), places
 
     def _record(self, record: dict[str, Any]) -> dict[str, Any]:
-        own = record.get("contributor_id") == self._name
+        own = record.get("contributor_id") in self._names
         wrote = own and record.get("kind") != "preference"
         return {
             name: self._messages(value)
@@ -397,7 +400,7 @@ class _Eraser:
 
     def _named(self, text: str) -> bool:
         """Whether a line that is no event names the contributor, or a comparison that is withdrawn."""
-        pattern = rf"""contributor_id["']?\s*[:=]?\s*["']{re.escape(self._name)}["']"""
+        pattern = rf"""contributor_id["']?\s*[:=]?\s*["']({"|".join(map(re.escape, self._names))})["']"""
         return re.search(pattern, text) is not None or any(name in text for name in self._withdrawn)
 
     def _mentions(self, connection: Connection) -> list[tuple[str, str]]:
@@ -409,7 +412,7 @@ class _Eraser:
         return [
             (rejection_id, reason)
             for rejection_id, reason, excerpt, contributor in rows
-            if contributor == self._name
+            if contributor in self._names
             or self._named(excerpt)
             or any(text.startswith(excerpt) for text in self._texts)
         ]

@@ -21,7 +21,7 @@ from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import round_link, shared_links, statement_path
 from crowd_assets.round.tournament import standings
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
@@ -63,7 +63,7 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
         NothingToReportError: nobody of that name has sent anything, or no round is settled.
         PseudonymKeyError: the home was begun with another key.
     """
-    name = Pseudonyms.from_environment().of(contributor)
+    name = person_of(warehouse, contributor)
     settled = settled_rounds(warehouse)
     known = warehouse.query("SELECT count(*) FROM event_index WHERE contributor_id = $who", {"who": name}).item()
     if not known or not settled:

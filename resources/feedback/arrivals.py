@@ -18,11 +18,9 @@ from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.feedback.events import SUFFIXES
-from resources.feedback.strangers import Stranger
+from resources.feedback.strangers import Stranger, waits
 from resources.files.storage import StoredFile, files_below, write_bytes_atomically, write_text_atomically
 
-OF_TIME = re.compile(r"(\d{2,4}/){0,4}")
-"""Folders of an inbox that are looked into: year, month, day, hour."""
 COLLECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 NOTICE = "backlog.json"
 
@@ -46,13 +44,7 @@ class Backlog:
 
 def arrived(inbox: UPath) -> list[StoredFile]:
     """Files that have their final name, by path. Hidden files, other folders than those of a time, and links are no feedback."""
-    return [
-        each
-        for each in files_below(inbox)
-        if each.path.suffix in SUFFIXES
-        and not each.path.name.startswith(".")
-        and OF_TIME.fullmatch(each.name.removesuffix(each.path.name))
-    ]
+    return [each for each in files_below(inbox) if waits(each.name)]
 
 
 def backlog(files: Iterable[StoredFile], full_mib: int, now: datetime) -> Backlog:

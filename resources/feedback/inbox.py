@@ -25,7 +25,7 @@ from upath import UPath
 from resources.common.progress import throttled
 from resources.feedback import events as feedback
 from resources.feedback.arrivals import arrived, claim
-from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row
+from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row, known_aliases
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 from resources.feedback.strangers import never_read
 from resources.files.frames import read_parquet, read_parquets, write_parquet
@@ -234,8 +234,11 @@ class InboxResource(ConfigurableResource):
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
             accepted = refused = 0
             taken = Taken()
+            aliases = known_aliases(connection)
             for read, rejections in parts:
-                events, withdrawn = refuse_withdrawn(connection, read)
+                person = pl.col("contributor_id")
+                named = read.with_columns(person.replace(aliases)) if aliases else read
+                events, withdrawn = refuse_withdrawn(connection, named)
                 refused += withdrawn.height
                 rejections = _of_file(parts.digest, pl.concat([rejections, withdrawn]))
                 accepted += self._store_events(connection, events, first + accepted, parts.digest, now, taken)

@@ -33,12 +33,14 @@ class Taken:
         files: Rows of ``ingested_files``, each with the file's name in place of its place.
         segments: First and last ``seq``, name and hash of each segment of raw feedback that was written.
         rejected, rejected_sum: How many lines were rejected, and the sum of their hashes: of a set, in whatever order.
+        aliases: Names whose person changed, with the person; None: the name is nobody's alias any more.
     """
 
     files: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     rejected: int = 0
     rejected_sum: int = 0
+    aliases: dict[str, str | None] = field(default_factory=dict)
 
     def reject(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rejected lines, each as its ``VOUCHED`` columns."""
@@ -92,7 +94,10 @@ def _last(connection: Connection) -> tuple[int, str]:
 
 
 def _append(connection: Connection, number: int, previous: str, taken: Taken) -> str:
-    text = canonical({**asdict(taken), "number": number, "rejected_sum": f"{taken.rejected_sum:032x}"})
+    said = {**asdict(taken), "number": number, "rejected_sum": f"{taken.rejected_sum:032x}"}
+    if not taken.aliases:
+        del said["aliases"]
+    text = canonical(said)
     hashed = chained(previous, text)
     connection.execute(
         "INSERT INTO ingestions VALUES ($number, $record, $previous, $hash)",
@@ -120,6 +125,11 @@ def _before(connection: Connection, taken: Taken, segment: Callable[[str], UPath
     found.rejected -= taken.rejected
     found.rejected_sum = (found.rejected_sum - taken.rejected_sum) % MODULUS
     return found
+
+
+def known_aliases(connection: Connection) -> dict[str, str]:
+    """The person behind each name that is an alias."""
+    return dict(connection.execute("SELECT name, person FROM aliases").fetchall())
 
 
 def rejected_lines(connection: Connection) -> list[tuple[Any, ...]]:

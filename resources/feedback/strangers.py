@@ -4,6 +4,7 @@ Belongs here: naming them. Does not belong here: files that wait (see ``arrivals
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ IMPORTABLE = (".csv", ".tsv", ".json", ".ndjson", ".xlsx", ".gz", ".zst", ".txt"
 REPORT = ".skipped.txt"
 """What importers write beside their files."""
 MOST = 1_000
+OF_TIME = re.compile(r"(\d{2,4}/){0,4}")
+"""Folders of an inbox that are looked into: year, month, day, hour."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,27 @@ def never_read(inbox: Any) -> list[Stranger]:
     ][:MOST]
 
 
+def waits(name: str) -> bool:
+    """Whether a file of this name below an inbox waits to be taken in, as long as it is a file and no link or pipe."""
+    folder, _, own = name.rpartition("/")
+    of_time = OF_TIME.fullmatch(f"{folder}/" if folder else "")
+    return own.endswith(READ) and not own.startswith(".") and of_time is not None
+
+
+def waiting(folder: str, below: str = "") -> Iterator[str]:
+    """Names of the files that wait in a local inbox."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        name = f"{below}{entry.name}"
+        if entry.is_dir(follow_symlinks=False) and OF_TIME.fullmatch(f"{name}/"):
+            yield from waiting(entry.path, f"{name}/")
+        elif entry.is_file(follow_symlinks=False) and waits(name):
+            yield name
+
+
 def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -63,7 +87,7 @@ def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
         except OSError:
             continue
         if stat.S_ISDIR(mode):
-            if entry.name.isdecimal() and below.count("/") < 4:
+            if OF_TIME.fullmatch(f"{below}{entry.name}/"):
                 for each in _walked(entry.path, f"{name}/", most - found):
                     found += 1
                     yield each

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS feedback_segments (
 CREATE TABLE IF NOT EXISTS event_index (
     event_id VARCHAR PRIMARY KEY, seq BIGINT, kind VARCHAR, contributor_id VARCHAR, ingested_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS pseudonym_key (fingerprint VARCHAR PRIMARY KEY, since TIMESTAMP);
+CREATE TABLE IF NOT EXISTS aliases (
+    name VARCHAR PRIMARY KEY, person VARCHAR, said_by VARCHAR, since TIMESTAMP);
 CREATE TABLE IF NOT EXISTS erasures (
     erasure_id VARCHAR PRIMARY KEY, contributor_id VARCHAR, reason VARCHAR, status VARCHAR, begun_at TIMESTAMP,
     done_at TIMESTAMP, events BIGINT, rejections BIGINT, trained_on VARCHAR[], descended VARCHAR[]);

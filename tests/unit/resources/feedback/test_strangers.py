@@ -11,7 +11,7 @@ from upath import UPath
 from resources.feedback import strangers
 from resources.feedback.arrivals import arrived, backlog, publish_backlog
 from resources.feedback.events import SUFFIXES, InvalidEventError, Limits, parse_event
-from resources.feedback.strangers import never_read
+from resources.feedback.strangers import never_read, waiting
 
 LIMITS = Limits(line_bytes=10**6, text_characters=1_000)
 
@@ -91,3 +91,24 @@ def test_status_and_ingestion_name_them(tmp_path: Path) -> None:
     filled(tmp_path / "inbox")
     found = module._never_read(Settings(home=str(tmp_path)))
     assert "import auto" in found["b.csv"]
+
+
+def test_what_waits_is_the_same_for_ingestion_status_and_backlog(tmp_path: Path) -> None:
+    for name in (
+        "a.jsonl",
+        "2026/11/21/13/b.parquet",
+        "2026/1/c.jsonl",
+        "1/2/3/4/5/d.jsonl",
+        ".e.jsonl",
+        "f.JSONL",
+        "g/h.jsonl",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}\n")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "a.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    listed = [each.name for each in arrived(UPath(tmp_path))]
+    assert sorted(waiting(str(tmp_path))) == sorted(listed) == ["2026/11/21/13/b.parquet", "a.jsonl"]
+    named = {each.name for each in never_read(tmp_path)}
+    assert {"2026/1/", "1/", "f.JSONL", "g/", "link.jsonl", "pipe.jsonl"} <= named

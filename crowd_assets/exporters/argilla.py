@@ -14,14 +14,27 @@ QUESTION = "preferred"
 LABELS = {"response_a": "the first answer", "response_b": "the second answer", "equal": "neither"}
 
 
-def settings(judgements: int) -> dict[str, Any]:
-    """The settings of a dataset whose records want so many judgements each."""
+SPOKEN = {
+    "name": "messages",
+    "title": "what was said before",
+    "required": False,
+    "settings": {"type": "chat", "use_markdown": False},
+}
+
+
+def settings(judgements: int, comparisons: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The settings of a dataset whose records want so many judgements each; with a field for conversations where one of
+    ``comparisons`` ends one."""
+    spoken = [SPOKEN] if any(each.get("messages") for each in comparisons) else []
     return {
         "guidelines": "Which of the two answers is better?",
         "allow_extra_metadata": False,
         "fields": [
-            {"name": name, "title": name, "required": True, "settings": {"type": "text", "use_markdown": False}}
-            for name in FIELDS
+            *spoken,
+            *(
+                {"name": name, "title": name, "required": True, "settings": {"type": "text", "use_markdown": False}}
+                for name in FIELDS
+            ),
         ],
         "questions": [
             {
@@ -53,7 +66,8 @@ def records(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "id": comparison["comparison_id"],
-            "fields": {name: comparison[name] for name in FIELDS},
+            "fields": {name: comparison[name] for name in FIELDS}
+            | ({"messages": comparison["messages"]} if comparison.get("messages") else {}),
             "metadata": {COMPARISON_PROPERTY: comparison["comparison_id"]},
         }
         for comparison in comparisons

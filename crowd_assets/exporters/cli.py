@@ -49,7 +49,7 @@ class Suffix(StrEnum):
 def export_label_studio(source: Source, out: Out) -> None:
     """A labelling configuration and tasks: make a project with the one, import the other."""
     comparisons = _read(source)
-    _write(out / "label_studio_config.xml", label_studio.CONFIGURATION)
+    _write(out / "label_studio_config.xml", label_studio.configuration(comparisons))
     _write(out / "label_studio_tasks.json", _json(label_studio.tasks(comparisons)))
 
 
@@ -61,7 +61,7 @@ def export_argilla(
 ) -> None:
     """Settings and records of an Argilla 2 dataset."""
     comparisons = _read(source)
-    _write(out / "argilla_settings.json", _json(argilla.settings(judgements)))
+    _write(out / "argilla_settings.json", _json(argilla.settings(judgements, comparisons)))
     _write(out / "argilla_records.json", _json(argilla.records(comparisons)))
 
 
@@ -70,7 +70,7 @@ def export_csv(source: Source, out: Out) -> None:
     """A table to fill in, and the mapping file by which the csv importer reads it back."""
     comparisons = _read(source)
     _write(out / "comparison_tasks.csv", "\ufeff" + tables.table(comparisons))
-    _write(out / "comparison_tasks.toml", tables.MAPPING)
+    _write(out / "comparison_tasks.toml", tables.mapping(comparisons))
 
 
 @app.command("trl")

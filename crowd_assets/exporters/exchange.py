@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from crowd_assets.exporters.label_studio import CONFIGURATION, tasks
+from crowd_assets.exporters.label_studio import configuration, tasks
 from crowd_assets.importers.label_studio import COMPARISON_FIELD, read_tasks
 from crowd_assets.importers.records import Skipped
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource
@@ -38,8 +38,10 @@ def send_tasks(label_studio: LabelStudioResource, outbox: OutboxResource, inbox:
     Raises:
         LabelStudioError: the server cannot be reached, or refuses.
     """
-    published = tasks(outbox.published(COMPARISON_TASKS))
-    return label_studio.fill(published, CONFIGURATION, COMPARISON_FIELD, inbox.withdrawn_comparisons())
+    published = outbox.published(COMPARISON_TASKS)
+    return label_studio.fill(
+        tasks(published), configuration(published), COMPARISON_FIELD, inbox.withdrawn_comparisons()
+    )
 
 
 def pull_judgements(label_studio: LabelStudioResource, inbox: InboxResource, since: str | None) -> Pulled:

@@ -29,7 +29,31 @@ CONFIGURATION = f"""<View>
 </View>"""
 
 
+SPOKEN = """  <Header value="What was said before" size="5"/>
+  <Paragraphs name="conversation" value="$messages" nameKey="role" textKey="content" layout="dialogue"/>
+"""
+
+
+def configuration(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    """The labelling configuration that shows all there is of some comparisons: conversations too, where one of them ends one."""
+    head, rest = CONFIGURATION.split("\n", 1)
+    return f"{head}\n{SPOKEN}{rest}" if any(each.get("messages") for each in comparisons) else CONFIGURATION
+
+
 def tasks(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One task a comparison; A stands left."""
+    """One task a comparison; A stands left. Where one has a conversation, all have ``messages``, as the configuration shows them."""
+    comparisons = list(comparisons)
     names = (COMPARISON_FIELD, "prompt", "response_a", "response_b")
-    return [{"data": {name: comparison[name] for name in names}} for comparison in comparisons]
+    spoken = any(each.get("messages") for each in comparisons)
+    return [
+        {
+            "data": {name: comparison[name] for name in names}
+            | ({"messages": messages_of_task(comparison)} if spoken else {})
+        }
+        for comparison in comparisons
+    ]
+
+
+def messages_of_task(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The conversation that a comparison's answers go on with: its messages, or the prompt alone."""
+    return comparison.get("messages") or [{"role": "user", "content": comparison["prompt"]}]

@@ -5,6 +5,7 @@ Belongs here: both. Does not belong here: reading them (see ``crowd_assets.impor
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,14 +35,27 @@ equal = 0.5
 """
 
 
+SPOKEN = "messages"
+
+
+def mapping(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    """The mapping file that reads the table of some comparisons back."""
+    spoken = any(each.get(SPOKEN) for each in comparisons)
+    return MAPPING.replace('prompt = "prompt"\n', f'prompt = "prompt"\n{SPOKEN} = "{SPOKEN}"\n') if spoken else MAPPING
+
+
 def table(comparisons: Iterable[Mapping[str, Any]]) -> str:
-    """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal) and when."""
+    """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal) and when; with what was said before, as
+    JSON, where one of them ends a conversation."""
+    comparisons = list(comparisons)
+    spoken = [SPOKEN] if any(each.get(SPOKEN) for each in comparisons) else []
     text = io.StringIO(newline="")
     # All in quotes: a spreadsheet that splits at semicolons would find the beginning of a cell inside of one.
     writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-    writer.writerow([*ASKED, *ANSWERED])
+    writer.writerow([*ASKED, *spoken, *ANSWERED])
     for comparison in comparisons:
-        writer.writerow([*(_harmless(comparison[name]) for name in ASKED), *[""] * len(ANSWERED)])
+        said = [json.dumps(comparison[name], ensure_ascii=False) if comparison.get(name) else "" for name in spoken]
+        writer.writerow([*(_harmless(comparison[name]) for name in ASKED), *said, *[""] * len(ANSWERED)])
     return text.getvalue()
 
 

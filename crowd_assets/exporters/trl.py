@@ -4,13 +4,16 @@ Layout: https://huggingface.co/docs/trl/dataset_formats, "Preference" (explicit 
 or conversational. Belongs here: both as frames. Does not belong here: which round, and files.
 """
 
+import json
+
 import polars as pl
 
 from resources.feedback.events import ERASED
 
 
 def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:
-    """One row a decided comparison: prompt, chosen, rejected, comparison_id, and the probability of the chosen one.
+    """One row a decided comparison: prompt, chosen, rejected, comparison_id, the probability of the chosen one, and whether the chosen
+    one is A or B; ``messages`` too, where one of them ends a conversation.
 
     Args:
         aggregated: the frame ``aggregated_preferences``; an undecided pair (½) and an erased one are left out.
@@ -26,20 +29,32 @@ def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFra
         rejected=pl.when(first).then("response_b").otherwise("response_a"),
         id="comparison_id",
         probability_chosen=pl.max_horizontal("probability_a", 1 - pl.col("probability_a")),
+        chosen_is=pl.when(first).then(pl.lit("A")).otherwise(pl.lit("B")),
+        **_conversations(decided),
     )
     return _spoken(rows, ("chosen", "rejected")) if conversational else rows
 
 
 def demonstrations(validated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:
-    """One row a demonstration: prompt, completion and contributor_id.
+    """One row a demonstration: prompt, completion and contributor_id; ``messages`` too, where one of them ends a conversation.
 
     Args:
         validated: the frame ``validated_feedback``; erased demonstrations are left out.
     """
-    rows = validated.filter(pl.col("kind") == "demonstration", pl.col("response") != ERASED).select(
-        "prompt", completion="response", contributor_id="contributor_id"
-    )
+    shown = validated.filter(pl.col("kind") == "demonstration", pl.col("response") != ERASED)
+    rows = shown.select("prompt", completion="response", contributor_id="contributor_id", **_conversations(shown))
     return _spoken(rows, ("completion",)) if conversational else rows
+
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+
+def _conversations(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """The conversations that rows end, null where there is none; nothing where no row ends one."""
+    if "messages" not in rows.columns or not rows["messages"].count():
+        return {}
+    decoded = [None if text is None else json.loads(text) for text in rows["messages"]]
+    return {"messages": pl.Series(decoded, dtype=MESSAGES)}
 
 
 def _spoken(rows: pl.DataFrame, answers: tuple[str, ...]) -> pl.DataFrame:
@@ -48,4 +63,8 @@ def _spoken(rows: pl.DataFrame, answers: tuple[str, ...]) -> pl.DataFrame:
     def message(column: str, role: str) -> pl.Expr:
         return pl.concat_list(pl.struct(role=pl.lit(role), content=pl.col(column))).alias(column)
 
-    return rows.with_columns(message("prompt", "user"), *(message(name, "assistant") for name in answers))
+    prompt = message("prompt", "user")
+    if "messages" in rows.columns:  # the prompt is the last of them
+        prompt = pl.coalesce("messages", prompt).alias("prompt")
+        return rows.with_columns(prompt, *(message(name, "assistant") for name in answers)).drop("messages")
+    return rows.with_columns(prompt, *(message(name, "assistant") for name in answers))

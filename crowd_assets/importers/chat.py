@@ -213,7 +213,7 @@ def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
     if field is None:
         raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
     value = cells.get(field)
-    said = messages_of(value, field)
+    said = _conversation_of(cells, value) or messages_of(value, field)
     more = cells.get("input")
     if field == "instruction" and isinstance(more, str) and is_visible(more):
         said = [{"role": USER, "content": f"{value}\n\n{more}"}]
@@ -221,6 +221,15 @@ def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
     if isinstance(earlier, list) and earlier:
         said = [*_exchanges(earlier), *said]
     return asked(said, field, system)
+
+
+def _conversation_of(cells: Mapping[str, Any], prompt: object) -> list[Message] | None:
+    """The conversation that a row has beside the prompt that ends it; None where there is none, or it goes on to an answer."""
+    spoken = cells.get("messages")
+    if not isinstance(prompt, str) or not isinstance(spoken, list) or not spoken:
+        return None
+    said = messages_of(spoken, "messages")
+    return said if said[-1] == {"role": USER, "content": prompt} else None
 
 
 def _exchanges(history: list[Any]) -> list[Message]:

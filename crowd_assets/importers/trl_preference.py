@@ -109,6 +109,8 @@ def _preference(
     if chosen == rejected:
         raise RowError("chosen and rejected are the same")
     response_a, response_b = positions(seed, question.key, chosen, rejected)
+    if cells.get("chosen_is") in ("A", "B"):  # as the exporter wrote it
+        response_a, response_b = (chosen, rejected) if cells["chosen_is"] == "A" else (rejected, chosen)
     content = digest(question.key, response_a, response_b)
     comparison_id = content
     exported = cells.get("comparison_id") or (cells.get("id") if cells.get("probability_chosen") is not None else None)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from crowd_assets.exporters import trl
 from crowd_assets.exporters.cli import app
 from crowd_assets.exporters.label_studio import CONFIGURATION
-from crowd_assets.importers import argilla, table, trl_preference, trl_prompt_completion
+from crowd_assets.importers import argilla, label_studio, table, trl_preference, trl_prompt_completion
 from crowd_assets.importers.argilla import Questions
 from crowd_assets.importers.cli import app as importers
 from crowd_assets.importers.records import DEFAULT_START, Skipped, start_of
@@ -104,6 +104,109 @@ def test_a_table_is_filled_in_and_comes_back(tmp_path: Path) -> None:
     events = list(table.read(path, mapping=mapping, start=START))
     assert [texts(event) for event in events if isinstance(event, dict)] == COMPARISONS
     assert [event["probability_a"] for event in events if isinstance(event, dict)] == [1.0, 0.0, 0.5]
+
+
+SAID = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello."},
+]
+SPOKEN_OF = [
+    {**each, "messages": [*SAID, {"role": "user", "content": each["prompt"]}]} if number == 1 else each
+    for number, each in enumerate(COMPARISONS)
+]
+
+
+def conversations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each event's comparison, texts and conversation."""
+    return [texts(each) | ({"messages": each["messages"]} if "messages" in each else {}) for each in events]
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    path = tmp_path / "r000001.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in SPOKEN_OF))
+    return path
+
+
+def test_conversations_go_to_label_studio_and_come_back(tmp_path: Path, spoken: Path) -> None:
+    export("label-studio", tmp_path, spoken)
+    tasks = json.loads((tmp_path / "label_studio_tasks.json").read_text(encoding="utf-8"))
+    assert "$messages" in (tmp_path / "label_studio_config.xml").read_text()
+    for number, task in enumerate(tasks, start=1):
+        picked = {"type": "pairwise", "from_name": "preferred", "to_name": "response_a", "value": {"selected": "right"}}
+        task |= {"id": number, "project": 1, "annotations": [{"id": number, "completed_by": 1, "result": [picked]}]}
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    assert (
+        conversations([each for each in label_studio.read(tmp_path / "export.json") if isinstance(each, dict)])
+        == SPOKEN_OF
+    )
+
+
+def test_conversations_go_to_argilla_and_come_back(tmp_path: Path, spoken: Path) -> None:
+    export("argilla", tmp_path, spoken)
+    settings = json.loads((tmp_path / "argilla_settings.json").read_text())
+    assert [each["name"] for each in settings["fields"]] == ["messages", "prompt", "response_a", "response_b"]
+    records = json.loads((tmp_path / "argilla_records.json").read_text())
+    for record in records:
+        record["responses"] = {"preferred": [{"value": "response_a", "user_id": "u1"}]}
+    (tmp_path / "records.json").write_text(json.dumps(records))
+    found = [each for each in argilla.read(tmp_path / "records.json", start=START) if isinstance(each, dict)]
+    assert conversations(found) == SPOKEN_OF
+
+
+def test_conversations_go_to_a_table_and_come_back(tmp_path: Path, spoken: Path) -> None:
+    export("csv", tmp_path, spoken)
+    path = tmp_path / "comparison_tasks.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row | {"contributor_id": "ann", "preferred": "A"} for row in csv.DictReader(file)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    mapping = table.read_mapping(tmp_path / "comparison_tasks.toml")
+    found = [each for each in table.read(path, mapping=mapping, start=START) if isinstance(each, dict)]
+    assert conversations(found) == SPOKEN_OF
+
+
+@pytest.mark.parametrize("conversational", [False, True])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_conversations_and_positions_go_to_trl_and_come_back(tmp_path: Path, conversational: bool, suffix: str) -> None:
+    rows = [
+        each
+        | {
+            "probability_a": 0.1 + 0.3 * number,
+            "messages": json.dumps(each["messages"]) if "messages" in each else None,
+        }
+        for number, each in enumerate(SPOKEN_OF)
+    ]
+    exported = trl.preferences(pl.DataFrame(rows), conversational=conversational)
+    path = tmp_path / f"rows.{suffix}"
+    (exported.write_ndjson if suffix == "jsonl" else exported.write_parquet)(path)
+    found = [each for each in trl_preference.read(path, start=START) if isinstance(each, dict)]
+    assert conversations(found) == SPOKEN_OF
+    assert [each["probability_a"] for each in found] == pytest.approx([0.1, 0.4, 0.7])
+    shown = pl.DataFrame(
+        [
+            dict.fromkeys(EVENT_SCHEMA)
+            | {
+                "kind": "demonstration",
+                "contributor_id": "a",
+                "response": "So.",
+                "prompt": each["prompt"],
+                "messages": each["messages"],
+            }
+            for each in rows
+        ],
+        schema=EVENT_SCHEMA,
+    )
+    trl.demonstrations(shown, conversational=conversational).write_parquet(tmp_path / "shown.parquet")
+    back = list(
+        trl_prompt_completion.read(tmp_path / "shown.parquet", start=START, contributor_column="contributor_id")
+    )
+    assert [each.get("messages") for each in back if isinstance(each, dict)] == [
+        each.get("messages") for each in SPOKEN_OF
+    ]
 
 
 def aggregated() -> pl.DataFrame:

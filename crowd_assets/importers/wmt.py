@@ -107,8 +107,8 @@ def _error(number: int, cells: dict[str, Any]) -> tuple[tuple[str, str, str], st
     elif severity == "minor" and category.startswith("fluency/punctuation"):
         penalty = MINOR_PUNCTUATION
     key = identifier_of(cells.get("rater"), "rater"), str(cells.get("doc")), identifier_of(segment, "globalSegId")
-    texts = (MARKS.sub("", text_of(cells.get(each), each)) for each in ("source", "target"))
-    return key, identifier_of(cells.get("system"), "system"), (number, *texts, penalty)
+    text, translation = (MARKS.sub("", text_of(cells.get(each), each)) for each in ("source", "target"))
+    return key, identifier_of(cells.get("system"), "system"), (number, text, translation, penalty)
 
 
 def _shown_together(one: str, other: str) -> bool:

@@ -141,7 +141,8 @@ def any_rows(source: Path) -> Iterator[Row | Skipped]:
     """
     head = begins_with(source)
     json_or_parquet = head.startswith(PARQUET) or is_json(head)
-    if json_or_parquet or not (head.startswith(ZIP) or len(_names_of(head)) > 1):
+    no_text = b"\x00" in head and mark_of(head) is None
+    if json_or_parquet or no_text or not (head.startswith(ZIP) or len(_names_of(head)) > 1):
         yield from read_rows(source)
         return
     for line, cells in _without_headers(_rows(source, ANY), ANY):

@@ -81,8 +81,8 @@ class Crowd(BaseModel):
     )
     judgement_shares: bool = setting(
         default=True,
-        description="A report is paid the share of a judgement that it says to be: who ranks K answers is paid for one judgement, and not "
-        "for K(K-1)/2 reports.",
+        description="A report with a judgement_share is paid that part of a judgement: who ranks K answers is paid for one judgement, and "
+        "not for K(K-1)/2 reports.",
         shown="yes",
         earlier=False,
     )

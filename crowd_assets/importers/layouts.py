@@ -14,7 +14,7 @@ from typing import Any
 
 from crowd_assets.importers.mapping import ready_mappings
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
-from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, workbook
+from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, refuse_others, workbook
 from resources.feedback.events import KINDS
 
 LOOKED_AT = 3
@@ -94,6 +94,7 @@ def layout_of(source: Path) -> Layout:
         SourceError: nobody knows it; the message lists the fields that are there and how to import them.
     """
     head = begins_with(source)
+    refuse_others(source, head)
     if head.startswith(ZIP):
         rows: list[Cells] = [dict.fromkeys(_of_workbook(source), "x")]
     elif head.startswith(PARQUET) or is_json(head):

@@ -121,9 +121,39 @@ def begins_with(source: Path, size: int = BLOCK) -> bytes:
         return file.read(size)
 
 
+KNOWN_OTHERWISE = {
+    b"\xd0\xcf\x11\xe0": "a workbook that a password locks, or of Excel before 2007; save it as .xlsx without a password, or as .csv",
+    b"%PDF": "a PDF, which holds no table; export .csv or .json from the tool itself",
+    b"\x93NUM": "an array of NumPy, which is not read; write a table of text",
+    b"\x80\x04": "a pickle, which could run a program and is never read; write JSON Lines or Parquet",
+    b"\x80\x05": "a pickle, which could run a program and is never read; write JSON Lines or Parquet",
+    b"SQLi": "a database of SQLite; export the table as .csv",
+    b"ARRO": "Arrow, which is not read; write Parquet (to_parquet)",
+    b"\xff\xff\xff\xff": "Arrow as `datasets` keeps it, which is not read; write Parquet (to_parquet)",
+}
+"""What files begin with that people take for a table, and what to do with them."""
+
+
+def refuse_others(source: Path, head: bytes) -> None:
+    """Refuse what is neither text, JSON, Parquet nor a workbook, by its name.
+
+    Raises:
+        SourceError: the file is one of those.
+    """
+    for beginning, what in KNOWN_OTHERWISE.items():
+        if head.startswith(beginning):
+            raise SourceError(f"{source}: {what}")
+
+
 def mark_of(head: bytes) -> str | None:
     """The encoding that a byte-order mark says; None without one."""
-    marks = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+    marks = (
+        (codecs.BOM_UTF32_LE, "utf-32"),  # begins as that of UTF-16 does
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    )
     return next((name for mark, name in marks if head.startswith(mark)), None)
 
 
@@ -143,6 +173,7 @@ def read_rows(source: Path) -> Iterator[Row | Skipped]:
         SourceError: the file is none of these, or broken as a whole; the message says what to do.
     """
     head = begins_with(source)
+    refuse_others(source, head)
     if head.startswith(PARQUET):
         yield from _parquet_rows(source)
         return
@@ -182,8 +213,8 @@ def read_lines(source: Path) -> Iterator[tuple[int, str] | Skipped]:
     with unpacked(source) as packed:
         file: Any = io.BufferedReader(cast(Any, packed)) if not hasattr(packed, "peek") else packed
         head = file.peek(BLOCK)[:BLOCK]
-        if mark_of(head) == "utf-16":
-            file = io.BufferedReader(cast(Any, _Recoded(file)))
+        if (encoding := mark_of(head)) is not None and encoding != "utf-8-sig":
+            file = io.BufferedReader(cast(Any, _Recoded(file, encoding)))
         elif b"\n" not in head and b"\r" in head.rstrip(b"\r"):
             file = io.BufferedReader(cast(Any, _OtherLineEnds(file)))
         number = 0
@@ -204,10 +235,10 @@ def read_lines(source: Path) -> Iterator[tuple[int, str] | Skipped]:
 
 
 class _Recoded(io.RawIOBase):
-    """UTF-16 with a byte-order mark as UTF-8."""
+    """UTF-16 or UTF-32 with a byte-order mark as UTF-8."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder("utf-16")("replace"), b""
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file, self._decoder, self._left = file, codecs.getincrementaldecoder(encoding)("replace"), b""
 
     def readable(self) -> bool:
         return True

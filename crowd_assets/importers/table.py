@@ -73,6 +73,7 @@ from crowd_assets.importers.rows import (
     is_json,
     mark_of,
     read_rows,
+    refuse_others,
     unpacked,
     workbook,
 )
@@ -238,6 +239,7 @@ ANY = Mapping("demonstration", {})
 
 def _rows(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
     head = begins_with(source)
+    refuse_others(source, head)
     if head.startswith(PARQUET) or is_json(head):
         known = False
         for row in read_rows(source):
@@ -384,7 +386,8 @@ def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tu
             for cells in several:
                 yield line, _by_name(cells, names or [], mapping)
             if not several:
-                yield line, f"row is not CSV: {error}"
+                way_out = '; say escape = "\\\\" in the mapping' if any('\\"' in each for each in taken) else ""
+                yield line, f"row is not CSV: {error}{way_out}"
             line += len(taken)
             taken.clear()
             continue

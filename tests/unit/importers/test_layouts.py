@@ -322,3 +322,32 @@ def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
     result = CliRunner().invoke(app, ["auto", str(CASES / "csv_bom.csv")])
     assert result.exit_code == 2
     assert "'who', 'q', 'a'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "password"),
+        (b"%PDF-1.4\n%\xe2\xe3", "a PDF"),
+        (b"\x80\x04\x95" + bytes(9), "pickle"),
+    ],
+)
+@pytest.mark.parametrize("command", [["auto"], ["trl-preference"], ["table", "--mapping", "arena"]])
+def test_a_file_that_people_take_for_a_table_is_called_by_its_name(
+    tmp_path: Path, begins: bytes, said: str, command: list[str]
+) -> None:
+    (tmp_path / "a.xlsx").write_bytes(begins)
+    result = CliRunner().invoke(
+        app, [command[0], str(tmp_path / "a.xlsx"), *command[1:], "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-32-le", "utf-8"])
+def test_a_mark_says_which_encoding_a_text_has(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufeffprompt,chosen,rejected\nWhy?,x,y\n".encode(encoding))
+    (tmp_path / "b.jsonl").write_bytes('\ufeff{"prompt": "Why?", "chosen": "x", "rejected": "y"}\n'.encode(encoding))
+    for name in ("a.csv", "b.jsonl"):
+        result = CliRunner().invoke(app, ["trl-preference", str(tmp_path / name), "--out", str(tmp_path / name[0])])
+        assert (result.exit_code, "wrote 1 preferences" in result.output) == (0, True), result.output

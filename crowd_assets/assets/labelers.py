@@ -21,7 +21,7 @@ from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
-from crowd_assets.report.agreement import agreement_figures, judgements_of
+from crowd_assets.report.agreement import figures_of_round
 from crowd_assets.round.judging import PAY, pay_of
 from crowd_assets.round.labelers import (
     REGRETS,
@@ -141,22 +141,14 @@ def aggregated_preferences(
     context: AssetExecutionContext, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource
 ) -> MaterializeResult[None]:
     """What the crowd prefers: for every comparison judged in this round the weighted mean of its labelers' reports.
-    A comparison is aggregated with weights that its own outcome had no part in."""
+    A comparison is aggregated with weights that its own outcome had no part in. How far judges agree is shown on the quality page."""
     round_ = passed_round(warehouse, context.partition_key)
     frame = aggregated(round_, settings, warehouse, frames)
     frames.write("aggregated_preferences", round_.round_id, frame, settled=round_.settled)
     decided = frame.filter((pl.col("probability_a") - 0.5).abs() > 0)
-    agreement: display.Metadata = {}
-    judged = judgements_of(warehouse, frames, round_id=round_.round_id)
-    if judged.height:
-        found = agreement_figures(judged, seed=round_.round_no)
-        agreement = {
-            f"{name}{suffix}": float(each[part])
-            for name, each in found.items()
-            if isinstance(each, dict)
-            for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
-            if each[part] is not None
-        }
+    figures = figures_of_round(round_, warehouse, frames)
+    warehouse.replace_round("agreement_figures", round_.round_no, figures)
+    agreement: display.Metadata = dict(figures.iter_rows())
     return MaterializeResult(
         metadata={
             "comparisons": frame.height,

@@ -16,8 +16,10 @@ from crowd_assets.assets.procurement import comparison_tasks
 from crowd_assets.jobs import rounds_partition, tag_seconds
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import PORT, display
+from crowd_assets.report.agreement import shared_figures
 from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.figures import figures_of, settled_rounds
+from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
 from resources.files.frames import FramesResource
 from resources.home.identity import uuid_of
@@ -46,11 +48,12 @@ def round_report(
 ) -> MaterializeResult[None]:
     """The round on one page, and the whole campaign on another: distances, who earned what and why, what was bought at what
     price, what was rejected, what the models wrote before and after. Each page is one file that works offline; nothing a
-    contributor wrote is interpreted."""
+    contributor wrote is interpreted. The quality page gets how far judges agree, over all rounds."""
     round_ = passed_round(warehouse, context.partition_key)
     with warehouse.session():
         page = write_round_page(round_, settings, warehouse, frames, data_quality)
         campaign = write_campaign_page(settings, warehouse, frames, data_quality)
+        write_quality_page(settings, warehouse, data_quality, shared_figures(warehouse, frames))
     RoundBook(warehouse).complete(round_.round_no)
     warehouse.publish_snapshot()
     tag_seconds(context)

@@ -31,6 +31,7 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
+from crowd_assets.report import agreement
 from crowd_assets.round import (
     asked,
     assignment,
@@ -636,6 +637,9 @@ class _RoundAuditor:
         learnt = labelers.weights_after(self._round, self._settings, self._warehouse, self._frames)[1]
         return standing.standings_after(self._round, self._settings, self._warehouse, self._frames, learnt)
 
+    def _agreement_figures(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return agreement.figures_of_round(self._round, self._warehouse, self._frames)
+
     def _assignments(self, stored: pl.DataFrame) -> pl.DataFrame:
         published = self._round.status == COMPLETED and self._round.reason is None
         if stored.is_empty() and not published:
@@ -653,6 +657,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "labeler_weights": (("labeler_id",), _RoundAuditor._labeler_weights),
     "labeler_states": (("labeler_id", "figure"), _RoundAuditor._labeler_states),
     "labeler_decisions": ((), None),
+    "agreement_figures": (("figure",), _RoundAuditor._agreement_figures),
     "labeler_standings": (("labeler_id",), _RoundAuditor._labeler_standings),
     "judgement_pay": (("labeler_id",), _RoundAuditor._judgement_pay),
     "aggregated_preferences": (("comparison_id",), _RoundAuditor._aggregated_preferences),

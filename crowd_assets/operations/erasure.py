@@ -133,7 +133,7 @@ class _Eraser:
             self._rewrite(erasure_id, path, self._tasks)
         for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
             self._rewrite(erasure_id, path, self._page)
-        for path in _files(self._settings.reports_path, ".html"):
+        for path in _files(self._settings.reports_path, ".html", ".json"):
             self._rewrite(erasure_id, path, self._report)
         self._erase_excerpts(erasure_id)
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere

@@ -19,7 +19,7 @@ from crowd_assets.mechanisms.agreement import (
 from crowd_assets.round.asked import asked_of
 from resources.feedback.events import completed
 from resources.files.frames import FramesResource
-from resources.rounds.book import RoundBook
+from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
 
 RESAMPLES = 1_000
@@ -41,6 +41,7 @@ JUDGED = (
 )
 
 Figures = dict[str, Any]
+FIGURES_SCHEMA = {"figure": pl.String(), "value": pl.Float64()}
 
 
 def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round_id: str | None = None) -> pl.DataFrame:
@@ -86,6 +87,38 @@ def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round
         .join(outcomes, on="comparison_id", how="left", maintain_order="left")
         .drop("payload")
     )
+
+
+def figures_of_round(round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> pl.DataFrame:
+    """Rows of ``agreement_figures``: by ``figure`` its ``value`` over what the round judged; a figure that is not defined is left out."""
+    judged = judgements_of(warehouse, frames, round_id=round_.round_id)
+    if judged.is_empty():
+        return pl.DataFrame(schema=FIGURES_SCHEMA)
+    counts = judged.group_by("comparison_id").len()["len"]
+    flat: Figures = {
+        "judgements": judged.height,
+        "items": counts.len(),
+        "labelers": judged["contributor_id"].n_unique(),
+        "judgements_an_item": judged.height / counts.len(),
+        "items_judged_once": int((counts == 1).sum()),
+    }
+    for name, found in agreement_figures(judged, seed=round_.round_no).items():
+        if isinstance(found, dict):
+            flat |= {f"{name}{part}": found[key] for key, part in (("value", ""), ("low", "_low"), ("high", "_high"))}
+        else:
+            flat[name] = found
+    flat |= _pace(judged) | _power(judged)
+    rows = [(name, float(value)) for name, value in flat.items() if value is not None]
+    return pl.DataFrame(rows, schema=FIGURES_SCHEMA, orient="row").sort("figure")
+
+
+def shared_figures(warehouse: WarehouseResource, frames: FramesResource) -> Figures:
+    """What ``campaign_figures`` says of all rounds, without anybody's name: for pages that everybody may see."""
+    judged = judgements_of(warehouse, frames)
+    if judged.is_empty():
+        return {}
+    named = ("pairs", "people")
+    return {name: value for name, value in campaign_figures(judged, warehouse).items() if name not in named}
 
 
 def agreement_figures(judged: pl.DataFrame, *, seed: int = 0, resamples: int = RESAMPLES) -> Figures:

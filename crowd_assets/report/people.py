@@ -11,6 +11,8 @@ from crowd_assets.mechanisms.judging import OUTCOME
 from crowd_assets.report.figures import settled_rounds
 from crowd_assets.report.page import number, ordinal, plural, share
 from crowd_assets.round.tournament import standings
+from resources.rounds.claims import round_id_of
+from resources.rounds.decisions import PAUSED
 from resources.warehouse.base import WarehouseResource
 
 Person = dict[str, Any]
@@ -34,21 +36,26 @@ scoring AS (
 rejecting AS (
     SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
     WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
+standing AS (
+    SELECT labeler_id AS contributor_id, state, since_round, s.reason AS standing_reason FROM labeler_standings s
+    WHERE round_no = $n AND state <> 'active' AND $private),
 flagging AS (
     SELECT contributor_id, string_agg(replace(detector, '_', ' '), ', ' ORDER BY detector) AS flags
     FROM quality_contributors WHERE round_no = $n AND flagged AND (detector <> 'collusion' OR $private)
     GROUP BY contributor_id),
 everybody AS (
     SELECT contributor_id FROM demonstrating UNION SELECT contributor_id FROM judging WHERE reports > 0
-    UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM scoring UNION SELECT contributor_id FROM rejecting)
+    UNION SELECT contributor_id FROM selling UNION SELECT contributor_id FROM scoring UNION SELECT contributor_id FROM rejecting
+    UNION SELECT contributor_id FROM standing)
 SELECT everybody.contributor_id, group_index, rank, groups, selected, demonstrations, shapley_value,
     v.standard_error AS shapley_error, estimate, e.standard_error AS estimate_error,
     CASE WHEN reports > 0 THEN reports END AS reports, weight / mean_weight AS relative_weight, mean_loss,
-    offered, sold, sales, asked, basis, scored, score, balance, paid, rejected, flags,
+    offered, sold, sales, asked, basis, scored, score, balance, paid, rejected, flags, state, since_round, standing_reason,
     CASE WHEN sold > 0 OR paid > 0 THEN coalesce(sales, 0) + coalesce(paid, 0) END AS credits
 FROM everybody LEFT JOIN demonstrating USING (contributor_id) LEFT JOIN ranked USING (group_index)
     LEFT JOIN judging USING (contributor_id) LEFT JOIN selling USING (contributor_id)
     LEFT JOIN scoring USING (contributor_id)
+    LEFT JOIN standing USING (contributor_id)
     LEFT JOIN rejecting USING (contributor_id) LEFT JOIN flagging USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributions WHERE round_no = $n) v USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
@@ -81,6 +88,11 @@ def people_of(warehouse: WarehouseResource, round_no: int, *, only: str | None =
 def why(person: Person) -> str:
     """What a contributor did in a round and what came of it, in plain words."""
     said = [*_demonstrated(person), *_judged(person), *_paid(person), *_sold(person)]
+    if person.get("state"):
+        heard = "" if person["state"] != PAUSED else " Whoever runs the campaign hears appeals."
+        said.append(
+            f"As a judge {person['state']} since {round_id_of(person['since_round'])}: {person['standing_reason']}.{heard}"
+        )
     if person["rejected"]:
         said.append(f"{plural(person['rejected'], 'event was', 'events were')} rejected at the gate.")
     if person["flags"]:

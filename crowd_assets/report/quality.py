@@ -4,6 +4,7 @@ Belongs here: gathering what the page shows, serving it beside the Data Docs on 
 it looks (see ``quality.html.jinja``), what was found (see ``gate``).
 """
 
+import json
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from upath import UPath
 from crowd_assets.quality import drift
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report import charts
+from crowd_assets.report.agreement import Figures
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.page import render
 from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
@@ -29,6 +31,7 @@ from resources.warehouse.base import WarehouseResource
 
 ROWS_SHOWN = 40
 LINES_SHOWN = 8
+AGREEMENT = "agreement.json"  # beside the page
 EVERY_EVENT = "event_id_unique"  # an expectation of every kind: its rows are the kind's events
 
 
@@ -38,9 +41,22 @@ def quality_page(settings: CrowdSettings) -> UPath:
 
 
 def write_quality_page(
-    settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    data_quality: DataQualityResource,
+    figures: Figures | None = None,
 ) -> UPath:
-    """Write the page on all rounds that the gate has seen."""
+    """Write the page on all rounds that the gate has seen.
+
+    Args:
+        figures: How far judges agree and what judging takes (``report.agreement.shared_figures``), kept beside the page; None: those
+            that were kept.
+    """
+    kept = settings.reports_path / AGREEMENT
+    if figures is None:
+        figures = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    else:
+        write_text_atomically(kept, json.dumps(figures, indent=1, ensure_ascii=False))
     with warehouse.session():
         verdicts = warehouse.query(
             "SELECT round_no, round_id, passed, v.reason, accepted, rejected FROM quality_verdicts v "
@@ -64,12 +80,17 @@ def write_quality_page(
             "GROUP BY reason ORDER BY lines DESC, reason LIMIT $most",
             {"most": ROWS_SHOWN},
         )
+        agreed = warehouse.query("SELECT * FROM agreement_figures ORDER BY round_no, figure")
     links = shared_links(settings, data_quality)
     del links["Feedback quality"]
     drawn = _charts(verdicts, findings)
+    judging = _judging_charts(agreed)
     page = render(
         "quality.html.jinja",
-        charts=list(drawn.values()),
+        charts=[*drawn.values(), *judging.values()],
+        judging=judging,
+        figures=figures,
+        single=_single(figures),
         links=links,
         last=last,
         rounds=verdicts.height,
@@ -126,6 +147,35 @@ def _charts(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, Chart]:
         largest = _most(shares, ["expectation"], "figure")
         found["Largest share of one contributor"] = _lines("shares", largest, "share", ".0%")
     return found
+
+
+def _judging_charts(agreed: pl.DataFrame) -> dict[str, Chart]:
+    """How far judges agreed, how often and how fast they judged, over the rounds."""
+    wanted = {
+        "Agreement of judges": (
+            "agreement",
+            ("alpha_nominal", "alpha_ordinal", "alpha_interval", "fleiss_kappa", "gwet_ac1"),
+            "coefficient",
+            ".2f",
+        ),
+        "Judgements a comparison": ("overlap", ("judgements_an_item",), "judgements", ".1f"),
+        "Time a judgement takes": ("seconds", ("median_seconds_an_item",), "seconds, median", ".0f"),
+    }
+    found = {}
+    for title, (name, figures, axis, form) in wanted.items():
+        rows = agreed.filter(pl.col("figure").is_in(figures))
+        if rows.height:
+            series = rows.select("round_no", series=pl.col("figure").str.replace_all("_", " "), value="value")
+            found[title] = _lines(f"judging_{name}", series, axis, form)
+    return found
+
+
+def _single(figures: Figures) -> list[tuple[str, str]]:
+    """Figures of their own, with their names in words."""
+    parts = {name: value for part in ("pace", "cost", "power") for name, value in figures.get(part, {}).items()}
+    if "agreement" in figures:
+        parts["more_items_until_alpha_is_known"] = figures["agreement"]["more_items_until_alpha_is_known"]
+    return [(name.replace("_", " "), "–" if value is None else f"{value:,.4g}") for name, value in parts.items()]
 
 
 def _most(frame: pl.DataFrame, names: list[str], value: str) -> pl.DataFrame:

@@ -67,6 +67,8 @@ CREATE TABLE IF NOT EXISTS labeler_standings (
 CREATE TABLE IF NOT EXISTS labeler_decisions (
     decision_id VARCHAR PRIMARY KEY, round_no INTEGER, labeler_id VARCHAR, decision VARCHAR, reason VARCHAR, decided_by VARCHAR,
     decided_at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS agreement_figures (
+    round_no INTEGER, figure VARCHAR, value DOUBLE, PRIMARY KEY (round_no, figure));
 CREATE TABLE IF NOT EXISTS contributor_groups (
     round_no INTEGER, contributor_id VARCHAR, group_index INTEGER, demonstrations BIGINT,
     PRIMARY KEY (round_no, contributor_id));
@@ -148,6 +150,7 @@ ROUND_TABLES = (
     "labeler_states",
     "labeler_standings",
     "labeler_decisions",
+    "agreement_figures",
     "judgement_pay",
     "contributor_groups",
     "candidate_members",

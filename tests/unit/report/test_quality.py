@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -12,6 +13,7 @@ import pytest
 
 from crowd_assets.quality.gate import FINDINGS
 from crowd_assets.report import charts
+from crowd_assets.report.agreement import campaign_figures
 from crowd_assets.report.quality import NoReportError, PortTakenError, QualityServer, quality_page, write_quality_page
 from resources.build import build_resources
 from resources.feedback.events import rejection
@@ -75,6 +77,29 @@ def test_the_page_is_one_file_and_shows_what_failed_first(page: str) -> None:
     assert page.index("same response to the same prompt once") < page.index("demonstrations are as long")
     assert page.index("demonstrations are as long") < page.index("1 met") < page.index("event_id is unique")
     assert "17.50 %" in page
+
+
+def test_how_far_judges_agree_is_on_the_page_and_nobody_is_named(page: str, settings: CrowdSettings) -> None:
+    resources = build_resources(settings)
+    rows = [
+        {"contributor_id": who, "comparison_id": f"c{at}", "prompt": HOSTILE, "probability_a": 0.9 if at % 2 else 0.1}
+        for at in range(12)
+        for who in ("ann-of-the-crowd", "bob-of-the-crowd")
+    ]
+    empty = {"submitted_at": datetime(2026, 1, 1, tzinfo=UTC), "seconds": 12.0, "outcome": None}
+    judged = pl.DataFrame([row | empty for row in rows], schema_overrides={"outcome": pl.Float64})
+    figures = campaign_figures(judged, resources.warehouse, resamples=20)
+    history = pl.DataFrame({"figure": ["alpha_nominal", "judgements_an_item"], "value": [0.5, 2.0]})
+    resources.warehouse.replace_round("agreement_figures", 1, history)
+    write_quality_page(settings, resources.warehouse, resources.data_quality, figures)
+    first = quality_page(settings).read_text(encoding="utf-8")
+    write_quality_page(settings, resources.warehouse, resources.data_quality)  # the next round's gate
+    assert quality_page(settings).read_text(encoding="utf-8") == first
+    assert "24 judgements of 2 people on 12 comparisons" in first
+    assert ">1.000<" in first
+    assert "Agreement of judges" in first
+    assert HOSTILE not in first
+    assert "-of-the-crowd" not in first
 
 
 @pytest.mark.parametrize("rounds", [[1], [1, 2], list(range(3, 43))])

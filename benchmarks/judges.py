@@ -29,7 +29,8 @@ from crowd_assets.quality.detectors.groups import collusion
 
 FEATURES, PAIRS, HELD_OUT, PEOPLE = 12, 900, 4_000, 20
 SHARPNESS = 2.5
-BATCH = 45
+BATCH, LOAD = 15, 3
+"""Pairs that are asked at once, and how many of them one person is asked."""
 RIDGE = 1.0
 Floats = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def ratio(seed: int) -> float:
         top = np.argsort(-value)[:BATCH]
         wanted = np.zeros(PAIRS, dtype=np.int64)
         wanted[top] = value[top] > 0
-        load = np.full(PEOPLE, 9)
+        load = np.full(PEOPLE, LOAD)
         found = assigned(value, wanted, known, load, excluded=(seen_people, seen_pairs), rng=rng)
         if not found.person.size:
             break

@@ -101,7 +101,8 @@ class Campaign:
             names = {pseudonyms.of(name): name for name in crowd.truth()}
             for line in assigned or ():
                 line["contributor_id"] = names.get(line["contributor_id"])
-            crowd.write_feedback(number, self.settings.inbox_path, tasks, assigned)
+            free = self.settings.assignments != "required" or not assigned
+            crowd.write_feedback(number, self.settings.inbox_path, tasks, assigned, gold=free)
             self._run(INGESTION_JOB)
             self._start(round_quorum(self.settings))
         self._summarise()

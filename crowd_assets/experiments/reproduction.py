@@ -25,7 +25,7 @@ from pydantic import Field
 from upath import UPath
 
 from crowd_assets.assets import OWNERS
-from crowd_assets.experiments import labelers, points, procurement, selection, truthfulness
+from crowd_assets.experiments import judges, labelers, points, procurement, selection, truthfulness
 from crowd_assets.experiments.study import PROJECT, Figure, Findings, Study, code_version
 from crowd_assets.report import display
 from resources.files.storage import write_text_atomically
@@ -56,6 +56,7 @@ EXPERIMENTS = (
     Experiment("An open crowd against one model and an oracle", selection.open_crowd),
     Experiment("Regret of labeler weights", labelers.regret),
     Experiment("A real stream of labelers", labelers.real_labelers),
+    Experiment("What judgements earn", judges.judgement_pay),
     Experiment("Gain of the best misreport", truthfulness.truthfulness),
     Experiment("Quality bought with money", procurement.procurement),
     Experiment("Models trained on what was bought", procurement.bought_preferences),

@@ -33,7 +33,7 @@ def with_asked(
     named = pl.col("comparison_id").str.contains(PUBLISHED_NAME).fill_null(False)
     names = events.filter(named)["comparison_id"].unique()
     known = asked_of(names.to_list(), round_no, warehouse) if len(names) else None
-    required = settings.assignments == "required"
+    required = settings.assignments == "required" and _published(round_no, warehouse)
     if known is None or known.is_empty():
         return events.with_columns(
             pl.col("comparison_id").alias(ASKED),
@@ -57,6 +57,11 @@ def with_asked(
         )
         .drop("asked", "purpose", "assignee", "round_no", "first_known")
     )
+
+
+def _published(round_no: int, warehouse: WarehouseResource) -> bool:
+    """Whether anything was assigned before a round: nothing is required of those who could not be asked."""
+    return bool(warehouse.query("SELECT 1 FROM assignments WHERE round_no < $n LIMIT 1", {"n": round_no}).height)
 
 
 def _first_known(events: pl.DataFrame, round_no: int, warehouse: WarehouseResource) -> pl.DataFrame:

@@ -28,8 +28,6 @@ PAY_SCHEMA = {
     "balance": pl.Float64(),
     "paid": pl.Decimal(18, 6),
 }
-DUES = 2.0
-"""Points of score that a new name is not paid for: as much of a bad balance as a new name sheds, it has to earn again."""
 USUAL = 10.0
 """Outcomes of one half that are added to the others' mean outcome, the baseline of a score."""
 
@@ -51,7 +49,7 @@ def pay_of(
     before = warehouse.read_last_before(PAY, round_.round_no)
     known = dict(before.select("labeler_id", "balance").iter_rows())
     seen = set(warehouse.read_before(PAY, round_.round_no)["labeler_id"]) if round_.round_no > 1 else set()
-    balance = np.array([known.get(name, 0.0 if name in seen else -DUES) for name in labelers])
+    balance = np.array([known.get(name, 0.0 if name in seen else -settings.judging_dues) for name in labelers])
     done = paid_out(balance, earned.score)
     caught = set(settings.forfeited_names)
     credits = [

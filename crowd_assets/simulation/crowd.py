@@ -71,6 +71,8 @@ class SimulatedCrowd:
         inbox: UPath,
         tasks: list[dict[str, Any]],
         assignments: list[dict[str, Any]] | None = None,
+        *,
+        gold: bool = True,
     ) -> list[UPath]:
         """Write what the crowd sends before round ``round_no`` into ``inbox``; some lines are broken, as some always are.
 
@@ -78,6 +80,7 @@ class SimulatedCrowd:
             tasks: Comparison tasks that the platform published after the round before.
             assignments: Who is asked what, as it published that: everybody judges what they were assigned, none of them knowing
                 a check from the rest. None: everybody judges every task.
+            gold: Whether they judge gold items of their own as well, which nobody assigned.
 
         Returns:
             The files, complete under their final names.
@@ -85,7 +88,7 @@ class SimulatedCrowd:
         rng = np.random.default_rng([self.seed, round_no])
         batches = {
             "demonstrations": list(self.demonstrations(rng)),
-            "judgements": list(self._judgements(round_no, rng, tasks, assignments)),
+            "judgements": list(self._judgements(round_no, rng, tasks, assignments, gold)),
             "bids": [bid for bid, _ in self._bids(round_no)],
         }
         files = []
@@ -138,11 +141,12 @@ class SimulatedCrowd:
         rng: np.random.Generator,
         tasks: list[dict[str, Any]],
         assignments: list[dict[str, Any]] | None,
+        with_gold: bool,
     ) -> Iterator[dict[str, Any]]:
         """Reports on gold items and on what was asked, and afterwards the outcomes realised."""
         moods = {bid["response"]: mood for past in range(1, round_no) for bid, mood in self._bids(past)}
         labelers = self._of("labeler")
-        gold = list(self._gold(round_no, rng))
+        gold = list(self._gold(round_no, rng)) if with_gold else []
         asked = [(person, item, item["truth"]) for item in gold for person in labelers]
         truths = {task["comparison_id"]: self._truth(task, moods) for task in tasks}
         if assignments is None:

@@ -95,6 +95,15 @@ class Market(BaseModel):
         essential=True,
         earlier="0",
     )
+    judging_dues: float = setting(
+        default=8.0,
+        ge=0,
+        le=1000,
+        description="Points of score that a new labeler is not paid for: what a name loses ends with the name, so that without dues sure "
+        "answers under many names would earn what luck brings and lose nothing.",
+        shown="yes",
+        earlier=2.0,
+    )
     audit_share: float = setting(
         default=0.0,
         ge=0,

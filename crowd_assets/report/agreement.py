@@ -46,7 +46,7 @@ FIGURES_SCHEMA = {"figure": pl.String(), "value": pl.Float64()}
 
 def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round_id: str | None = None) -> pl.DataFrame:
     """Valid preferences and outcomes of a home's rounds, or of ``round_id`` alone: one judgement of each labeler on each comparison, the
-    first, with ``outcome`` where one was realised and ``seconds`` where a tool said when the task was accepted."""
+    first, with ``outcome`` where one was realised and ``seconds`` where a tool said when the task was accepted, or how long it took (``lead_time``)."""
     known = [each for each in RoundBook(warehouse).all() if round_id is None or each.round_id == round_id]
     round_ids = [each.round_id for each in known if frames.path("validated_feedback", each.round_id).exists()]
     if not round_ids:
@@ -82,7 +82,12 @@ def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round
     return (
         events.filter(pl.col("kind") == "preference")
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
-        .with_columns(seconds=(pl.col("submitted_at") - accepted).dt.total_milliseconds() / 1000)
+        .with_columns(
+            seconds=pl.coalesce(
+                (pl.col("submitted_at") - accepted).dt.total_milliseconds() / 1000,
+                pl.col("payload").str.json_path_match("$.lead_time").cast(pl.Float64, strict=False),
+            )
+        )
         .with_columns(seconds=pl.when(pl.col("seconds") >= 0).then("seconds"))
         .join(outcomes, on="comparison_id", how="left", maintain_order="left")
         .drop("payload")

@@ -16,6 +16,7 @@ from crowd_assets.mechanisms.agreement import (
     items_until_interval,
     with_interval,
 )
+from crowd_assets.mechanisms.labelers.base import AGREEMENT, OUTCOMES
 from crowd_assets.round.asked import asked_of
 from resources.feedback.events import completed
 from resources.files.frames import FramesResource
@@ -155,8 +156,8 @@ def agreement_figures(judged: pl.DataFrame, *, seed: int = 0, resamples: int = R
 def campaign_figures(
     judged: pl.DataFrame, warehouse: WarehouseResource, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Figures:
-    """All that a manager asks: ``agreement``, ``by_topic``, ``pairs`` of people, ``coverage``, ``pace``, ``people``, ``cost`` and ``power``.
-    Shares are in [0, 1], costs in credits."""
+    """All that a manager asks: ``agreement``, ``by_topic``, ``pairs`` of people, ``coverage``, ``pace``, ``people``, ``cost`` and ``power``,
+    and what ``weights_rest_on``: outcomes, or agreement where nothing was realised yet. Shares are in [0, 1], costs in credits."""
     counts = judged.group_by("comparison_id").len()
     coverage = counts.group_by("len").agg(items=pl.len()).sort("len")
     asked = warehouse.query("SELECT count(*) FROM comparison_tasks").item()
@@ -186,6 +187,8 @@ def campaign_figures(
     figures["pace"] = _pace(judged)
     figures["cost"] = _cost(warehouse, counts, figures["judgements"])
     figures["power"] = _power(judged)
+    realised = warehouse.query("SELECT coalesce(max(slots), 0) FROM labeler_weights").item()
+    figures["weights_rest_on"] = OUTCOMES if realised else AGREEMENT
     return figures
 
 

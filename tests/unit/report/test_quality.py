@@ -97,6 +97,7 @@ def test_how_far_judges_agree_is_on_the_page_and_nobody_is_named(page: str, sett
     assert quality_page(settings).read_text(encoding="utf-8") == first
     assert "24 judgements of 2 people on 12 comparisons" in first
     assert ">1.000<" in first
+    assert "weights of labelers rest on agreement with peers" in first
     assert "Agreement of judges" in first
     assert HOSTILE not in first
     assert "-of-the-crowd" not in first

@@ -86,8 +86,14 @@ def test_how_far_judges_agree_is_on_the_page_and_nobody_is_named(page: str, sett
         for at in range(12)
         for who in ("ann-of-the-crowd", "bob-of-the-crowd")
     ]
-    empty = {"submitted_at": datetime(2026, 1, 1, tzinfo=UTC), "seconds": 12.0, "outcome": None}
-    judged = pl.DataFrame([row | empty for row in rows], schema_overrides={"outcome": pl.Float64})
+    empty = {
+        "submitted_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "seconds": 12.0,
+        "outcome": None,
+        "judgement_share": None,
+    }
+    numbers = {"outcome": pl.Float64, "judgement_share": pl.Float64}
+    judged = pl.DataFrame([row | empty for row in rows], schema_overrides=numbers)
     figures = campaign_figures(judged, resources.warehouse, resamples=20)
     history = pl.DataFrame({"figure": ["alpha_nominal", "judgements_an_item"], "value": [0.5, 2.0]})
     resources.warehouse.replace_round("agreement_figures", 1, history)

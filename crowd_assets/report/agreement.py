@@ -102,7 +102,7 @@ def figures_of_round(round_: Round, warehouse: WarehouseResource, frames: Frames
         return pl.DataFrame(schema=FIGURES_SCHEMA)
     counts = judged.group_by("comparison_id").len()["len"]
     flat: Figures = {
-        "judgements": judged.height,
+        "judgements": _judgements(judged),
         "items": counts.len(),
         "labelers": judged["contributor_id"].n_unique(),
         "judgements_an_item": judged.height / counts.len(),

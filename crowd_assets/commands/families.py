@@ -7,10 +7,10 @@ import sys
 
 import typer
 
-from crowd_assets.commands import home, look, people, rounds, tools
+from crowd_assets.commands import desk, home, look, people, rounds, tools
 from crowd_assets.commands.app import app
 
-FAMILIES = (rounds, look, home, people, tools)
+FAMILIES = (rounds, desk, look, home, people, tools)
 """Families of commands: each module adds its own to the root when it is imported."""
 
 

@@ -23,7 +23,9 @@ from crowd_assets.report.places import round_link, shared_links, statement_path
 from crowd_assets.round.tournament import standings
 from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
+from resources.rounds.claims import round_id_of
 from resources.settings.resource import CrowdSettings
+from resources.settings.settings import Settings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
 
@@ -38,8 +40,8 @@ class Statement:
             stated them, ``credits`` earned in it, ``why``.
         entries: of the ledger, on the contributor's account and on its deposit: ``round``, ``account`` (which of the two),
             ``unit``, ``amount``, ``reason``, ``reference``, ``entry_id``.
-        terms: what the points of each round are the sum of, as the round that posts them stated it, or the last one: ``round``,
-            the names in ``payouts.TERMS``, and ``points``.
+        terms: what the points are the sum of: a row for each round in which points were earned (``round``), with the ``state`` (posted or
+            provisional), the columns of ``payouts.TERMS``, and their sum ``points``.
         rejected: events that the gate rejected: ``round``, ``kind``, ``reason``, ``event_id``.
         points: posted and provisional; ``provisional`` of these, and ``held_back`` as a deposit.
         credits: paid.
@@ -55,8 +57,23 @@ class Statement:
     held_back: float
     credits: float
 
+    def terms_shown(self) -> dict[str, str]:
+        """The terms that are not zero in every round, with what each means."""
+        return {name: words for name, words in TERMS.items() if self.terms[name].abs().max()}
 
-def statement_of(contributor: str, settings: CrowdSettings, warehouse: WarehouseResource) -> Statement:
+
+TERMS_OF = f"""
+SELECT earned_in_round AS round, CASE WHEN closes THEN 'posted' ELSE 'provisional' END AS state, {", ".join(TERMS)}, points
+FROM contributor_points p JOIN epochs USING (round_no)
+WHERE contributor_id = $who AND round_no = (
+    SELECT max(later.round_no) FROM contributor_points later JOIN rounds r ON r.round_no = later.round_no
+    WHERE later.earned_in_round = p.earned_in_round AND r.settled_at IS NOT NULL)
+ORDER BY earned_in_round
+"""
+"""What a contributor's points are the sum of, as the last settled round that stated them says."""
+
+
+def statement_of(contributor: str, settings: Settings, warehouse: WarehouseResource) -> Statement:
     """What a contributor has earned, by name or pseudonym.
 
     Raises:
@@ -100,7 +117,9 @@ def statement_of(contributor: str, settings: CrowdSettings, warehouse: Warehouse
         name,
         pl.concat(took_part),
         entries,
-        terms,
+        warehouse.query(TERMS_OF, {"who": name}).with_columns(
+            pl.col("round").map_elements(round_id_of, return_dtype=pl.String)
+        ),
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
         float(now),
         float(now) - float(posted),
@@ -177,11 +196,12 @@ def statement_page(
         ),
         terms=table(
             "terms",
-            found.terms.reverse(),
+            found.terms,
             {
-                "round": Column("round", link=to_round),
-                **{name: Column(words, 2) for name, words in TERMS.items()},
-                "points": Column("points", 2),
+                "round": Column("earned in", link=to_round),
+                **{name: Column(words, 4) for name, words in found.terms_shown().items()},
+                "points": Column("points", 4),
+                "state": Column("state"),
             },
         ),
         rejected=table(

@@ -334,12 +334,12 @@ class OutboxResource(ConfigurableResource):
 
     def published(self, topic: str) -> list[dict[str, Any]]:
         """The rows of a topic, oldest round first."""
-        return [
-            json.loads(line)
-            for path in self.files(topic)
-            for line in path.read_text(encoding="utf-8").split("\n")
-            if line
-        ]
+        return [row for path in self.files(topic) for row in rows_of(path)]
+
+
+def rows_of(path: UPath) -> list[dict[str, Any]]:
+    """The rows of one file of the outbox."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def check_key(connection: Connection, pseudonyms: Pseudonyms, now: datetime) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from resources.settings.compute import Compute
 from resources.settings.crowd import Crowd
+from resources.settings.desk import Desk
 from resources.settings.fields import ENVIRONMENT_PREFIX, NOT_SETTINGS, PASSWORD, SettingError, marks_of, variable
 from resources.settings.intake import Intake
 from resources.settings.judging import Judging
@@ -37,11 +38,12 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     Judging,
     Retention,
     Compute,
+    Desk,
 )
 """Sections in the order in which they are shown; each is a class with a title (its name) and a sentence (its docstring)."""
 
 
-class Settings(Compute, Retention, Judging, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places):
+class Settings(Desk, Compute, Retention, Judging, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places):
     """All settings of the platform. Each field ``name`` is read from the environment variable ``CROWD_NAME``."""
 
     @classmethod

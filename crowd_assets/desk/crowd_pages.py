@@ -1,0 +1,383 @@
+"""Pages of people who take part: come in, agree, write, compare, offer, and see what was earned.
+
+Belongs here: what each page asks and answers. Does not belong here: how a page looks (see ``pages``), what a form may hold (see ``forms``).
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crowd_assets.desk.desk import COOKIE, Desk, Refused
+from crowd_assets.desk.forms import STRENGTHS, FormError, plain
+from crowd_assets.desk.letting_in import SESSION_S
+from crowd_assets.desk.mine import own_page
+from crowd_assets.desk.store import DeskError, Person
+from crowd_assets.desk.work import Lot
+
+APPEALS_A_DAY = 10
+LONGEST_APPEAL = 4_000
+FREE = "free"
+"""Stands for a prompt of the writer's own."""
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+def routes(desk: Desk) -> list[Route]:
+    """The pages of the crowd."""
+
+    def shown(make: Callable[[Request, Person], Response]) -> Page:
+        """A page for somebody who agreed."""
+
+        async def page(request: Request) -> Response:
+            person = await run_in_threadpool(_agreed, desk, request)
+            return await run_in_threadpool(make, request, person)
+
+        return page
+
+    def taken(take: Callable[[Request, Person, dict[str, str], Any], Response]) -> Page:
+        """A form of somebody who agreed."""
+
+        async def page(request: Request) -> Response:
+            person = await run_in_threadpool(_agreed, desk, request)
+            desk.paces.take(person.name)
+            fields, form = await desk.fields(request, person)
+            return await run_in_threadpool(take, request, person, fields, form)
+
+        return page
+
+    def start(request: Request, person: Person) -> Response:
+        done = desk.store.done(person.name)
+        counts = desk.store.counts(person.name)
+        return desk.page(
+            "start",
+            person=person,
+            comparisons=0 if person.paused else desk.work.open_for(done),
+            lots=len(desk.work.lots()),
+            counts=counts,
+            code=_code(desk, person, sum(counts.values())),
+        )
+
+    def write(request: Request, person: Person) -> Response:
+        return _write_page(desk, person, request.query_params.get("lot", ""))
+
+    def take_text(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+        lot = desk.work.lot(form.subject)
+        if lot is None and form.subject != FREE:
+            raise Refused(
+                409, "This prompt is asked no more: a new round has begun. Your text is kept as a draft of its page."
+            )
+        if "draft" in fields:
+            desk.store.save_draft(person.name, "demonstration", form.subject, _kept(fields))
+            return _write_page(desk, person, form.subject, said="The draft is kept.")
+        try:
+            sent = desk.forms.demonstration(person.name, fields, form, lot)
+        except FormError as problem:
+            return _write_page(desk, person, form.subject, problems=problem.problems, fields=fields, status=422)
+        new = desk.store.send(person.name, sent)
+        return _write_page(desk, person, "", said=_thanks(new, "Your text"), receipt=sent.event_id)
+
+    def compare(request: Request, person: Person) -> Response:
+        return _compare_page(desk, person)
+
+    def take_judgement(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+        found = desk.work.comparison(form.subject)
+        if found is None:
+            raise Refused(409, "This comparison is asked no more.")
+        if person.paused:
+            raise Refused(403, "You are paused, so nothing was sent.")
+        if "skip" in fields:
+            desk.store.skip(person.name, found.comparison_id)
+            return desk.to("/compare")
+        left_is_a = desk.work.left_is_a(person.name, found.comparison_id)
+        try:
+            sent = desk.forms.judgement(person.name, fields, form, found, left_is_a=left_is_a)
+        except FormError as problem:
+            return _compare_page(desk, person, found.comparison_id, problem.problems, fields)
+        new = desk.store.send(person.name, sent)
+        return _compare_page(desk, person, said=_thanks(new, "Your judgement"), receipt=sent.event_id)
+
+    def offer(request: Request, person: Person) -> Response:
+        return _offer_page(desk, person, request.query_params.get("lot", ""))
+
+    def take_offer(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+        lot = desk.work.lot(form.subject)
+        if lot is None:
+            raise Refused(409, "This prompt is asked no more: a new round has begun.")
+        if "draft" in fields:
+            desk.store.save_draft(person.name, "bid", lot.lot_id, _kept(fields))
+            return _offer_page(desk, person, lot.lot_id, said="The draft is kept.")
+        try:
+            sent = desk.forms.offer(person.name, fields, form, lot)
+        except FormError as problem:
+            return _offer_page(desk, person, lot.lot_id, problems=problem.problems, fields=fields, status=422)
+        new = desk.store.send(person.name, sent)
+        return _offer_page(desk, person, "", said=_thanks(new, "Your offer"), receipt=sent.event_id)
+
+    def mine(request: Request, person: Person) -> Response:
+        return desk.page("mine", person=person, **own_page(desk, person), problem="", said="")
+
+    def take_appeal(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+        text = plain(fields.get("text", ""))
+        problem = ""
+        if not text:
+            problem = "Please write what is wrong."
+        elif len(text) > LONGEST_APPEAL:
+            problem = f"That has {len(text):,} characters; at most {LONGEST_APPEAL:,}."
+        else:
+            try:
+                desk.store.appeal(person.name, plain(fields.get("reference", ""))[:256], text, most_a_day=APPEALS_A_DAY)
+            except DeskError as refusal:
+                problem = str(refusal)
+        said = "" if problem else "Your appeal lies with the operator."
+        return desk.page(
+            "mine", person=person, status=422 if problem else 200, **own_page(desk, person), problem=problem, said=said
+        )
+
+    def export(request: Request, person: Person) -> Response:
+        kept = own_page(desk, person)
+        content = {"desk": desk.store.kept_about(person.name), "rounds": kept["as_data"]}
+        return Response(
+            json.dumps(content, indent=2, ensure_ascii=False, default=str),
+            media_type="application/json",
+            headers={"content-disposition": 'attachment; filename="mine.json"'},
+        )
+
+    def ask_erasure(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+        if fields.get("sure") == "yes":
+            desk.store.ask_erasure(person.name)
+            said, problem = "The operator has your request. Ids, points and payments stay; your texts go.", ""
+        else:
+            said, problem = "", "Please tick that you are sure: erased texts do not come back."
+        return desk.page("mine", person=person, **own_page(desk, person), problem=problem, said=said)
+
+    return [
+        Route("/", shown(start)),
+        Route("/write", shown(write), methods=["GET"]),
+        Route("/write", taken(take_text), methods=["POST"]),
+        Route("/compare", shown(compare), methods=["GET"]),
+        Route("/compare", taken(take_judgement), methods=["POST"]),
+        Route("/offer", shown(offer), methods=["GET"]),
+        Route("/offer", taken(take_offer), methods=["POST"]),
+        Route("/mine", shown(mine), methods=["GET"]),
+        Route("/mine/appeal", taken(take_appeal), methods=["POST"]),
+        Route("/mine/erase", taken(ask_erasure), methods=["POST"]),
+        Route("/mine.json", shown(export), methods=["GET"]),
+        *_doors(desk),
+    ]
+
+
+def _doors(desk: Desk) -> list[Route]:
+    """How people come in, agree and leave."""
+
+    def entered(person: Person) -> Response:
+        answer = desk.to("/consent")
+        answer.set_cookie(
+            COOKIE,
+            desk.seals.session(person.name, person.link),
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="lax",
+            secure=desk.secure,
+        )
+        return answer
+
+    def invited(request: Request) -> Person:
+        known = desk.seals.invited(request.path_params["token"])
+        found = desk.store.person(known[0]) if known else None
+        if known is None or found is None or found.link != known[1]:
+            raise Refused(
+                404, "This invitation is not valid, or a newer one took its place. Please ask for a new link."
+            )
+        if found.revoked:
+            raise Refused(403, "This invitation was withdrawn. Please ask whoever invited you.")
+        return found
+
+    async def join(request: Request) -> Response:
+        desk.looks.take(_address(request))
+        found = await run_in_threadpool(invited, request)
+        return desk.page("join", name=found.name)
+
+    async def enter(request: Request) -> Response:
+        desk.looks.take(_address(request))
+        return entered(await run_in_threadpool(invited, request))
+
+    async def panel(request: Request) -> Response:
+        if not desk.settings.desk_panel_code:
+            raise Refused(404, "There is no such page.")
+        desk.looks.take(_address(request))
+        given = {name: request.query_params.get(name, "")[:64] for name in ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")}
+        if not given["PROLIFIC_PID"].isalnum():
+            raise Refused(400, "The link has no participant's id: please open the study from Prolific again.")
+        name = f"prolific:{given['PROLIFIC_PID']}"
+        return entered(await run_in_threadpool(lambda: desk.store.come(name, source="panel", panel=given)))
+
+    async def consent(request: Request) -> Response:
+        person = await run_in_threadpool(desk.person, request)
+        text, version = desk.consent()
+        if await run_in_threadpool(desk.store.agreed, person.name, version):
+            return desk.to("/")
+        return desk.page("consent", person=person, text=text, version=version, problem="")
+
+    async def agree(request: Request) -> Response:
+        person = await run_in_threadpool(desk.person, request)
+        fields, form = await desk.fields(request, person)
+        text, version = desk.consent()
+        if fields.get("agreed") != "yes" or form.subject != version:
+            problem = "Please tick that you agree, or close this page."
+            return desk.page("consent", person=person, status=422, text=text, version=version, problem=problem)
+        await run_in_threadpool(desk.store.agree, person.name, version)
+        return desk.to("/")
+
+    async def leave(request: Request) -> Response:
+        person = await run_in_threadpool(desk.person, request)
+        await desk.fields(request, person)
+        answer = desk.page("left")
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    return [
+        Route("/join/{token}", join, methods=["GET"]),
+        Route("/join/{token}", enter, methods=["POST"]),
+        Route("/panel", panel, methods=["GET"]),
+        Route("/consent", consent, methods=["GET"]),
+        Route("/consent", agree, methods=["POST"]),
+        Route("/leave", leave, methods=["POST"]),
+    ]
+
+
+class NotAgreedError(Exception):
+    """Somebody is let in and has not agreed to what is asked before anything else."""
+
+
+def _agreed(desk: Desk, request: Request) -> Person:
+    person = desk.person(request)
+    if not desk.store.agreed(person.name, desk.consent()[1]):
+        raise NotAgreedError
+    return person
+
+
+def _write_page(
+    desk: Desk,
+    person: Person,
+    chosen: str,
+    *,
+    said: str = "",
+    receipt: str = "",
+    problems: Any = (),
+    fields: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    lots = desk.work.lots()
+    lot = _chosen(desk, person, lots, chosen)
+    subject = lot.lot_id if lot else FREE
+    held = fields if fields is not None else desk.store.draft(person.name, "demonstration", subject)
+    return desk.page(
+        "write",
+        person=person,
+        status=status,
+        lots=lots,
+        lot=lot,
+        subject=subject,
+        held=held,
+        problems={each.field: each.text for each in problems},
+        said=said,
+        receipt=receipt,
+    )
+
+
+def _offer_page(
+    desk: Desk,
+    person: Person,
+    chosen: str,
+    *,
+    said: str = "",
+    receipt: str = "",
+    problems: Any = (),
+    fields: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    lots = desk.work.lots()
+    lot = _chosen(desk, person, lots, chosen or (lots[0].lot_id if lots else ""))
+    held = fields if fields is not None else desk.store.draft(person.name, "bid", lot.lot_id) if lot else {}
+    return desk.page(
+        "offer",
+        person=person,
+        status=status,
+        lots=lots,
+        lot=lot,
+        held=held,
+        problems={each.field: each.text for each in problems},
+        said=said,
+        receipt=receipt,
+        currency=desk.settings.desk_currency,
+        rate=desk.settings.desk_credit_rate,
+    )
+
+
+def _compare_page(
+    desk: Desk,
+    person: Person,
+    comparison_id: str = "",
+    problems: Any = (),
+    fields: dict[str, str] | None = None,
+    *,
+    said: str = "",
+    receipt: str = "",
+) -> Response:
+    found = None
+    done = desk.store.done(person.name)
+    if comparison_id:
+        found = desk.work.comparison(comparison_id)
+    elif not person.paused:
+        found = desk.work.next_for(person.name, done, desk.store.written(person.name))
+    left_is_a = found is not None and desk.work.left_is_a(person.name, found.comparison_id)
+    answers = (found.response_a, found.response_b) if found else ("", "")
+    return desk.page(
+        "compare",
+        person=person,
+        status=422 if problems else 200,
+        found=found,
+        left=answers[0 if left_is_a else 1],
+        right=answers[1 if left_is_a else 0],
+        places=list(enumerate(STRENGTHS)),
+        held=fields or {},
+        problems={each.field: each.text for each in problems},
+        judged=desk.store.counts(person.name)["preference"],
+        said=said,
+        receipt=receipt,
+    )
+
+
+def _chosen(desk: Desk, person: Person, lots: tuple[Lot, ...], lot_id: str) -> Lot | None:
+    """The prompt that somebody asked for; without one, one by a draw of the person's own; None: a prompt of the person's own."""
+    if lot_id == FREE or not lots:
+        return None
+    named = next((lot for lot in lots if lot.lot_id == lot_id), None)
+    return named or lots[desk.seals.drawn("prompt", person.name, str(desk.store.counts(person.name))) % len(lots)]
+
+
+def _kept(fields: dict[str, str]) -> dict[str, str]:
+    return {
+        name: fields.get(name, "")
+        for name in ("prompt", "response", "asked_price", "claimed_quality")
+        if name in fields
+    }
+
+
+def _thanks(new: bool, what: str) -> str:
+    return f"{what} is received." if new else f"{what} was received before, and counts once."
+
+
+def _code(desk: Desk, person: Person, done: int) -> str:
+    """The completion code of a panel, for who has done enough."""
+    ready = person.source == "panel" and done >= desk.settings.desk_panel_tasks
+    return desk.settings.desk_panel_code if ready else ""
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -60,10 +60,13 @@ def erase_contributor(
 ) -> None:
     """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
     settings = settings_here()
+    from crowd_assets.desk.store import forget_at_desk
     from crowd_assets.operations.erasure import erase
     from resources.build import build_resources
 
     found = erase(contributor, reason, settings, build_resources(settings))
+    if forgotten := forget_at_desk(settings, contributor):
+        typer.echo(f"{forgotten} texts, drafts and appeals removed from the desk")
     if not found.erasure_id:
         typer.echo(f"{found.contributor_id}: the texts were erased before, and nothing came since")
         return

@@ -63,7 +63,9 @@ def routes(desk: Desk) -> list[Route]:
     async def agreement(request: Request) -> Response:
         person = await run_in_threadpool(desk.operator, request)
         figures = await run_in_threadpool(_agreement, desk)
-        columns = [(name, name.replace("_", " ")) for name in (figures["people"][0] if figures and figures["people"] else ())]
+        columns = [
+            (name, name.replace("_", " ")) for name in (figures["people"][0] if figures and figures["people"] else ())
+        ]
         return desk.page("agreement", person=person, figures=figures, people_columns=columns)
 
     async def paid(request: Request) -> Response:

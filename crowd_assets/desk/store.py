@@ -21,11 +21,12 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, func, i
 from sqlalchemy.exc import IntegrityError
 
 from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, sent, skips
+from crowd_assets.operations.backup import DESK
 from resources.common.errors import OperatorError
 from resources.feedback.events import IDENTIFIER
+from resources.feedback.pseudonyms import Pseudonyms
 from resources.settings.settings import Settings
 
-FILE = "desk.sqlite"
 LONGEST_WAIT_S = 30.0
 CROWD, OPERATOR = "crowd", "operator"
 
@@ -75,7 +76,7 @@ def database_url(settings: Settings) -> str:
         return settings.warehouse.replace("postgresql://", "postgresql+psycopg://", 1).replace(
             "postgres://", "postgresql+psycopg://", 1
         )
-    return f"sqlite:///{Path(settings.home, FILE)}"
+    return f"sqlite:///{Path(settings.home, DESK)}"
 
 
 class DeskStore:
@@ -456,6 +457,22 @@ class DeskStore:
                 ]
                 for what, table in tables.items()
             }
+
+
+def forget_at_desk(settings: Settings, contributor: str) -> int:
+    """:meth:`DeskStore.forget` for whoever has a name or the pseudonym of one, where there is a desk.
+
+    Returns:
+        how many events, drafts and appeals lost their text.
+    """
+    if not settings.warehouse and not Path(settings.home, DESK).exists():
+        return 0
+    pseudonyms, store = Pseudonyms.from_environment(), DeskStore(database_url(settings))
+    try:
+        wanted = {row["name"] for row in store.everybody()}
+        return sum(store.forget(name) for name in wanted if contributor in (name, pseudonyms.of(name)))
+    finally:
+        store.close()
 
 
 def migrate(engine: Engine) -> None:

@@ -13,8 +13,10 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -32,6 +34,8 @@ from resources.warehouse.base import WarehouseResource
 MANIFEST = "manifest.json"
 FORMAT = 1
 FIRST = "inbox"
+DESK = "desk.sqlite"
+"""What the desk keeps, copied by SQLite, as people may be sending meanwhile."""
 LAST_IN = "warehouse.duckdb"
 """What makes a folder a home: restored last."""
 
@@ -107,10 +111,14 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
         size, digest = _read(unfinished / LAST_IN)
         files[LAST_IN] = {"bytes": size, "hash": digest}
         for entry in sorted(path.name for path in home.iterdir()):
-            if entry not in NOT_KEPT and entry != FIRST and not entry.startswith(SET_ASIDE):
+            if entry not in NOT_KEPT and entry != FIRST and not entry.startswith((SET_ASIDE, DESK)):
                 for name in _files(home, entry):
                     keep(UPath(home / name), name)
         _keep_remote(remote, keep)
+        if (home / DESK).exists():
+            _copy_database(home / DESK, unfinished / DESK)
+            size, digest = _read(unfinished / DESK)
+            files[DESK] = {"bytes": size, "hash": digest}
         manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(), "files": files}
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
     elsewhere = tuple(
@@ -178,6 +186,15 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Copied(home, len(files), sum(int(str(each["bytes"])) for each in files.values()), aside=aside)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy an SQLite database as its last transaction left it."""
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here,
+        closing(sqlite3.connect(target)) as there,
+    ):
+        here.backup(there)
 
 
 def verify(source: Path) -> int:

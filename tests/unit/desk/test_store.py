@@ -1,0 +1,97 @@
+"""What the desk keeps, and what becomes of it when a home is backed up or somebody's texts are erased."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from crowd_assets.desk.forms import plain
+from crowd_assets.desk.store import DeskError, DeskStore, Sent, database_url, forget_at_desk
+from crowd_assets.desk.tables import metadata
+from crowd_assets.operations.backup import DESK, backup, restore
+from resources.build import build_resources
+from resources.home.identity import open_home
+
+
+@pytest.fixture
+def store(desk_settings):
+    found = DeskStore(database_url(desk_settings))
+    yield found
+    found.close()
+
+
+def _sent(number: int, kind: str = "demonstration") -> Sent:
+    event = {"kind": kind, "response": f"words of {number}", "event_id": f"e{number}"}
+    return Sent(f"e{number}", kind, "free", "", event, 1.5)
+
+
+def test_migrations_make_the_tables_that_the_program_knows(store, desk_settings) -> None:
+    made = inspect(create_engine(database_url(desk_settings)))
+    for table in metadata.sorted_tables:
+        assert {column["name"] for column in made.get_columns(table.name)} == set(table.columns.keys())
+        assert {tuple(index["column_names"]) for index in made.get_indexes(table.name)} == {
+            tuple(index.columns.keys()) for index in table.indexes
+        }
+
+
+def test_tables_of_a_newer_program_are_refused_in_words(store, desk_settings) -> None:
+    with create_engine(database_url(desk_settings)).begin() as connection:
+        connection.execute(text("UPDATE desk_version SET version_num = '9999'"))
+    with pytest.raises(DeskError, match="newer program"):
+        DeskStore(database_url(desk_settings))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "x" * 129, "ä", "'; DROP TABLE desk_people; --"])
+def test_names_that_no_contributor_can_have_are_refused(store, name: str) -> None:
+    with pytest.raises(DeskError, match="no name of a contributor"):
+        store.invite([name])
+
+
+def test_a_backup_taken_while_people_send_has_what_was_acknowledged(store, desk_settings, tmp_path) -> None:
+    resources = build_resources(desk_settings)
+    open_home(desk_settings, resources.warehouse)
+    with resources.warehouse.connect():
+        pass
+    store.invite(["ada"])
+    store.send("ada", _sent(1))  # still in SQLite's log, as the connection is open
+    backup(desk_settings, resources.warehouse, tmp_path / "copy")
+    assert not list((tmp_path / "copy").glob(f"{DESK}-*"))
+    elsewhere = desk_settings.changed(home=str(tmp_path / "restored"))
+    restore(elsewhere, build_resources(elsewhere).warehouse, tmp_path / "copy")
+    again = DeskStore(database_url(elsewhere))
+    assert (again.waiting(), again.person("ada").name) == (1, "ada")
+    again.close()
+
+
+def test_an_erasure_reaches_what_the_desk_still_has(store, desk_settings, monkeypatch) -> None:
+    monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key of the tests, long enough")
+    from resources.feedback.pseudonyms import Pseudonyms
+
+    store.invite(["ada", "bo"])
+    for number, name in enumerate(("ada", "bo")):
+        store.send(name, _sent(number))
+        store.save_draft(name, "bid", "lot", {"response": "half of it"})
+        store.appeal(name, "", "my words", most_a_day=3)
+    store.ask_erasure("ada")
+    assert forget_at_desk(desk_settings, Pseudonyms.from_environment().of("ada")) == 3
+    kept = str(store.kept_about("ada"))
+    assert not any(words in kept for words in ("words of", "half of it", "my words"))
+    assert "words of 1" in str(store.kept_about("bo"))
+    assert store.erasures_asked() == []
+
+
+def test_a_home_without_a_desk_gets_none_by_an_erasure(desk_settings) -> None:
+    assert forget_at_desk(desk_settings, "ada") == 0
+    assert not Path(desk_settings.home, DESK).exists()
+
+
+def test_appeals_of_one_person_are_limited(store) -> None:
+    for _ in range(3):
+        store.appeal("ada", "", "again", most_a_day=3)
+    with pytest.raises(DeskError, match="24 hours"):
+        store.appeal("ada", "", "again", most_a_day=3)
+    store.appeal("bo", "", "first", most_a_day=3)
+
+
+def test_line_ends_of_forms_become_those_of_feedback() -> None:
+    assert plain(" a\r\nb\rc \n") == "a\nb\nc"

@@ -120,15 +120,24 @@ def write_report(
 
 @app.command("statement")
 def write_statement_of(
-    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")] = "",
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Write the page of everybody, without plots, and an index of the pages.")
+    ] = False,
 ) -> None:
-    """Write a contributor's own page: every entry of the ledger, and what each round says of why."""
+    """Write a contributor's own page: every entry of the ledger, the sum that the points are, and what each round says of why."""
+    if bool(contributor) == everybody:
+        raise typer.BadParameter("name a contributor, or say --all")
     settings = settings_here()
-    from crowd_assets.report.statement import statement_of, write_statement
+    from crowd_assets.report.statement import statement_of, write_statement, write_statements
     from crowd_assets.terminal.log import show
     from resources.build import build_resources
 
     resources = build_resources(settings)
+    if everybody:
+        index, count = write_statements(settings, resources.warehouse, resources.data_quality)
+        typer.echo(f"{count} statements  {index}")
+        return
     found = statement_of(contributor, settings, resources.warehouse)
     show(
         f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",

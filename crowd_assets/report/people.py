@@ -63,11 +63,13 @@ ORDER BY everybody.contributor_id
 """
 
 
-def people_of(warehouse: WarehouseResource, round_no: int, *, only: str | None = None) -> pl.DataFrame:
+def people_of(
+    warehouse: WarehouseResource, round_no: int, *, only: str | None = None, private: bool = False
+) -> pl.DataFrame:
     """Everybody who took part in a settled round, or ``only`` one, most points first: what each did, ``points`` so far, their
     ``change`` since the settled round before, ``credits`` earned in the round, and ``why``. Who is suspected of acting with others reads so
-    where ``only`` they are shown, and nobody else does."""
-    found = warehouse.query(TOOK_PART, {"n": round_no, "private": only is not None})
+    where ``only`` they are shown, or where pages are ``private``: each for the one that the page is about."""
+    found = warehouse.query(TOOK_PART, {"n": round_no, "private": private or only is not None})
     if only is not None:
         found = found.filter(pl.col("contributor_id") == only)
     before = settled_rounds(warehouse, round_no - 1)

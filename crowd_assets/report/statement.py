@@ -5,8 +5,10 @@ No text of anybody is on it, so it stays when texts are erased.
 Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``statement.html.jinja``).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from urllib.parse import quote
 
 import polars as pl
 from upath import UPath
@@ -19,10 +21,11 @@ from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import general_reason, record_of, settled_rounds
 from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
-from crowd_assets.report.places import round_link, shared_links, statement_path
+from crowd_assets.report.places import STATEMENTS, round_link, shared_links, statement_path
 from crowd_assets.round.tournament import standings
 from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
+from resources.rounds.book import Round
 from resources.rounds.claims import round_id_of
 from resources.settings.resource import CrowdSettings
 from resources.settings.settings import Settings
@@ -62,15 +65,54 @@ class Statement:
         return {name: words for name, words in TERMS.items() if self.terms[name].abs().max()}
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """What statements are made of, of everybody or of one, each frame with the column ``contributor_id``."""
+
+    rounds: pl.DataFrame
+    entries: pl.DataFrame
+    terms: pl.DataFrame
+    rejected: pl.DataFrame
+    points: pl.DataFrame
+
+    def of(self, name: str) -> Statement:
+        """The statement of one."""
+        rounds, entries, terms, rejected, points = (
+            frame.filter(pl.col("contributor_id") == name).drop("contributor_id")
+            for frame in (self.rounds, self.entries, self.terms, self.rejected, self.points)
+        )
+        now = float(points["points"].sum())
+        return Statement(
+            name,
+            rounds,
+            entries,
+            terms,
+            rejected,
+            now,
+            now - float(entries.filter(pl.col("unit") == "point")["amount"].sum() or 0),
+            float(entries.filter(pl.col("account") == "deposit")["amount"].sum() or 0),
+            float(entries.filter(pl.col("unit") == "credit")["amount"].sum() or 0),
+        )
+
+    def each(self) -> Iterator[Statement]:
+        """The statement of everybody, by name."""
+        names = sorted({name for frame in vars(self).values() for name in frame["contributor_id"].unique() if name})
+        parts = {what: frame.partition_by("contributor_id", as_dict=True) for what, frame in vars(self).items()}
+        empty = {what: frame.clear() for what, frame in vars(self).items()}
+        for name in names:
+            yield _Sources(**{what: part.get((name,), empty[what]) for what, part in parts.items()}).of(name)
+
+
 TERMS_OF = f"""
-SELECT earned_in_round AS round, CASE WHEN closes THEN 'posted' ELSE 'provisional' END AS state, {", ".join(TERMS)}, points
+SELECT contributor_id, earned_in_round AS round, CASE WHEN closes THEN 'posted' ELSE 'provisional' END AS state,
+    {", ".join(TERMS)}, points
 FROM contributor_points p JOIN epochs USING (round_no)
-WHERE contributor_id = $who AND round_no = (
+WHERE (CAST($who AS VARCHAR) = '' OR contributor_id = $who) AND round_no = (
     SELECT max(later.round_no) FROM contributor_points later JOIN rounds r ON r.round_no = later.round_no
     WHERE later.earned_in_round = p.earned_in_round AND r.settled_at IS NOT NULL)
 ORDER BY earned_in_round
 """
-"""What a contributor's points are the sum of, as the last settled round that stated them says."""
+"""What points are the sum of, as the last settled round that stated them says."""
 
 
 def statement_of(contributor: str, settings: Settings, warehouse: WarehouseResource) -> Statement:
@@ -88,10 +130,31 @@ def statement_of(contributor: str, settings: Settings, warehouse: WarehouseResou
             f"{contributor} has sent nothing to this home ({settings.home}), or no round is settled yet. With a key in "
             "CROWD_PSEUDONYM_KEY give the name as tools send it, or the pseudonym."
         )
+    return _sources(warehouse, settled, name).of(name)
+
+
+def statements(settings: Settings, warehouse: WarehouseResource) -> Iterator[Statement]:
+    """What everybody has earned, by name: as :func:`statement_of` says of each, from as many queries as for one.
+
+    Raises:
+        NothingToReportError: no round is settled.
+    """
+    settled = settled_rounds(warehouse)
+    if not settled:
+        raise NothingToReportError(f"no round of this home ({settings.home}) is settled yet.")
+    return _sources(warehouse, settled).each()
+
+
+def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str = "") -> _Sources:
+    who = {"who": only}
     entries = warehouse.query(
-        "SELECT round_id AS round, split_part(account, ':', 1) AS account, unit, amount, reason, reference, entry_id FROM ledger "
-        "WHERE account IN ($account, $deposit) ORDER BY round_no, unit, reference, account",
-        {"account": contributor_account(name), "deposit": deposit_account(name)},
+        "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, round_id AS round, split_part(account, ':', 1) AS account, "
+        "unit, amount, reason, reference, entry_id FROM ledger WHERE account IN ($account, $deposit) OR (CAST($account AS VARCHAR) = '' AND "
+        "strpos(account, ':') > 0) ORDER BY round_no, unit, reference, account",
+        {
+            "account": contributor_account(only) if only else "",
+            "deposit": deposit_account(only) if only else "",
+        },
     )
     terms = warehouse.query(
         f"SELECT earned.round_id AS round, {', '.join(TERMS)}, points FROM contributor_points p "
@@ -101,30 +164,22 @@ def statement_of(contributor: str, settings: Settings, warehouse: WarehouseResou
         {"who": name, "last": settled[-1].round_no},
     )
     rejected = warehouse.query(
-        "SELECT round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
-        "WHERE contributor_id = $who AND stage = 'gate' ORDER BY round_no, kind, event_id",
-        {"who": name},
+        "SELECT contributor_id, round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
+        "WHERE stage = 'gate' AND (CAST($who AS VARCHAR) = '' OR contributor_id = $who) ORDER BY round_no, kind, event_id",
+        who,
     )
     took_part = [
-        people_of(warehouse, each.round_no, only=name).select(
-            pl.lit(each.round_id).alias("round"), "points", "change", "credits", "why"
+        people_of(warehouse, each.round_no, only=only or None, private=True).select(
+            "contributor_id", pl.lit(each.round_id).alias("round"), "points", "change", "credits", "why"
         )
         for each in settled
     ]
-    now = standings(warehouse, settled[-1].round_no).filter(pl.col("contributor_id") == name)["points"].sum()
-    posted = entries.filter(pl.col("unit") == "point")["amount"].sum() or 0
-    return Statement(
-        name,
+    return _Sources(
         pl.concat(took_part),
         entries,
-        warehouse.query(TERMS_OF, {"who": name}).with_columns(
-            pl.col("round").map_elements(round_id_of, return_dtype=pl.String)
-        ),
+        warehouse.query(TERMS_OF, who).with_columns(pl.col("round").map_elements(round_id_of, return_dtype=pl.String)),
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
-        float(now),
-        float(now) - float(posted),
-        float(entries.filter(pl.col("account") == "deposit")["amount"].sum() or 0),
-        float(entries.filter(pl.col("unit") == "credit")["amount"].sum() or 0),
+        standings(warehouse, settled[-1].round_no).select("contributor_id", "points"),
     )
 
 
@@ -141,16 +196,60 @@ def write_statement(
     return path
 
 
+def write_statements(
+    settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+) -> tuple[UPath, int]:
+    """Write the page of everybody, without plots, and an index of the pages, which is the operator's alone.
+
+    Returns:
+        where the index lies, and how many pages.
+    """
+    last = settled_rounds(warehouse)[-1:]
+    rows = []
+    for found in statements(settings, warehouse):
+        path = statement_path(settings, found.contributor_id)
+        write_text_atomically(path, statement_page(found, settings, warehouse, data_quality, plots=False, last=last[0]))
+        rows.append((found.contributor_id, found.points, found.provisional, found.credits, path.name))
+    index = settings.reports_path / f"{STATEMENTS}.html"
+    links = {name: f"{STATEMENTS}/{quote(file)}" for name, *_, file in rows}
+    frame = pl.DataFrame(rows, schema=["contributor", "points", "provisional", "credits", "file"], orient="row")
+    people = table(
+        "people",
+        frame,
+        {
+            "contributor": Column("contributor", link=links.get),
+            "points": Column("points", 2),
+            "provisional": Column("of them provisional", 2),
+            "credits": Column("credits", 4),
+        },
+        most=frame.height + 1,
+    )
+    page = render("statements.html.jinja", people=people, links=shared_links(settings, data_quality), last=last[0])
+    write_text_atomically(index, page)
+    return index, len(rows)
+
+
 def statement_page(
-    found: Statement, settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+    found: Statement,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    data_quality: DataQualityResource,
+    *,
+    plots: bool = True,
+    last: Round | None = None,
 ) -> str:
-    """A contributor's page, as HTML."""
-    last = settled_rounds(warehouse)[-1]
+    """A contributor's page, as HTML.
+
+    Args:
+        plots: Whether the page has plots, and the library that draws them.
+        last: The last settled round, where it is known.
+    """
+    last = last or settled_rounds(warehouse)[-1]
 
     def to_round(round_id: str) -> str:
         return round_link(round_id, up=1)
 
-    parts = {"points": _points(found), "credits": _credits(found)}
+    parts = {"points": _points(found) if plots else None, "credits": _credits(found) if plots else None}
     return render(
         "statement.html.jinja",
         charts=[part for part in parts.values() if part],

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,7 +26,7 @@ from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
 from crowd_assets.report.places import campaign_path, report_path, statement_path
 from crowd_assets.report.round import round_page
-from crowd_assets.report.statement import statement_of, statement_page
+from crowd_assets.report.statement import statement_of, statement_page, statements, write_statements
 from crowd_assets.round.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
@@ -400,3 +401,25 @@ def test_a_round_of_demonstrations_alone_has_a_page_too(tmp_path: Path) -> None:
     assert "0.00 of 24" in page
     alone.frames.path(REGRETS, "r000001").unlink()
     assert regret_so_far(alone.warehouse, alone.frames, 1).is_empty()
+
+
+def test_everybodys_statement_is_the_one_that_each_has_alone(home: Home) -> None:
+    together = {found.contributor_id: found for found in statements(home.settings, home.warehouse)}
+    assert set(together) == {"ann", "bo", "cy", "sue", "tom", HOSTILE}
+    alone = statement_of("sue", home.settings, home.warehouse)
+    for part in ("rounds", "entries", "terms", "rejected"):
+        assert getattr(together["sue"], part).equals(getattr(alone, part)), part
+    assert (together["sue"].points, together["sue"].credits) == (alone.points, alone.credits)
+
+
+def test_the_index_of_statements_leads_to_a_page_each(home: Home) -> None:
+    index, count = write_statements(home.settings, home.warehouse, home.resources.data_quality)
+    found = _Page(index.read_text(encoding="utf-8"))
+    links = [
+        attributes["href"]
+        for tag, attributes in found.elements
+        if tag == "a" and "statements/" in (attributes.get("href") or "")
+    ]
+    assert len(links) == count == 6
+    for link in links:
+        assert (index.parent / unquote(link)).exists()

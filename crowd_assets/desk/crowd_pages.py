@@ -56,7 +56,7 @@ def routes(desk: Desk) -> list[Route]:
         return desk.page(
             "start",
             person=person,
-            comparisons=0 if person.paused else desk.work.open_for(done),
+            comparisons=0 if person.paused else desk.work.open_for(person.name, done),
             lots=len(desk.work.lots()),
             counts=counts,
             code=_code(desk, person, sum(counts.values())),
@@ -95,7 +95,9 @@ def routes(desk: Desk) -> list[Route]:
             return desk.to("/compare")
         left_is_a = desk.work.left_is_a(person.name, found.comparison_id)
         try:
-            sent = desk.forms.judgement(person.name, fields, form, found, left_is_a=left_is_a)
+            sent = desk.forms.judgement(
+                person.name, fields, form, found, left_is_a=left_is_a, pair=desk.work.pair(found)
+            )
         except FormError as problem:
             return _compare_page(desk, person, found.comparison_id, problem.problems, fields)
         new = desk.store.send(person.name, sent)

@@ -6,7 +6,7 @@ Belongs here: fields to events, and what is said of them before they are sent. D
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,7 +87,7 @@ class Forms:
         return self._sent(name, event, form, lot.lot_id, response, problems)
 
     def judgement(
-        self, name: str, fields: Mapping[str, str], form: Form, found: Comparison, *, left_is_a: bool
+        self, name: str, fields: Mapping[str, str], form: Form, found: Comparison, *, left_is_a: bool, pair: str
     ) -> Sent:
         """What somebody says of two answers.
 
@@ -123,7 +123,7 @@ class Forms:
             event |= {"both_bad": True, "probability_a": 0.5}
         if reason:
             event["reason"] = reason
-        return self._sent(name, event, form, found.comparison_id, "", problems)
+        return replace(self._sent(name, event, form, found.comparison_id, "", problems), text=pair)
 
     def _sent(
         self, name: str, event: dict[str, Any], form: Form, subject: str, text: str, problems: list[Problem]

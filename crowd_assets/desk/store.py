@@ -20,7 +20,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, sent, skips
+from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, seats, sent, skips
 from crowd_assets.operations.backup import DESK
 from resources.common.errors import OperatorError
 from resources.feedback.events import IDENTIFIER
@@ -296,6 +296,34 @@ class DeskStore:
                 text
                 for (text,) in connection.execute(select(sent.c.text).where(sent.c.name == name, sent.c.text != ""))
             }
+
+    def has_seat(self, published: str, name: str) -> bool:
+        """Whether somebody has a newcomer's seat in a file of assignments."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(seats.c.seat).where(seats.c.published == published, seats.c.name == name))
+            return found.first() is not None
+
+    def seat(self, published: str, name: str, there_are: Sequence[int]) -> int | None:
+        """A newcomer's seat in a file of assignments: the one that the person has, or the first that is free; None where none is left."""
+        while True:
+            with self._engine.connect() as connection:
+                taken = dict(
+                    map(
+                        tuple,
+                        connection.execute(select(seats.c.name, seats.c.seat).where(seats.c.published == published)),
+                    )
+                )
+            if name in taken:
+                return int(taken[name])
+            free = sorted(set(there_are) - set(taken.values()))
+            if not free:
+                return None
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(seats).values(published=published, seat=free[0], name=name))
+            except IntegrityError:  # somebody else sat down meanwhile
+                continue
+            return free[0]
 
     def counts(self, name: str) -> Counter[str]:
         """How many events of each kind somebody sent."""

@@ -46,7 +46,9 @@ sent = Table(
     Column("name", String(128), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("subject", String(128), nullable=False, comment="comparison, lot, or free: a prompt of the writer's own"),
-    Column("text", String(64), nullable=False, comment="keyed hash of what was written; empty for judgements"),
+    Column(
+        "text", String(64), nullable=False, comment="keyed hash of what was written, or of the pair that was judged"
+    ),
     Column("event", Text, comment="the line of feedback; null once it lies in the inbox"),
     Column("sent_at", DateTime, nullable=False),
     Column("seconds", Float, comment="from the page that was opened to the form that was sent"),
@@ -62,6 +64,13 @@ skips = Table(
     Column("name", String(128), primary_key=True),
     Column("subject", String(128), primary_key=True),
     Column("skipped_at", DateTime, nullable=False),
+)
+seats = Table(
+    "desk_seats",
+    metadata,
+    Column("published", String(64), primary_key=True, comment="name of the file of assignments"),
+    Column("seat", Integer, primary_key=True),
+    Column("name", String(128), nullable=False, comment="the newcomer whose seat it is"),
 )
 appeals = Table(
     "desk_appeals",

@@ -1,18 +1,23 @@
 """What there is to do: prompts to answer and comparisons to judge, as rounds publish them in the outbox.
 
+Where a round publishes assignments, people judge what they are assigned, in the order in which they are assigned it; a newcomer takes a seat.
+Without assignments everybody judges the comparisons with the fewest judgements.
+
 Belongs here: reading them, and which is next for whom. Does not belong here: publishing (see ``crowd_assets.round``), forms.
 """
 
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from crowd_assets.desk.letting_in import Seals
+from crowd_assets.desk.store import DeskStore
 from resources.feedback.events import ERASED
-from resources.feedback.inbox import COMPARISON_TASKS, OutboxResource, rows_of
+from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, OutboxResource, rows_of
+from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import state_of
 
 LOTS = "lots"
@@ -47,20 +52,25 @@ class _Published:
     lots: tuple[Lot, ...] = ()
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     by_count: list[tuple[str, ...]] = field(default_factory=list)
+    free: tuple[str, ...] = ()
+    assigned: str = ""
+    of_people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_seats: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Work:
     """What is published, looked at again every two seconds.
 
     Args:
-        judged: How many judgements each comparison has.
-        enough: Judgements after which a comparison is asked no more.
+        store: What was judged, and who has which seat.
+        enough: Judgements after which a comparison that nobody is assigned is asked no more.
+        required: Whether nobody may judge what is not assigned to them.
     """
 
     def __init__(
-        self, outbox: OutboxResource, seals: Seals, judged: Callable[[], Mapping[str, int]], enough: int
+        self, outbox: OutboxResource, seals: Seals, store: DeskStore, enough: int, *, required: bool = False
     ) -> None:
-        self._outbox, self._seals, self._judged, self._enough = outbox, seals, judged, enough
+        self._outbox, self._seals, self._store, self._enough, self._required = outbox, seals, store, enough, required
         self._known = _Published()
         self._lock = threading.Lock()
 
@@ -77,25 +87,49 @@ class Work:
         return self._now().comparisons.get(comparison_id)
 
     def next_for(self, name: str, done: set[str], written: set[str]) -> Comparison | None:
-        """What somebody should judge next: of those with the fewest judgements one by a draw of the person's own; neither what the person
-        judged or skipped, nor an answer of the person's.
+        """What somebody should judge next: what the person is assigned, in order; else, unless assignments are required, of the comparisons with
+        the fewest judgements one by a draw of the person's own. Never a pair that the person judged or skipped, nor an own answer.
 
         Args:
             done: Comparisons that the person judged or skipped.
-            written: Hashes of what the person wrote.
+            written: Hashes of what the person wrote, and of the pairs that the person judged.
         """
         known = self._now()
+        for comparison_id in self._assigned(name, known):
+            if comparison_id not in done:
+                return known.comparisons[comparison_id]
+        if self._required and known.assigned:
+            return None
         for names in known.by_count:
             start = self._seals.drawn("next", name) % max(len(names), 1)
             for comparison_id in (*names[start:], *names[:start]):
                 found = known.comparisons[comparison_id]
-                if comparison_id not in done and not written & self._hashes(found):
+                if comparison_id not in done and not written & {self.pair(found), *self._hashes(found)}:
                     return found
         return None
 
-    def open_for(self, done: set[str]) -> int:
-        """How many comparisons somebody has not judged or skipped; own answers are among them."""
-        return sum(1 for names in self._now().by_count for name in names if name not in done)
+    def open_for(self, name: str, done: set[str]) -> int:
+        """How many comparisons wait for somebody; own answers may be among them."""
+        known = self._now()
+        if left := sum(1 for each in self._assigned(name, known) if each not in done):
+            return left
+        if self._required and known.assigned:
+            return 0
+        return sum(1 for names in known.by_count for each in names if each not in done)
+
+    def pair(self, found: Comparison) -> str:
+        """A keyed hash of what is compared, the same under whatever name and in whatever order."""
+        return self._seals.hashed("pair", found.prompt, *sorted((found.response_a, found.response_b)))
+
+    def _assigned(self, name: str, known: _Published) -> tuple[str, ...]:
+        """What somebody is assigned in the file that holds, or what their seat is."""
+        own = known.of_people.get(Pseudonyms.from_environment().of(name))
+        if own is not None or not known.of_seats:
+            return own or ()
+        if self._store.counts(name)["preference"] and not self._store.has_seat(known.assigned, name):
+            return ()  # judged before: no newcomer
+        seat = self._store.seat(known.assigned, name, tuple(known.of_seats))
+        return () if seat is None else known.of_seats[seat]
 
     def left_is_a(self, name: str, comparison_id: str) -> bool:
         """Whether answer A stands left for somebody: by a keyed hash, so that nobody can know which is which."""
@@ -104,7 +138,7 @@ class Work:
     def coverage(self) -> dict[int, int]:
         """How many published comparisons have how many judgements from the desk."""
         counts: dict[int, int] = defaultdict(int)
-        judged = self._judged()
+        judged = self._store.judged()
         for comparison_id in self._now().comparisons:
             counts[judged.get(comparison_id, 0)] += 1
         return dict(sorted(counts.items()))
@@ -119,7 +153,7 @@ class Work:
             return self._known
 
     def _looked(self) -> _Published:
-        paths = {topic: self._outbox.files(topic) for topic in (LOTS, COMPARISON_TASKS)}
+        paths = {topic: self._outbox.files(topic) for topic in (LOTS, COMPARISON_TASKS, ASSIGNMENTS)}
         state = tuple((str(path), state_of(path)) for files in paths.values() for path in files)
         known = self._known
         if state != known.state or not known.looked_at:
@@ -129,24 +163,44 @@ class Work:
                 for row in rows_of(path)
                 if row.get("prompt") and row["prompt"] != ERASED
             ]
-            comparisons = {
-                row["comparison_id"]: Comparison(
-                    row["comparison_id"],
-                    row["prompt"],
-                    row["response_a"],
-                    row["response_b"],
-                    tuple(row.get("messages") or ())[:-1],
-                )
-                for path in paths[COMPARISON_TASKS]
-                for row in rows_of(path)
-                if ERASED not in (row["prompt"], row["response_a"], row["response_b"])
-            }
-            known = _Published(state, 0.0, tuple(lots), comparisons)
-        judged = self._judged()
+            free = _comparisons(row for path in paths[COMPARISON_TASKS] for row in rows_of(path))
+            rows = [row for path in paths[ASSIGNMENTS][-1:] for row in rows_of(path)]
+            assigned = _comparisons(rows)
+            people: dict[str, list[str]] = defaultdict(list)
+            seats: dict[int, list[str]] = defaultdict(list)
+            for row in sorted(rows, key=lambda row: row["place"]):
+                if row["comparison_id"] in assigned:
+                    (people[row["contributor_id"]] if row["contributor_id"] else seats[row["seat"]]).append(
+                        row["comparison_id"]
+                    )
+            known = _Published(
+                state,
+                0.0,
+                tuple(lots),
+                {**free, **assigned},
+                free=tuple(free),
+                assigned=paths[ASSIGNMENTS][-1].name if rows else "",
+                of_people={who: tuple(each) for who, each in people.items()},
+                of_seats={seat: tuple(each) for seat, each in seats.items()},
+            )
+        judged = self._store.judged()
         buckets: dict[int, list[str]] = defaultdict(list)
-        for comparison_id in known.comparisons:
+        for comparison_id in known.free:
             if (count := judged.get(comparison_id, 0)) < self._enough:
                 buckets[count].append(comparison_id)
         known.by_count = [tuple(buckets[count]) for count in sorted(buckets)]
         known.looked_at = time.monotonic()
         return known
+
+
+def _comparisons(rows: Iterable[Mapping[str, Any]]) -> dict[str, Comparison]:
+    """Rows of the outbox by name, without those of which a text was erased; the conversation's last turn is the prompt."""
+    found = {}
+    for row in rows:
+        messages = tuple(row.get("messages") or ())
+        prompt = row.get("prompt") or (messages[-1]["content"] if messages else "")
+        if ERASED not in (prompt, row["response_a"], row["response_b"]):
+            found[row["comparison_id"]] = Comparison(
+                row["comparison_id"], prompt, row["response_a"], row["response_b"], messages[:-1]
+            )
+    return found

@@ -43,7 +43,9 @@ SECTIONS: tuple[type[BaseModel], ...] = (
 """Sections in the order in which they are shown; each is a class with a title (its name) and a sentence (its docstring)."""
 
 
-class Settings(Desk, Compute, Retention, Judging, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places):
+class Settings(
+    Desk, Compute, Retention, Judging, Market, Pay, Selection, Training, Crowd, Quality, Intake, Models, Places
+):
     """All settings of the platform. Each field ``name`` is read from the environment variable ``CROWD_NAME``."""
 
     @classmethod

@@ -59,6 +59,12 @@ def upgrade() -> None:
         sa.Column("skipped_at", sa.DateTime, nullable=False),
     )
     op.create_table(
+        "desk_seats",
+        sa.Column("published", sa.String(64), primary_key=True),
+        sa.Column("seat", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(128), nullable=False),
+    )
+    op.create_table(
         "desk_appeals",
         sa.Column("appeal_id", sa.String(32), primary_key=True),
         sa.Column("name", sa.String(128), nullable=False),

@@ -108,8 +108,8 @@ SELECT contributor_id, earned_in_round AS round, CASE WHEN closes THEN 'posted' 
     {", ".join(TERMS)}, points
 FROM contributor_points p JOIN epochs USING (round_no)
 WHERE (CAST($who AS VARCHAR) = '' OR contributor_id = $who) AND round_no = (
-    SELECT max(later.round_no) FROM contributor_points later JOIN rounds r ON r.round_no = later.round_no
-    WHERE later.earned_in_round = p.earned_in_round AND r.settled_at IS NOT NULL)
+    SELECT max(later.round_no) FROM contributor_points later
+    WHERE later.earned_in_round = p.earned_in_round AND later.round_no <= $last)
 ORDER BY earned_in_round
 """
 """What points are the sum of, as the last settled round that stated them says."""
@@ -156,13 +156,6 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
             "deposit": deposit_account(only) if only else "",
         },
     )
-    terms = warehouse.query(
-        f"SELECT earned.round_id AS round, {', '.join(TERMS)}, points FROM contributor_points p "
-        "JOIN rounds earned ON earned.round_no = p.earned_in_round WHERE contributor_id = $who AND p.round_no = "
-        "(SELECT max(q.round_no) FROM contributor_points q WHERE q.earned_in_round = p.earned_in_round AND q.round_no <= $last) "
-        "ORDER BY earned_in_round",
-        {"who": name, "last": settled[-1].round_no},
-    )
     rejected = warehouse.query(
         "SELECT contributor_id, round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
         "WHERE stage = 'gate' AND (CAST($who AS VARCHAR) = '' OR contributor_id = $who) ORDER BY round_no, kind, event_id",
@@ -177,7 +170,9 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
     return _Sources(
         pl.concat(took_part),
         entries,
-        warehouse.query(TERMS_OF, who).with_columns(pl.col("round").map_elements(round_id_of, return_dtype=pl.String)),
+        warehouse.query(TERMS_OF, {**who, "last": settled[-1].round_no}).with_columns(
+            pl.col("round").map_elements(round_id_of, return_dtype=pl.String)
+        ),
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
         standings(warehouse, settled[-1].round_no).select("contributor_id", "points"),
     )

@@ -36,7 +36,7 @@ class Models(BaseModel):
     system_prompt: str = setting(
         default="",
         description="What is said as the system before every conversation without a system turn of its own, in training, generation, "
-        "chat and exports. Empty: nothing but what the chat template says by itself.",
+        "chat and exports. Empty: the chat template alone says how a conversation begins.",
         shown="no",
         per_run=False,
     )

@@ -25,14 +25,14 @@ class Desk(BaseModel):
     desk_user_header: str = setting(
         default="",
         description="Header by which a proxy in front of the desk names the person who is signed in, like X-Forwarded-Email. "
-        "Whoever reaches the desk past the proxy can be anybody: let the desk listen where the proxy alone reaches it. Empty: "
+        "Whoever reaches the desk past the proxy can be anybody: let the desk listen where the proxy alone reaches the desk. Empty: "
         "invitations alone let people in.",
         shown="no",
         per_run=False,
     )
     desk_operators: str = setting(
         default="",
-        description="Names of operators, as the header of CROWD_DESK_USER_HEADER gives them, separated by commas.",
+        description="Names of operators in the header of CROWD_DESK_USER_HEADER, separated by commas.",
         shown="people",
         per_run=False,
     )
@@ -46,13 +46,13 @@ class Desk(BaseModel):
     desk_panel_tasks: int = setting(
         default=20,
         ge=1,
-        description="Tasks that a participant of a panel does before the completion code is shown.",
+        description="Number of tasks that a participant of a panel does before the completion code is shown.",
         shown="yes",
         per_run=False,
     )
     desk_consent: str = setting(
         default="",
-        description="Text file that people agree to before they take part. People are asked again when the text changes. Empty: the "
+        description="Text file with the terms that people agree to before people take part. A change of the text asks everybody again. Empty: the "
         "text that comes with the desk.",
         shown="file",
         per_run=False,
@@ -61,7 +61,7 @@ class Desk(BaseModel):
     desk_judgements: int = setting(
         default=3,
         ge=1,
-        description="Judgements that the desk asks for on a comparison, where no assignments are published.",
+        description="Number of judgements that the desk asks for on a comparison, where no assignments are published.",
         shown="yes",
         per_run=False,
     )
@@ -69,14 +69,14 @@ class Desk(BaseModel):
         default=2.0,
         gt=0,
         le=3600,
-        description="Seconds for which the desk collects what people send before it writes a file of feedback into the inbox.",
+        description="Seconds for which the desk collects forms before the desk writes a file of feedback into the inbox.",
         shown="yes",
         per_run=False,
     )
     desk_forms_per_minute: int = setting(
         default=60,
         ge=1,
-        description="Forms that one person may send in a minute; whoever sends more is asked to wait.",
+        description="Number of forms that one person may send in a minute; whoever sends more is asked to wait.",
         shown="yes",
         per_run=False,
     )

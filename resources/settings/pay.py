@@ -16,10 +16,10 @@ class Pay(BaseModel):
     """What points are paid by, and what is kept back."""
 
     points_scheme: Annotated[str, MemberOf("crowd_assets.mechanisms.points_schemes.table:POINTS_SCHEMES")] = setting(
-        default="proven",
-        description="What points are paid by. proven: Shapley values of demonstrations, by where candidates show that each "
-        "contributor takes a model in Φ, whose own candidates have to bear its texts out. evidence: the same, where the crowd's "
-        "candidates do. surrogate: Shapley values of contributors, with texts taken to work fully"
+        default="evidence",
+        description="What points are paid by. evidence: Shapley values of demonstrations, by where the crowd's candidates show that each "
+        "contributor takes a model in Φ. proven: Shapley values of demonstrations, by where a contributor's own candidates bear the "
+        "contributor's texts out. surrogate: Shapley values of contributors, with texts taken to work fully"
         " until candidates tell otherwise. regression: how much a contributor adds to a candidate's value. rank: "
         "the rank of the group's candidate, as in Crowd-SFT.",
         shown="yes",

@@ -46,7 +46,7 @@ class Selection(BaseModel):
         default=0.05,
         ge=0,
         description="Rise of the loss of ordinary texts over the first base model's, as a share, above which a model becomes no next "
-        "base: on the reference texts, where CROWD_BASE_MODEL names a model, and on CROWD_HELD_OUT_TEXTS. It needs CROWD_GUARD. 0: no "
+        "base: on the reference texts, where CROWD_BASE_MODEL names a model, and on CROWD_HELD_OUT_TEXTS. The limit needs CROWD_GUARD. 0: no "
         "limit.",
         earlier=0.0,
         shown="yes",
@@ -108,7 +108,7 @@ class Selection(BaseModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of the likeliest token's probability that a token must have for a generated text to go on with it. 0: any "
+        description="Share of the likeliest token's probability that a token must have to be drawn in a generated text. 0: any "
         "token.",
         shown="yes",
     )

@@ -71,5 +71,5 @@ def test_points_by_rank_and_ours_pay_careful_writers_more_than_adversaries() -> 
 
 
 def test_texts_that_look_perfect_and_move_no_model_earn_nothing_and_did_while_texts_were_believed() -> None:
-    assert writers_gain("inflated_attribution", writers.AS_SHIPPED) < -0.5
-    assert writers_gain("inflated_attribution", replace(writers.AS_SHIPPED, scheme="evidence")) > 0, "the control"
+    assert writers_gain("inflated_attribution", replace(writers.AS_SHIPPED, scheme="proven")) < -0.5
+    assert writers_gain("inflated_attribution", writers.AS_SHIPPED) > 0, "the control"

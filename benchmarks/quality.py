@@ -231,7 +231,7 @@ def polars_alone(folder: Path) -> dict[str, Any]:
         .collect()
     )
     facts = {kind: conditions.facts(kind, events.filter(pl.col("kind") == kind), NOW, None) for kind in KINDS}
-    nothing = known(Earlier(), facts)
+    nothing = known(Earlier(), facts, NOW)
     reports, failing = first_reports(nothing.keys["preference"]), []
     for kind in KINDS:
         met = conditions.judged(kind, facts[kind], nothing.keys[kind], nothing.published, reports)

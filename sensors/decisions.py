@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from resources.rounds.attempts import Attempt, not_before
+from resources.common.instants import still_ahead
+from resources.rounds.attempts import LONGEST_PAUSE, Attempt, not_before
 from resources.rounds.book import Round
 
 
@@ -56,7 +57,7 @@ def decide(
     if counted >= max_attempts:
         return Decision("give_up", f"{counted} attempts ended without completing {name}{why}")
     due = not_before(attempts)
-    if patient and due is not None and now < due:
+    if patient and due is not None and still_ahead(due, now, LONGEST_PAUSE):
         return Decision(
             "wait", f"attempt {round_.attempt} of {name} failed{why}: the next one begins after {due:%H:%M:%S} UTC"
         )
@@ -81,7 +82,7 @@ def ingestion_waits(attempts: Sequence[Attempt], state: str, now: datetime) -> s
         return None
     if due is None and last.outcome == "succeeded" and last.state == state and last.ended_at is not None:
         due = not_before([*attempts[:-1], _as_failed(last)])  # what it left, it could not take in
-    if due is not None and now < due:
+    if due is not None and still_ahead(due, now, LONGEST_PAUSE):
         return f"the last ingestion {last.outcome} ({last.reason or 'what it left waits'}): the next begins after {due:%H:%M:%S} UTC"
     return None
 

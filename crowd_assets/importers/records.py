@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any, Self
 
+from resources.common.instants import instant
 from resources.feedback.events import FIELDS, IDENTIFIER, OPTIONAL, is_visible
 from resources.feedback.pseudonyms import Pseudonyms
 
@@ -236,8 +237,8 @@ def time_of(value: object, field: str) -> datetime:
     """
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
+            value = instant(value)
+        except (ValueError, OverflowError):
             raise RowError(f"{field} is not an ISO 8601 time", value) from None
     if not isinstance(value, datetime):
         raise RowError(f"no {field}" if value is None else f"{field} is not a time", value)
@@ -377,7 +378,7 @@ def in_time_order(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def time_key(event: Event) -> datetime:
-    return datetime.fromisoformat(event["submitted_at"])
+    return instant(event["submitted_at"])
 
 
 def sourced(name: str, source: str) -> str:

@@ -77,6 +77,7 @@ from crowd_assets.importers.rows import (
     unpacked,
     workbook,
 )
+from resources.common.instants import instant
 from resources.feedback.events import FIELDS, IDENTIFIERS, OPTIONAL, SHARES, TEXTS, is_visible
 
 __all__ = ["Mapping", "read", "read_mapping"]
@@ -841,7 +842,7 @@ def _instant(value: object, mapping: Mapping) -> datetime:
         found = re.sub(r" ?(UTC|GMT)$", "+00:00", text)
     if mapping.time_zone is not None:
         try:
-            at = datetime.fromisoformat(found) if isinstance(found, str) else cast(datetime, found)
+            at = instant(found) if isinstance(found, str) else cast(datetime, found)
         except ValueError:
             raise RowError("submitted_at is not an ISO 8601 time", text) from None
         if at.tzinfo is None:

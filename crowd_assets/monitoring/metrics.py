@@ -130,7 +130,7 @@ def _warehouse(settings: Settings, now: datetime) -> Iterable[Metric]:
             "Different contributors of the events that no round has claimed yet.",
             pending.contributors,
         )
-        oldest = (now - pending.oldest).total_seconds() if pending.oldest else 0.0
+        oldest = max((now - pending.oldest).total_seconds(), 0.0) if pending.oldest else 0.0
         yield _one(
             "pending_oldest_seconds",
             "Seconds since the oldest event without a round was accepted: the lag of rounds.",

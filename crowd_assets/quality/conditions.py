@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from resources.feedback.assigned import ASKED, ASSIGNED, FOR_THEM, NOT_PAUSED, PUBLISHED_NAME
-from resources.feedback.events import FIELDS, IDENTIFIER, IDENTIFIERS, KINDS, LARGEST_PRICE
+from resources.feedback.events import FIELDS, IDENTIFIER, IDENTIFIERS, KINDS, LARGEST_PRICE, accepted_at
 
 CRITICAL, WARNING = "critical", "warning"
 COMMON_RESPONSE_SHARE = 0.2
@@ -121,8 +121,8 @@ def _alone(kind: str) -> tuple[Condition, ...]:
         ),
         Condition(
             "not_long_ago",
-            f"submitted_at is not before {FIRST_INSTANT.year}",
-            pl.col("submitted_at") >= FIRST_INSTANT,
+            f"submitted_at, and accepted_at where it is given, are not before {FIRST_INSTANT.year}",
+            (pl.col("submitted_at") >= FIRST_INSTANT) & (pl.col("accepted_at") >= FIRST_INSTANT).fill_null(True),
             shown="submitted_at",
         ),
         Condition(
@@ -267,13 +267,12 @@ def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Mapping[s
     """What the conditions need to know of a chunk of events of one kind, in about 100 bytes a row.
 
     Args:
-        claimed_at: When the round was claimed: nothing in it is later than that.
+        claimed_at: When the round was claimed, or the latest instant that the home had noted by then: nothing in it is later.
         lots: Prompts by lot that may be bid for, an empty one for any prompt; None where any lot may.
 
     Returns:
         Columns of ``FACTS`` and, by name, what the conditions of :data:`ALONE` found.
     """
-    given = pl.col("payload").str.json_path_match("$.accepted_at")
     listed = pl.lit(True)
     if lots is not None and not lots:
         listed = pl.lit(False)
@@ -284,7 +283,7 @@ def facts(kind: str, events: pl.DataFrame, claimed_at: datetime, lots: Mapping[s
     return events.with_columns(
         *(value.alias(name) for name, value in free.items() if name not in events.columns),
         claimed_at=pl.lit(claimed_at, pl.Datetime("us", "UTC")),
-        accepted_at=given.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),
+        accepted_at=accepted_at(),
         lot_listed=listed,
     ).select(
         *_keys(kind, ASKED),

@@ -151,7 +151,7 @@ def figures(
     """
     found: dict[str, tuple[float, float | None, float | None]] = {}
     if newest is not None:
-        found["freshness"] = ((claimed_at - newest).total_seconds() / 86_400, None, max_feedback_age_days)
+        found["freshness"] = (max((claimed_at - newest).total_seconds(), 0.0) / 86_400, None, max_feedback_age_days)
     for kind in KINDS:
         if len(volumes) >= ROUNDS_FOR_VOLUME:
             usual = float(np.median([each.get(kind, 0) for each in volumes]))

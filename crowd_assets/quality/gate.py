@@ -189,6 +189,7 @@ def check_feedback(
         ReportMismatchError: Great Expectations counted otherwise.
     """
     earlier = earlier or Earlier()
+    begun = max(round_.claimed_at, earlier.latest or round_.claimed_at)
     if lots is None and settings.lots_source == "listed":
         lots = dict.fromkeys(settings.known_lots(), "")
 
@@ -196,15 +197,15 @@ def check_feedback(
         return (masked(chunk, settings) for chunk in events())
 
     found: dict[str, list[pl.DataFrame]] = {
-        kind: [conditions.facts(kind, _NO_EVENTS, round_.claimed_at, lots)] for kind in feedback.KINDS
+        kind: [conditions.facts(kind, _NO_EVENTS, begun, lots)] for kind in feedback.KINDS
     }
     samples = [pl.DataFrame(schema=drift.SAMPLED)]
     for chunk in usable():
         for (kind,), of_kind in chunk.group_by("kind", maintain_order=True):
-            found[str(kind)].append(conditions.facts(str(kind), of_kind, round_.claimed_at, lots))
+            found[str(kind)].append(conditions.facts(str(kind), of_kind, begun, lots))
         samples.append(drift.described(drift.sample(chunk)))
     facts = {kind: pl.concat(frames) for kind, frames in found.items()}
-    history = known(earlier, facts)
+    history = known(earlier, facts, begun)
     forgiven = _forgiven(released or {})
     met = _judged(facts, history, forgiven, ())
     failing = pl.concat([_reasons(kind, of_kind, ()) for kind, of_kind in met.items()])
@@ -422,7 +423,9 @@ def _figures(
         events, people = ENOUGH_FOR_SHARES
         if counts.sum() >= events and counts.size >= people:
             largest[kind] = float(counts.max() / counts.sum())
-    newest: datetime | None = pl.concat([each.filter("not_in_future")["submitted_at"] for each in facts.values()]).max()  # type: ignore[assignment]
+    newest: datetime | None = pl.concat(
+        [each.filter("not_in_future", "not_long_ago")["submitted_at"] for each in facts.values()]
+    ).max()  # type: ignore[assignment]
     now = pl.concat([drift.thin(valid.filter(pl.col("kind") == kind), drift.SAMPLE) for kind in feedback.KINDS])
     return drift.figures(
         now,
@@ -431,7 +434,7 @@ def _figures(
         dict(kinds.select("kind", "valid").iter_rows()),
         largest,
         newest,
-        round_.claimed_at,
+        history.begun,
         None if vectors is None or history.vectors is None else (vectors, history.vectors),
         drift_distance=settings.drift_distance,
         max_contributor_share=settings.max_contributor_share,

@@ -6,6 +6,7 @@ Belongs here: reading it, of all rounds no more than a round asks about. Does no
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,7 @@ class Earlier:
         sold: ``event_id`` of bids that were bought.
         recent: The valid events of each of the last ``drift.ROUNDS_COMPARED`` of them, oldest first.
         vectors: Of demonstrations of the last rounds, in Φ, shape (m, d); None where there are none.
+        latest: The latest instant that the home had noted: later than the round's claim where its clock was set back.
     """
 
     events: pl.LazyFrame = field(default_factory=lambda: _NO_EVENTS.with_columns(round_id=pl.lit("")).lazy())
@@ -39,6 +41,7 @@ class Earlier:
     tasks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TASKS))
     sold: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"event_id": pl.String()}))
     vectors: NDArray[np.float64] | None = None
+    latest: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Known:
         sample: ``drift.SAMPLED`` of the last rounds.
         volumes: Events by kind of every round.
         vectors: As in :class:`Earlier`.
+        begun: When the round was claimed, or the latest instant that the home had noted by then.
     """
 
     keys: dict[str, pl.DataFrame]
@@ -58,6 +62,7 @@ class Known:
     sample: pl.DataFrame
     volumes: list[dict[str, int]]
     vectors: NDArray[np.float64] | None
+    begun: datetime
 
 
 def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, embedder: str) -> Earlier:
@@ -66,6 +71,11 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
     with warehouse.session():
         settled = RoundBook(warehouse).rounds_through(round_.round_no)[:-1]
         tasks = warehouse.read_before("comparison_tasks", round_.round_no).select(*TASKS)
+        (latest,) = warehouse.query(
+            "SELECT greatest((SELECT max(greatest(claimed_at, settled_at)) FROM rounds WHERE round_no < $n), "
+            "(SELECT max(ingested_at) FROM event_index WHERE seq BETWEEN $from AND $to)) AS latest",
+            {"n": round_.round_no, "from": round_.from_seq, "to": round_.to_seq},
+        )["latest"]
         sold = warehouse.query(f"SELECT event_id FROM awards {of_settled} AND awarded", {"n": round_.round_no})
 
     def recent() -> list[pl.DataFrame]:
@@ -77,7 +87,13 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         if frames.path(VECTORS, round_id).exists()
         and (of_round := frames.read(VECTORS, round_id).filter(pl.col("embedder") == embedder)).height
     ]
-    found = Earlier(recent=recent, tasks=tasks, sold=sold, vectors=np.concatenate(vectors) if vectors else None)
+    found = Earlier(
+        recent=recent,
+        tasks=tasks,
+        sold=sold,
+        vectors=np.concatenate(vectors) if vectors else None,
+        latest=latest.replace(tzinfo=UTC) if latest else None,
+    )
     return replace(found, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else found
 
 
@@ -88,11 +104,12 @@ def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:
     )
 
 
-def known(earlier: Earlier, now: dict[str, pl.DataFrame]) -> Known:
+def known(earlier: Earlier, now: dict[str, pl.DataFrame], begun: datetime) -> Known:
     """Look through the earlier rounds for what the round asks or answers again.
 
     Args:
         now: ``conditions.FACTS`` of the round, by kind.
+        begun: When the round was, by the latest instant that the home had noted.
     """
     asked = {kind: now[kind]["question"].unique() for kind in KINDS}
     asked["preference"] = pl.concat([asked["preference"], asked["outcome"]]).unique()
@@ -118,6 +135,7 @@ def known(earlier: Earlier, now: dict[str, pl.DataFrame]) -> Known:
         sample=pl.concat([pl.DataFrame(schema=drift.SAMPLED), *samples]),
         volumes=[dict(of_round.select("kind", "len").iter_rows()) for _, of_round in counted.group_by("round_id")],
         vectors=earlier.vectors,
+        begun=begun,
     )
 
 

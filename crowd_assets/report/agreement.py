@@ -18,7 +18,7 @@ from crowd_assets.mechanisms.agreement import (
 )
 from crowd_assets.mechanisms.labelers.base import AGREEMENT, OUTCOMES
 from crowd_assets.round.asked import asked_of
-from resources.feedback.events import completed
+from resources.feedback.events import accepted_at, completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
@@ -79,13 +79,12 @@ def judgements_of(warehouse: WarehouseResource, frames: FramesResource, *, round
         .with_columns(comparison_id=pl.coalesce("asked", "comparison_id"))
         .drop("asked")
     )
-    accepted = pl.col("payload").str.json_path_match("$.accepted_at").str.to_datetime(time_zone="UTC", strict=False)
     return (
         events.filter(pl.col("kind") == "preference")
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
         .with_columns(
             seconds=pl.coalesce(
-                (pl.col("submitted_at") - accepted).dt.total_milliseconds() / 1000,
+                (pl.col("submitted_at") - accepted_at()).dt.total_milliseconds() / 1000,
                 pl.col("payload").str.json_path_match("$.lead_time").cast(pl.Float64, strict=False),
             )
         )

@@ -27,6 +27,7 @@ from typing import IO, Any, cast
 import polars as pl
 from upath import UPath
 
+from resources.common.instants import instant, utc
 from resources.feedback.conversations import InvalidConversationError, as_text, conversation
 from resources.feedback.parquet_rows import UNREADABLE, UnreadableParquetError, json_lines
 from resources.feedback.pseudonyms import Pseudonyms
@@ -448,6 +449,12 @@ def is_erased() -> pl.Expr:
     return pl.any_horizontal(pl.col(TEXTS).eq_missing(ERASED), pl.col("messages").eq_missing(ERASED), spoken)
 
 
+def accepted_at() -> pl.Expr:
+    """When the task of an event was accepted, as its tool said in the payload; null where it did not, or not as ISO 8601."""
+    given = pl.col("payload").str.json_path_match("$.accepted_at")
+    return given.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+
+
 def completed(frame: pl.DataFrame) -> pl.DataFrame:
     """A frame of events that an earlier version wrote, with the columns that it had not yet, empty."""
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in EVENT_SCHEMA.items() if name not in frame.columns]
@@ -480,16 +487,16 @@ def _instant(value: Any) -> datetime:
     if not isinstance(value, str):
         raise InvalidEventError("submitted_at is missing: ISO 8601 with a zone")
     try:
-        instant = datetime.fromisoformat(value)
-    except ValueError:
+        at = instant(value) if "60" in value else datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
         raise InvalidEventError(f"submitted_at {_shown(value)} is not ISO 8601") from None
-    if instant.tzinfo is None:
+    if at.tzinfo is None:
         raise InvalidEventError(f"submitted_at {_shown(value)} has no zone")
-    if instant.tzinfo is UTC:
-        return instant
+    if at.tzinfo is UTC:
+        return at
     try:
-        return instant.astimezone(UTC)
-    except OverflowError:
+        return utc(at)
+    except ValueError:
         raise InvalidEventError(f"submitted_at {_shown(value)} is out of range") from None
 
 

@@ -168,8 +168,12 @@ class AttemptBook:
         now = _stored(datetime.now(UTC))
 
         def begin(connection: "Connection") -> None:
+            before = [_stored(each.begun_at) for each in attempts_of(connection, subject)][-1:]
+            begun = max(
+                [now, *(each + timedelta(microseconds=1) for each in before)]
+            )  # in order, whatever the clock does
             connection.execute(
-                f"INSERT INTO attempts ({COLUMNS}) VALUES ($run, $subject, $attempt, $holder, $state, $now, $now, $expires, NULL, "
+                f"INSERT INTO attempts ({COLUMNS}) VALUES ($run, $subject, $attempt, $holder, $state, $begun, $now, $expires, NULL, "
                 "NULL, NULL, NULL) ON CONFLICT (run_id) DO UPDATE SET holder = excluded.holder, renewed_at = excluded.renewed_at, "
                 "expires_at = excluded.expires_at, ended_at = NULL, outcome = NULL, transient = NULL, reason = NULL",
                 {
@@ -178,6 +182,7 @@ class AttemptBook:
                     "attempt": attempt,
                     "holder": this_process(),
                     "state": state,
+                    "begun": begun,
                     "now": now,
                     "expires": now + self._lease,
                 },

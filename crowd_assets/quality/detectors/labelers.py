@@ -21,6 +21,7 @@ from crowd_assets.quality.detectors.base import (
     detection_of_events,
     judgements,
 )
+from resources.feedback.events import accepted_at
 
 SMALLEST_BIAS = 0.2
 """Share of A beyond the crowd's below which a bias may be significant and is let be."""
@@ -45,11 +46,10 @@ def too_fast(events: pl.DataFrame, fastest: float) -> Detection:
 
     An honest person trips it by knowing the texts already, or where a tool starts its clock late.
     """
-    accepted = pl.col("payload").str.json_path_match("$.accepted_at").str.to_datetime(time_zone="UTC", strict=False)
     rows = (
         judgements(events)
         .filter(pl.col("payload").str.contains("accepted_at", literal=True))
-        .with_columns(accepted_at=accepted)
+        .with_columns(accepted_at=accepted_at())
         .filter(pl.col("accepted_at").is_not_null(), pl.col("accepted_at") <= pl.col("submitted_at"))
     )
 

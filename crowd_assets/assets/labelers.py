@@ -39,6 +39,7 @@ from resources.rounds.book import Round
 from resources.rounds.decisions import PAUSED, DecisionBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import IS_SETTLED
 
 ROUNDING = 1e-9  # of a single labeler, whose regret and its bound are 0
 
@@ -172,7 +173,7 @@ def _weights_plot(round_: Round, frame: pl.DataFrame, warehouse: WarehouseResour
     table = warehouse.query(
         "SELECT round_no, labeler_id, weight / mean AS weight FROM labeler_weights JOIN "
         "(SELECT round_no, avg(weight) AS mean FROM labeler_weights JOIN rounds USING (round_no) WHERE round_no = $n "
-        "OR (round_no < $n AND status IN ('settled', 'completed')) GROUP BY round_no) means "
+        f"OR (round_no < $n AND {IS_SETTLED}) GROUP BY round_no) means "
         "USING (round_no) WHERE labeler_id = ANY($shown) ORDER BY round_no, labeler_id",
         {"n": round_.round_no, "shown": shown.to_list()},
     ).pivot("labeler_id", index="round_no", values="weight")

@@ -18,7 +18,7 @@ from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import PORT, display
 from crowd_assets.report.agreement import shared_figures
 from crowd_assets.report.campaign import write_campaign_page
-from crowd_assets.report.figures import figures_of, settled_rounds
+from crowd_assets.report.figures import figures_of
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
 from resources.files.frames import FramesResource
@@ -57,7 +57,7 @@ def round_report(
     RoundBook(warehouse).complete(round_.round_no)
     warehouse.publish_snapshot()
     tag_seconds(context)
-    figures = figures_of(settled_rounds(warehouse, round_.round_no), warehouse)
+    figures = figures_of(RoundBook(warehouse).settled(round_.round_no), warehouse)
     of_round = figures[round_.round_no]
     _tell_tracker(context, settings, round_, of_round)
     numbers = [float(number) for number in figures]

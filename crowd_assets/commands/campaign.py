@@ -44,6 +44,7 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.damage import NoSpaceError
+from resources.warehouse.facts import PEOPLES_LEDGER, is_open
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -146,7 +147,7 @@ class Campaign:
                 console.print(f"{open_round.round_id} is running in another process: waiting for it")
                 waits_for = open_round.round_id
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            if self.book.get(waits_for).status not in ("claimed", "settled"):
+            if not is_open(self.book.get(waits_for).status):
                 return
 
     def _finish_open_round(self) -> int:
@@ -298,7 +299,7 @@ class Campaign:
         show(said, pay.head(20))
 
     def _summarise(self) -> None:
-        settled = [(round_, round_figures(round_, self.warehouse)) for round_ in self.book.all() if round_.settled]
+        settled = [(round_, round_figures(round_, self.warehouse)) for round_ in self.book.settled()]
         if not settled:
             return
         overview = pl.DataFrame(
@@ -313,8 +314,7 @@ class Campaign:
         show("target distance on fresh samples, and credits spent", overview)
         kinds = self._kinds()
         credits_of = self.warehouse.query(
-            "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount)::float8 AS credits FROM ledger "
-            "WHERE unit = 'credit' AND account LIKE 'contributor:%' GROUP BY ALL"
+            f"SELECT contributor_id, sum(amount)::float8 AS credits FROM {PEOPLES_LEDGER} posted WHERE unit = 'credit' GROUP BY 1"
         )
         by_kind = (
             kinds.join(standings(self.warehouse, settled[-1][0].round_no), on="contributor_id", how="left")
@@ -334,7 +334,7 @@ class Campaign:
             "ELSE 'demonstrations' END AS work, count(DISTINCT account) AS contributors, "
             "sum(CASE WHEN unit = 'point' THEN amount ELSE 0 END)::float8 AS points, "
             "sum(CASE WHEN unit = 'credit' THEN amount ELSE 0 END)::float8 AS credits "
-            "FROM ledger WHERE account LIKE 'contributor:%' GROUP BY 1 ORDER BY 1"
+            f"FROM {PEOPLES_LEDGER} posted WHERE NOT held_back GROUP BY 1 ORDER BY 1"
         )
         if earned.height:
             show("what each kind of work earned", earned)

@@ -105,13 +105,13 @@ def write_report(
     settings = settings_here()
     from crowd_assets.exporters.model import settled_round
     from crowd_assets.report.campaign import write_campaign_page
-    from crowd_assets.report.figures import settled_rounds
     from crowd_assets.report.round import write_round_page
     from resources.build import build_resources
+    from resources.rounds.book import RoundBook
 
     resources = build_resources(settings)
     warehouse = resources.warehouse
-    rounds = [settled_round(settings, warehouse, round_name)] if round_name else settled_rounds(warehouse)
+    rounds = [settled_round(settings, warehouse, round_name)] if round_name else RoundBook(warehouse).settled()
     made_from = (settings, warehouse, resources.frames, resources.data_quality)
     for found in rounds:
         typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")

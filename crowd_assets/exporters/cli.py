@@ -89,7 +89,7 @@ def export_trl(
 
     settings = CrowdSettings.from_environment()
     resources = build_resources(settings)
-    settled = [round_.round_id for round_ in RoundBook(resources.warehouse).all() if round_.settled]
+    settled = [round_.round_id for round_ in RoundBook(resources.warehouse).settled()]
     if not settled or (round_name and round_name not in settled):
         _fail(f"--round {round_name!r}: no such settled round; there are {', '.join(settled) or 'none'}")
     name = round_name or settled[-1]

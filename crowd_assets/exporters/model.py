@@ -20,25 +20,22 @@ from resources.common.errors import OperatorError
 from resources.files.storage import is_free, whole_folder
 from resources.models.store import ModelStoreResource, markdown_cell
 from resources.models.trainer import ADAPTER, BASE, OtherRootError, TrainerResource
-from resources.rounds.book import SKIPPED, Round, RoundBook, round_id_of
+from resources.rounds.book import Round, RoundBook
+from resources.rounds.named import named_round
 from resources.settings.fields import marks_of, variable
 from resources.settings.resource import CrowdSettings
 from resources.training.loading import read_adapter
 from resources.training.packaged import PACKAGED
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import SETTLED_ROUNDS, round_id_of
 
 OWN_LICENSE = "mit"  # of this project, of which the embedded model is a part
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 README = "README.md"
 TAG = "crowd-rounds"
 NAME_LENGTH = 12
-ROUND = re.compile(r"r?(\d{1,9})")
 WORD = re.compile(r"[\w.-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-class NoSuchRoundError(OperatorError, LookupError):
-    """There is no settled round of that name, or none at all."""
 
 
 class ExportExistsError(OperatorError, FileExistsError):
@@ -94,24 +91,7 @@ def settled_round(settings: CrowdSettings, warehouse: WarehouseResource, name: s
     """
     # Opening a warehouse makes one, and a mistyped CROWD_HOME should stay empty.
     rounds = RoundBook(warehouse).all() if warehouse.exists() else []
-    settled = [round_ for round_ in rounds if round_.settled]
-    known = f"settled rounds of CROWD_HOME={settings.home}: {', '.join(r.round_id for r in settled[-5:]) or 'none yet'}"
-    if not name and not settled:
-        raise NoSuchRoundError(f"{known}. `make round` runs rounds; CROWD_HOME names the folder of others.")
-    if not name:
-        return settled[-1]
-    number = ROUND.fullmatch(name.strip())
-    if number is None:
-        raise NoSuchRoundError(f"ROUND={name!r} names no round: it takes r000003 or 3, or nothing for the last one.")
-    round_id = round_id_of(int(number[1]))
-    found = next((round_ for round_ in rounds if round_.round_id == round_id), None)
-    if found is None:
-        raise NoSuchRoundError(f"ROUND={name!r}: there is no {round_id}; {known}.")
-    if found.status == SKIPPED:
-        raise NoSuchRoundError(f"{round_id} was skipped ({found.reason}), so no model came of it; {known}.")
-    if not found.settled:
-        raise NoSuchRoundError(f"{round_id} is {found.status} and not settled yet: `make round` finishes it; {known}.")
-    return found
+    return named_round(rounds, name, settings.home)
 
 
 def model_card(
@@ -250,8 +230,8 @@ def _lineage_rows(chain: list[str], store: ModelStoreResource, starts_from: str)
 
 def _data_table(round_: Round, warehouse: WarehouseResource) -> str:
     through = {"n": round_.round_no}
-    of_round = "rounds r JOIN event_index e ON e.seq BETWEEN r.from_seq AND r.to_seq"
-    settled = "r.round_no <= $n AND r.status IN ('settled', 'completed')"
+    of_round = f"{SETTLED_ROUNDS} r JOIN event_index e ON e.seq BETWEEN r.from_seq AND r.to_seq"
+    settled = "r.round_no <= $n"
     counted = warehouse.query(
         f"SELECT round_id, kind, count(*) AS events FROM {of_round} WHERE {settled} GROUP BY round_id, kind ORDER BY round_id, kind",
         through,

@@ -7,13 +7,14 @@ import json
 from dataclasses import asdict, dataclass
 
 from crowd_assets.terminal.printing import console, print_table
-from resources.common.errors import OperatorError
-from resources.rounds.claims import Round, read_rounds, round_id_of
+from resources.rounds.claims import read_rounds
+from resources.rounds.named import named_round
 from resources.settings.settings import Settings
+from resources.warehouse.facts import PEOPLES_LEDGER, SETTLED_ROUNDS
 from resources.warehouse.look import look
 
-PLACES = """
-WITH settled AS (SELECT round_no FROM rounds WHERE round_no <= $n AND status IN ('settled', 'completed')),
+PLACES = f"""
+WITH settled AS (SELECT round_no FROM {SETTLED_ROUNDS} r WHERE round_no <= $n),
 took_part AS (
     SELECT contributor_id, round_no FROM contributor_groups
     UNION SELECT contributor_id, round_no FROM awards
@@ -21,11 +22,10 @@ took_part AS (
 people AS (
     SELECT contributor_id, count(DISTINCT round_no) AS rounds FROM took_part JOIN settled USING (round_no) GROUP BY contributor_id),
 earned AS (
-    SELECT substr(account, strpos(account, ':') + 1) AS contributor_id,
-    coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
-    coalesce(sum(amount) FILTER (WHERE starts_with(account, 'deposit:')), 0)::float8 AS held,
+    SELECT contributor_id, coalesce(sum(amount) FILTER (WHERE unit = 'point'), 0)::float8 AS points,
+    coalesce(sum(amount) FILTER (WHERE held_back), 0)::float8 AS held,
     coalesce(sum(amount) FILTER (WHERE unit = 'credit'), 0)::float8 AS credits
-    FROM ledger WHERE round_no <= $n AND account <> 'treasury' GROUP BY 1),
+    FROM {PEOPLES_LEDGER} posted WHERE round_no <= $n GROUP BY 1),
 estimated AS (
     SELECT e.contributor_id, e.estimate, e.standard_error,
     CASE WHEN epochs.closes THEN 0 ELSE e.provisional_points END AS provisional
@@ -36,10 +36,6 @@ SELECT rank() OVER (ORDER BY coalesce(earned.points, 0) + coalesce(provisional, 
 FROM people LEFT JOIN earned USING (contributor_id) LEFT JOIN estimated USING (contributor_id)
 ORDER BY rank, credits DESC, contributor_id
 """
-
-
-class NoStandingError(OperatorError, LookupError):
-    """No round is settled, or not the one that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,10 @@ def leaderboard(settings: Settings, round_name: str = "", top: int = 0) -> Leade
         top: Places shown; 0: all.
 
     Raises:
-        NoStandingError: there is no such settled round.
+        NoSuchRoundError: there is no such settled round.
     """
     with look(settings) as found:
-        settled = read_rounds(found.connection, "WHERE status IN ('settled', 'completed')", {})
-        round_ = _chosen(settled, round_name, settings)
+        round_ = named_round(read_rounds(found.connection, "", {}), round_name, settings.home)
         rows = found.connection.execute(PLACES, {"n": round_.round_no}).fetchall()
     return Leaderboard(round_.round_id, [Place(*row) for row in rows[: top or None]])
 
@@ -120,12 +115,3 @@ def print_leaderboard(found: Leaderboard) -> None:
     if held:
         console.print("held back: part of the points posted that is the name's deposit (CROWD_DEPOSIT)")
     console.print("estimate: by how much the contributor lowers a candidate's target distance, with the standard error")
-
-
-def _chosen(settled: list[Round], name: str, settings: Settings) -> Round:
-    known = {round_.round_id: round_ for round_ in settled}
-    asked = round_id_of(int(name.strip().removeprefix("r"))) if name.strip().removeprefix("r").isdecimal() else name
-    if not settled or (name and asked not in known):
-        listed = ", ".join(list(known)[-5:]) or "none yet"
-        raise NoStandingError(f"--round {name!r}: settled rounds of CROWD_HOME={settings.home}: {listed}.")
-    return known[asked] if name else settled[-1]

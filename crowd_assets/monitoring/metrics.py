@@ -15,13 +15,13 @@ from resources.feedback.arrivals import arrived, backlog
 from resources.files.storage import StoreUnavailableError, use_object_stores
 from resources.rounds.claims import pending_feedback
 from resources.settings.settings import Settings
+from resources.warehouse.facts import PEOPLES_LEDGER, SETTLED_ROUNDS, STATUSES
 from resources.warehouse.look import Look, NothingToReadError, look
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 PREFIX = "crowd_"
-STATUSES = ("claimed", "settled", "completed", "skipped")
 
 
 class MetricsPortTakenError(OperatorError, OSError):
@@ -154,7 +154,7 @@ def _warehouse(settings: Settings, now: datetime) -> Iterable[Metric]:
         yield Metric("rounds", "Rounds of the home, by status.", rounds, "status")
         yield from _last_round(home)
         of_contributors = _by(
-            home, "SELECT unit, sum(amount) FROM ledger WHERE starts_with(account, 'contributor:') GROUP BY unit"
+            home, f"SELECT unit, sum(amount) FROM {PEOPLES_LEDGER} entries WHERE NOT held_back GROUP BY unit"
         )
         yield Metric(
             "ledger_contributors",
@@ -177,10 +177,10 @@ def _last_round(home: Look) -> Iterable[Metric]:
     rows = home.connection.execute(
         "SELECT r.round_no, r.claimed_at, r.settled_at, base.fresh_distance, "
         "CASE WHEN a.kept THEN a.fresh_distance ELSE winner.fresh_distance END, r.attempt "
-        "FROM rounds r JOIN alignments a USING (round_no) "
+        f"FROM {SETTLED_ROUNDS} r JOIN alignments a USING (round_no) "
         "JOIN selections base ON base.round_no = r.round_no AND base.role = 'base' "
         "JOIN selections winner ON winner.round_no = r.round_no AND winner.selected "
-        "WHERE r.status IN ('settled', 'completed') ORDER BY r.round_no DESC LIMIT 1"
+        "ORDER BY r.round_no DESC LIMIT 1"
     ).fetchall()
     for number, claimed, settled, before, after, attempt in rows:
         yield _one("last_round", "Number of the last settled round.", number)

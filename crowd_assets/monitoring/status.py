@@ -17,9 +17,10 @@ from resources.home.instance import dagster_home as instance_of
 from resources.home.names import HOME_TAG, ROUND_TAG
 from resources.home.space import free_mib
 from resources.rounds.attempts import INGESTION, Attempt, known_attempts, known_unfinished, not_before
-from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, read_rounds, round_quorum
+from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, round_quorum, settled_rounds
 from resources.settings.settings import Settings
 from resources.tools.run_history import ActiveRun, RunHistory, read_history
+from resources.warehouse.facts import PEOPLES_LEDGER
 from resources.warehouse.look import Look, look
 
 SILENT = timedelta(
@@ -110,7 +111,7 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
         now = datetime.now(UTC)
         begun = open_round(found.connection)
         pending = pending_feedback(found.connection)
-        last = read_rounds(found.connection, "WHERE status IN ('settled', 'completed')", {})
+        last = settled_rounds(found.connection)
         living = [each for each in known_unfinished(found.connection) if each.lives(now)]
         running = [_running(run, living, now) for run in history.active if run.tags.get(HOME_TAG, home) == home]
         ingestions = known_attempts(found.connection, INGESTION)
@@ -247,8 +248,7 @@ def _last_round(found: Look, round_: Round) -> LastRound:
         "a.kept, a.fresh_distance, "
         "(SELECT coalesce(sum(payment), 0)::float8 FROM awards WHERE round_no = $n AND awarded), "
         "(SELECT count(*) FROM awards WHERE round_no = $n AND awarded), "
-        "(SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
-        "AND account <> 'treasury'), "
+        f"(SELECT coalesce(sum(amount), 0)::float8 FROM {PEOPLES_LEDGER} posted WHERE round_no = $n AND unit = 'point'), "
         "(SELECT coalesce(sum(provisional_points), 0) FROM contributor_estimates JOIN epochs USING (round_no) "
         "WHERE round_no = $n AND NOT closes) "
         "FROM rounds r JOIN alignments a USING (round_no) "

@@ -58,7 +58,7 @@ from resources.files.frames import FramesResource, parsed_parquet, read_parquet
 from resources.models.embedder import EmbedderResource
 from resources.models.store import DamagedModelError, ModelStoreResource
 from resources.models.trainer import TrainerResource
-from resources.rounds.book import COMPLETED, Round, RoundBook
+from resources.rounds.book import Round, RoundBook
 from resources.rounds.corrections import CorrectionBook
 from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
 from resources.rounds.secret import commitment
@@ -67,6 +67,7 @@ from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
 from resources.warehouse.duckdb import DuckDBWarehouse
+from resources.warehouse.facts import COMPLETED
 from resources.warehouse.schema import AFTER_SETTLEMENT, ROUND_TABLES
 
 FIGURES = [name for name in EVENT_SCHEMA if name not in TEXT_COLUMNS]
@@ -185,7 +186,7 @@ class _Auditor:
         records = {row["round_no"]: row for row in recorded}
         rounds, posted = [], []
         previous, model, clean = "", None, True
-        for round_ in (each for each in RoundBook(self.warehouse).all() if each.settled):
+        for round_ in RoundBook(self.warehouse).settled():
             row = records.pop(round_.round_no, None)
             one = _RoundAuditor(self, round_, row, previous=previous, model=model, recompute=clean)
             audited = one.run()

@@ -19,6 +19,7 @@ from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
 from resources.rounds.records import chained, file_hash
 from resources.settings.resource import CrowdSettings
+from resources.warehouse.facts import round_id_of
 from resources.warehouse.schema import TABLES
 
 
@@ -118,7 +119,7 @@ def _files(resources: Resources, settings: CrowdSettings) -> str:
     looked_at = 0
     for text in resources.warehouse.query("SELECT record FROM round_records ORDER BY round_no")["record"]:
         record = json.loads(text)
-        number = f"r{record['round_no']:06d}"
+        number = round_id_of(record["round_no"])
         places = {
             resources.frames.path(name, record["target"] if name == "target" else number): about["file"]
             for name, about in record["frames"].items()
@@ -141,7 +142,7 @@ def _files(resources: Resources, settings: CrowdSettings) -> str:
 
 def _models(resources: Resources, settings: CrowdSettings) -> str:
     """Models that rounds ended with, and what they descend from; the seed models are there or can be built."""
-    chosen = {each.next_model for each in RoundBook(resources.warehouse).all() if each.settled and each.next_model}
+    chosen = {each.next_model for each in RoundBook(resources.warehouse).settled() if each.next_model}
     whole = {model for last in chosen for model in resources.model_store.lineage(last)}
     for model in sorted(whole):
         resources.model_store.verify_stored(model)

@@ -37,6 +37,7 @@ from resources.rounds.records import TEXT_COLUMNS
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import IS_OPEN
 
 WRITTEN = ("demonstration", "bid")
 """Kinds whose texts are their contributor's own; the texts of a preference are those it was asked about."""
@@ -215,9 +216,7 @@ class _Eraser:
     def _begin(self, found: Erasure, reason: str) -> str:
         """Write the record before anything else is written, or take up the one that an interrupted call left."""
         with self._warehouse.transaction() as connection:
-            open_round = fetch_row(
-                connection, "SELECT round_id, status FROM rounds WHERE status IN ('claimed', 'settled')"
-            )
+            open_round = fetch_row(connection, f"SELECT round_id, status FROM rounds WHERE {IS_OPEN}")
             if open_round:
                 raise ErasureError(
                     f"{open_round[0]} is {open_round[1]} and works with the texts: let it finish (make round), then "

@@ -26,6 +26,7 @@ from resources.common.progress import throttled
 from resources.files.storage import PIECE, StoredFile, files_below, is_local, use_object_stores, written_atomically
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, fetch_row
+from resources.warehouse.facts import IS_OPEN
 
 JOURNAL = "moving_files.jsonl"
 TOGETHER = 8  # files under way at once: most of the time is the store's
@@ -144,7 +145,7 @@ def _check(settings: CrowdSettings, target: CrowdSettings, warehouse: WarehouseR
         if inside or str(there) == str(settings.file_places[folder]):
             raise FileMigrationError(f"{there} is where the files lie, or in the home: name a place outside of it.")
     with warehouse.connect() as connection:
-        round_ = fetch_row(connection, "SELECT round_id FROM rounds WHERE status IN ('claimed', 'settled')")
+        round_ = fetch_row(connection, f"SELECT round_id FROM rounds WHERE {IS_OPEN}")
         erasure = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
     if round_ or erasure:
         what = f"{round_[0]} is open" if round_ else f"the erasure of {erasure[0]} was interrupted"

@@ -22,11 +22,12 @@ from resources.files.storage import files_below, is_local, remove
 from resources.home.identity import uuid_of
 from resources.home.names import INGESTION_JOB, ROUND_JOB, home_tags, partition_set
 from resources.models.store import ModelStoreResource
-from resources.rounds.book import Round, RoundBook, round_id_of
+from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import log_file_of
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource, as_stored
+from resources.warehouse.facts import round_id_of, round_no_of
 from sensors.rounds import ENDED
 
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.tmp$|^warehouse\.duckdb\.\d+\.tmp|^\.putting-|^\.restoring-")
@@ -111,7 +112,7 @@ def _forget_runs(first: Round | None, settings: CrowdSettings, instance: Dagster
             instance.run_storage.delete_run(run.run_id)  # last: it is what the next call finds the rest by
             forgotten += 1
     for round_id in instance.get_dynamic_partitions(partition_set(home)):
-        if int(round_id[1:]) < first.round_no:
+        if round_no_of(round_id) < first.round_no:
             instance.delete_dynamic_partition(partition_set(home), round_id)
     return forgotten
 

@@ -17,6 +17,7 @@ from resources.feedback.events import EVENT_SCHEMA, KINDS, completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import SETTLED_ROUNDS
 
 TASKS = {"comparison_id": pl.String(), "event_id_a": pl.String(), "event_id_b": pl.String()}
 VECTORS = "feedback_vectors"  # the frame that keeps each round's
@@ -67,7 +68,7 @@ class Known:
 
 def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, embedder: str) -> Earlier:
     """The settled rounds before ``round_``, and what they left in the space of ``embedder``."""
-    of_settled = "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')"
+    of_settled = f"JOIN {SETTLED_ROUNDS} r USING (round_no) WHERE round_no < $n"
     with warehouse.session():
         settled = RoundBook(warehouse).rounds_through(round_.round_no)[:-1]
         tasks = warehouse.read_before("comparison_tasks", round_.round_no).select(*TASKS)

@@ -22,6 +22,7 @@ from resources.feedback.events import accepted_at, completed
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER
 
 RESAMPLES = 1_000
 HALF_WIDTH = 0.05
@@ -261,8 +262,8 @@ def _cost(warehouse: WarehouseResource, counts: pl.DataFrame, judgements: float)
     """Credits paid for judgements and answers, an accepted judgement, a bought pair and a decided one; and the share rejected."""
     paid = dict(
         warehouse.query(
-            "SELECT CASE WHEN reason LIKE 'judgements%' THEN 'judgements' ELSE 'answers' END, sum(amount)::float8 FROM ledger "
-            "WHERE unit = 'credit' AND account LIKE 'contributor:%' GROUP BY 1"
+            "SELECT CASE WHEN reason LIKE 'judgements%' THEN 'judgements' ELSE 'answers' END, sum(amount)::float8 "
+            f"FROM {PEOPLES_LEDGER} posted WHERE unit = 'credit' GROUP BY 1"
         ).iter_rows()
     )
     rejected = warehouse.query("SELECT count(*) FROM rejected_feedback WHERE kind = 'preference'").item()

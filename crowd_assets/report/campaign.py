@@ -11,7 +11,7 @@ from upath import UPath
 
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
-from crowd_assets.report.figures import figures_of, record_of, settled_rounds
+from crowd_assets.report.figures import figures_of, record_of
 from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round import regret_chart
@@ -20,10 +20,11 @@ from crowd_assets.round.tournament import standings
 from resources.common.errors import OperatorError
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
-from resources.rounds.book import SKIPPED, RoundBook, round_id_of
+from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER, SKIPPED, round_id_of
 
 LEADERS_DRAWN = 6
 ROUNDS_DRAWN = 40
@@ -57,7 +58,7 @@ def campaign_page(
     Raises:
         NothingToReportError: no round is settled.
     """
-    rounds = settled_rounds(warehouse)
+    rounds = RoundBook(warehouse).settled()
     if not rounds:
         raise NothingToReportError(f"{settings.home}: no round is settled yet. Run one with make round.")
     figures = figures_of(rounds, warehouse)
@@ -234,10 +235,9 @@ def _rounds(figures: dict[int, dict[str, Any]]) -> Table:
 
 def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
     earned = warehouse.query(
-        "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount) FILTER (WHERE unit = 'credit')::float8 AS credits, "
+        "SELECT contributor_id, sum(amount) FILTER (WHERE unit = 'credit')::float8 AS credits, "
         "sum(amount) FILTER (WHERE unit = 'point')::float8 AS posted, "
-        "sum(amount) FILTER (WHERE starts_with(account, 'deposit:'))::float8 AS held FROM ledger "
-        "WHERE account <> 'treasury' AND round_no <= $n GROUP BY 1",
+        f"sum(amount) FILTER (WHERE held_back)::float8 AS held FROM {PEOPLES_LEDGER} entries WHERE round_no <= $n GROUP BY 1",
         {"n": round_no},
     )
     everybody = (

@@ -12,19 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from resources.rounds.book import Round, RoundBook
+from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
 QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)|\b[0-9a-f]{32}\b", re.DOTALL)
 """What in a reason is of one event alone: quoted text and ids."""
-
-
-def settled_rounds(warehouse: WarehouseResource, through: int | None = None) -> list[Round]:
-    """The settled rounds, oldest first, through number ``through``."""
-    return [
-        each for each in RoundBook(warehouse).all() if each.settled and (through is None or each.round_no <= through)
-    ]
 
 
 def round_figures(round_: Round, warehouse: WarehouseResource) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 
 from crowd_assets.mechanisms.judging import OUTCOME
-from crowd_assets.report.figures import settled_rounds
 from crowd_assets.report.page import number, ordinal, plural, share
 from crowd_assets.round.tournament import standings
-from resources.rounds.claims import round_id_of
+from resources.rounds.book import RoundBook
 from resources.rounds.decisions import PAUSED
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import round_id_of
 
 Person = dict[str, Any]
 
@@ -72,7 +72,7 @@ def people_of(
     found = warehouse.query(TOOK_PART, {"n": round_no, "private": private or only is not None})
     if only is not None:
         found = found.filter(pl.col("contributor_id") == only)
-    before = settled_rounds(warehouse, round_no - 1)
+    before = RoundBook(warehouse).settled(round_no - 1)
     points = standings(warehouse, round_no).select("contributor_id", "points")
     if before:
         earlier = standings(warehouse, before[-1].round_no).select("contributor_id", points_before="points")

@@ -21,7 +21,6 @@ from crowd_assets.report.figures import (
     record_of,
     rejections,
     round_figures,
-    settled_rounds,
     settled_settings,
 )
 from crowd_assets.report.found import rates_table, why_the_base_stayed
@@ -44,10 +43,11 @@ from crowd_assets.round.labelers import regret_so_far
 from crowd_assets.round.tournament import deposits_before, standings
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
-from resources.rounds.book import Round
+from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER
 
 SAMPLES_SHOWN = 60
 EXTREMES_SHOWN = 10
@@ -89,7 +89,7 @@ def round_page(
     figures = round_figures(round_, warehouse)
     then = settled_settings(warehouse, round_.round_no, settings)
     people = people_of(warehouse, round_.round_no)
-    before = settled_rounds(warehouse, round_.round_no - 1)
+    before = RoundBook(warehouse).settled(round_.round_no - 1)
     links = shared_links(settings, data_quality, up=1)
     if before:
         links[f"Round {before[-1].round_no}"] = round_link(before[-1].round_id, up=1)
@@ -153,8 +153,7 @@ def _headlines(
     figures: dict[str, Any], people: int, settings: CrowdSettings, warehouse: WarehouseResource, round_no: int
 ) -> list[Headline]:
     posted = warehouse.query(
-        "SELECT coalesce(sum(amount), 0)::float8 FROM ledger WHERE round_no = $n AND unit = 'point' "
-        "AND account <> 'treasury'",
+        f"SELECT coalesce(sum(amount), 0)::float8 FROM {PEOPLES_LEDGER} entries WHERE round_no = $n AND unit = 'point'",
         {"n": round_no},
     ).item()
     epoch = figures["epoch"]

@@ -13,24 +13,23 @@ from urllib.parse import quote
 import polars as pl
 from upath import UPath
 
-from crowd_assets.mechanisms.ledger import contributor_account, deposit_account
 from crowd_assets.mechanisms.payouts import TERMS
 from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError
 from crowd_assets.report.charts import Chart
-from crowd_assets.report.figures import general_reason, record_of, settled_rounds
+from crowd_assets.report.figures import general_reason, record_of
 from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import STATEMENTS, round_link, shared_links, statement_path
 from crowd_assets.round.tournament import standings
 from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
-from resources.rounds.book import Round
-from resources.rounds.claims import round_id_of
+from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.settings.settings import Settings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER, round_id_of, round_no_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def statement_of(contributor: str, settings: Settings, warehouse: WarehouseResou
         PseudonymKeyError: the home was begun with another key.
     """
     name = person_of(warehouse, contributor)
-    settled = settled_rounds(warehouse)
+    settled = RoundBook(warehouse).settled()
     known = warehouse.query("SELECT count(*) FROM event_index WHERE contributor_id = $who", {"who": name}).item()
     if not known or not settled:
         raise NothingToReportError(
@@ -139,7 +138,7 @@ def statements(settings: Settings, warehouse: WarehouseResource) -> Iterator[Sta
     Raises:
         NothingToReportError: no round is settled.
     """
-    settled = settled_rounds(warehouse)
+    settled = RoundBook(warehouse).settled()
     if not settled:
         raise NothingToReportError(f"no round of this home ({settings.home}) is settled yet.")
     return _sources(warehouse, settled).each()
@@ -148,13 +147,10 @@ def statements(settings: Settings, warehouse: WarehouseResource) -> Iterator[Sta
 def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str = "") -> _Sources:
     who = {"who": only}
     entries = warehouse.query(
-        "SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, round_id AS round, split_part(account, ':', 1) AS account, "
-        "unit, amount, reason, reference, entry_id FROM ledger WHERE account IN ($account, $deposit) OR (CAST($account AS VARCHAR) = '' AND "
-        "strpos(account, ':') > 0) ORDER BY round_no, unit, reference, account",
-        {
-            "account": contributor_account(only) if only else "",
-            "deposit": deposit_account(only) if only else "",
-        },
+        "SELECT contributor_id, round_id AS round, split_part(account, ':', 1) AS account, unit, amount, reason, reference, entry_id "
+        f"FROM {PEOPLES_LEDGER} entries WHERE CAST($who AS VARCHAR) = '' OR contributor_id = $who "
+        "ORDER BY round_no, unit, reference, account",
+        who,
     )
     rejected = warehouse.query(
         "SELECT contributor_id, round_id AS round, kind, f.reason, event_id FROM rejected_feedback f JOIN rounds USING (round_no) "
@@ -199,7 +195,7 @@ def write_statements(
     Returns:
         where the index lies, and how many pages.
     """
-    last = settled_rounds(warehouse)[-1:]
+    last = RoundBook(warehouse).settled()[-1:]
     rows = []
     for found in statements(settings, warehouse):
         path = statement_path(settings, found.contributor_id)
@@ -239,7 +235,7 @@ def statement_page(
         plots: Whether the page has plots, and the library that draws them.
         last: The last settled round, where it is known.
     """
-    last = last or settled_rounds(warehouse)[-1]
+    last = last or RoundBook(warehouse).settled()[-1]
 
     def to_round(round_id: str) -> str:
         return round_link(round_id, up=1)
@@ -314,7 +310,7 @@ def statement_page(
 
 def _points(found: Statement) -> Chart | None:
     rows = [
-        {"round": int(round_id[1:]), "series": "points", "value": points}
+        {"round": round_no_of(round_id), "series": "points", "value": points}
         for round_id, points in found.rounds.filter(pl.col("points").is_not_null())
         .select("round", "points")
         .iter_rows()
@@ -334,7 +330,7 @@ def _credits(found: Statement) -> Chart | None:
     )
     sums = accumulate(float(amount) for amount in paid["amount"])
     rows = [
-        {"round": int(round_id[1:]), "series": "credits", "value": total}
+        {"round": round_no_of(round_id), "series": "credits", "value": total}
         for round_id, total in zip(paid["round"], sums, strict=True)
     ]
     return (

@@ -29,9 +29,10 @@ from crowd_assets.round.standing import ACTIVE, ON_APPEAL, STANDINGS
 from resources.feedback.events import ERASED, EVENT_SCHEMA
 from resources.feedback.inbox import ASSIGNMENTS as ASSIGNMENTS
 from resources.files.frames import FramesResource
-from resources.rounds.book import Round, RoundBook, round_id_of
+from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import round_id_of
 
 ASSIGNMENTS_SCHEMA = {
     "assignment_id": pl.String(),

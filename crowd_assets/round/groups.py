@@ -18,6 +18,7 @@ from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER, SETTLED_ROUNDS
 
 
 def groups_of(
@@ -136,9 +137,8 @@ def _points_before(warehouse: WarehouseResource, round_no: int) -> dict[str, flo
     """Points of each contributor from the settled rounds before ``round_no``, deposits counted."""
     return dict(
         warehouse.query(
-            "SELECT substr(account, strpos(account, ':') + 1), sum(amount)::float8 AS points FROM ledger JOIN rounds r USING (round_no) "
-            "WHERE unit = 'point' AND account <> 'treasury' AND round_no < $n AND r.status IN ('settled', 'completed') "
-            "GROUP BY 1",
+            f"SELECT contributor_id, sum(amount)::float8 AS points FROM {PEOPLES_LEDGER} posted JOIN {SETTLED_ROUNDS} r USING (round_no) "
+            "WHERE unit = 'point' AND round_no < $n GROUP BY 1",
             {"n": round_no},
         ).iter_rows()
     )

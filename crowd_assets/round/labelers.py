@@ -24,6 +24,7 @@ from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import SETTLED_ROUNDS
 
 AGGREGATED_SCHEMA = {
     "comparison_id": pl.String(),
@@ -294,7 +295,7 @@ def that_count(
     sellers = warehouse.query(
         "SELECT comparison_id, contributor_id FROM (SELECT round_no, comparison_id, unnest(ARRAY[event_id_a, event_id_b]) AS event_id "
         "FROM comparison_tasks WHERE comparison_id = ANY($comparisons)) asked JOIN awards USING (round_no, event_id) "
-        "JOIN rounds r USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')",
+        f"JOIN {SETTLED_ROUNDS} r USING (round_no) WHERE round_no < $n",
         {"comparisons": preferences["comparison_id"].unique().to_list(), "n": round_.round_no},
     )
     people = pl.concat([preferences.select("comparison_id", "contributor_id"), sellers])

@@ -16,10 +16,10 @@ from crowd_assets.round.randomness import generator_for
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import OutboxResource
 from resources.rounds.book import Round, RoundBook
-from resources.rounds.claims import round_id_of
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import SETTLED_ROUNDS, round_id_of
 
 LOTS = "lots"
 """The topic of the outbox."""
@@ -43,8 +43,8 @@ def open_lots(round_: Round, settings: CrowdSettings, warehouse: WarehouseResour
     if source == "listed":
         return dict.fromkeys(settings.known_lots(), "")
     published = warehouse.query(
-        "SELECT lot_id, prompt FROM published_lots WHERE round_no <= $n AND round_no > (SELECT coalesce(max(round_no), 0) FROM rounds "
-        "WHERE round_no < $n AND status IN ('settled', 'completed'))",
+        "SELECT lot_id, prompt FROM published_lots WHERE round_no <= $n AND round_no > (SELECT coalesce(max(round_no), 0) "
+        f"FROM {SETTLED_ROUNDS} r WHERE round_no < $n)",
         {"n": round_.round_no},
     )
     return dict(published.iter_rows())

@@ -20,11 +20,7 @@ from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.settings.settings import Settings
 from resources.warehouse.base import WarehouseResource
-
-
-def number_of(round_id: str) -> int:
-    """A round's number, from its id."""
-    return int(round_id[1:])
+from resources.warehouse.facts import round_no_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,9 @@ def estimates_of(
     rounds, people = paid.points.shape
     points = pl.DataFrame(
         {
-            "earned_in_round": np.repeat([number_of(each) for each in seen.round_ids[first:]], people).astype(np.int32),
+            "earned_in_round": np.repeat([round_no_of(each) for each in seen.round_ids[first:]], people).astype(
+                np.int32
+            ),
             "contributor_id": list(seen.contributors) * rounds,
             **{name: term.ravel() for name, term in paid.terms.items()},
             "harm": paid.harm.ravel(),
@@ -86,7 +84,7 @@ def estimates_of(
     )
     reliability = seen.reliability
     epoch = {
-        "first_round_no": number_of(seen.round_ids[opened]),
+        "first_round_no": round_no_of(seen.round_ids[opened]),
         "closes": scheme.every_round or len(seen.round_ids) - opened >= settings.epoch_rounds,
         "reliability": reliability.reliability,
         "observed_variance": reliability.observed_variance,
@@ -98,7 +96,7 @@ def estimates_of(
 def _first_of_epoch(warehouse: WarehouseResource, round_no: int, round_ids: tuple[str, ...]) -> int:
     """Place in ``round_ids`` of the first round whose points no earlier round has posted."""
     closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
-    return 0 if closed is None else sum(number_of(round_id) <= int(str(closed)) for round_id in round_ids)
+    return 0 if closed is None else sum(round_no_of(round_id) <= int(str(closed)) for round_id in round_ids)
 
 
 def _copied(seen: Tournament, first: int, warehouse: WarehouseResource) -> NDArray[np.float64]:
@@ -110,7 +108,7 @@ def _copied(seen: Tournament, first: int, warehouse: WarehouseResource) -> NDArr
         flagged = warehouse.query(
             "SELECT contributor_id, value FROM quality_contributors WHERE round_no = $n AND flagged "
             "AND detector = 'near_duplicates'",
-            {"n": number_of(round_id)},
+            {"n": round_no_of(round_id)},
         )
         for contributor, share in flagged.iter_rows():
             if contributor in place:

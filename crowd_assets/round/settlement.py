@@ -26,10 +26,11 @@ from crowd_assets.mechanisms.ledger import (
 from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.judging import PAY
 from crowd_assets.round.tournament import deposits_before
-from resources.rounds.book import Round, round_id_of
+from resources.rounds.book import Round
 from resources.rounds.corrections import Correction
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import round_id_of
 
 
 def entries_of(

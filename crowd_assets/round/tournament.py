@@ -8,11 +8,11 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
-from crowd_assets.mechanisms.ledger import DEPOSITS
 from crowd_assets.mechanisms.points_schemes.base import Tournament
 from resources.files.frames import FramesResource
 from resources.rounds.book import RoundBook
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import PEOPLES_LEDGER, SETTLED_ROUNDS, round_no_of
 
 EMBEDDED_CANDIDATES = "candidate_embeddings"
 EMBEDDED_CONTRIBUTORS = "contributor_embeddings"
@@ -28,11 +28,11 @@ def tournament(
         round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
         if memory:
             closed = warehouse.read_before("epochs", round_no).filter("closes")["round_no"].max()
-            unpaid = sum(closed is None or int(round_id[1:]) > int(str(closed)) for round_id in round_ids)
+            unpaid = sum(closed is None or round_no_of(round_id) > int(str(closed)) for round_id in round_ids)
             round_ids = round_ids[-max(memory, unpaid) :]
         if not round_ids:
             return None
-        numbers = [int(round_id[1:]) for round_id in round_ids]
+        numbers = [round_no_of(round_id) for round_id in round_ids]
         groups, trained, selections = (
             warehouse.read_rounds(table, numbers) for table in ("contributor_groups", "candidate_members", "selections")
         )
@@ -87,10 +87,9 @@ def deposits_before(warehouse: WarehouseResource, round_no: int) -> dict[str, De
     """What deposits hold from the settled rounds before ``round_no``, by contributor."""
     return dict(
         warehouse.query(
-            "SELECT substr(account, $length + 1), sum(amount) AS held FROM ledger JOIN rounds r USING (round_no) WHERE "
-            "starts_with(account, $deposits) AND round_no < $n AND r.status IN ('settled', 'completed') "
-            "GROUP BY account HAVING sum(amount) <> 0",
-            {"deposits": DEPOSITS, "length": len(DEPOSITS), "n": round_no},
+            f"SELECT contributor_id, sum(amount) AS held FROM {PEOPLES_LEDGER} posted JOIN {SETTLED_ROUNDS} r USING (round_no) "
+            "WHERE held_back AND round_no < $n GROUP BY contributor_id HAVING sum(amount) <> 0",
+            {"n": round_no},
         ).iter_rows()
     )
 
@@ -105,8 +104,8 @@ def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
         "(SELECT DISTINCT contributor_id FROM contributor_groups WHERE round_no <= $n) people "
         "CROSS JOIN (SELECT closes FROM epochs WHERE round_no = $n) epoch "
         "LEFT JOIN contributor_estimates e ON e.round_no = $n AND e.contributor_id = people.contributor_id "
-        "LEFT JOIN (SELECT substr(account, strpos(account, ':') + 1) AS contributor_id, sum(amount)::float8 AS points FROM ledger "
-        "WHERE unit = 'point' AND round_no <= $n AND account <> 'treasury' GROUP BY 1) posted "
+        f"LEFT JOIN (SELECT contributor_id, sum(amount)::float8 AS points FROM {PEOPLES_LEDGER} entries "
+        "WHERE unit = 'point' AND round_no <= $n GROUP BY 1) posted "
         "ON posted.contributor_id = people.contributor_id ORDER BY points DESC, people.contributor_id",
         {"n": round_no},
     )

@@ -17,22 +17,20 @@ import polars as pl
 
 from resources.common.errors import OperatorError
 from resources.rounds.claims import (
-    CLAIMED,
-    SKIPPED,
     PendingFeedback,
     Quorum,
     Round,
     open_round,
     pending_feedback,
     read_rounds,
-    round_id_of,
+    settled_rounds,
 )
-from resources.rounds.claims import COMPLETED as COMPLETED
 from resources.rounds.records import append_record
 from resources.rounds.secret import FILE, VARIABLE, SecretError, commitment, home_secret, round_key
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import CLAIMED, IS_OPEN, IS_SETTLED, SETTLED_ROUNDS, SKIPPED, round_id_of
 
 
 class UnknownRoundError(LookupError):
@@ -86,6 +84,11 @@ class RoundBook:
         """Every round, oldest first."""
         with self._warehouse.connect() as connection:
             return read_rounds(connection, "", {})
+
+    def settled(self, through: int | None = None) -> list[Round]:
+        """Every round that has paid, oldest first; those through number ``through``."""
+        with self._warehouse.connect() as connection:
+            return [each for each in settled_rounds(connection) if through is None or each.round_no <= through]
 
     def claim(
         self, quorum: Quorum, settings: CrowdSettings, now: datetime, *, by_hand: bool = False
@@ -148,7 +151,7 @@ class RoundBook:
         """Skip a claimed round: its events are pending again. A settled round is completed instead: it has paid."""
         self._execute(
             "UPDATE rounds SET status = CASE status WHEN 'claimed' THEN 'skipped' WHEN 'settled' THEN 'completed' "
-            "ELSE status END, reason = $reason WHERE round_no = $n AND status IN ('claimed', 'settled')",
+            f"ELSE status END, reason = $reason WHERE round_no = $n AND {IS_OPEN}",
             {"n": round_no, "reason": reason},
         )
 
@@ -267,8 +270,7 @@ class RoundBook:
         with self._warehouse.connect() as connection:
             row = fetch_row(
                 connection,
-                "SELECT next_model FROM rounds WHERE round_no < $n AND status IN ('settled', 'completed') "
-                "ORDER BY round_no DESC LIMIT 1",
+                f"SELECT next_model FROM {SETTLED_ROUNDS} r WHERE round_no < $n ORDER BY round_no DESC LIMIT 1",
                 {"n": round_no},
             )
         return row[0] if row else None
@@ -277,8 +279,7 @@ class RoundBook:
         """Ids of the settled rounds before ``round_no``, and its own: where a round may read frames."""
         with self._warehouse.connect() as connection:
             rows = connection.execute(
-                "SELECT round_id FROM rounds WHERE round_no = $n OR (round_no < $n AND status IN "
-                "('settled', 'completed')) ORDER BY round_no",
+                f"SELECT round_id FROM rounds WHERE round_no = $n OR (round_no < $n AND {IS_SETTLED}) ORDER BY round_no",
                 {"n": round_no},
             ).fetchall()
         return [row[0] for row in rows]
@@ -289,9 +290,7 @@ class RoundBook:
 
 def _keys(connection: Connection, secret: bytes) -> dict[str, str]:
     """Key of the round that is claimed, and the commitment to the one after it."""
-    settled, last = fetch_row(
-        connection, "SELECT count(*), max(round_no) FROM rounds WHERE status IN ('settled', 'completed')"
-    )
+    settled, last = fetch_row(connection, f"SELECT count(*), max(round_no) FROM {SETTLED_ROUNDS} r")
     key = round_key(secret, int(settled))
     said = (
         fetch_row(connection, "SELECT next_commitment FROM round_keys WHERE round_no = $n", {"n": last})

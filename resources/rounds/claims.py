@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from resources.settings.settings import Settings
+from resources.warehouse.facts import IS_OPEN, IS_SETTLED, is_settled
 
 if TYPE_CHECKING:
     from resources.warehouse.connection import Connection
-
-CLAIMED, SETTLED, COMPLETED, SKIPPED = "claimed", "settled", "completed", "skipped"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Round:
 
     @property
     def settled(self) -> bool:
-        return self.status in (SETTLED, COMPLETED)
+        return is_settled(self.status)
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,6 @@ def round_quorum(settings: Settings) -> Quorum:
     )
 
 
-def round_id_of(round_no: int) -> str:
-    """The partition key of a round: ``r000001`` for 1."""
-    return f"r{round_no:06d}"
-
-
 def read_rounds(connection: "Connection", where: str, parameters: dict[str, Any]) -> list[Round]:
     """The rounds that a WHERE clause chooses, oldest first."""
     rows = connection.execute(
@@ -102,8 +96,13 @@ def read_rounds(connection: "Connection", where: str, parameters: dict[str, Any]
 
 def open_round(connection: "Connection") -> Round | None:
     """The round that is claimed or settled but not completed, if there is one."""
-    rows = read_rounds(connection, "WHERE status IN ('claimed', 'settled')", {})
+    rows = read_rounds(connection, f"WHERE {IS_OPEN}", {})
     return rows[0] if rows else None
+
+
+def settled_rounds(connection: "Connection") -> list[Round]:
+    """The rounds that have paid, oldest first."""
+    return read_rounds(connection, f"WHERE {IS_SETTLED}", {})
 
 
 def pending_feedback(connection: "Connection") -> PendingFeedback:

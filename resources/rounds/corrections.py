@@ -16,6 +16,7 @@ import polars as pl
 from resources.common.errors import OperatorError
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import TREASURY
 
 PLACES = 6  # decimal places of an amount
 LARGEST = Decimal(10) ** 12  # of an amount, exclusive
@@ -69,7 +70,7 @@ class CorrectionBook:
                     f"{entry_id}: the ledger has no such entry. A contributor's statement lists their ids."
                 )
             account, unit, posted = entry
-            if account == "treasury":
+            if account == TREASURY:
                 raise NoCorrectionError(
                     f"{entry_id} is the treasury's side of a transaction: name the entry on the contributor's account."
                 )

@@ -18,9 +18,10 @@ from resources.common.errors import OperatorError
 from resources.feedback.inbox import InboxResource
 from resources.feedback.intake import Taken, append_intake
 from resources.files.frames import write_parquet
-from resources.rounds.book import CLAIMED, SKIPPED, Round, round_id_of
+from resources.rounds.book import Round
 from resources.warehouse.base import as_stored, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import CLAIMED, SKIPPED, round_id_of
 
 COLUMNS = "rejection_id, event_id, round_no, seq, rejected_for, released_by, released_why, released_at"
 

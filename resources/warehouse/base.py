@@ -19,6 +19,7 @@ from pydantic import Field
 
 from resources.common.errors import OperatorError
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import SETTLED_ROUNDS, is_settled
 from resources.warehouse.schema import KEYS, checked
 
 Result = TypeVar("Result")
@@ -108,16 +109,15 @@ class WarehouseResource(ConfigurableResource, ABC):
     def read_last_before(self, table: str, round_no: int) -> pl.DataFrame:
         """All rows of ``table`` of the last settled round before ``round_no`` that has any, as of :meth:`read_before`."""
         return self.query(
-            f"SELECT * FROM {checked(table)} WHERE round_no = (SELECT max(round_no) FROM {table} JOIN rounds r "
-            "USING (round_no) WHERE round_no < $n AND r.status IN ('settled', 'completed')) ORDER BY ALL",
+            f"SELECT * FROM {checked(table)} WHERE round_no = (SELECT max(round_no) FROM {table} JOIN {SETTLED_ROUNDS} r "
+            "USING (round_no) WHERE round_no < $n) ORDER BY ALL",
             {"n": round_no},
         )
 
     def read_before(self, table: str, round_no: int) -> pl.DataFrame:
         """All rows of ``table`` of the settled rounds before ``round_no``: prior state is never "the latest"."""
         return self.query(
-            f"SELECT t.* FROM {checked(table)} t JOIN rounds r USING (round_no) "
-            "WHERE round_no < $n AND r.status IN ('settled', 'completed') ORDER BY ALL",
+            f"SELECT t.* FROM {checked(table)} t JOIN {SETTLED_ROUNDS} r USING (round_no) WHERE round_no < $n ORDER BY ALL",
             {"n": round_no},
         )
 
@@ -134,7 +134,7 @@ class WarehouseResource(ConfigurableResource, ABC):
         def replace(connection: Connection) -> None:
             status = fetch_row(connection, "SELECT status FROM rounds WHERE round_no = $n", {"n": round_no})
             incoming = self.stage(connection, table, frame.with_columns(round_no=pl.lit(round_no, pl.Int32)))
-            if status and status[0] in ("settled", "completed"):
+            if status and is_settled(status[0]):
                 difference = fetch_row(
                     connection,
                     f"SELECT count(*) FROM ((SELECT * FROM {incoming} EXCEPT ALL SELECT * FROM {table} WHERE round_no = $n) "

@@ -9,13 +9,14 @@ from typer.testing import CliRunner
 
 from crowd_assets.__main__ import app
 from crowd_assets.exporters.model import export_round
-from crowd_assets.monitoring.leaderboard import NoStandingError, leaderboard
+from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.monitoring.status import status
 from crowd_assets.operations.erasure import erase
 from crowd_assets.report.figures import round_figures
 from crowd_assets.round.tournament import standings
 from resources.build import build_resources
 from resources.home.names import ROUND_JOB, ROUNDS_PARTITION
+from resources.rounds.named import NoSuchRoundError
 from tests.assets.platform import Platform
 
 
@@ -54,7 +55,7 @@ def test_status_and_leaderboard_say_what_was_settled(two_rounds: Platform, tmp_p
     assert sum(place.credits for place in board.places) == pytest.approx(credits)
     assert {place.rounds for place in board.places} <= {1, 2}
     assert leaderboard(two_rounds.settings, top=3).places == board.places[:3]
-    with pytest.raises(NoStandingError, match="r000001, r000002"):
+    with pytest.raises(NoSuchRoundError, match="r000001, r000002"):
         leaderboard(two_rounds.settings, "r000009")
 
 

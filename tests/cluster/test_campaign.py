@@ -20,8 +20,8 @@ import pytest
 
 from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.operations.audit import audit
-from resources.rounds.book import COMPLETED
 from resources.settings.resource import CrowdSettings
+from resources.warehouse.facts import COMPLETED
 from tests.cluster.held_training import FOLDER
 from tests.cluster.postgres_server import PASSWORD, PostgresServer
 from tests.cluster.s3 import BUCKET, S3Server, s3_server

@@ -25,8 +25,9 @@ from dagster import DagsterInstance
 
 from crowd_assets.commands.campaign import PROJECT
 from crowd_assets.forum import comments as forum
-from resources.rounds.book import COMPLETED, RoundBook
+from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
+from resources.warehouse.facts import COMPLETED
 from tests.e2e.crash import invariants
 from tests.e2e.crash.points import LONGEST_CALL_S, SIDES, Kill
 

@@ -17,9 +17,10 @@ from resources.files.frames import read_parquet
 from resources.files.storage import UNFINISHED, files_below
 from resources.models.store import CARD, ModelStoreResource
 from resources.rounds.attempts import AttemptBook
-from resources.rounds.book import COMPLETED, SKIPPED, RoundBook
+from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import COMPLETED, SKIPPED
 from resources.warehouse.schema import ROUND_TABLES
 from sensors.rounds import ACTIVE
 

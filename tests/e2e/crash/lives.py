@@ -36,8 +36,8 @@ def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int)
     from crowd_assets.definitions import build_definitions
     from resources.build import build_resources
     from resources.rounds.attempts import AttemptBook
-    from resources.rounds.book import COMPLETED
     from resources.settings.resource import CrowdSettings
+    from resources.warehouse.facts import COMPLETED
     from sensors.rounds import report_dead_runs
     from tests.e2e.crash.crowd import make_crowd_smaller
     from tests.e2e.crash.stub import StubTrainer

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from crowd_assets.__main__ import app
 from crowd_assets.exporters.model import (
     ExportExistsError,
-    NoSuchRoundError,
     OtherRootError,
     _settings_table,
     export_round,
@@ -21,6 +20,7 @@ from crowd_assets.exporters.model import (
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.models.trainer import TrainerResource
+from resources.rounds.named import NoSuchRoundError
 from resources.settings.fields import marks_of
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair

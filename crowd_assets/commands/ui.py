@@ -55,6 +55,4 @@ def _check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as problem:
-            raise UiPortTakenError(
-                f"port {port} of 127.0.0.1: {problem.strerror}. Name another one: --port, PORT=."
-            ) from None
+            raise UiPortTakenError(f"port {port} of 127.0.0.1: {problem.strerror}. Name another one: --port.") from None

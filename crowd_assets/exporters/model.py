@@ -334,12 +334,11 @@ def _check_free(folder: Path, force: bool) -> None:
         return
     if not _is_export(folder):
         raise ExportExistsError(
-            f"{folder} is there and no earlier export, so it is never replaced: name another folder with --to (TO=)."
+            f"{folder} is there and no earlier export, so it is never replaced: name another folder with --to."
         )
     if not force:
         raise ExportExistsError(
-            f"{folder} holds an export already: replace it with --force (make export FORCE=1), or name another folder "
-            "with --to (TO=)."
+            f"{folder} holds an export already: replace it with --force, or name another folder with --to."
         )
 
 

@@ -14,7 +14,7 @@ ANSWERED = ("contributor_id", "preferred", "submitted_at")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", " ", "'")
 """What a spreadsheet would take for a formula at the beginning of a cell, or leave out before one, and what it hides."""
 
-MAPPING = """# Reads the table back: python -m crowd_assets import csv TABLE --mapping THIS_FILE --out INBOX
+MAPPING = """# Reads the table back: crowd-rounds import csv TABLE --mapping THIS_FILE --out INBOX
 kind = "preference"
 delimiter = ","
 apostrophe = true

@@ -1,4 +1,4 @@
-"""Other tools' exports, converted to feedback files: ``python -m crowd_assets import FORMAT SOURCE --out FOLDER``.
+"""Other tools' exports, converted to feedback files: ``crowd-rounds import FORMAT SOURCE --out FOLDER``.
 
 Belongs here: one module a format (``goemotions``, ``convincing_arguments``, ``trl_preference``,
 ``trl_prompt_completion``, ``ultrafeedback``, ``label_studio``, ``argilla``, ``table``), each with one

@@ -281,7 +281,7 @@ def _ledger(found: Look) -> Finding:
         "SELECT unit, sum(amount) FROM ledger GROUP BY unit HAVING sum(amount) <> 0 ORDER BY unit"
     ).fetchall()
     ((entries,),) = found.connection.execute("SELECT count(*) FROM ledger").fetchall()
-    words = ", ".join(f"{unit}s sum to {amount}: run make audit" for unit, amount in uneven)
+    words = ", ".join(f"{unit}s sum to {amount}: run crowd-rounds audit" for unit, amount in uneven)
     return Finding("ledger", not uneven, words or f"{entries} entries sum to zero in each unit")
 
 
@@ -327,7 +327,7 @@ def _ingestion(attempts: list[Attempt], now: datetime) -> Finding:
     when = (
         f"; the next try is after {due:%H:%M:%S} UTC"
         if due and due > now
-        else "; the next try is made by the daemon, or by make ingest"
+        else "; the next try is made by the daemon, or by crowd-rounds ingest"
     )
     return Finding("ingestion", False, f"{last.outcome}: {last.reason or 'no reason was given'}{when}")
 

@@ -91,7 +91,7 @@ def _backups(settings: CrowdSettings) -> str:
         except OperatorError:
             continue
         return f"the newest that verifies is {folder}"
-    raise _NotWellError("this home knows of no backup that verifies: make backup TO=<folder on another disk>")
+    raise _NotWellError("this home knows of no backup that verifies: crowd-rounds backup <folder on another disk>")
 
 
 def _tables(resources: Resources) -> str:
@@ -107,7 +107,7 @@ def _records(resources: Resources) -> str:
     for row in resources.warehouse.query("SELECT * FROM round_records ORDER BY round_no").iter_rows(named=True):
         if row["previous_hash"] != previous or chained(previous, row["record"]) != row["hash"]:
             raise _NotWellError(
-                f"the record of round {row['round_no']} does not follow from the one before: run make audit"
+                f"the record of round {row['round_no']} does not follow from the one before: run crowd-rounds audit"
             )
         previous, count = row["hash"], count + 1
     return f"{count} records, the last {previous[:16] or 'none'}"
@@ -136,7 +136,9 @@ def _files(resources: Resources, settings: CrowdSettings) -> str:
             except FileNotFoundError:
                 raise _NotWellError(f"{path} is missing. {way_back(settings.home)}") from None
             if found != expected:
-                raise _NotWellError(f"{path} is not as {number} left it: run make audit. {way_back(settings.home)}")
+                raise _NotWellError(
+                    f"{path} is not as {number} left it: run crowd-rounds audit. {way_back(settings.home)}"
+                )
     return f"{looked_at} frames and segments are as their rounds left them"
 
 

@@ -78,7 +78,7 @@ def migrate_tables(
         proof = audit(settings, found=found)
         if not proof.clean:
             raise MigrationError(
-                f"the tables are in {place} as they were here, and their audit is not clean: `make audit` without "
+                f"the tables are in {place} as they were here, and their audit is not clean: `crowd-rounds audit` without "
                 "CROWD_WAREHOUSE says whether it was before. The file still counts; empty the database before moving again."
             )
         source.moved_to(place)

@@ -5,4 +5,4 @@ Belongs here: gathering what the pages show, and how they look. Does not belong 
 """
 
 PORT = 3070
-"""Where ``make docs-quality`` serves pages on 127.0.0.1, unless told otherwise."""
+"""Where ``crowd-rounds docs-quality`` serves pages on 127.0.0.1, unless told otherwise."""

@@ -270,7 +270,7 @@ class QualityServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), handler)
         except OSError as problem:
             raise PortTakenError(
-                f"port {port} of 127.0.0.1: {problem.strerror}. Choose another: PORT=0 takes any."
+                f"port {port} of 127.0.0.1: {problem.strerror}. Choose another: --port 0 takes any."
             ) from None
         self.page_url = f"http://127.0.0.1:{self.server_port}/{REPORTS}/{page.name}"
         self.campaign_url = f"http://127.0.0.1:{self.server_port}{first}" if campaign.exists() else ""

@@ -403,7 +403,7 @@ def _of_another_tool(record: dict[str, Any]) -> str:
     """What a line without a kind looks like, and how to take it in; empty where nobody knows."""
     for keys, words in OTHER_TOOLS:
         if keys <= record.keys():
-            return f". It looks like {words}: python -m crowd_assets import auto FILE --out INBOX takes such files"
+            return f". It looks like {words}: crowd-rounds import auto FILE --out INBOX takes such files"
     return ""
 
 

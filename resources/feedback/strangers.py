@@ -114,7 +114,7 @@ def _of_suffix(name: str) -> str:
     if lower.endswith(READ):
         return f"its name ends otherwise than {' or '.join(READ)}: rename it in small letters"
     if lower.endswith(IMPORTABLE):
-        return "no feedback file: python -m crowd_assets import auto FILE --out INBOX says what it is and takes it"
+        return "no feedback file: crowd-rounds import auto FILE --out INBOX says what it is and takes it"
     return f"only files that end in {' or '.join(READ)} are read"
 
 

@@ -17,11 +17,11 @@ def way_back(home: str) -> str:
     newest = next(known_backups(home), None)
     if newest is None:
         return (
-            "Put the newest backup back: CROWD_HOME=… python -m crowd_assets restore FROM --force (this home has noted no backup), "
+            "Put the newest backup back: CROWD_HOME=… crowd-rounds restore FROM --force (this home has noted no backup), "
             "or name another CROWD_HOME to begin anew."
         )
     return (
-        f"The newest backup that it knows of is {newest}: CROWD_HOME={home} python -m crowd_assets restore {newest} --force. "
+        f"The newest backup that it knows of is {newest}: CROWD_HOME={home} crowd-rounds restore {newest} --force. "
         "Or name another CROWD_HOME to begin anew."
     )
 

@@ -23,7 +23,7 @@ def lacking_space(settings: Settings) -> str | None:
     for place, free in free_mib(settings).items():
         if free < settings.least_free_mib:
             return (
-                f"{place} has {free} MiB free, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: make room (make compact, other "
+                f"{place} has {free} MiB free, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: make room (crowd-rounds compact, other "
                 "files), then it goes on by itself"
             )
     return None

@@ -76,7 +76,7 @@ class RoundBook:
         if not rows:
             raise UnknownRoundError(
                 f"{round_id} was never claimed. Rounds are claimed by round_sensor, nightly_schedule or "
-                "`python -m crowd_assets round`; a partition added by hand has no events."
+                "`crowd-rounds round`; a partition added by hand has no events."
             )
         return rows[0]
 

@@ -45,6 +45,6 @@ def told(path: Path) -> Iterator[None]:
         if not isinstance(problem, DAMAGE) and not lacks and not corrupt:
             raise
         raise DamagedWarehouseError(
-            f"{path} is damaged ({said[:LONGEST]}). Stop the daemon, then look at the home by python -m crowd_assets doctor. "
+            f"{path} is damaged ({said[:LONGEST]}). Stop the daemon, then look at the home by crowd-rounds doctor. "
             f"{way_back(str(path.parent))}"
         ) from problem

@@ -1,6 +1,6 @@
 """The Dagster UI as an operator sees it, in a real browser: lineage, an asset's figures, automation, a run.
 
-``make screenshots`` keeps what the browser saw: the pictures of the README and the docs.
+With SCREENSHOTS_FOLDER=docs/images it keeps what the browser saw: the pictures of the README and the docs.
 """
 
 import json

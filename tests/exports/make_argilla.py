@@ -1,4 +1,4 @@
-"""Makes ``argilla_*.json`` anew with the real SDK (2.8.0): ``make exports``, which runs this in an environment with argilla.
+"""Makes ``argilla_*.json`` anew with the real SDK (2.8.0): ``tests/exports/make.sh``, which runs this in an environment with argilla.
 
 The SDK reads the settings and records that the exporter wrote, answers are added as ``rg.Response``, and the SDK writes
 settings and records again. It wants a server to say who it is talking to: a stub answers that one request. What only a

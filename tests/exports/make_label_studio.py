@@ -1,4 +1,4 @@
-"""Makes ``label_studio_pairwise.json`` and ``label_studio_text.json`` anew: ``make exports`` (needs chromium).
+"""Makes ``label_studio_pairwise.json`` and ``label_studio_text.json`` anew: ``tests/exports/make.sh`` (needs chromium).
 
 A real Label Studio is started, projects are made with the labelling configuration that the exporter writes, a browser
 clicks, types and submits as an annotator would, and the projects are exported. Belongs here: that. Does not belong

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ NOT_RUN = {
 }
 # Programs of others in blocks of commands.
 OTHERS = {
+    ".venv/bin/ruff",
     "cd",
     "cp",
     "curl",
@@ -265,7 +267,7 @@ def wrong_in_line(line: str) -> str | None:
         given = {word.partition("=")[0] for word in arguments if "=" in word}
         missing = sorted({*called} - targets()) + sorted(given - make_variables() - variables())
         return f"make knows no {missing}" if missing else None
-    if program == "crowd-rounds":
+    if program in ("crowd-rounds", ".venv/bin/crowd-rounds"):
         return wrong_in_command(arguments)
     if re.fullmatch(r"(\.venv/bin/)?python", program) and arguments[:1] == ["-m"]:
         module, rest = arguments[1], arguments[2:]
@@ -315,6 +317,48 @@ def test_settings_and_targets_that_are_named_exist(page: Path) -> None:
     commands = [shlex.split(text) for text in code if text.startswith(("crowd-rounds ", "python -m crowd_assets "))]
     wrong = [wrong_in_command(words[1 if words[0] == "crowd-rounds" else 3 :]) for words in commands]
     assert [each for each in wrong if each] == []
+
+
+NAMED_TARGET = re.compile(
+    r"(?:`|<code>|run |by |is )(?:\w+=\S* )*make ([a-z][a-z-]*)|^(?:\w+=\S* )*make ([a-z][a-z-]*)", re.MULTILINE
+)
+"""A target as text names it, and not a word of a sentence after *make*."""
+
+
+def wrong_targets(text: str) -> set[str]:
+    """Targets that a text names and the Makefile has not, and commands that it calls by make."""
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, typer.core.TyperGroup)
+    named = {name for match in NAMED_TARGET.findall(text) for name in match if name}
+    as_targets = set(re.findall(rf"\bmake ({'|'.join(sorted(commands.commands))})\b(?!-)", text))
+    prose = {"a", "an", "it", "its", "the", "them", "one", "room", "up"}
+    return (named | as_targets) - targets() - prose
+
+
+def test_every_target_that_is_named_anywhere_exists() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    suffixes = (".py", ".md", ".jinja", ".yaml", ".yml", ".toml", ".sh", ".env", ".txt", "run")
+    paths = [
+        PROJECT / name
+        for name in listed.split("\0")
+        if name.endswith(suffixes) and name != "tests/project/test_docs.py"
+    ]
+    assert len(paths) > 400
+    wrong = {str(path): names for path in paths if path.exists() and (names := wrong_targets(path.read_text("utf-8")))}
+    assert wrong == {}
+
+
+def test_a_target_that_is_gone_is_found_wherever_it_is_named() -> None:
+    assert wrong_targets("an audit says why: run make audit") == {"audit"}
+    assert wrong_targets("<code>make statement CONTRIBUTOR=x</code>") == {"statement"}
+    assert wrong_targets("CROWD_HOME=x make rounds") == {"rounds"}
+    assert wrong_targets("`make round` runs rounds; rounds make the ledger") == set()
+
+
+def test_the_makefile_keeps_what_needs_more_than_one_command() -> None:
+    helped = set(re.findall(r"^([a-z-]+):.*## ", makefile(), flags=re.MULTILINE))
+    assert helped == targets()
+    assert len(helped - {"help"}) <= 15
 
 
 def test_every_error_for_an_operator_has_a_way_out() -> None:

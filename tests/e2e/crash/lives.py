@@ -1,4 +1,4 @@
-"""Lives of a campaign: processes that do what ``python -m crowd_assets round`` does, one after the other.
+"""Lives of a campaign: processes that do what ``crowd-rounds round`` does, one after the other.
 
     python -m tests.e2e.crash.lives     # one JSON object a line on stdin: a life; one on stdout: how it ended
 

@@ -171,7 +171,7 @@ def test_the_server_leads_to_the_campaign_where_there_is_one(settings: CrowdSett
 
 def test_what_cannot_be_served_says_why(server: QualityServer, settings: CrowdSettings, tmp_path: Path) -> None:
     data_quality = build_resources(settings).data_quality
-    with pytest.raises(PortTakenError, match="PORT="):
+    with pytest.raises(PortTakenError, match="--port 0"):
         QualityServer(settings, data_quality, server.server_port)
     with pytest.raises(NoReportError, match="make round"):
         QualityServer(CrowdSettings(home=str(tmp_path / "new")), data_quality, 0)

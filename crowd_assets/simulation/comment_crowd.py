@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crowd_assets.forum.comments import spam_text
 from crowd_assets.mechanisms.estimates import recovered_vectors
-from crowd_assets.mechanisms.groupings.base import Entrants
+from crowd_assets.mechanisms.groupings.base import Entrants, members_of
 from crowd_assets.mechanisms.groupings.table import GROUPINGS
 from crowd_assets.mechanisms.payouts import rank_points
 from crowd_assets.mechanisms.target import distances, nearest_centroid
@@ -31,7 +31,6 @@ LONGEST_GENERATION = 24  # tokens
 LONGEST_ROW = 40  # tokens
 BATCH = 16
 RANK, ALPHA = 8, 16
-RATIO = 1.5  # between the sizes of nested candidates
 SETTLING = (0.5, 0.25)  # of the learning rate, in the last rounds
 
 State = dict[str, Any]
@@ -269,9 +268,11 @@ def _nested(
                 np.array(shares), np.array(means), np.array(at), np.array(bases), prior=prior
             ).vectors
         away = distances(vectors, goal.vector)
-        order = rng.permutation(n)
-        order = order[np.argsort(away[order], kind="stable")]
-        sizes = [round(size / RATIO**0.5), round(size * RATIO**0.5)] if t < 2 else [size]
+        first = GROUPINGS["nested"].assign(Entrants(-away, groups=2 if t < 2 else 1, centre=size / n), rng)
+        candidates = [
+            np.flatnonzero(members)[np.argsort(away[members], kind="stable")]
+            for members in members_of(first, partition=False)
+        ]
         settling = t - (rounds - len(SETTLING))
         peak = learning_rate * (SETTLING[settling] if settling >= 0 else 1.0)
         draws = crowd.seed * 1000 + t
@@ -279,13 +280,12 @@ def _nested(
         base = distances(found, goal.vector)
         bases.append(found.mean(axis=0))
         states, reached, errors = [], [], []
-        for j, count in enumerate(sizes):
-            members = order[: min(count, n)]
+        for j, members in enumerate(candidates):
             states.append(
                 shop.train(
                     state,
                     [row for who in members for row in comments[who]],
-                    steps=steps // len(sizes),
+                    steps=steps // len(candidates),
                     learning_rate=peak,
                     seed=draws * 10 + j,
                 )
@@ -301,13 +301,13 @@ def _nested(
             at.append(t)
         best = int(np.argmin(reached))
         if reached[best] <= base.mean() + errors[best]:
-            state, size = states[best], sizes[best]
-        trained = [crowd.kinds[who] for who in order[: sizes[best]]]
+            state, size = states[best], len(candidates[best])
+        trained = [crowd.kinds[who] for who in candidates[best]]
         course.append(
             {
                 "base": float(base.mean()),
                 "distances": reached,
-                "sizes": sizes,
+                "sizes": [len(members) for members in candidates],
                 "on_target": trained.count("on_target") / len(trained),
             }
         )

@@ -303,6 +303,7 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
     points: list[NDArray[np.float64]] = []
     history: list[_Round] = []
     known: Standing | None = None
+    by_rank = POINTS_SCHEMES[rules.scheme].every_round
     start = base
     for t in range(len(writers.sent)):
         base = start if t % EPOCH == 0 else base
@@ -314,14 +315,14 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
         texts = np.where(np.isnan(writers.place[t]), base, writers.place[t])
         texts = texts + rng.normal(size=texts.shape) * TEXT_NOISE / np.sqrt(np.maximum(writers.sent[t], 1))[:, None]
         said = np.where(np.isnan(writers.shown[t]), texts, writers.shown[t])
-        held = np.square(ranked) if rules.scheme == "rank" else np.maximum(writers.sent[t], 1.0)
+        held = np.square(ranked) if by_rank else np.maximum(writers.sent[t], 1.0)
         shares = weight_shares(group, GROUPS, held)
         candidates = base + STEP * (shares @ texts - base)
         seen = np.concatenate([candidates, base[None]]) + rng.normal(scale=MODEL_NOISE, size=(GROUPS + 1, DIMENSIONS))
         distance = np.linalg.norm(seen, axis=1)
         best = int(np.argmin(distance[:-1]))
         improved = bool(distance[best] < distance[-1])
-        if rules.scheme == "rank" and improved:
+        if by_rank and improved:
             ranking = distance[:-1].copy()
             if rng.random() < SWAP:
                 other = int(rng.integers(GROUPS - 1))
@@ -334,12 +335,12 @@ def play(writers: Writers, rules: Rules, rng: np.random.Generator) -> NDArray[np
             gain = float(np.linalg.norm(base) - np.linalg.norm(candidates[best]) + rng.normal(scale=GAIN_NOISE))
         history.append(_Round(shares, -distance[:-1], seen[:-1], seen[-1], gain, said, writers.sent[t]))
         base = candidates[best] if improved else base
-        if rules.scheme != "rank":
+        if not by_rank:
             seen_so_far = _tournament(history, rules.memory)
             known = POINTS_SCHEMES[rules.scheme].standing(seen_so_far, target, rng)
             if (t + 1) % EPOCH == 0:
                 points.append(_epoch_pay(seen_so_far, known, writers, rules, t))
-    return ranked[None] - 1.0 if rules.scheme == "rank" else np.stack(points)
+    return ranked[None] - 1.0 if by_rank else np.stack(points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +363,7 @@ def _keys(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What groups are formed by, of those present; newcomers at the mean of who is known, as the graph has it."""
-    if rules.scheme == "rank":
+    if POINTS_SCHEMES[rules.scheme].every_round:
         return ranked[here], np.zeros(here.size)
     if known is None:
         return np.zeros(here.size), np.zeros(here.size)

@@ -1,14 +1,22 @@
 """Points schemes: each member pays who brings the model nearer, and evidence pays nothing that no candidate has shown."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.estimates import values_of_demonstrations
-from crowd_assets.mechanisms.payouts import PayRules
-from crowd_assets.mechanisms.points_schemes.base import Tournament, Withheld
+from crowd_assets.mechanisms.families import Family
+from crowd_assets.mechanisms.payouts import TERMS, Payouts, PayRules
+from crowd_assets.mechanisms.points_schemes.base import PointsScheme, Standing, Tournament, Withheld
 from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
+from crowd_assets.simulation.attacks import writers
+from resources.common.members import choices, family
+from resources.settings.settings import Settings
 
 PEOPLE, GROUPS, DIMENSIONS = 24, 6, 10
 GOOD = 12
@@ -134,3 +142,53 @@ def test_work_that_is_none_and_vectors_that_do_not_fit_are_refused() -> None:
         values_of_demonstrations(np.ones((2, 2)), np.ones(3), np.zeros(2), empty=np.zeros(2), rng=rng)
     with pytest.raises(ValueError, match="finite"):
         values_of_demonstrations(np.full((2, 2), np.nan), np.ones(2), np.zeros(2), empty=np.zeros(2), rng=rng)
+
+
+@dataclass(frozen=True)
+class Alike:
+    """The module of a toy: a point to everybody who took part, whatever came of it."""
+
+    name: str = "alike"
+    summary: str = "A point to everybody who took part in a round."
+    needs: tuple[str, ...] = ()
+    guarantees: tuple[str, ...] = ()
+    source: str = "a test"
+    page: str = "mechanisms/points.md"
+    estimates_by: str = "alike"
+    every_round: bool = False
+
+    def standing(self, seen: Tournament, target: NDArray[np.float64], rng: np.random.Generator) -> Standing:
+        nothing = np.zeros(len(seen.contributors))
+        return Standing(nothing, nothing + 1.0, lambda _: 0.0, nothing, lambda _: nothing)
+
+    def payouts(self, seen: Tournament, known: Standing, first: int, withheld: Withheld, rules: PayRules) -> Payouts:
+        points = seen.participated[first:].astype(np.float64)
+        terms = {name: points if name == "equal_share" else np.zeros(points.shape) for name in TERMS}
+        return Payouts(points, terms, np.zeros(points.shape))
+
+
+@pytest.fixture
+def a_row_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The table with the toy's row, for whoever looks a scheme up in it."""
+    more: Family[PointsScheme] = POINTS_SCHEMES.plus(Alike())
+    for module in ("crowd_assets.mechanisms.points_schemes.table", "crowd_assets.simulation.attacks.writers"):
+        monkeypatch.setattr(f"{module}.POINTS_SCHEMES", more)
+    family.cache_clear()
+    yield
+    family.cache_clear()
+
+
+def test_a_toy_scheme_is_a_module_and_a_row(a_row_more: None) -> None:
+    chosen = Settings(points_scheme="alike")  # type: ignore[call-arg]
+    assert choices(Settings.model_fields["points_scheme"]) == (*POINTS_SCHEMES.names, "alike")
+    rules = replace(writers.shipped(chosen), deposit=0.0, read=0.0)
+    assert rules.scheme == "alike"
+    crowd = writers.honest_writers(np.random.default_rng(1), writers.EPOCH)
+    paid = writers.play(crowd, rules, np.random.default_rng(2))
+    took_part = (crowd.sent > 0).sum(axis=0)
+    assert paid[0] / paid[0].max() == pytest.approx(took_part / took_part.max())
+
+
+def test_without_its_row_the_toy_is_no_choice() -> None:
+    with pytest.raises(ValueError, match="none of evidence"):
+        Settings(points_scheme="alike")  # type: ignore[call-arg]

@@ -27,7 +27,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help setup smollm2 round ui reproduce docs test test-crash cluster-test deploy-check test-integration check vulnerabilities fuzz clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Install everything into .venv
 

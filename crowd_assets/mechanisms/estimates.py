@@ -212,7 +212,8 @@ def recovered_vectors(
                 if on_evidence
                 else max((inside * agreement + PRIOR_CONTRASTS) / (inside + PRIOR_CONTRASTS), 0.0)
             )
-            predicted, expected = slope * predicted, slope * expected
+            expected = slope * expected
+            predicted = x @ expected  # not slope times the former: settled rounds are recomputed to the last bit
     fit = _empirical_ridge(x, y - predicted, inside)
     deviations = (expected + fit.coefficients) / step
     pointed_to = (embeddings - (1.0 - step) * bases[round_index]) / step

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.labelers.score_update import checked_slots, pooled
+from crowd_assets.mechanisms.labelers.votes import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,7 @@ def dawid_skene(
     Source: Dawid & Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), with
     one error rate for each observer.
     """
-    slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
-    report = np.asarray(report, dtype=np.float64)
-    if slot.ndim != 1 or slot.shape != labeler.shape or slot.shape != report.shape:
-        raise ValueError(f"expected one row for each report, got {slot.shape}, {labeler.shape} and {report.shape}")
-    if slot.size and (slot.min() < 0 or slot.max() >= slots or labeler.min() < 0 or labeler.max() >= labelers):
-        raise ValueError(f"slots must lie in 0..{slots - 1} and labelers in 0..{labelers - 1}")
-    if not ((report >= 0) & (report <= 1)).all():
-        raise ValueError("reports must lie in [0, 1]")
+    slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     votes = np.bincount(slot, minlength=slots)
     heard = votes > 0
     reports_of = np.bincount(labeler, minlength=labelers)

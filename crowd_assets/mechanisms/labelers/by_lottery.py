@@ -20,93 +20,86 @@ from crowd_assets.mechanisms.labelers.base import (
     reports_as_table,
     with_losses,
 )
-from crowd_assets.mechanisms.labelers.fpl_elf import follow_chances, fpl_elf
-from crowd_assets.mechanisms.labelers.lottery import elf_x
+from crowd_assets.mechanisms.labelers.fpl_elf import PerturbedLotteries, follow_chances, fpl_elf
+from crowd_assets.mechanisms.labelers.lottery import LotteryResults, elf_x
 
 LAPLACE = 1.0
 """Wins added to everybody's where weights are shown, so that who has none yet has one."""
 
 
+class _ByLottery:
+    """One lottery an outcome, which accuracy wins; a member says whom to follow by the wins."""
+
+    needs: ClassVar[tuple[str, ...]] = ("outcomes",)
+    guarantees: ClassVar[tuple[str, ...]] = (
+        "A labeler who wants to be followed, now or over any number of slots, reports its belief.",
+        "A labeler who wants the aggregate near its belief reports its belief.",
+    )
+    page: ClassVar[str] = "mechanisms/labelers.md"
+    first: ClassVar[str] = TRUTHFUL
+    learns_from: ClassVar[str] = OUTCOMES
+    else_by_agreement: ClassVar[bool] = False
+    truthful_for: ClassVar[tuple[str, ...]] = ("myopic", "forward_looking", "steering")
+
+    def run(
+        self,
+        known: Known,
+        slot: Ints,
+        labeler: Ints,
+        report: Floats,
+        outcomes: Floats,
+        *,
+        entry: float,
+        rng: np.random.Generator,
+    ) -> Pooled:
+        """See ``base.Aggregate``."""
+        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
+        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
+        found, weights = self._followed(table, outcomes, wins, known.slots, rng)
+        after = with_losses(known, slot, labeler, report, outcomes)
+        figures: dict[str, float | Floats] = {"wins": found.wins.astype(np.float64)}
+        return Pooled(replace(after, weights=as_shares(weights), figures=figures), found.aggregates, found.losses)
+
+    def _followed(
+        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
+    ) -> tuple[LotteryResults | PerturbedLotteries, Floats]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class ElfX:
+class ElfX(_ByLottery):
     """Follow who has won most lotteries."""
 
     name: ClassVar[str] = "elf_x"
     summary: ClassVar[str] = (
         "Truthful first: the report of who has won most lotteries, one lottery an outcome, which accuracy wins."
     )
-    needs: ClassVar[tuple[str, ...]] = ("outcomes",)
-    guarantees: ClassVar[tuple[str, ...]] = (
-        "A labeler who wants to be followed, now or over any number of slots, reports its belief.",
-        "A labeler who wants the aggregate near its belief reports its belief.",
-    )
     source: ClassVar[str] = "Freeman et al. (ICML 2020); Witkowski et al. (2018)"
-    page: ClassVar[str] = "mechanisms/labelers.md"
-    first: ClassVar[str] = TRUTHFUL
-    learns_from: ClassVar[str] = OUTCOMES
-    else_by_agreement: ClassVar[bool] = False
-    truthful_for: ClassVar[tuple[str, ...]] = ("myopic", "forward_looking", "steering")
 
-    def run(
-        self,
-        known: Known,
-        slot: Ints,
-        labeler: Ints,
-        report: Floats,
-        outcomes: Floats,
-        *,
-        entry: float,
-        rng: np.random.Generator,
-    ) -> Pooled:
-        """See ``base.Aggregate`` and ``lottery.elf_x``. Weights are shares of wins."""
-        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
-        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
+    def _followed(
+        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
+    ) -> tuple[LotteryResults, Floats]:
+        """See ``lottery.elf_x``. Weights are shares of wins."""
         found = elf_x(table, outcomes, wins=wins, rng=rng)
-        after = with_losses(known, slot, labeler, report, outcomes)
-        figures: dict[str, float | Floats] = {"wins": found.wins.astype(np.float64)}
-        return Pooled(
-            replace(after, weights=as_shares(found.wins.astype(np.float64) + LAPLACE), figures=figures),
-            found.aggregates,
-            found.losses,
-        )
+        return found, found.wins.astype(np.float64) + LAPLACE
 
 
 @dataclass(frozen=True)
-class FplElf:
+class FplElf(_ByLottery):
     """Follow a perturbed leader of lotteries."""
 
     name: ClassVar[str] = "fpl_elf"
     summary: ClassVar[str] = "Truthful first: the report of a labeler drawn by the lotteries that its accuracy has won."
-    needs: ClassVar[tuple[str, ...]] = ("outcomes",)
     guarantees: ClassVar[tuple[str, ...]] = (
-        "A labeler who wants to be followed, now or over any number of slots, reports its belief.",
-        "A labeler who wants the aggregate near its belief reports its belief.",
+        *_ByLottery.guarantees,
         "The expected regret over T outcomes and N labelers grows as √(N T ln N).",
     )
     source: ClassVar[str] = "Komiyama, Mehta & Mortazavi (arXiv 2502.11483), with Gumbel noise"
-    page: ClassVar[str] = "mechanisms/labelers.md"
-    first: ClassVar[str] = TRUTHFUL
-    learns_from: ClassVar[str] = OUTCOMES
-    else_by_agreement: ClassVar[bool] = False
-    truthful_for: ClassVar[tuple[str, ...]] = ("myopic", "forward_looking", "steering")
 
-    def run(
-        self,
-        known: Known,
-        slot: Ints,
-        labeler: Ints,
-        report: Floats,
-        outcomes: Floats,
-        *,
-        entry: float,
-        rng: np.random.Generator,
-    ) -> Pooled:
-        """See ``base.Aggregate`` and ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
-        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
-        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
-        found = fpl_elf(table, outcomes, wins=wins, slots=known.slots, rng=rng)
-        after = with_losses(known, slot, labeler, report, outcomes)
-        figures: dict[str, float | Floats] = {"wins": found.wins.astype(np.float64)}
+    def _followed(
+        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
+    ) -> tuple[PerturbedLotteries, Floats]:
+        """See ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
+        found = fpl_elf(table, outcomes, wins=wins, slots=slots, rng=rng)
         won = found.wins.astype(np.float64)
-        weights = as_shares(follow_chances(won, np.array(float(found.slots)), np.ones(won.size)))
-        return Pooled(replace(after, weights=weights, figures=figures), found.aggregates, found.losses)
+        return found, follow_chances(won, np.array(float(found.slots)), np.ones(won.size))

@@ -1,0 +1,75 @@
+"""Homes that earlier commits settled are read and audited by today's code: clean as they are, and not after a change.
+
+Belongs here: every archive beside this module. Does not belong here: how they were made (see ``make_home``).
+"""
+
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.operations.audit import Audit, audit
+from resources.settings.resource import CrowdSettings
+from tests.homes import stand_ins
+
+ARCHIVES = sorted(Path(__file__).parent.glob("settled_*.tar.xz"))
+
+
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.name.split(".")[0])
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A settled home, with the models that it was made with."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_ins.install(patch.setattr)
+        folder = tmp_path_factory.mktemp("home")
+        with tarfile.open(request.param) as tar:
+            tar.extractall(folder, filter="data")
+        yield folder
+
+
+def audited(home: Path) -> Audit:
+    return audit(CrowdSettings(home=str(home)))
+
+
+def test_a_home_that_an_earlier_commit_settled_audits_clean(home: Path) -> None:
+    found = audited(home)
+    assert [str(each.difference) for each in found.rounds if each.difference] == []
+    assert found.clean, found
+    assert [each.round_id for each in found.rounds] == ["r000001", "r000002"]
+    assert all(each.recomputed for each in found.rounds)
+    assert found.entries > 0
+
+
+def test_its_snapshot_is_read_by_who_only_looks(home: Path, tmp_path: Path) -> None:
+    """A snapshot was written by the earlier version, and is opened read-only: nothing can be added to it."""
+    there = tmp_path / "home"
+    there.mkdir()
+    shutil.copy(home / "warehouse.duckdb", there / "warehouse.duckdb")
+    (there / "warehouse.duckdb").chmod(0o444)
+    board = leaderboard(CrowdSettings(home=str(there)))
+    assert board.round_id == "r000002"
+    assert board.places
+
+
+@pytest.mark.parametrize(
+    ("statement", "where"),
+    [
+        ("UPDATE ledger SET amount = amount + 1 WHERE round_no = 2 AND account <> 'treasury'", "ledger"),
+        ("UPDATE selections SET distance = distance + 0.001 WHERE round_no = 1 AND role = 'base'", "selections"),
+    ],
+)
+def test_one_figure_that_was_changed_is_found(home: Path, tmp_path: Path, statement: str, where: str) -> None:
+    there = tmp_path / "home"
+    shutil.copytree(home, there)
+    with duckdb.connect(str(there / "warehouse.duckdb")) as connection:
+        connection.execute(statement)
+    found = audited(there)
+    first = next(each.difference for each in found.rounds if each.difference)
+    assert first.where == where
+
+
+def test_there_are_homes() -> None:
+    assert len(ARCHIVES) >= 1

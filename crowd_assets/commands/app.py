@@ -36,7 +36,7 @@ def options(
     """An open crowd fine-tunes a language model, round after round. Settings: CROWD_* variables, docs/configuration.md."""
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
 
 # Their own command lines read what follows: they are imported only when they are asked for.

@@ -13,12 +13,12 @@ from crowd_assets.commands.app import app, settings_here
 
 @app.command("audit")
 def audit_rounds(
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
     expect: Annotated[
-        str, typer.Option(help="Hash that an earlier audit ended with: it must still be in the chain of records.")
+        str, typer.Option(help="Hash of an earlier audit, which must still be in the chain of records.")
     ] = "",
 ) -> None:
-    """Recompute every settled round from its frames and the ledger from nothing, and compare; exit code 1: they differ.
+    """Recompute every settled round and the ledger, and print the first difference; exit code 1 where there is a difference.
     Training and generation are not repeated: models are compared with their hashes."""
     settings = settings_here()
     from crowd_assets.operations.audit import audit, line
@@ -38,8 +38,8 @@ def audit_rounds(
 
 @app.command("doctor")
 def examine_home() -> None:
-    """Look at all that can be known of CROWD_HOME in a minute (files, hashes, versions, space, leases, models, settings, backups),
-    and say the way out of what is not well; exit code 1 where something is not. Nothing is changed."""
+    """Examine CROWD_HOME for a minute (files, hashes, versions, space, leases, models, settings, backups),
+    and print each problem with the way out; exit code 1 where there is a problem. No file is changed."""
     settings = settings_here()
     from crowd_assets.operations.doctor import examine
 
@@ -52,7 +52,7 @@ def examine_home() -> None:
 
 @app.command("backup")
 def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outside of the home.")]) -> None:
-    """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out: no round needs it."""
+    """Copy CROWD_HOME as a whole; rounds may run meanwhile. Dagster's own storage is left out, as no round needs Dagster's storage."""
     settings = settings_here()
     from crowd_assets.operations.backup import backup
     from resources.build import build_resources
@@ -67,10 +67,10 @@ def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outsi
 def restore_home(
     source: Annotated[Path, typer.Argument(metavar="FROM", help="Folder that backup wrote.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Put what lies in a home that is not empty aside, in a folder of it.")
+        bool, typer.Option("--force", help="Put the files of a home that is not empty aside, in a folder of the home.")
     ] = False,
 ) -> None:
-    """Put a backup back as CROWD_HOME, if all of it is as it was written. Stop the daemon first."""
+    """Put a backup back as CROWD_HOME, if every file has the hash of the backup's manifest. Stop the daemon first."""
     settings = settings_here()
     from crowd_assets.operations.backup import restore
     from resources.build import build_resources

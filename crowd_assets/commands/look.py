@@ -16,8 +16,8 @@ from crowd_assets.report import PORT
 
 @app.command("status")
 def show_status(as_json: AsJson = False) -> None:
-    """What waits, what the next round lacks, what runs, what the last round came to, and whether all is well. It waits for no
-    lock: while the warehouse is in use it shows the last snapshot, and says so."""
+    """Show waiting events, the next round, running steps, the last round's result, and the health of the home. The command waits for no
+    lock: while another process writes, the last snapshot is shown."""
     from crowd_assets.monitoring.status import print_status, status
 
     found = status(plain_settings_here())
@@ -30,7 +30,8 @@ def show_status(as_json: AsJson = False) -> None:
 @app.command("leaderboard")
 def show_leaderboard(
     round_name: Annotated[
-        str, typer.Option("--round", help="As this round left it: r000003 or 3; empty: as the last settled one did.")
+        str,
+        typer.Option("--round", help="Standings after this round: r000003 or 3; empty: after the last settled round."),
     ] = "",
     top: Annotated[int, typer.Option(min=0, help="Places to show; 0: all.")] = 20,
     as_json: AsJson = False,
@@ -47,11 +48,11 @@ def show_leaderboard(
 
 @app.command("agreement")
 def show_agreement(
-    round_name: Annotated[str, typer.Option("--round", help="This round alone: r000003; empty: all rounds.")] = "",
+    round_name: Annotated[str, typer.Option("--round", help="The round, like r000003; empty: all rounds.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """How far judges agree (Krippendorff, Fleiss, Gwet, with intervals), what is judged how often, how long it takes, what it costs,
-    and how much more is to be asked."""
+    """Show how far judges agree (Krippendorff, Fleiss, Gwet, with intervals), how often comparisons are judged, pace, cost,
+    and how many more judgements are needed."""
     from crowd_assets.report.agreement import campaign_figures, judgements_of, print_figures
     from resources.build import build_resources
 
@@ -70,17 +71,18 @@ def chat_with_models(
         str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
     ] = "",
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Answer this and end; may be given again. Without it prompts are read.")
+        list[str] | None,
+        typer.Option(help="A prompt to answer; may be given again. Without a prompt the terminal or a pipe is read."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers of each model to a prompt.")] = 1,
     temperature: Annotated[
         float | None,
         typer.Option(min=0.01, help="1 samples from a model's own distribution. Default: CROWD_TEMPERATURE."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn; both models draw the same.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers that the two models share.")] = 0,
 ) -> None:
-    """Let the model that a round began with and the one it ended with answer prompts side by side: those given, or a prompt a
-    line from the terminal or a pipe, until it ends or says /quit."""
+    """Let the models before and after a round answer prompts side by side: the prompts given by --prompt, or a prompt a
+    line from the terminal or a pipe, until the input ends or says /quit."""
     settings = settings_here()
     from crowd_assets.commands.chat import open_chat, talk
     from resources.build import build_resources
@@ -149,11 +151,11 @@ def write_statement_of(
 @app.command("metrics")
 def show_metrics(
     port: Annotated[
-        int, typer.Option(min=0, help="Serve them here, on /metrics, until stopped; 0: print them once.")
+        int, typer.Option(min=0, help="Port on which /metrics is served until stopped; 0: print the metrics once.")
     ] = 0,
-    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address on which /metrics is served.")] = "127.0.0.1",
 ) -> None:
-    """What waits, how long, what rounds came to and what the ledger holds, in Prometheus' text format. It waits for no lock."""
+    """Print or serve metrics of feedback, rounds and ledger in Prometheus' text format, without waiting for a lock."""
     from crowd_assets.monitoring.metrics import as_text, serve
 
     settings = plain_settings_here()

@@ -14,9 +14,9 @@ from crowd_assets.commands.app import AsJson, app, settings_here
 
 @app.command("pseudonym")
 def show_pseudonyms(
-    names: Annotated[list[str], typer.Argument(help="Names of contributors, as their tools send them.")],
+    names: Annotated[list[str], typer.Argument(help="Names of contributors, as tools send names.")],
 ) -> None:
-    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY: who it is that a payment goes to."""
+    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY, to find the person of a payment."""
     from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
     pseudonyms = Pseudonyms.from_environment()
@@ -56,9 +56,9 @@ def alias_names(
 @app.command("erase")
 def erase_contributor(
     contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
-    reason: Annotated[str, typer.Option(help="Who asked for it, and why; kept in the record as it is.")],
+    reason: Annotated[str, typer.Option(help="Who asked for the erasure, and why; kept unchanged in the record.")],
 ) -> None:
-    """Erase the texts of a contributor; ids, points and payments stay. Repeat it if it was interrupted."""
+    """Erase the texts of a contributor; ids, points and payments stay. Repeat the command after an interruption."""
     settings = settings_here()
     from crowd_assets.desk.store import forget_at_desk
     from crowd_assets.operations.erasure import erase
@@ -83,10 +83,10 @@ def erase_contributor(
 @app.command("release")
 def release_rejected(
     reference: Annotated[str, typer.Argument(help="rejection_id or event_id in the table rejected_feedback.")],
-    by: Annotated[str, typer.Option(help="Who releases it.")],
-    reason: Annotated[str, typer.Option(help="Why it was rejected wrongly.")],
+    by: Annotated[str, typer.Option(help="Who releases the event.")],
+    reason: Annotated[str, typer.Option(help="Why the rejection was wrong.")],
 ) -> None:
-    """Release a quarantined row: it takes part in the next round, and the table releases keeps who released it and why."""
+    """Release a rejected event, which then takes part in the next round. The table releases keeps the person and the reason."""
     settings = settings_here()
     from resources.build import build_resources
     from resources.rounds.releases import ReleaseBook
@@ -102,12 +102,12 @@ def correct_entry(
     entry: Annotated[
         str, typer.Argument(help="entry_id in the table ledger, on the contributor's account: see its statement.")
     ],
-    amount: Annotated[str, typer.Option(help="What the entry should have been, with its sign; 0: nothing.")],
-    by: Annotated[str, typer.Option(help="Who corrects it.")],
-    reason: Annotated[str, typer.Option(help="Why it was wrong.")],
+    amount: Annotated[str, typer.Option(help="The right amount of the entry, with sign; 0: no entry.")],
+    by: Annotated[str, typer.Option(help="Who corrects the entry.")],
+    reason: Annotated[str, typer.Option(help="Why the entry was wrong.")],
 ) -> None:
-    """Correct what a settled round posted: the round that is settled next reverses the transaction and posts it anew, and
-    statements, records and the audit have both."""
+    """Correct an entry of a settled round. The round that is settled next reverses the transaction and posts a new one;
+    statements, records and the audit show both."""
     settings = settings_here()
     from resources.build import build_resources
     from resources.rounds.corrections import CorrectionBook

@@ -67,7 +67,7 @@ def show_ui(
 
 @app.command("ingest")
 def ingest_inbox() -> None:
-    """Take in the feedback files that lie in the inbox now; no round starts by it."""
+    """Take in the feedback files of the inbox, without starting a round."""
     settings = settings_here()
     from crowd_assets.commands.campaign import campaign
 
@@ -77,7 +77,7 @@ def ingest_inbox() -> None:
 
 @app.command("seed")
 def build_seeds() -> None:
-    """Build the embedded language model and classifier, where they are not there yet."""
+    """Build the embedded language model and classifier, unless both exist."""
     settings = settings_here()
     from crowd_assets.commands.campaign import campaign
 

@@ -35,7 +35,7 @@ def export_model(
         str, typer.Option("--round", help="The round: r000003 or 3; empty: the last settled one.")
     ] = "",
     to: Annotated[str, typer.Option(help="Folder to write; empty: exports/<round> in CROWD_HOME.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export that lies there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in the folder.")] = False,
 ) -> None:
     """Write the model that a settled round ended with as a folder that transformers loads, with a model card."""
     settings = settings_here()
@@ -99,8 +99,8 @@ def append_feedback(
     ],
     collector: Annotated[str, typer.Option(help="Name of who collects: letters, digits, - and _.")] = "collector",
 ) -> None:
-    """Put feedback files into the inbox from anywhere that reaches it, each in the folder of its hour under a name of its own:
-    any number of collectors may do so at once. It needs CROWD_FILES or CROWD_INBOX and no home."""
+    """Put feedback files into the inbox from any machine that reaches the inbox, each under a new name in the folder of the hour:
+    any number of collectors may append at once. The command needs CROWD_FILES or CROWD_INBOX and no home."""
     settings = plain_settings_here()
     from resources.feedback.arrivals import append
     from resources.files.storage import use_object_stores

@@ -35,7 +35,7 @@ Source = Annotated[
         help="A file of comparison tasks, or the folder of all: comparison_tasks in the outbox.", exists=True
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the files; made if it does not exist.", file_okay=False)]
+Out = Annotated[Path, typer.Option(help="Folder for the files; made if missing.", file_okay=False)]
 
 
 class Suffix(StrEnum):
@@ -47,7 +47,7 @@ class Suffix(StrEnum):
 
 @app.command("label-studio")
 def export_label_studio(source: Source, out: Out) -> None:
-    """A labelling configuration and tasks: make a project with the one, import the other."""
+    """A labelling configuration and tasks: make a project with the configuration, and import the tasks."""
     comparisons = _read(source)
     _write(out / "label_studio_config.xml", label_studio.configuration(comparisons))
     _write(out / "label_studio_tasks.json", _json(label_studio.tasks(comparisons)))
@@ -67,7 +67,7 @@ def export_argilla(
 
 @app.command("csv")
 def export_csv(source: Source, out: Out) -> None:
-    """A table to fill in, and the mapping file by which the csv importer reads it back."""
+    """A table to fill in, and the mapping file by which the csv importer reads the table back."""
     comparisons = _read(source)
     _write(out / "comparison_tasks.csv", "\ufeff" + tables.table(comparisons))
     _write(out / "comparison_tasks.toml", tables.mapping(comparisons))

@@ -50,7 +50,7 @@ def start_time(option: str) -> str:
 
 
 Source = Annotated[Path, typer.Argument(help="The export to read.", exists=True, dir_okay=False, readable=True)]
-Out = Annotated[Path, typer.Option(help="Folder for the feedback files; made if it does not exist.", file_okay=False)]
+Out = Annotated[Path, typer.Option(help="Folder for the feedback files; made if missing.", file_okay=False)]
 Name = Annotated[
     str | None, typer.Option(help="Beginning of the files' names. Default: the format and the source's name.")
 ]
@@ -58,7 +58,7 @@ Lines = Annotated[int, typer.Option(help="Most events in one file.", min=1)]
 Start = Annotated[
     str,
     typer.Option(
-        help="Time of the first event (ISO 8601 with zone), for sources without times; then one second an event.",
+        help="Time of the first event (ISO 8601 with zone), for sources without times; each further event is one second later.",
         callback=start_time,
     ),
 ]
@@ -72,13 +72,13 @@ Hashed = Annotated[
     bool,
     typer.Option(
         "--pseudonyms",
-        help=f"Write contributors by pseudonym, by the key in {KEY_VARIABLE}. The inbox does it in any case.",
+        help=f"Write contributors by pseudonym, by the key in {KEY_VARIABLE}. The inbox writes pseudonyms in any case.",
     ),
 ]
 Allowed = Annotated[
     str,
     typer.Option(
-        help="Largest share of the rows that one reason may cost, like 5%; above it the exit status is 1.",
+        help="Largest share of rows that may be skipped for one reason, like 5%; a larger share makes the exit status 1.",
         callback=lambda option: (share_of(option), option)[1],
     ),
 ]
@@ -192,7 +192,7 @@ def import_goemotions(
     pseudonyms: Hashed = False,
     allow_skipped: Allowed = "100%",  # people repeat short comments, and each is drawn once
 ) -> None:
-    """GoEmotions comments (train.tsv, with emotions.txt beside it) as demonstrations of made-up contributors."""
+    """GoEmotions comments (train.tsv, with emotions.txt in the same folder) as demonstrations of made-up contributors."""
     records = goemotions.read(
         source,
         start=start_of(start),
@@ -276,7 +276,7 @@ def import_trl_prompt_completion(
     contributor: Contributor = trl_preference.DEFAULT_CONTRIBUTOR,
     contributor_column: ContributorColumn = None,
     take_unwanted: Annotated[
-        bool, typer.Option("--take-unwanted", help="Take completions whose label says that they are not wanted, too.")
+        bool, typer.Option("--take-unwanted", help="Take unwanted completions, too, by their label.")
     ] = False,
     source_name: SourceName = "",
     start: Start = DEFAULT_START,
@@ -333,7 +333,7 @@ def import_auto(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the feedback files. Without it nothing is written, and the first rows are shown."
+            help="Folder for the feedback files. Without a folder no file is written, and the first rows are shown."
         ),
     ] = None,
     name: Name = None,

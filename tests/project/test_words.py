@@ -8,7 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
+from crowd_assets.__main__ import app
+from crowd_assets.exporters.cli import app as exporting
+from crowd_assets.importers.cli import app as importing
 from crowd_assets.monitoring import metrics
 from resources.settings.fields import limits
 from resources.settings.settings import Settings
@@ -95,6 +99,20 @@ def test_the_help_of_a_metric_can_be_read_alone(name: str) -> None:
 def test_every_metric_has_a_help() -> None:
     assert len(HELP) >= 20
     assert "up" in HELP
+
+
+COMMANDS = {
+    f"{group} {name}".strip(): command
+    for group, commands in (("", app), ("import", importing), ("exchange", exporting))
+    for name, command in typer.main.get_command(commands).commands.items()
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_and_of_its_options_can_be_read_alone(name: str) -> None:
+    command = COMMANDS[name]
+    texts = {"": command.help, **{str(param.name): getattr(param, "help", None) for param in command.params}}
+    assert {option: vague(text) for option, text in texts.items() if text and vague(text)} == {}
 
 
 DOCS = Path(__file__).parents[2] / "docs"

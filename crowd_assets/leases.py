@@ -29,9 +29,9 @@ def lease_of(
 def note_failure(ending: Ending, event: DagsterEvent) -> None:
     """Note the error of a step that failed: what its cause is says whether trying again helps; and what an ingestion left."""
     if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-        found = event.asset_check_evaluation_data
-        if found.check_name == TAKEN_IN and not found.passed:
-            ending.reason = found.description or ""
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.check_name == TAKEN_IN and not evaluation.passed:
+            ending.reason = evaluation.description or ""
     if event.event_type != DagsterEventType.STEP_FAILURE:
         return
     error = event.step_failure_data.error

@@ -163,7 +163,7 @@ def train_candidates(
         ],
         progress=throttled(f"candidates of groups {groups[0]} to {groups[-1]}", context.log.info),
     )
-    found = []
+    stored = []
     for group, members, rows, candidate in zip(groups, contributors, of_groups, trained, strict=True):
         context.log.info(
             f"candidate of group {group}: {members} contributors, {rows.height} demonstrations, "
@@ -176,8 +176,8 @@ def train_candidates(
             "contributors": members,
             "demonstrations": rows.height,
         }
-        found.append({**described, **candidate.figures, "values": list(candidate.values)})
-    return found
+        stored.append({**described, **candidate.figures, "values": list(candidate.values)})
+    return stored
 
 
 @op

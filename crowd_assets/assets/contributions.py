@@ -35,7 +35,7 @@ from crowd_assets.round.settlement import as_frame, correlation_of, entries_of, 
 from crowd_assets.round.target import TARGET, find_target
 from crowd_assets.round.tournament import (
     EMBEDDED_CONTRIBUTORS,
-    standings,
+    points_so_far,
 )
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import FramesResource
@@ -114,10 +114,10 @@ def contributor_estimates(
     """What each contributor adds, estimated from every candidate so far and who trained it, and the points that the open
     epoch would pay by that. Each round restates them; they are posted when the epoch closes."""
     round_ = passed_round(warehouse, context.partition_key)
-    found = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
-    frame, epoch = found.estimates, found.epoch
+    so_far = estimates_of(round_, settings, warehouse, frames, find_target(settings, embedder, frames))
+    frame, epoch = so_far.estimates, so_far.epoch
     warehouse.replace_round("contributor_estimates", round_.round_no, frame)
-    warehouse.replace_round("contributor_points", round_.round_no, found.points)
+    warehouse.replace_round("contributor_points", round_.round_no, so_far.points)
     warehouse.replace_round("epochs", round_.round_no, epoch)
     shown = frame.sort("estimate", descending=True)
     estimated = dict(frame.select("contributor_id", "estimate").iter_rows())
@@ -198,7 +198,7 @@ def point_ledger(
         now=datetime.now(UTC),
         about=about,
     )
-    points = standings(warehouse, round_.round_no)
+    points = points_so_far(warehouse, round_.round_no)
     if unknown := set(settings.forfeited_names) - set(points["contributor_id"]):
         context.log.warning("CROWD_FORFEITED names who wrote no demonstration here: %s", ", ".join(sorted(unknown)))
     paid = awards["payment"].sum() or Decimal(0)

@@ -84,17 +84,17 @@ def target(settings: CrowdSettings, embedder: EmbedderResource, frames: FramesRe
     """What the crowd works towards, as a point in the space of Φ: the centroid of the neighbours of the text that shows the
     wanted attribute most (Crowd-SFT, arXiv 2506.04063), of the texts that show it most, of texts to be like or of gold
     answers. Found once for each choice of Φ, attribute and texts."""
-    found = find_target(settings, embedder, frames)
-    dimensions = embedder.labels or tuple(f"dimension {index}" for index in range(found.vector.size))
-    order = np.argsort(-np.abs(found.vector))[:12]
+    aim = find_target(settings, embedder, frames)
+    dimensions = embedder.labels or tuple(f"dimension {index}" for index in range(aim.vector.size))
+    order = np.argsort(-np.abs(aim.vector))[:12]
     return MaterializeResult(
         metadata={
             "from": f"{settings.target_source}: {settings.target_name}",
-            "ordinary_distance": round(found.ordinary_distance, 4),
+            "ordinary_distance": round(aim.ordinary_distance, 4),
             "vector": display.plot(
-                display.bars([dimensions[i] for i in order], [float(found.vector[i]) for i in order], axis="target")
+                display.bars([dimensions[i] for i in order], [float(aim.vector[i]) for i in order], axis="target")
             ),
-            "texts": display.table(pl.DataFrame({"texts": list(found.texts[:8])})),
+            "texts": display.table(pl.DataFrame({"texts": list(aim.texts[:8])})),
         }
     )
 

@@ -86,7 +86,7 @@ def selected_model(
 
     contest = contest_of([base, *candidates["model"]], measure, settings)
     before, *measured = contest.measured
-    base_distance, of_candidates = before.distance, [found.distance for found in measured]
+    base_distance, of_candidates = before.distance, [each.distance for each in measured]
     ranks = rank_of(np.array([distance.mean for distance in of_candidates]))
     guard: Guard | None = None
     verdicts: list[Verdict] = []
@@ -152,7 +152,7 @@ def selected_model(
         pl.DataFrame(
             {
                 "group_index": [-1, *candidates["group_index"]],
-                "vector": [found.vectors.mean(axis=0).tolist() for found in contest.measured],
+                "vector": [each.vectors.mean(axis=0).tolist() for each in contest.measured],
             }
         ),
         settled=round_.settled,
@@ -170,7 +170,7 @@ def selected_model(
                 "refused_by_the_guard": len(refused),
                 "confidence_over_base": confidence,
                 "confidence_over_runner_up": contest.confidence,
-                "selection_generations": sum(len(found.texts) for found in contest.measured),
+                "selection_generations": sum(len(each.texts) for each in contest.measured),
                 "fresh_distance_base": fresh_base.mean,
                 "fresh_distance_selected": fresh_winner.mean,
                 "fresh_standard_error": fresh_winner.standard_error,
@@ -256,7 +256,7 @@ def aligned_model(
         }
         measure = _measure(context, round_, settings, frames, trainer, embedder)
         measured = measure([parent, aligned.model], "alignment", settings.samples["selection"])
-        before, after = (found.distance for found in measured)
+        before, after = (each.distance for each in measured)
         accuracy_before = trainer.preference_accuracy(parent, held_out, settings.max_tokens)
         accuracy_after = trainer.preference_accuracy(aligned.model, held_out, settings.max_tokens)
         kept = is_better(accuracy_before, accuracy_after, before.mean, after.mean)
@@ -348,7 +348,7 @@ def _measure(
 ) -> Measure:
     """A function (models, purpose, samples) to what came of measuring each model: the same prompts and random numbers for
     every model, others for every purpose."""
-    found = find_target(settings, embedder, frames)
+    aim = find_target(settings, embedder, frames)
 
     def measure(models: Sequence[str | None], purpose: str, samples: int) -> list[Measured]:
         written = trainer.generate(
@@ -358,6 +358,6 @@ def _measure(
             seed=seed_for(round_, purpose),
             progress=throttled(f"generations of {len(models)} models for {purpose}", context.log.info),
         )
-        return [Measured(texts, embedder.embed(texts), found.vector) for texts in written]
+        return [Measured(texts, embedder.embed(texts), aim.vector) for texts in written]
 
     return measure

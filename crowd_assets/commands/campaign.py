@@ -24,7 +24,7 @@ from crowd_assets.operations.preflight import feedback_files
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.report.quality import quality_page
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal.log import show
 from crowd_assets.terminal.printing import console
@@ -163,11 +163,11 @@ class Campaign:
     def _run_round(self, request: RunRequest) -> None:
         assert request.partition_key is not None
         self._run(ROUND_JOB, request.partition_key, dict(request.tags))
-        found = self.book.get(request.partition_key)
-        if found.settled:
-            self._show_round(found)
+        round_ = self.book.get(request.partition_key)
+        if round_.settled:
+            self._show_round(round_)
         else:
-            console.print(f"{found.round_id} was {found.status}: {found.reason}")
+            console.print(f"{round_.round_id} was {round_.status}: {round_.reason}")
 
     def _run(
         self,
@@ -252,7 +252,7 @@ class Campaign:
             show(f"money spent per lot: {total} credits, {figures['answers_bought']} answers", spent.head(20))
 
     def _show_people(self, round_: Round) -> None:
-        points = standings(self.warehouse, round_.round_no)
+        points = points_so_far(self.warehouse, round_.round_no)
         kinds = self._kinds()
         if kinds.height:
             points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")
@@ -317,7 +317,7 @@ class Campaign:
             f"SELECT contributor_id, sum(amount)::float8 AS credits FROM {PEOPLES_LEDGER} posted WHERE unit = 'credit' GROUP BY 1"
         )
         by_kind = (
-            kinds.join(standings(self.warehouse, settled[-1][0].round_no), on="contributor_id", how="left")
+            kinds.join(points_so_far(self.warehouse, settled[-1][0].round_no), on="contributor_id", how="left")
             .join(credits_of, on="contributor_id", how="left")
             .group_by("true_kind")
             .agg(

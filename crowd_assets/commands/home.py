@@ -44,9 +44,9 @@ def examine_home() -> None:
     from crowd_assets.operations.doctor import examine
 
     well = True
-    for found in examine(settings):
-        typer.echo(f"{found.name:<10} {'ok' if found.well else 'NOT WELL'}  {found.words}")
-        well = well and found.well
+    for finding in examine(settings):
+        typer.echo(f"{finding.name:<10} {'ok' if finding.well else 'NOT WELL'}  {finding.words}")
+        well = well and finding.well
     raise typer.Exit(0 if well else 1)
 
 

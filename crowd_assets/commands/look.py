@@ -20,11 +20,11 @@ def show_status(as_json: AsJson = False) -> None:
     lock: while another process writes, the last snapshot is shown."""
     from crowd_assets.monitoring.status import print_status, status
 
-    found = status(plain_settings_here())
+    state = status(plain_settings_here())
     if as_json:
-        typer.echo(found.as_json())
+        typer.echo(state.as_json())
     else:
-        print_status(found)
+        print_status(state)
 
 
 @app.command("leaderboard")
@@ -39,11 +39,11 @@ def show_leaderboard(
     """Who has earned how many points and credits, the estimate that points go by, and in how many rounds."""
     from crowd_assets.monitoring.leaderboard import leaderboard, print_leaderboard
 
-    found = leaderboard(plain_settings_here(), round_name, top)
+    board = leaderboard(plain_settings_here(), round_name, top)
     if as_json:
-        typer.echo(found.as_json())
+        typer.echo(board.as_json())
     else:
-        print_leaderboard(found)
+        print_leaderboard(board)
 
 
 @app.command("agreement")
@@ -115,8 +115,8 @@ def write_report(
     warehouse = resources.warehouse
     rounds = [settled_round(settings, warehouse, round_name)] if round_name else RoundBook(warehouse).settled()
     made_from = (settings, warehouse, resources.frames, resources.data_quality)
-    for found in rounds:
-        typer.echo(f"{found.round_id}   {write_round_page(found, *made_from)}")
+    for round_ in rounds:
+        typer.echo(f"{round_.round_id}   {write_round_page(round_, *made_from)}")
     typer.echo(f"campaign  {write_campaign_page(*made_from)}")
 
 
@@ -140,12 +140,12 @@ def write_statement_of(
         index, count = write_statements(settings, resources.warehouse, resources.data_quality)
         typer.echo(f"{count} statements  {index}")
         return
-    found = statement_of(contributor, settings, resources.warehouse)
+    statement = statement_of(contributor, settings, resources.warehouse)
     show(
-        f"{found.contributor_id}: {found.points:.2f} points ({found.provisional:.2f} provisional), {found.credits:.4f} credits",
-        found.rounds.drop("why"),
+        f"{statement.contributor_id}: {statement.points:.2f} points ({statement.provisional:.2f} provisional), {statement.credits:.4f} credits",
+        statement.rounds.drop("why"),
     )
-    typer.echo(f"statement  {write_statement(found, settings, resources.warehouse, resources.data_quality)}")
+    typer.echo(f"statement  {write_statement(statement, settings, resources.warehouse, resources.data_quality)}")
 
 
 @app.command("metrics")

@@ -112,12 +112,12 @@ def correct_entry(
     from resources.build import build_resources
     from resources.rounds.corrections import CorrectionBook
 
-    found = CorrectionBook(build_resources(settings).warehouse).correct(
+    correction = CorrectionBook(build_resources(settings).warehouse).correct(
         entry, amount, by=by, why=reason, now=datetime.now(UTC)
     )
-    posted = f"in round {found.round_no}" if found.round_no else "when the next round is settled"
-    typer.echo(f"entry    {found.entry_id}")
-    typer.echo(f"posted   {posted}, as {found.amount:f}, by {found.corrected_by}: {found.reason}")
+    posted = f"in round {correction.round_no}" if correction.round_no else "when the next round is settled"
+    typer.echo(f"entry    {correction.entry_id}")
+    typer.echo(f"posted   {posted}, as {correction.amount:f}, by {correction.corrected_by}: {correction.reason}")
 
 
 @app.command("standings")
@@ -151,7 +151,7 @@ def decide_on_labeler(
     from resources.rounds.decisions import DecisionBook
 
     name = Pseudonyms.from_environment().of(labeler)
-    found = DecisionBook(build_resources(settings).warehouse).decide(
+    decided = DecisionBook(build_resources(settings).warehouse).decide(
         name, decision, by=by, why=reason, now=datetime.now(UTC)
     )
-    typer.echo(f"{found.decision_id}  {found.labeler_id} is {found.decision} from the next round on")
+    typer.echo(f"{decided.decision_id}  {decided.labeler_id} is {decided.decision} from the next round on")

@@ -85,7 +85,7 @@ def regret(study: Study) -> Findings:
         for (rule, crowd), values in by_rule.items()
         for figure in _regret_figures(rule, crowd, values, study, rng)
     ]
-    found = {figure.name: figure for figure in figures}
+    by_name = {figure.name: figure for figure in figures}
     slopes = pl.DataFrame(
         [
             {
@@ -101,13 +101,13 @@ def regret(study: Study) -> Findings:
                 "bound": round(_bound(rule, HORIZONS[-1]), 1) if rule in LEARNED and rule != "elf_x" else None,
             }
             for (rule, crowd), values in by_rule.items()
-            for slope in [found[f"regret.slope.{rule}.{crowd}"]]
+            for slope in [by_name[f"regret.slope.{rule}.{crowd}"]]
         ],
         infer_schema_length=None,
     )
     return Findings(
         figures=figures,
-        summary=_regret_summary(found, by_rule),
+        summary=_regret_summary(by_name, by_rule),
         tables={"Mean regret": slopes},
         plots={
             **{
@@ -119,8 +119,8 @@ def regret(study: Study) -> Findings:
             ),
             "Slopes": display.intervals(
                 [f"{rule}, {crowd}" for rule, crowd in by_rule],
-                [found[f"regret.slope.{rule}.{crowd}"].value for rule, crowd in by_rule],
-                [_half_width(found[f"regret.slope.{rule}.{crowd}"]) for rule, crowd in by_rule],
+                [by_name[f"regret.slope.{rule}.{crowd}"].value for rule, crowd in by_rule],
+                [_half_width(by_name[f"regret.slope.{rule}.{crowd}"]) for rule, crowd in by_rule],
                 axis="slope of log regret over log T (95 %)",
                 highlighted=lambda label: label.split(",")[0] in LEARNED,
             ),
@@ -193,7 +193,7 @@ def _regret_plot(
     return display.lines(series, x="slots T", y="regret", log_x=True, log_y=True, bands=bands, dashed=tuple(bounds))
 
 
-def _regret_summary(found: dict[str, Figure], by_rule: dict[tuple[str, str], NDArray[np.float64]]) -> str:
+def _regret_summary(by_name: dict[str, Figure], by_rule: dict[tuple[str, str], NDArray[np.float64]]) -> str:
     runs = next(iter(by_rule.values())).shape[1]
     lines = [
         f"{runs} runs of T = {HORIZONS[0]} … {HORIZONS[-1]} slots, {LABELERS} labelers of whom one is clearly best and "
@@ -202,7 +202,7 @@ def _regret_summary(found: dict[str, Figure], by_rule: dict[tuple[str, str], NDA
     ]
     missed = []
     for rule, crowd in by_rule:
-        slope = found[f"regret.slope.{rule}.{crowd}"]
+        slope = by_name[f"regret.slope.{rule}.{crowd}"]
         reached = slope.value <= STEEPEST_LEARNED if rule in LEARNED else slope.value >= STEEPEST_PLAIN
         if not reached:
             missed.append(f"{rule} ({crowd}): {slope.value:.2f}, goal {slope.goal}")
@@ -210,11 +210,11 @@ def _regret_summary(found: dict[str, Figure], by_rule: dict[tuple[str, str], NDA
         f"{len(by_rule) - len(missed)} of {len(by_rule)} slopes reach their goal."
         + (" Missed: " + "; ".join(missed) + "." if missed else "")
     )
-    known, paired = (found[f"regret.final.{rule}.honest"].value for rule in reversed(TWO_ASKED))
+    known, paired = (by_name[f"regret.final.{rule}.honest"].value for rule in reversed(TWO_ASKED))
     last, gap = HORIZONS[-1], float(by_rule[TWO_ASKED[1], "honest"][0].mean() / HORIZONS[0])
     step = limited_feedback_step(LABELERS, last)
     lines.append(
-        f"Limited feedback with the paper's step has slope {found[f'regret.slope.{TWO_ASKED[1]}.honest'].value:.2f} and loses "
+        f"Limited feedback with the paper's step has slope {by_name[f'regret.slope.{TWO_ASKED[1]}.honest'].value:.2f} and loses "
         f"{known:.0f} at T = {last}. A loss then counts N times or not at all, so the step is √(2N) times shorter "
         f"({step:.4f}), and at {gap:.3f} a slot lost to begin with it takes about ln N / (step × loss) = "
         f"{math.log(LABELERS) / (step * gap):,.0f} slots to find the best labeler. The bound at "
@@ -223,7 +223,7 @@ def _regret_summary(found: dict[str, Figure], by_rule: dict[tuple[str, str], NDA
         f"same slot, sets its step from the squares it observes and needs no T: it loses {paired:.0f}, {known / paired:.1f} "
         "times less, under the same bound to leading order (3/2 of it, as T is not known)."
     )
-    elf_x = found["regret.slope.elf_x.honest"].value
+    elf_x = by_name["regret.slope.elf_x.honest"].value
     if elf_x > STEEPEST_LEARNED:
         lines.append(
             f"ELF-X has no O(√T) bound: a lottery's chances differ by loss gaps over N, so the best labeler leads only after "
@@ -292,12 +292,12 @@ def real_labelers(study: Study) -> Findings:
             f"labelers.real.cpu_ratio.dawid_skene.{OURS}", ratio, None, None, None, REAL_SOURCE, study.seed, "above 1"
         )
     )
-    found = {figure.name: figure for figure in figures}
+    by_name = {figure.name: figure for figure in figures}
     return Findings(
         figures=figures,
         summary="\n\n".join(
             [
-                _real_summary(found, cells[OURS], int(np.isfinite(outcomes).sum()), outcomes.size),
+                _real_summary(by_name, cells[OURS], int(np.isfinite(outcomes).sum()), outcomes.size),
                 *([_later(scored)] if outcomes.size > DESIGNED_ON else []),
             ]
         ),
@@ -305,8 +305,8 @@ def real_labelers(study: Study) -> Findings:
         plots={
             f"Real workers: {title}": display.intervals(
                 list(PREDICTORS),
-                [found[f"labelers.real.{metric}.{rule}"].value for rule in PREDICTORS],
-                [_half_width(found[f"labelers.real.{metric}.{rule}"]) for rule in PREDICTORS],
+                [by_name[f"labelers.real.{metric}.{rule}"].value for rule in PREDICTORS],
+                [_half_width(by_name[f"labelers.real.{metric}.{rule}"]) for rule in PREDICTORS],
                 axis=f"{title} (95 %)",
                 highlighted=lambda label: label == OURS,
             )
@@ -346,7 +346,7 @@ def _later(scored: dict[str, dict[str, NDArray[np.float64]]]) -> str:
     )
 
 
-def _real_summary(found: dict[str, Figure], ours: dict[str, Any], gold: int, pairs: int) -> str:
+def _real_summary(by_name: dict[str, Figure], ours: dict[str, Any], gold: int, pairs: int) -> str:
     lines = [
         f"{ours['judgements']:,} judgements by {ours['workers']:,} workers on {pairs:,} pairs, {gold:,} of them with gold, "
         "which is the MACE consensus of these same judgements: accuracy is agreement with it.",
@@ -354,7 +354,7 @@ def _real_summary(found: dict[str, Figure], ours: dict[str, Any], gold: int, pai
     for rule in (*PLAIN, "dawid_skene", "log_odds_anonymous"):
         parts = []
         for metric in METRICS:
-            figure = found[f"labelers.real.{metric}_difference.{OURS}.{rule}"]
+            figure = by_name[f"labelers.real.{metric}_difference.{OURS}.{rule}"]
             assert figure.low is not None
             assert figure.high is not None
             better = figure.low > 0 if metric == "accuracy" else figure.high < 0
@@ -363,20 +363,20 @@ def _real_summary(found: dict[str, Figure], ours: dict[str, Any], gold: int, pai
             parts.append(f"{metric} {verdict} ({figure.value:+.4f}, {figure.low:+.4f} to {figure.high:+.4f})")
         lines.append(f"{OURS} against {rule}: " + "; ".join(parts) + ".")
     over_mean, over_anonymous = (
-        found[f"labelers.real.log_loss_difference.{OURS}.{rule}"].value for rule in ("mean", "log_odds_anonymous")
+        by_name[f"labelers.real.log_loss_difference.{OURS}.{rule}"].value for rule in ("mean", "log_odds_anonymous")
     )
     lines.append(
         f"Of its {-over_mean:.3f} of log loss below the mean, {over_anonymous - over_mean:.3f} is calibration, which "
         f"log_odds_anonymous has without knowing any worker, and {-over_anonymous:.3f} reputations."
     )
-    ratio = found[f"labelers.real.cpu_ratio.dawid_skene.{OURS}"].value
+    ratio = by_name[f"labelers.real.cpu_ratio.dawid_skene.{OURS}"].value
     lines.append(
         f"Online Dawid–Skene, fitted anew every {REFIT_SLOTS} pairs, takes {ratio:.1f} times the CPU of {OURS} here; the "
         "ratio grows with the stream, as every fit goes over the whole past."
     )
     gains = {
-        metric: found[f"labelers.real.{metric}.weighted_score_update_pooled"].value
-        - found[f"labelers.real.{metric}.mean"].value
+        metric: by_name[f"labelers.real.{metric}.weighted_score_update_pooled"].value
+        - by_name[f"labelers.real.{metric}.mean"].value
         for metric in METRICS
     }
     lines.append(

@@ -215,8 +215,8 @@ def points_beyond(study: Study) -> Findings:
         if (least is not None and value < least) or (most is not None and value > most):
             misses.append(f"`points.{name}` is {value:.3f}, {goal} is wanted")
 
-    for world, found in results.items():
-        for name, cell in zip(NAMES, found, strict=False):
+    for world, cells in results.items():
+        for name, cell in zip(NAMES, cells, strict=False):
             if name not in ("default", "regression", "rank, ε-greedy", "rank, random"):
                 continue
             key = name.replace(", ", "_").replace("ε-greedy", "epsilon_greedy")
@@ -237,8 +237,8 @@ def points_beyond(study: Study) -> Findings:
     hindsight = _ratio_interval(base[0]["distance"], luckiest, study.seed)
     figure("default.distance_ratio_in_hindsight.100x5", *hindsight)
     pearson = {
-        world: {name: mean_interval(cell["pearson"]) for name, cell in zip(NAMES, found, strict=False)}
-        for world, found in results.items()
+        world: {name: mean_interval(cell["pearson"]) for name, cell in zip(NAMES, cells, strict=False)}
+        for world, cells in results.items()
     }
     noisy = {
         name: (float(np.mean(cell["spread"])), float(np.mean(cell["value_noise"])))
@@ -314,8 +314,8 @@ def points_beyond(study: Study) -> Findings:
                 "pearson": pearson[world][name][0],
                 "distance": float(np.mean(cell["distance"])),
             }
-            for world, found in results.items()
-            for name, cell in zip(NAMES, found, strict=False)
+            for world, cells in results.items()
+            for name, cell in zip(NAMES, cells, strict=False)
         ]
     )
     return Findings(figures, summary, tables={"All schemes in all worlds": table}, plots=plots)

@@ -38,7 +38,7 @@ def procurement(study: Study) -> Findings:
     asked: list[dict[str, Any]] = [
         {"world": world, "shares": shares, "runs": runs, "seed": study.seed} for world in WORLDS
     ]
-    found = pl.concat(
+    purchases = pl.concat(
         [
             pl.DataFrame(cell).with_columns(world=pl.lit(given["world"]))
             for given, cell in zip(asked, study.map(market_cell, asked, reads=(LABELS,)), strict=True)
@@ -52,7 +52,7 @@ def procurement(study: Study) -> Findings:
     for world in WORLDS:
         for mechanism in MECHANISMS:
             of_run = (
-                found.filter((pl.col("world") == world) & (pl.col("mechanism") == mechanism))
+                purchases.filter((pl.col("world") == world) & (pl.col("mechanism") == mechanism))
                 .group_by("run")
                 .agg(pl.col("per_budget").mean())
             )
@@ -63,7 +63,9 @@ def procurement(study: Study) -> Findings:
             )
     for world in WORLDS:
         suffix = "" if world == HEADLINE else f".{world}"
-        of_world = found.filter(pl.col("world") == world).with_columns(per_spent=pl.col("quality") / pl.col("spent"))
+        of_world = purchases.filter(pl.col("world") == world).with_columns(
+            per_spent=pl.col("quality") / pl.col("spent")
+        )
         by_run = of_world.filter(pl.col("mechanism").is_in(["as_shipped", POSTED])).pivot(
             "mechanism", index=["run", "share"], values="per_spent"
         )
@@ -78,7 +80,7 @@ def procurement(study: Study) -> Findings:
             figure = mean_interval(list(values))
             figures.append(Figure(f"procurement.as_shipped.{name}{suffix}", *figure, None, SOURCE, study.seed, goal))
     table = (
-        found.group_by("world", "share", "mechanism", maintain_order=True)
+        purchases.group_by("world", "share", "mechanism", maintain_order=True)
         .agg(
             quality=pl.col("quality").mean(),
             bought=pl.col("bought").mean(),
@@ -241,8 +243,8 @@ def _verdict(saved: Mapping[str, tuple[float, float, float]], seeds: int) -> str
 def _bands(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """95 % intervals of the means over seeds."""
     bands = {}
-    for label, found in values.items():
-        sides = [mean_interval(list(column)) for column in found.T]
+    for label, values_of_label in values.items():
+        sides = [mean_interval(list(column)) for column in values_of_label.T]
         bands[label] = ([side[1] for side in sides], [side[2] for side in sides])
     return bands
 

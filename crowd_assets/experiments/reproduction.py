@@ -180,8 +180,8 @@ def _keep(
 
 
 def _kept(settings: CrowdSettings, experiment: Experiment, quick: bool) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(_path(settings, experiment, quick).read_text(encoding="utf-8"))
-    return found
+    kept: Mapping[str, Any] = json.loads(_path(settings, experiment, quick).read_text(encoding="utf-8"))
+    return kept
 
 
 def _by_name(figure: Figure) -> str:

@@ -34,7 +34,7 @@ def paper_protocol(study: Study) -> Findings:
     segment against the best of three candidates in each of three iterations; target distance on fresh generations."""
     models = _models(study)
     emotions = _emotions(study)
-    found = study.map(
+    cells = study.map(
         paper_cell,
         [
             {
@@ -63,7 +63,7 @@ def paper_protocol(study: Study) -> Findings:
                 "their_multi": published[emotion][2],
                 "their_reduction": published[emotion][3] / 100,
             }
-            for emotion, cell in zip(emotions, found, strict=True)
+            for emotion, cell in zip(emotions, cells, strict=True)
         ]
     )
     theirs = [row[3] / 100 for row in published.values()]

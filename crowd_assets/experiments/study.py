@@ -218,18 +218,18 @@ def reference_file(name: str) -> Path:
 def code_version(function: Cell) -> str:
     """A hash of what ``function`` does: of its own definition and of every definition of this project that it reaches,
     through names and imports. Comments, docstrings and layout do not count, nor does what it never reaches."""
-    found: dict[tuple[str, str], str] = {}
+    definitions: dict[tuple[str, str], str] = {}
     waiting = [(function.__module__, function.__name__)]
     while waiting:
         place = waiting.pop()
-        if place in found or place[0].partition(".")[0] not in OURS:
+        if place in definitions or place[0].partition(".")[0] not in OURS:
             continue
         module, name = place
         source = _source(module)
         if source is None:  # a name of a module outside, or one that only exists when it runs
             continue
         nodes = source.everything if name == WHOLE else [*source.always, *source.definitions.get(name, ())]
-        found[place] = "\n".join(map(ast.dump, nodes))
+        definitions[place] = "\n".join(map(ast.dump, nodes))
         for node in (part for whole in nodes for part in ast.walk(whole)):
             if isinstance(node, ast.Name) and node.id in source.definitions:
                 waiting.append((module, node.id))
@@ -239,7 +239,7 @@ def code_version(function: Cell) -> str:
                 for alias in node.names:
                     submodule = f"{node.module}.{alias.name}"
                     waiting.append((submodule, WHOLE) if _source(submodule) else (node.module, alias.name))
-    return _digest(sorted([*place, code] for place, code in found.items()))
+    return _digest(sorted([*place, code] for place, code in definitions.items()))
 
 
 @dataclass(frozen=True, slots=True)

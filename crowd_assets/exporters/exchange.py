@@ -56,10 +56,10 @@ def pull_judgements(label_studio: LabelStudioResource, inbox: InboxResource, sin
     Raises:
         LabelStudioError: the server cannot be reached, or refuses.
     """
-    found = label_studio.annotated(since)
+    annotated = label_studio.annotated(since)
     events: dict[str, dict[str, Any]] = {}
     skipped: Counter[str] = Counter()
-    for record in read_tasks(found.tasks):
+    for record in read_tasks(annotated.tasks):
         if isinstance(record, dict):
             events[record["event_id"]] = record
         elif isinstance(record, Skipped):
@@ -68,7 +68,7 @@ def pull_judgements(label_studio: LabelStudioResource, inbox: InboxResource, sin
     if fresh:
         name = hashlib.blake2b("\n".join(fresh).encode(), digest_size=8).hexdigest()
         inbox.deliver(f"label-studio-{name}", [events[event_id] for event_id in fresh])
-    return Pulled(len(fresh), dict(skipped), found.until)
+    return Pulled(len(fresh), dict(skipped), annotated.until)
 
 
 def exchange(

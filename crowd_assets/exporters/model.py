@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from resources.common.errors import OperatorError
 from resources.files.storage import is_free, whole_folder
 from resources.models.store import ModelStoreResource, markdown_cell
@@ -91,7 +91,24 @@ def settled_round(settings: CrowdSettings, warehouse: WarehouseResource, name: s
     """
     # Opening a warehouse makes one, and a mistyped CROWD_HOME should stay empty.
     rounds = RoundBook(warehouse).all() if warehouse.exists() else []
-    return named_round(rounds, name, settings.home)
+    settled = [round_ for round_ in rounds if round_.settled]
+    known = f"settled rounds of CROWD_HOME={settings.home}: {', '.join(r.round_id for r in settled[-5:]) or 'none yet'}"
+    if not name and not settled:
+        raise NoSuchRoundError(f"{known}. `make round` runs rounds; CROWD_HOME names the folder of others.")
+    if not name:
+        return settled[-1]
+    number = ROUND.fullmatch(name.strip())
+    if number is None:
+        raise NoSuchRoundError(f"ROUND={name!r} names no round: it takes r000003 or 3, or nothing for the last one.")
+    round_id = round_id_of(int(number[1]))
+    chosen = next((round_ for round_ in rounds if round_.round_id == round_id), None)
+    if chosen is None:
+        raise NoSuchRoundError(f"ROUND={name!r}: there is no {round_id}; {known}.")
+    if chosen.status == SKIPPED:
+        raise NoSuchRoundError(f"{round_id} was skipped ({chosen.reason}), so no model came of it; {known}.")
+    if not chosen.settled:
+        raise NoSuchRoundError(f"{round_id} is {chosen.status} and not settled yet: `make round` finishes it; {known}.")
+    return chosen
 
 
 def model_card(
@@ -278,7 +295,7 @@ def _distance(row: Mapping[str, Any]) -> str:
 
 
 def _points_table(round_: Round, warehouse: WarehouseResource) -> str:
-    points = standings(warehouse, round_.round_no)
+    points = points_so_far(warehouse, round_.round_no)
     rows = ((pseudonym(who), f"{count:.3f}") for who, count in points.select("contributor_id", "points").iter_rows())
     return _table(["contributor", "points"], rows)
 

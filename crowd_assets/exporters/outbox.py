@@ -19,7 +19,7 @@ def read_comparisons(source: Path) -> list[dict[str, Any]]:
         SourceError: there is none, or one is broken: what the platform wrote itself is not repaired.
     """
     files = sorted(source.glob("r*.jsonl")) if source.is_dir() else [source]
-    found: dict[str, dict[str, Any]] = {}
+    comparisons: dict[str, dict[str, Any]] = {}
     for file in files:
         for row in read_rows(file):
             if isinstance(row, Skipped):
@@ -27,7 +27,7 @@ def read_comparisons(source: Path) -> list[dict[str, Any]]:
             number, task = row
             if not all(isinstance(task.get(name), str) for name in FIELDS):
                 raise SourceError(f"{file}, line {number}: expected {', '.join(FIELDS)}")
-            found[task["comparison_id"]] = task
-    if not found:
+            comparisons[task["comparison_id"]] = task
+    if not comparisons:
         raise SourceError(f"{source}: no comparison there; rounds publish them in comparison_tasks of the outbox")
-    return list(found.values())
+    return list(comparisons.values())

@@ -69,8 +69,8 @@ class LikelihoodRange:
 
     def outside(self, of: Likelihoods) -> NDArray[np.bool_]:
         """(n,), which texts are outside."""
-        found: NDArray[np.bool_] = (of.mean < self.lowest) | (of.mean > self.highest) | (of.worst < self.lowest_window)
-        return found
+        beyond: NDArray[np.bool_] = (of.mean < self.lowest) | (of.mean > self.highest) | (of.worst < self.lowest_window)
+        return beyond
 
     def why(self, of: Likelihoods, index: int) -> str:
         """What puts a text outside, with its figure; empty for a text that is not."""

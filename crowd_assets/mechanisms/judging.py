@@ -141,10 +141,10 @@ def earned_by_agreement(
         ValueError: as ``correlated_agreement``, or a negative budget.
     """
     labeler = _labelers(labeler, labelers, budget)
-    found = correlated_agreement(slot, labeler, report, slots=slots, labelers=labelers, ring=ring, share=share)
-    enough = found.tasks > 1
-    judgements = np.where(enough, found.judgements, 0.0)
-    return _earned(found.score * judgements, np.where(enough, found.tasks, 0), budget, float(judgements.sum()))
+    agreement = correlated_agreement(slot, labeler, report, slots=slots, labelers=labelers, ring=ring, share=share)
+    enough = agreement.tasks > 1
+    judgements = np.where(enough, agreement.judgements, 0.0)
+    return _earned(agreement.score * judgements, np.where(enough, agreement.tasks, 0), budget, float(judgements.sum()))
 
 
 def paid_out(balance: Floats, earned: Floats) -> Paid:

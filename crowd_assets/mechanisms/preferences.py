@@ -85,8 +85,8 @@ def cyclic_triad_share(
 
     Source: Kendall & Babington Smith, "On the method of paired comparisons" (1940).
     """
-    found = cyclic_triads_by_judge(np.zeros(np.shape(items_a), dtype=np.int64), items_a, items_b, probability_a)
-    total, cyclic = int(found.total.sum()), int(found.cyclic.sum())
+    triads = cyclic_triads_by_judge(np.zeros(np.shape(items_a), dtype=np.int64), items_a, items_b, probability_a)
+    total, cyclic = int(triads.total.sum()), int(triads.cyclic.sum())
     return CyclicTriads(cyclic=cyclic, total=total, share=cyclic / total if total else 0.0)
 
 

@@ -344,8 +344,8 @@ def distance_shapley(
     def worth(sums: NDArray[np.float64], sign: float, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each coalition, given by the sum of its members (m, d), with (1) or without (-1) each player: (m, N)."""
         squared = np.square(sums).sum(axis=1)[:, None] + 2.0 * sign * (sums @ away.T) + squares
-        found: NDArray[np.float64] = -np.sqrt(np.maximum(squared, 0.0)) / sizes[:, None]
-        return found
+        worths: NDArray[np.float64] = -np.sqrt(np.maximum(squared, 0.0)) / sizes[:, None]
+        return worths
 
     values = -np.sqrt(squares) - empty_value
     variance = np.zeros(players)

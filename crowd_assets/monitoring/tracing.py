@@ -33,7 +33,7 @@ class Stage:
 def stages(instance: DagsterInstance, run_id: str) -> list[Stage]:
     """The steps of a run that have ended, in order; one that was tried again is there once for each time."""
     begun: dict[str, float] = {}
-    found = []
+    spans = []
     for record in instance.all_logs(run_id):
         event = record.dagster_event
         if event is None or event.step_key is None:
@@ -42,8 +42,8 @@ def stages(instance: DagsterInstance, run_id: str) -> list[Stage]:
             begun[event.step_key] = record.timestamp
         elif event.event_type in END and event.step_key in begun:
             failed = event.event_type != DagsterEventType.STEP_SUCCESS
-            found.append(Stage(event.step_key, begun.pop(event.step_key), record.timestamp, failed))
-    return found
+            spans.append(Stage(event.step_key, begun.pop(event.step_key), record.timestamp, failed))
+    return spans
 
 
 def export_run(instance: DagsterInstance, run_id: str) -> int:
@@ -67,8 +67,8 @@ def export_run(instance: DagsterInstance, run_id: str) -> int:
             return _number(f"{run_id} {self.spans}", 8)
 
     run = instance.get_run_by_id(run_id)
-    found = stages(instance, run_id)
-    if run is None or not found:
+    exported = stages(instance, run_id)
+    if run is None or not exported:
         return 0
     about = {"crowd.run_id": run_id, "crowd.job": run.job_name}
     if ROUND_TAG in run.tags:
@@ -76,8 +76,8 @@ def export_run(instance: DagsterInstance, run_id: str) -> int:
     provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}), id_generator=OfTheRun())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     tracer = provider.get_tracer(SERVICE)
-    whole = tracer.start_span(run.job_name, start_time=_nanoseconds(found[0].begun), attributes=about)
-    for stage in found:
+    whole = tracer.start_span(run.job_name, start_time=_nanoseconds(exported[0].begun), attributes=about)
+    for stage in exported:
         span = tracer.start_span(
             stage.step,
             context=set_span_in_context(whole),
@@ -89,9 +89,9 @@ def export_run(instance: DagsterInstance, run_id: str) -> int:
         span.end(_nanoseconds(stage.ended))
     if not run.is_success:
         whole.set_status(Status(StatusCode.ERROR))
-    whole.end(_nanoseconds(max(stage.ended for stage in found)))
+    whole.end(_nanoseconds(max(stage.ended for stage in exported)))
     provider.shutdown()
-    return 1 + len(found)
+    return 1 + len(exported)
 
 
 def _nanoseconds(instant: float) -> int:

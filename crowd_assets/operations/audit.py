@@ -512,13 +512,13 @@ class _RoundAuditor:
     def _candidate_members(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Who trained which candidate; what one learnt from earlier rounds, as far as no text of theirs was erased since."""
         groups = self._warehouse.read_round("contributor_groups", self._round.round_no)
-        found = members_of_candidates(self._round, self._settings, self._warehouse, self._frames, groups)
+        members = members_of_candidates(self._round, self._settings, self._warehouse, self._frames, groups)
         erased = learnt_from(self._round, self._settings, self._warehouse, self._frames, erased=True)
-        gone = found["contributor_id"].is_in(erased["contributor_id"].implode())
+        gone = members["contributor_id"].is_in(erased["contributor_id"].implode())
         if gone.any():
             self._erased["how many demonstrations candidates learnt from, of contributors whose texts are gone"] = None
-        held = found.join(stored, on=["group_index", "contributor_id"], how="left", maintain_order="left")
-        return found.with_columns(
+        held = members.join(stored, on=["group_index", "contributor_id"], how="left", maintain_order="left")
+        return members.with_columns(
             demonstrations=pl.when(gone).then(held["demonstrations_right"]).otherwise(pl.col("demonstrations"))
         )
 
@@ -568,8 +568,8 @@ class _RoundAuditor:
         if ERASED in texts:
             self._erased[f"distances on the fresh sample of {frame}"] = None
             return None
-        found = mean_distance(self._embedder.embed(texts), self._aim.vector)
-        return found.mean, found.standard_error
+        distance = mean_distance(self._embedder.embed(texts), self._aim.vector)
+        return distance.mean, distance.standard_error
 
     def _contributor_embeddings(self, stored: pl.DataFrame) -> pl.DataFrame:
         valid = self._frames.read("validated_feedback", self._round.round_id)

@@ -116,15 +116,15 @@ def _lines(records: list[dict[str, Any]]) -> Iterator[Difference]:
 
 
 def _rejected(warehouse: WarehouseResource, records: list[dict[str, Any]]) -> Iterator[Difference]:
-    found = Taken()
+    taken = Taken()
     with warehouse.connect() as connection:
-        found.reject(rejected_lines(connection))
+        taken.reject(rejected_lines(connection))
     rows = sum(each["rejected"] for each in records)
     total = sum(int(each["rejected_sum"], 16) for each in records) % (1 << 128)
-    if found.rejected != rows:
-        yield Difference("rejected_feedback", "", "rows of ingestion", str(found.rejected), str(rows), BY_RECORD)
-    elif found.rejected_sum != total:
-        stored, expected = (f"{each:032x}" for each in (found.rejected_sum, total))
+    if taken.rejected != rows:
+        yield Difference("rejected_feedback", "", "rows of ingestion", str(taken.rejected), str(rows), BY_RECORD)
+    elif taken.rejected_sum != total:
+        stored, expected = (f"{each:032x}" for each in (taken.rejected_sum, total))
         yield Difference("rejected_feedback", "", "sum of hashes", stored, expected, BY_RECORD)
 
 

@@ -121,10 +121,10 @@ class _Eraser:
         self._inbox.ingest()  # what has arrived is erased, too
         segments = _files(UPath(self._inbox.segments), ".parquet")
         self._texts, left = self._own_texts(segments)
-        found = self._plan(left)
-        if found is None:
+        erasure = self._plan(left)
+        if erasure is None:
             return Erasure("", self._name)
-        erasure_id = self._begin(found, reason)
+        erasure_id = self._begin(erasure, reason)
         for path in _files(self._settings.frames_path, ".parquet"):
             if path not in segments:
                 self._rewrite(erasure_id, path, self._frame)
@@ -139,7 +139,7 @@ class _Eraser:
         self._erase_excerpts(erasure_id)
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
             self._rewrite(erasure_id, path, self._frame)
-        return self._end(erasure_id, found)
+        return self._end(erasure_id, erasure)
 
     def _own_texts(self, segments: list[UPath]) -> tuple[frozenset[str], int]:
         """What the contributor wrote and nobody else did (a text that others wrote as well is theirs, too), also as it is
@@ -213,7 +213,7 @@ class _Eraser:
         except FileNotFoundError:  # deleted since
             return []
 
-    def _begin(self, found: Erasure, reason: str) -> str:
+    def _begin(self, erasure: Erasure, reason: str) -> str:
         """Write the record before anything else is written, or take up the one that an interrupted call left."""
         with self._warehouse.transaction() as connection:
             open_round = fetch_row(connection, f"SELECT round_id, status FROM rounds WHERE {IS_OPEN}")
@@ -235,14 +235,14 @@ class _Eraser:
                 "reason": [reason],
                 "status": ["begun"],
                 "begun_at": [as_stored(datetime.now(UTC))],
-                "events": [found.events],
+                "events": [erasure.events],
                 "rejections": [0],
-                "trained_on": [list(found.trained_on)],
-                "descended": [list(found.descended)],
+                "trained_on": [list(erasure.trained_on)],
+                "descended": [list(erasure.descended)],
             }
             lists = {"trained_on": pl.List(pl.String), "descended": pl.List(pl.String)}
             self._warehouse.append(connection, "erasures", pl.DataFrame(record, schema_overrides=lists))
-            withdrawn = pl.DataFrame({"comparison_id": found.withdrawn}, schema={"comparison_id": pl.String})
+            withdrawn = pl.DataFrame({"comparison_id": erasure.withdrawn}, schema={"comparison_id": pl.String})
             self._warehouse.append(
                 connection, "withdrawn_comparisons", withdrawn.with_columns(erasure_id=pl.lit(erasure_id))
             )
@@ -387,8 +387,8 @@ class _Eraser:
             in_html = html.escape(text), html.escape(text, quote=False), str(escape(text))
             for form in {text, *in_html, *in_json}:
                 written = form.encode("utf-8", "replace")
-                if found := data.count(written):
-                    data, places = data.replace(written, ERASED.encode()), places + found
+                if count := data.count(written):
+                    data, places = data.replace(written, ERASED.encode()), places + count
         return data, places
 
     def _report(self, data: bytes) -> tuple[bytes, int]:
@@ -429,7 +429,7 @@ class _Eraser:
                 {"rows": len(mentioned), "id": erasure_id},
             )
 
-    def _end(self, erasure_id: str, found: Erasure) -> Erasure:
+    def _end(self, erasure_id: str, erasure: Erasure) -> Erasure:
         """Take what was deleted out of the warehouse's own file and its snapshot, then close the record."""
         self._warehouse.compact()
         with self._warehouse.transaction() as connection:
@@ -441,7 +441,7 @@ class _Eraser:
                 connection, "SELECT count(*) FROM erased_files WHERE erasure_id = $id", {"id": erasure_id}
             )
         self._warehouse.publish_snapshot()
-        return replace(found, erasure_id=erasure_id, files=int(files))
+        return replace(erasure, erasure_id=erasure_id, files=int(files))
 
 
 def _texts_of(task: dict[str, Any]) -> Iterator[str]:

@@ -87,8 +87,8 @@ def migrate_tables(
 
 def _rows(connection: Any, select: str) -> Iterator[tuple[Any, ...]]:
     """Rows of DuckDB, not all of them in memory."""
-    found = connection.cursor().execute(select)
-    while some := found.fetchmany(BATCH_ROWS):
+    rows = connection.cursor().execute(select)
+    while some := rows.fetchmany(BATCH_ROWS):
         yield from some
 
 

@@ -310,7 +310,7 @@ def _keys(kind: str, compared: str = "comparison_id") -> list[pl.Expr]:
     """The facts of events; ``compared`` is the column with the comparison that a report is on."""
     nothing = pl.lit(None)
     question = [compared if name == "comparison_id" and kind == "preference" else name for name in QUESTION[kind]]
-    found = {
+    keys = {
         "seq": pl.col("seq"),
         "event": hashed("event_id"),
         "contributor": hashed("contributor_id"),
@@ -322,7 +322,7 @@ def _keys(kind: str, compared: str = "comparison_id") -> list[pl.Expr]:
         "share": pl.col(SHARE[kind]) if kind in SHARE else nothing,
         "named_as_published": pl.col(compared).str.contains(PUBLISHED_NAME).fill_null(False),
     }
-    return [found[name].cast(dtype).alias(name) for name, dtype in FACTS.items()]
+    return [keys[name].cast(dtype).alias(name) for name, dtype in FACTS.items()]
 
 
 def judged(

@@ -108,7 +108,7 @@ def described(events: pl.DataFrame) -> pl.DataFrame:
     most_letters = pl.max_horizontal(*letters.values())
     by_script = [pl.when(count == most_letters).then(pl.lit(name)) for name, count in letters.items()]
     script = pl.when(most_letters == 0).then(pl.lit("none")).otherwise(pl.coalesce(*by_script))  # null without a text
-    found = {
+    columns = {
         "length": text.str.len_chars(),
         "script": script,
         "share": pl.coalesce(*SHARE.values()),
@@ -116,7 +116,7 @@ def described(events: pl.DataFrame) -> pl.DataFrame:
         "response": pl.when(pl.col("kind") == "demonstration").then(pl.col("response")),
     }
     return events.select(
-        "seq", "event_id", "kind", *(found[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in found)
+        "seq", "event_id", "kind", *(columns[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in columns)
     )
 
 
@@ -149,15 +149,15 @@ def figures(
         vectors: Of demonstrations, in Φ: this round's (n, d) and earlier ones' (m, d).
         drift_distance: Distance of two distributions, from 0 to 1, that is worth a warning if it is no accident.
     """
-    found: dict[str, tuple[float, float | None, float | None]] = {}
+    bounded: dict[str, tuple[float, float | None, float | None]] = {}
     if newest is not None:
-        found["freshness"] = (max((claimed_at - newest).total_seconds(), 0.0) / 86_400, None, max_feedback_age_days)
+        bounded["freshness"] = (max((claimed_at - newest).total_seconds(), 0.0) / 86_400, None, max_feedback_age_days)
     for kind in KINDS:
         if len(volumes) >= ROUNDS_FOR_VOLUME:
             usual = float(np.median([each.get(kind, 0) for each in volumes]))
-            found[f"{kind}_volume"] = ((volume.get(kind, 0) + 1) / (usual + 1), 1 / VOLUME_FACTOR, VOLUME_FACTOR)
+            bounded[f"{kind}_volume"] = ((volume.get(kind, 0) + 1) / (usual + 1), 1 / VOLUME_FACTOR, VOLUME_FACTOR)
         if kind in largest:
-            found[f"{kind}_largest_share"] = (largest[kind], None, max_contributor_share)
+            bounded[f"{kind}_largest_share"] = (largest[kind], None, max_contributor_share)
         of_now, of_before = (each.filter(pl.col("kind") == kind) for each in (now, before))
         compared = {f"{SHARE[kind]}_drift": "share"} if kind in SHARE else {}
         if kind in CONTRIBUTED:
@@ -167,19 +167,19 @@ def figures(
         for name, column in compared.items():
             one, other = (each[column].drop_nulls().to_numpy() for each in (of_now, of_before))
             if min(len(one), len(other)) >= FEWEST:
-                found[name] = (distance(one, other), None, max(drift_distance, by_chance(len(one), len(other))))
+                bounded[name] = (distance(one, other), None, max(drift_distance, by_chance(len(one), len(other))))
         scripts = [each["script"].drop_nulls() for each in (of_now, of_before)]
         if kind in CONTRIBUTED and min(map(len, scripts)) >= FEWEST:
             allowed = max(drift_distance, by_chance(len(scripts[0]), len(scripts[1])))
-            found[f"{kind}_script_drift"] = (category_distance(*scripts), None, allowed)
+            bounded[f"{kind}_script_drift"] = (category_distance(*scripts), None, allowed)
     if vectors is not None and min(map(len, vectors)) >= FEWEST:
         one, other = vectors
         by_dimension = [distance(one[:, each], other[:, each]) for each in range(one.shape[1])]
         chance = by_chance(len(one), len(other), tests=len(by_dimension))
-        found["phi_drift"] = (max(by_dimension), None, max(drift_distance, chance))
+        bounded["phi_drift"] = (max(by_dimension), None, max(drift_distance, chance))
     nothing = (None, None, None)
     return [
-        Figure(name, words, *(None if each is None else round(each, 6) for each in found.get(name, nothing)))
+        Figure(name, words, *(None if each is None else round(each, 6) for each in bounded.get(name, nothing)))
         for name, words in WORDS.items()
     ]
 

@@ -359,14 +359,14 @@ def _collected(
     for chunk in events():
         rows.append(chunk.join(needed, on="seq", how="semi").select(columns))
         rejections.append(_quarantined(round_, chunk.join(failing, on="seq", maintain_order="left")))
-    found = pl.concat(rows)
+    rejected = pl.concat(rows)
     listed: dict[str, dict[str, pl.DataFrame]] = {}
     for kind, of_kind in wanted.items():
         listed[kind] = {}
         for name, places in of_kind.items():
             column = shown[kind].get(name, "contributor_id")
             value = pl.concat_str("event_id", pl.lit(" "), pl.col(column).cast(pl.String).fill_null("none"))
-            listed[kind][name] = places.join(found, on="seq", maintain_order="left").select(
+            listed[kind][name] = places.join(rejected, on="seq", maintain_order="left").select(
                 "row", shown=value.fill_null("no id")
             )
     return pl.concat(rejections), listed

@@ -88,14 +88,14 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         if frames.path(VECTORS, round_id).exists()
         and (of_round := frames.read(VECTORS, round_id).filter(pl.col("embedder") == embedder)).height
     ]
-    found = Earlier(
+    earlier = Earlier(
         recent=recent,
         tasks=tasks,
         sold=sold,
         vectors=np.concatenate(vectors) if vectors else None,
         latest=latest.replace(tzinfo=UTC) if latest else None,
     )
-    return replace(found, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else found
+    return replace(earlier, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else earlier
 
 
 def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:

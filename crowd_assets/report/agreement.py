@@ -141,14 +141,14 @@ def agreement_figures(judged: pl.DataFrame, *, seed: int = 0, resamples: int = R
     weight = None if (share == 1).all() else share
     figures: Figures = {}
     for name in COEFFICIENTS:
-        found = with_interval(
+        coefficient = with_interval(
             name, item, report if name == "alpha_interval" else side, resamples=resamples, rng=rng, weight=weight
         )
-        figures[name] = {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high)}
+        figures[name] = {"value": _number(coefficient.value), "low": _number(coefficient.low), "high": _number(coefficient.high)}
         if name == "alpha_nominal":
-            width = (found.high - found.low) / 2
-            figures["items_with_two_judgements"], figures["judgements_on_them"] = found.items, found.judgements
-            more = items_until_interval(width, found.items, HALF_WIDTH) if np.isfinite(width) and width > 0 else None
+            width = (coefficient.high - coefficient.low) / 2
+            figures["items_with_two_judgements"], figures["judgements_on_them"] = coefficient.items, coefficient.judgements
+            more = items_until_interval(width, coefficient.items, HALF_WIDTH) if np.isfinite(width) and width > 0 else None
             figures["more_items_until_alpha_is_known"] = more
     return figures
 
@@ -207,20 +207,20 @@ def _pairs(judged: pl.DataFrame) -> list[Figures]:
     names = judged["contributor_id"].unique().sort()
     if judged.is_empty():
         return []
-    found = cohen_of_pairs(
+    kappas = cohen_of_pairs(
         judged["comparison_id"].rank("dense").cast(pl.Int64).to_numpy() - 1,
         judged["contributor_id"].rank("dense").cast(pl.Int64).to_numpy() - 1,
         np.sign(judged["probability_a"].to_numpy() - 0.5),
         fewest_shared=FEWEST_SHARED,
     )
-    order = np.argsort(-found.shared, kind="stable")[:MOST_PAIRS]
+    order = np.argsort(-kappas.shared, kind="stable")[:MOST_PAIRS]
     return [
         {
-            "one": names[int(found.one[at])],
-            "other": names[int(found.other[at])],
-            "shared": int(found.shared[at]),
-            "agreement": _number(found.agreement[at]),
-            "cohen_kappa": _number(found.kappa[at]),
+            "one": names[int(kappas.one[at])],
+            "other": names[int(kappas.other[at])],
+            "shared": int(kappas.shared[at]),
+            "agreement": _number(kappas.agreement[at]),
+            "cohen_kappa": _number(kappas.kappa[at]),
         }
         for at in order
     ]
@@ -309,9 +309,9 @@ def print_figures(figures: Figures) -> None:
         f"agreement of {figures['labelers']} labelers on {figures['items']} comparisons, {figures['judgements']} judgements",
         [("coefficient", False), ("value", True), ("95 % low", True), ("95 % high", True)],
         [
-            (name, found["value"], found["low"], found["high"])
-            for name, found in agreement.items()
-            if isinstance(found, dict)
+            (name, figure["value"], figure["low"], figure["high"])
+            for name, figure in agreement.items()
+            if isinstance(figure, dict)
         ],
     )
     print_table(

@@ -16,7 +16,7 @@ from crowd_assets.report.page import Column, Headline, Table, number, plural, re
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round import regret_chart
 from crowd_assets.round.labelers import regret_so_far
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from resources.common.errors import OperatorError
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
@@ -175,13 +175,13 @@ def _accuracy(figures: dict[int, dict[str, Any]]) -> Chart | None:
 def _leaders(warehouse: WarehouseResource, rounds: list[int]) -> Chart:
     """Points over the rounds of the contributors with the most and the fewest points now; of many rounds, an even choice and the last."""
     rounds = sorted({*rounds[:: 1 + len(rounds) // ROUNDS_DRAWN], rounds[-1]})
-    now = standings(warehouse, rounds[-1])
+    now = points_so_far(warehouse, rounds[-1])
     shown = now if now.height <= 2 * LEADERS_DRAWN else pl.concat([now.head(LEADERS_DRAWN), now.tail(LEADERS_DRAWN)])
     place = {name: index for index, name in enumerate(shown["contributor_id"])}
     kinds = {"most points": "var(--good)", "fewest": "var(--bad)"}
     rows = []
     for round_no in rounds:
-        then = standings(warehouse, round_no).filter(pl.col("contributor_id").is_in(list(place)))
+        then = points_so_far(warehouse, round_no).filter(pl.col("contributor_id").is_in(list(place)))
         for name, points in then.select("contributor_id", "points").iter_rows():
             kind = "most points" if place[name] < max(1, shown.height // 2) else "fewest"
             rows.append({"round": round_no, "value": points, "series": kind, "name": name})
@@ -241,7 +241,7 @@ def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
         {"n": round_no},
     )
     everybody = (
-        standings(warehouse, round_no)
+        points_so_far(warehouse, round_no)
         .join(earned, on="contributor_id", how="full", coalesce=True)
         .sort("points", "credits", "contributor_id", descending=[True, True, False], nulls_last=True)
     )

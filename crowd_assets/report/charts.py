@@ -92,7 +92,7 @@ class Chart:
         numbers: dict[str, int] = {}
         clip = re.compile(r'(?<=id="clip)\d+(?=")|(?<=url\(#clip)\d+(?=\))')
         drawn = vl_convert.vega_to_svg(self.spec)
-        return Markup(clip.sub(lambda found: f"-{self.name}-{numbers.setdefault(found[0], len(numbers))}", drawn))
+        return Markup(clip.sub(lambda match: f"-{self.name}-{numbers.setdefault(match[0], len(numbers))}", drawn))
 
     def png(self) -> bytes:
         """The chart as an image, dark on white, that is read on a light page as on a dark one."""

@@ -133,20 +133,20 @@ def _charts(verdicts: pl.DataFrame, findings: pl.DataFrame) -> dict[str, Chart]:
         & pl.col("figure").is_not_null()
     )
     shares = findings.filter(pl.col("expectation").str.ends_with("_largest_share") & pl.col("figure").is_not_null())
-    found = {
+    charts_of = {
         "Events by kind": _lines("kinds", _most(kinds, ["suite"], "rows"), "events", "d"),
         "Rejected share": _lines("rejected", rejected, "share", ".1%"),
     }
     if of_rows["failing"].sum():
         failing = _most(of_rows, ["suite", "expectation"], "failing")
-        found["Events that do not meet an expectation"] = _lines("failing", failing, "events", "d")
+        charts_of["Events that do not meet an expectation"] = _lines("failing", failing, "events", "d")
     if distances.height:
         moved = _most(distances, ["expectation"], "figure")
-        found["Distance from the rounds before"] = _lines("drift", moved, "distance, 0 to 1", ".2f")
+        charts_of["Distance from the rounds before"] = _lines("drift", moved, "distance, 0 to 1", ".2f")
     if shares.height:
         largest = _most(shares, ["expectation"], "figure")
-        found["Largest share of one contributor"] = _lines("shares", largest, "share", ".0%")
-    return found
+        charts_of["Largest share of one contributor"] = _lines("shares", largest, "share", ".0%")
+    return charts_of
 
 
 def _judging_charts(agreed: pl.DataFrame) -> dict[str, Chart]:

@@ -40,7 +40,7 @@ from crowd_assets.report.page import (
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import report_path, round_link, shared_links
 from crowd_assets.round.labelers import regret_so_far
-from crowd_assets.round.tournament import deposits_before, standings
+from crowd_assets.round.tournament import deposits_before, points_so_far
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
@@ -293,7 +293,7 @@ def _groups(warehouse: WarehouseResource, figures: dict[str, Any], round_no: int
 
 
 def _standings_chart(warehouse: WarehouseResource, round_no: int) -> Chart:
-    points = standings(warehouse, round_no)
+    points = points_so_far(warehouse, round_no)
     if points.height > 2 * EXTREMES_SHOWN:
         points = pl.concat([points.head(EXTREMES_SHOWN), points.tail(EXTREMES_SHOWN)])
     rows = [
@@ -315,7 +315,7 @@ def _shapley_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any
         "FROM contributions WHERE round_no <= $n GROUP BY contributor_id",
         {"n": round_no},
     )
-    both = values.join(standings(warehouse, round_no), on="contributor_id").sort("contributor_id")
+    both = values.join(points_so_far(warehouse, round_no), on="contributor_id").sort("contributor_id")
     drawn = both.gather_every(max(1, -(-both.height // POINTS_DRAWN)))
     rows = [
         {
@@ -373,13 +373,13 @@ def _labeler_charts(warehouse: WarehouseResource, frames: FramesResource, round_
     return {"weights": drawn, "regret": regret_chart(regret_so_far(warehouse, frames, round_no))}
 
 
-def regret_chart(found: pl.DataFrame) -> Chart | None:
+def regret_chart(regrets: pl.DataFrame) -> Chart | None:
     """Regret so far and its bound over the rounds; None where no outcome came yet."""
-    if found.is_empty():
+    if regrets.is_empty():
         return None
     rows = [
         {"round": each["round_no"], "series": name, "value": each[column]}
-        for each in found.iter_rows(named=True)
+        for each in regrets.iter_rows(named=True)
         for name, column in (("regret so far", "regret"), ("bound of the score update, 3√(T ln N)", "bound"))
     ]
     colours = {"regret so far": "var(--c1)", "bound of the score update, 3√(T ln N)": "var(--c2)"}

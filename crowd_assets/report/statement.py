@@ -175,15 +175,15 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
 
 
 def write_statement(
-    found: Statement, settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+    statement: Statement, settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
 ) -> UPath:
     """Write a contributor's page.
 
     Returns:
         where it lies.
     """
-    path = statement_path(settings, found.contributor_id)
-    write_text_atomically(path, statement_page(found, settings, warehouse, data_quality))
+    path = statement_path(settings, statement.contributor_id)
+    write_text_atomically(path, statement_page(statement, settings, warehouse, data_quality))
     return path
 
 
@@ -221,7 +221,7 @@ def write_statements(
 
 
 def statement_page(
-    found: Statement,
+    statement: Statement,
     settings: CrowdSettings,
     warehouse: WarehouseResource,
     data_quality: DataQualityResource,
@@ -240,28 +240,28 @@ def statement_page(
     def to_round(round_id: str) -> str:
         return round_link(round_id, up=1)
 
-    parts = {"points": _points(found) if plots else None, "credits": _credits(found) if plots else None}
+    parts = {"points": _points(statement) if plots else None, "credits": _credits(statement) if plots else None}
     return render(
         "statement.html.jinja",
         charts=[part for part in parts.values() if part],
-        found=found,
+        found=statement,
         links=shared_links(settings, data_quality, up=1),
         last=last,
         record=record_of(warehouse, last.round_no),
         headlines=[
             Headline(
-                number(found.points, 2),
-                f"points, {number(found.provisional, 2)} provisional"
-                + (f" and {number(found.held_back, 2)} held back" if found.held_back else ""),
+                number(statement.points, 2),
+                f"points, {number(statement.provisional, 2)} provisional"
+                + (f" and {number(statement.held_back, 2)} held back" if statement.held_back else ""),
             ),
-            Headline(number(found.credits, 4), "credits paid"),
-            Headline(f"{found.rounds.height:,}", "rounds that this contributor took part in"),
-            Headline(f"{found.entries.height:,}", "entries in the ledger"),
-            Headline(f"{found.rejected.height:,}", "events rejected"),
+            Headline(number(statement.credits, 4), "credits paid"),
+            Headline(f"{statement.rounds.height:,}", "rounds that this contributor took part in"),
+            Headline(f"{statement.entries.height:,}", "entries in the ledger"),
+            Headline(f"{statement.rejected.height:,}", "events rejected"),
         ],
         rounds=table(
             "rounds",
-            found.rounds.reverse(),
+            statement.rounds.reverse(),
             {
                 "round": Column("round", link=to_round),
                 "points": Column("points so far", 2),
@@ -272,7 +272,7 @@ def statement_page(
         ),
         entries=table(
             "entries",
-            found.entries,
+            statement.entries,
             {
                 "round": Column("round", link=to_round),
                 "account": Column("account"),
@@ -282,21 +282,21 @@ def statement_page(
                 "reference": Column("reference"),
                 "entry_id": Column("entry"),
             },
-            most=found.entries.height + 1,
+            most=statement.entries.height + 1,
         ),
         terms=table(
             "terms",
-            found.terms,
+            statement.terms,
             {
                 "round": Column("earned in", link=to_round),
-                **{name: Column(words, 4) for name, words in found.terms_shown().items()},
+                **{name: Column(words, 4) for name, words in statement.terms_shown().items()},
                 "points": Column("points", 4),
                 "state": Column("state"),
             },
         ),
         rejected=table(
             "rejected",
-            found.rejected,
+            statement.rejected,
             {
                 "round": Column("round", link=to_round),
                 "kind": Column("kind"),
@@ -308,10 +308,10 @@ def statement_page(
     )
 
 
-def _points(found: Statement) -> Chart | None:
+def _points(statement: Statement) -> Chart | None:
     rows = [
-        {"round": round_no_of(round_id), "series": "points", "value": points}
-        for round_id, points in found.rounds.filter(pl.col("points").is_not_null())
+        {"round": int(round_id[1:]), "series": "points", "value": points}
+        for round_id, points in statement.rounds.filter(pl.col("points").is_not_null())
         .select("round", "points")
         .iter_rows()
     ]
@@ -322,9 +322,9 @@ def _points(found: Statement) -> Chart | None:
     )
 
 
-def _credits(found: Statement) -> Chart | None:
+def _credits(statement: Statement) -> Chart | None:
     paid = (
-        found.entries.filter(pl.col("unit") == "credit")
+        statement.entries.filter(pl.col("unit") == "credit")
         .group_by("round", maintain_order=True)
         .agg(pl.col("amount").sum())
     )

@@ -59,7 +59,7 @@ def members_of_candidates(
     grouping = GROUPINGS[settings.grouping]
     member = members_of(groups["group_index"].to_numpy(), partition=grouping.partition)
     candidate, contributor = np.nonzero(member)
-    found = pl.DataFrame(
+    members = pl.DataFrame(
         {
             "group_index": pl.Series(candidate).cast(pl.Int32),
             "contributor_id": groups["contributor_id"].gather(contributor),
@@ -67,9 +67,9 @@ def members_of_candidates(
         }
     )
     if not grouping.remembers:
-        return found
+        return members
     learnt = learnt_from(round_, settings, warehouse, frames).group_by("contributor_id").agg(all_of_them=pl.len())
-    return found.join(learnt, on="contributor_id", how="left", maintain_order="left").select(
+    return members.join(learnt, on="contributor_id", how="left", maintain_order="left").select(
         "group_index", "contributor_id", demonstrations=pl.col("all_of_them").fill_null(0).cast(pl.Int64)
     )
 
@@ -118,13 +118,13 @@ def _what_is_known(
     if POINTS_SCHEMES[settings.points_scheme].every_round:
         points = _points_before(warehouse, round_.round_no)
         return np.array([points.get(contributor, 0.0) for contributor in contributors]), np.zeros(len(contributors))
-    found = tournament(warehouse, frames, round_.round_no, including=False, memory=settings.memory_rounds)
-    if found is None:
+    seen = tournament(warehouse, frames, round_.round_no, including=False, memory=settings.memory_rounds)
+    if seen is None:
         return np.zeros(len(contributors)), np.zeros(len(contributors))
     rng = generator_for(round_, "posterior draw")
-    known = POINTS_SCHEMES[settings.points_scheme].standing(found, aim.vector, rng)
+    known = POINTS_SCHEMES[settings.points_scheme].standing(seen, aim.vector, rng)
     drawn = known.draw(rng)
-    place = {contributor: index for index, contributor in enumerate(found.contributors)}
+    place = {contributor: index for index, contributor in enumerate(seen.contributors)}
     spread = float(drawn.std())
     keys, deviation = np.full(len(contributors), known.keys.mean()), rng.normal(scale=spread, size=len(contributors))
     for row, contributor in enumerate(contributors):

@@ -123,8 +123,8 @@ class Guard:
         """
         if self._base is None:
             raise RuntimeError("a candidate is held against the base: look at the base's texts first")
-        found = self._writing(texts, learnt)
-        return _row(group, found, falls_behind(found, self._base, Limits()) or self.kept.forgotten(model))
+        writing = self._writing(texts, learnt)
+        return _row(group, writing, falls_behind(writing, self._base, Limits()) or self.kept.forgotten(model))
 
     def _writing(self, texts: Sequence[str], learnt: Sequence[str]) -> Writing:
         seen = list(texts[: len(self.prompts)])
@@ -199,13 +199,13 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> pl.DataFrame:
     return pl.DataFrame(list(verdicts), schema=SCHEMA)
 
 
-def _row(group: int, found: Writing, refused: str) -> Verdict:
+def _row(group: int, writing: Writing, refused: str) -> Verdict:
     return {
         "group_index": group,
-        "outside": found.outside,
-        "distinct_pairs": found.distinct,
-        "overlap": found.overlap,
-        "copied": found.copied,
-        "texts": found.texts,
+        "outside": writing.outside,
+        "distinct_pairs": writing.distinct,
+        "overlap": writing.overlap,
+        "copied": writing.copied,
+        "texts": writing.texts,
         "refused": refused,
     }

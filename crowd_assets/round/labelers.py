@@ -173,12 +173,12 @@ def regret_so_far(warehouse: WarehouseResource, frames: FramesResource, through:
     round_ids = [name for name in RoundBook(warehouse).rounds_through(through) if frames.path(REGRETS, name).exists()]
     if not round_ids:
         return pl.DataFrame(schema={"round_no": pl.Int32(), "regret": pl.Float64(), "bound": pl.Float64()})
-    found = frames.scan(REGRETS, round_ids)
+    regrets = frames.scan(REGRETS, round_ids)
     slots = warehouse.query(
         "SELECT DISTINCT round_no, slots AS all_slots FROM labeler_weights WHERE round_no <= $n", {"n": through}
     )
     so_far = (
-        found.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
+        regrets.group_by(round_no=pl.col("round_id").str.slice(1).cast(pl.Int32))
         .agg(regret=pl.col("excess_loss").filter(pl.col("slots") > 0).max(), labelers=pl.len())
         .collect()
         .drop_nulls("regret")

@@ -45,7 +45,7 @@ class Measured:
     def confidence_ahead(self, other: "Measured") -> float:
         """Confidence that this model is closer to the target than another, from the prompts that both answered."""
         common = min(len(self.texts), len(other.texts))
-        mine, others = (distances(found.vectors[:common], self.target) for found in (self, other))
+        mine, others = (distances(each.vectors[:common], self.target) for each in (self, other))
         return confidence_ahead(mine, others)
 
 
@@ -65,10 +65,8 @@ def contest_of(models: Sequence[str | None], measure: Measure, settings: CrowdSe
     """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
     measured = measure(models, "selection", settings.samples["selection"])
     for extension in range(1, settings.selection_batches + 1):
-        best = int(np.argmin([found.distance.mean for found in measured]))
-        ahead = [
-            1.0 if index == best else measured[best].confidence_ahead(found) for index, found in enumerate(measured)
-        ]
+        best = int(np.argmin([each.distance.mean for each in measured]))
+        ahead = [1.0 if index == best else measured[best].confidence_ahead(each) for index, each in enumerate(measured)]
         if min(ahead) >= settings.selection_confidence or extension == settings.selection_batches:
             break
         close = [index for index, sure in enumerate(ahead) if index == best or sure < settings.selection_confidence]

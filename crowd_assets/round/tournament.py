@@ -94,7 +94,7 @@ def deposits_before(warehouse: WarehouseResource, round_no: int) -> dict[str, De
     )
 
 
-def standings(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
+def points_so_far(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
     """Points through ``round_no`` of everybody who took part, most first: those posted, deposits counted, and while the epoch
     is open the provisional ones; beside them the last estimate and its standard error. Columns contributor_id, points, estimate,
     standard_error."""

@@ -57,10 +57,10 @@ def valuation_of(
     likelier."""
     if settings.shapley_method != "in_run":
         return None
-    found = find_target(settings, embedder, frames)
-    asked = evaluation_prompts(round_, "valuation", len(found.texts), demonstrations, by=settings.exam)
+    aim = find_target(settings, embedder, frames)
+    asked = evaluation_prompts(round_, "valuation", len(aim.texts), demonstrations, by=settings.exam)
     return Valuation(
-        [(own or drawn, text) for own, drawn, text in zip(found.prompts, asked, found.texts, strict=True)],
+        [(own or drawn, text) for own, drawn, text in zip(aim.prompts, asked, aim.texts, strict=True)],
         **settings.values,
     )
 

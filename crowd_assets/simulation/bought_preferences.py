@@ -41,14 +41,14 @@ def train_forum_model(folder: Path, *, seed: int, say: Callable[[str], None]) ->
 
 def pairs(count: int, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """``count`` of (title, better comment, worse comment)."""
-    found = []
+    chosen = []
     others = [mood for mood in forum.MOODS if mood != WANTED]
     for _ in range(count):
         topic = forum.TOPICS[int(rng.integers(len(forum.TOPICS)))]
         better = forum.write_comment(WANTED, topic, rng)
         worse = forum.write_comment(others[int(rng.integers(len(others)))], topic, rng)
-        found.append((better.prompt, better.response, worse.response))
-    return found
+        chosen.append((better.prompt, better.response, worse.response))
+    return chosen
 
 
 def training_cell(

@@ -224,11 +224,11 @@ def simulate(
         observed = np.concatenate([candidates, x[:, None]], axis=1)
         if noise:
             observed = observed + noise * np.stack([rng.normal(size=(groups + 1, d)) for rng in rngs])
-        found = _evaluated(observed, pool.expert, scheme.evaluation)
-        true_values[:, t] = _evaluated(candidates, pool.expert, scheme.evaluation) if noise else found[:, :groups]
-        seen[:, now], values[:, now], bases[:, t] = observed[:, :groups], found[:, :groups], observed[:, groups]
-        order = np.argsort(-found[:, :groups], axis=1, kind="stable")
-        improved = found[:, :groups].max(axis=1) > found[:, groups]
+        evaluated = _evaluated(observed, pool.expert, scheme.evaluation)
+        true_values[:, t] = _evaluated(candidates, pool.expert, scheme.evaluation) if noise else evaluated[:, :groups]
+        seen[:, now], values[:, now], bases[:, t] = observed[:, :groups], evaluated[:, :groups], observed[:, groups]
+        order = np.argsort(-evaluated[:, :groups], axis=1, kind="stable")
+        improved = evaluated[:, :groups].max(axis=1) > evaluated[:, groups]
         for run in np.flatnonzero(improved):
             if rngs[run].random() < SWAP:
                 order[run] = _swapped(order[run], int(rngs[run].integers(1, groups)))
@@ -236,7 +236,7 @@ def simulate(
             ranked[run] += np.where(
                 present[run, t], ((groups - places)[:, None] * (shares[run, now] > 0)).sum(axis=0), 0.0
             )
-        gains[:, t] = np.where(improved, found[each, order[:, 0]] - found[:, groups], 0.0)
+        gains[:, t] = np.where(improved, evaluated[each, order[:, 0]] - evaluated[:, groups], 0.0)
         x = np.where(improved[:, None], candidates[each, order[:, 0]], x)
     if scheme.points == "rank":
         paid = ranked - 1.0
@@ -357,11 +357,11 @@ def authors_cell(*, data: str, users: int, evaluation: str, groups: Sequence[int
             for run, game in enumerate(games(pool, evaluation))
         ]
     )
-    found = []
+    cells = []
     for grouping in AUTHORS_GROUPINGS:
         for count in groups:
             course = simulate(pool, Scheme("rank", grouping, evaluation=evaluation), count, seed)
-            found.append(
+            cells.append(
                 {
                     "grouping": grouping,
                     "evaluation": evaluation,
@@ -372,7 +372,7 @@ def authors_cell(*, data: str, users: int, evaluation: str, groups: Sequence[int
                     "pearson_accurate": pearson(course.points, accurate).tolist(),
                 }
             )
-    return {"cells": found, "reference_correlation": pearson(theirs, accurate).tolist()}
+    return {"cells": cells, "reference_correlation": pearson(theirs, accurate).tolist()}
 
 
 def fresh_cell(
@@ -390,14 +390,14 @@ def fresh_cell(
     of their values of each run, and the points and Shapley values of the first."""
     pool = fresh_pool(data, users, runs, seed)
     accurate: dict[str, NDArray[np.float64]] = {}
-    found = []
+    cells = []
     for given in schemes:
         scheme = Scheme(**given)
         if scheme.evaluation not in accurate:
             accurate[scheme.evaluation] = accurate_shapley(pool, scheme.evaluation, seed)
         truth = accurate[scheme.evaluation]
         course = simulate(pool, scheme, groups, seed, noise=noise, presence=presence)
-        found.append(
+        cells.append(
             {
                 "distance": course.distance.tolist(),
                 "pearson": pearson(course.points, truth).tolist(),
@@ -407,4 +407,4 @@ def fresh_cell(
                 "shapley": truth[0].tolist(),
             }
         )
-    return found
+    return cells

@@ -92,13 +92,13 @@ def _dawid_skene(beliefs: Losses, outcomes: Losses, steer: bool, rng: np.random.
     slot, labeler = np.repeat(np.arange(slots), LABELERS), np.tile(np.arange(LABELERS), slots)
     losses = np.empty(outcomes.shape)
     for run in range(runs):
-        found = dawid_skene(
+        fitted = dawid_skene(
             slot, labeler, beliefs[:, run].ravel(), slots=slots, labelers=LABELERS, iterations=30, tolerance=1e-4
         )
-        consensus = found.probability_a
+        consensus = fitted.probability_a
         if steer:
             share = float(np.clip(consensus.mean(), 1e-6, 1 - 1e-6))
-            odds, prior = np.log(found.accuracy / (1 - found.accuracy)), float(np.log(share / (1 - share)))
+            odds, prior = np.log(fitted.accuracy / (1 - fitted.accuracy)), float(np.log(share / (1 - share)))
             _, consensus = log_odds_steering_reports(odds, prior, beliefs[:, run])
         losses[:, run] = np.square(consensus - outcomes[:, run])
     return losses
@@ -249,13 +249,13 @@ def _real_dawid_skene(slot: Rows, worker: Rows, report: Losses, outcomes: Losses
     for first in range(0, outcomes.size, REFIT_SLOTS):
         rows = int(ends[first - 1]) if first else 0
         if first:
-            found = dawid_skene(
+            consensus = dawid_skene(
                 slot[:rows], worker[:rows], report[:rows], slots=first, labelers=workers, tolerance=1e-4
             )
             seen = np.bincount(worker[:rows], minlength=workers)
-            accuracy = np.where(seen > 0, found.accuracy, found.accuracy @ seen / rows)
+            accuracy = np.where(seen > 0, consensus.accuracy, consensus.accuracy @ seen / rows)
             odds = np.log(accuracy / (1.0 - accuracy))
-            share = found.probability_a.mean()
+            share = consensus.probability_a.mean()
             prior = float(np.log(share / (1.0 - share)))
         last = min(first + REFIT_SLOTS, outcomes.size)
         here = slice(rows, int(ends[last - 1]))

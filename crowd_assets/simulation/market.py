@@ -234,8 +234,8 @@ def as_shipped(market: Market, budget: int, rng: np.random.Generator) -> Purchas
     values = np.rint(market.value / QUANTA * one).astype(np.int64)
     offers = Offers(lot, np.arange(lot.size), values, market.cost, np.zeros(lot.size, dtype=np.int64))
     terms = Terms(budget, SHIPPED.answers_per_lot, round(SHIPPED.reserve * WHOLE), one)
-    found = AUCTIONS[SHIPPED.auction].clear(offers, terms, rng)
-    return Purchase(found.awarded, found.payments, found.spent)
+    clearing = AUCTIONS[SHIPPED.auction].clear(offers, terms, rng)
+    return Purchase(clearing.awarded, clearing.payments, clearing.spent)
 
 
 def _vickrey_lots(market: Market, asked: NDArray[np.int64], budget: int, rng: np.random.Generator) -> Purchase:
@@ -255,7 +255,7 @@ def market_cell(*, data: str, world: str, shares: Sequence[float], runs: int, se
     all 200 sellers on sale."""
     rng = np.random.default_rng([seed, WORLDS.index(world)])
     sellers = population(world, data, rng)
-    found = []
+    purchases = []
     for share in shares:
         budget = int(share * SELLERS * sellers.cost.mean())
         learned = learn(sellers, SELLERS, budget, rng)
@@ -263,7 +263,7 @@ def market_cell(*, data: str, world: str, shares: Sequence[float], runs: int, se
             market = sellers.draw(SELLERS, rng)
             for mechanism in MECHANISMS:
                 bought = purchase(mechanism, market, budget, learned, rng)
-                found.append(
+                purchases.append(
                     {
                         "share": share,
                         "run": run,
@@ -274,4 +274,4 @@ def market_cell(*, data: str, world: str, shares: Sequence[float], runs: int, se
                         "quality": float(market.quality[bought.awarded].sum()),
                     }
                 )
-    return found
+    return purchases

@@ -86,13 +86,13 @@ def best_misreport(value: Value, truth: Floats, rng: np.random.Generator) -> tup
     grid[:, 0] = np.linspace(0.0, 1.0, GRID)
     extremes = rng.integers(0, 2, (8, truth.size)).astype(np.float64)
     tried = np.concatenate([truth[None], grid, extremes, rng.random((RANDOM, truth.size))])
-    found = value(tried)
-    truthful, best, at = float(found[0]), float(found.max()), tried[int(found.argmax())]
+    payoff = value(tried)
+    truthful, best, at = float(payoff[0]), float(payoff.max()), tried[int(payoff.argmax())]
     for width in REFINED:
         tried = np.clip(at + width * rng.standard_normal((REFINEMENTS, truth.size)), 0.0, 1.0)
-        found = value(tried)
-        if found.max() > best:
-            best, at = float(found.max()), tried[int(found.argmax())]
+        payoff = value(tried)
+        if payoff.max() > best:
+            best, at = float(payoff.max()), tried[int(payoff.argmax())]
     return best - truthful, truthful
 
 
@@ -450,16 +450,16 @@ def _best_bid(
     truthful = best = utility(cost, value)
     at = (cost, value)
     for price, claim in _bids_to_try(market, cost, value, reads_claims, rng):
-        found = utility(price, claim)
-        if found > best:
-            best, at = found, (price, claim)
+        payoff = utility(price, claim)
+        if payoff > best:
+            best, at = payoff, (price, claim)
     for width in (SCALE // 10, SCALE // 100, SCALE // 1000, 10, 1):
         for _ in range(REFINEMENTS // 4):
             price = max(int(at[0] + rng.normal(0, width)), 0)
             claim = max(int(at[1] + rng.normal(0, width)), 0) if reads_claims else value
-            found = utility(price, claim)
-            if found > best:
-                best, at = found, (price, claim)
+            payoff = utility(price, claim)
+            if payoff > best:
+                best, at = payoff, (price, claim)
     return best - truthful
 
 

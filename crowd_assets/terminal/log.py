@@ -29,12 +29,12 @@ def console_logger(log_format: str) -> LoggerDefinition:
     )
     def console(context: InitLoggerContext) -> logging.Logger:
         level = logging.getLevelName(str(context.logger_config["log_level"]).upper())
-        found = logging.Logger("crowd", level=level)
+        console_log = logging.Logger("crowd", level=level)
         handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter() if log_format == "json" else _PlainFormatter())
         handler.addFilter(lambda record: not is_shown_as_a_bar())
-        found.addHandler(handler)
-        return found
+        console_log.addHandler(handler)
+        return console_log
 
     return console
 

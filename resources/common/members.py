@@ -29,12 +29,12 @@ def family(table: str) -> Mapping[str, Any]:
     if not colon or not name.isidentifier():
         raise ValueError(f"a table is named as package.module:TABLE, not {table!r}")
     try:
-        found = getattr(import_module(module), name)
+        members = getattr(import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as problem:
         raise ValueError(f"there is no table {table}: {problem}") from None
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{table} is no table of members, but {type(found).__name__}")
-    return found
+    if not isinstance(members, Mapping):
+        raise ValueError(f"{table} is no table of members, but {type(members).__name__}")
+    return members
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,9 @@ def backlog(files: Iterable[StoredFile], full_mib: int, now: datetime) -> Backlo
     return Backlog(len(files), size, max((now - oldest).total_seconds(), 0.0), bool(full_mib and size > full_mib << 20))
 
 
-def publish_backlog(outbox: UPath, found: Backlog, now: datetime, strangers: Sequence[Stranger] = ()) -> None:
+def publish_backlog(outbox: UPath, waiting: Backlog, now: datetime, strangers: Sequence[Stranger] = ()) -> None:
     """Tell collectors how much waits, and which files will never be read, in ``backlog.json`` of the outbox."""
-    about = asdict(found) | {
+    about = asdict(waiting) | {
         "at": now.isoformat(timespec="seconds"),
         "never_read": [asdict(each) for each in strangers],
     }

@@ -29,7 +29,7 @@ def conversation(value: Any) -> list[Message]:
     """
     if not isinstance(value, list) or not value:
         raise InvalidConversationError('messages must be a list of {"role", "content"}')
-    found: list[Message] = []
+    messages: list[Message] = []
     for number, each in enumerate(value, start=1):
         if not isinstance(each, Mapping) or set(each) != {"role", "content"}:
             raise InvalidConversationError(f"message {number} must have a role and a content, and nothing else")
@@ -40,10 +40,10 @@ def conversation(value: Any) -> list[Message]:
             raise InvalidConversationError(f"message {number} has a content that is no text")
         if role == SYSTEM and number > 1:
             raise InvalidConversationError(f"message {number} is of the system; only the first may be")
-        found.append({"role": role, "content": content})
-    if found[-1]["role"] != USER:
+        messages.append({"role": role, "content": content})
+    if messages[-1]["role"] != USER:
         raise InvalidConversationError("messages must end with one of the user, which is the prompt")
-    return found
+    return messages
 
 
 def as_text(messages: Sequence[Mapping[str, str]]) -> str | None:

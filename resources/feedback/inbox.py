@@ -329,8 +329,8 @@ class OutboxResource(ConfigurableResource):
 
     def files(self, topic: str) -> list[UPath]:
         """The files of a topic, oldest round first."""
-        found = (each.path for each in files_below(UPath(self.root, topic)))
-        return sorted(path for path in found if re.fullmatch(r"r.*\.jsonl", path.name))
+        paths = (each.path for each in files_below(UPath(self.root, topic)))
+        return sorted(path for path in paths if re.fullmatch(r"r.*\.jsonl", path.name))
 
     def published(self, topic: str) -> list[dict[str, Any]]:
         """The rows of a topic, oldest round first."""

@@ -75,9 +75,9 @@ def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return
-    found = 0
+    count = 0
     for entry in entries:
-        if found >= most:
+        if count >= most:
             return
         if _is_quiet(entry.name):
             continue
@@ -88,20 +88,20 @@ def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
             continue
         if stat.S_ISDIR(mode):
             if OF_TIME.fullmatch(f"{below}{entry.name}/"):
-                for each in _walked(entry.path, f"{name}/", most - found):
-                    found += 1
+                for each in _walked(entry.path, f"{name}/", most - count):
+                    count += 1
                     yield each
             else:
-                found += 1
+                count += 1
                 yield Stranger(f"{name}/", "a folder whose name is no time: put its files into the inbox itself")
         elif stat.S_ISLNK(mode):
-            found += 1
+            count += 1
             yield Stranger(name, "a link: copy the file that it points to")
         elif not stat.S_ISREG(mode):
-            found += 1
+            count += 1
             yield Stranger(name, "a pipe or a device, no file")
         elif not entry.name.endswith(READ):
-            found += 1
+            count += 1
             yield Stranger(name, _of_suffix(entry.name))
 
 

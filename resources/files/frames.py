@@ -136,14 +136,14 @@ class FramesResource(ConfigurableResource):
             return pl.concat([empty, *scans], how="diagonal").select(*schema, "round_id")
         name = pl.col("round_id").str.extract(r"([^/\\]+)\.parquet$")
         files = [str(path) for path in paths.values()]
-        found = pl.scan_parquet(
+        frame = pl.scan_parquet(
             files,
             glob=False,
             include_file_paths="round_id",
             schema=None if schema is None else dict(schema),
             missing_columns="raise" if schema is None else "insert",
         )
-        return found.with_columns(round_id=name)
+        return frame.with_columns(round_id=name)
 
     def read_through(self, asset: str, round_ids: list[str]) -> pl.DataFrame:
         """The frames of ``asset`` in all of ``round_ids`` that have one, one below the other, with ``round_id``.
@@ -160,10 +160,10 @@ class FramesResource(ConfigurableResource):
     def _of_rounds(self, asset: str, round_ids: Sequence[str]) -> dict[str, UPath]:
         """Where the frames lie that there are, by round."""
         lying = {each.path.name for each in files_below(UPath(self.root, asset))}
-        found = {each: path for each in round_ids if (path := self.path(asset, each)).name in lying}
-        if not found:
+        paths = {each: path for each in round_ids if (path := self.path(asset, each)).name in lying}
+        if not paths:
             raise FileNotFoundError(f"no frame of {asset} in {', '.join(round_ids) or 'no round'} under {self.root}.")
-        return found
+        return paths
 
 
 def _scanned(path: UPath) -> pl.LazyFrame:

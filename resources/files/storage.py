@@ -76,13 +76,13 @@ def files_below(folder: UPath) -> list[StoredFile]:
     if is_local(folder):
         return list(_walked(str(folder), ""))
     try:
-        found = folder.fs.find(folder.path, detail=True)
+        entries = folder.fs.find(folder.path, detail=True)
     except FileNotFoundError:
         return []
     below = f"{folder.path.rstrip('/')}/"
     return [
         StoredFile(folder / name.removeprefix(below), name.removeprefix(below), int(about["size"]), _instant(about))
-        for name, about in sorted(found.items())
+        for name, about in sorted(entries.items())
         if about["type"] == "file" and name.startswith(below) and not name.endswith("/")
     ]
 
@@ -109,8 +109,10 @@ def _walked(folder: str, below: str) -> Iterator[StoredFile]:
 
 def _instant(about: dict[str, Any]) -> datetime:
     """When a file of a store was written: stores have names of their own for it."""
-    found = next((about[name] for name in ("LastModified", "last_modified", "mtime", "created") if name in about), 0.0)
-    return found.astimezone(UTC) if isinstance(found, datetime) else datetime.fromtimestamp(float(found), UTC)
+    modified = next(
+        (about[name] for name in ("LastModified", "last_modified", "mtime", "created") if name in about), 0.0
+    )
+    return modified.astimezone(UTC) if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
 
 
 def state_of(path: UPath) -> tuple[Any, ...]:
@@ -142,8 +144,8 @@ def read_all(paths: Iterable[UPath]) -> Iterator[bytes]:
         if is_local(some[0]) or len(some) == 1:
             yield from (path.read_bytes() for path in some)
         else:
-            found = some[0].fs.cat([path.path for path in some])
-            yield from (found[path.path] for path in some)
+            contents = some[0].fs.cat([path.path for path in some])
+            yield from (contents[path.path] for path in some)
 
 
 def move(path: UPath, target: UPath, state: tuple[Any, ...]) -> bool:

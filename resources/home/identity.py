@@ -91,22 +91,22 @@ def known_home(settings: Settings) -> Home | None:
     except (OSError, UnicodeDecodeError) as problem:
         raise HomeError(f"{path} cannot be read ({problem}): let this user read the file.") from None
     try:
-        found = Home(**{name: json.loads(text)[name] for name in Home.__dataclass_fields__})
-        if not (isinstance(found.uuid, str) and isinstance(found.schema, int) and len(found.uuid) == 32):
+        home = Home(**{name: json.loads(text)[name] for name in Home.__dataclass_fields__})
+        if not (isinstance(home.uuid, str) and isinstance(home.schema, int) and len(home.uuid) == 32):
             raise ValueError("uuid and schema are not what they should be")
     except (ValueError, KeyError, TypeError) as problem:
         raise HomeError(
             f"{path} is no {FILE} of a home ({problem}). Take {FILE} from a backup, or remove the file: the next command writes it "
             "anew from the warehouse."
         ) from None
-    _check_version(found.schema, found.program, settings)
-    return found
+    _check_version(home.schema, home.program, settings)
+    return home
 
 
 def uuid_of(settings: Settings) -> str:
     """The uuid of a home, ``UNKNOWN_HOME`` where nobody has begun it."""
-    found = known_home(settings)
-    return found.uuid if found else UNKNOWN_HOME
+    home = known_home(settings)
+    return home.uuid if home else UNKNOWN_HOME
 
 
 def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
@@ -176,13 +176,13 @@ def note_last_record(settings: Settings, hash_: str) -> None:
         write_home(settings, replace(known, last_record=hash_))
 
 
-def write_home(settings: Settings, found: Home) -> None:
+def write_home(settings: Settings, home: Home) -> None:
     """Write ``home.json``, whole or not at all."""
     path = Path(settings.home, FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{FILE}.{uuid.uuid4().hex}.tmp")
     try:
-        unfinished.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(asdict(home), indent=1) + "\n", encoding="utf-8")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

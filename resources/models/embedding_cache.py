@@ -95,12 +95,12 @@ class EmbeddingCache:
 
 def _read(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, bytes]:
     asked = list(keys)
-    found: dict[bytes, bytes] = {}
+    vectors: dict[bytes, bytes] = {}
     for start in range(0, len(asked), ASKED_AT_ONCE):
         some = asked[start : start + ASKED_AT_ONCE]
         marks = ", ".join("?" * len(some))
-        found |= dict(connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", some))
-    return found
+        vectors |= dict(connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", some))
+    return vectors
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

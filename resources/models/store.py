@@ -192,9 +192,9 @@ class ModelStoreResource(ConfigurableResource):
         made = self.made(key)
         if made:
             return *made, True
-        models, found = make()
-        write_text_atomically(self._note(key), json.dumps({"models": models, "found": found}))
-        return models, found, False
+        models, result = make()
+        write_text_atomically(self._note(key), json.dumps({"models": models, "found": result}))
+        return models, result, False
 
     def made(self, key: str) -> tuple[list[str], Any] | None:
         """What :meth:`reuse_together` would find under ``key``: the models and the value; None where it would make them."""

@@ -24,8 +24,8 @@ class RayEmbedder(EmbedderResource):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        found: tuple[str, ...] = self.cluster.run("labels of Φ", tasks.labels, [self._sent()])[0]
-        return found
+        labels: tuple[str, ...] = self.cluster.run("labels of Φ", tasks.labels, [self._sent()])[0]
+        return labels
 
     def _fresh(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Batches are those of one process: which texts share one decides the last digits."""
@@ -40,9 +40,9 @@ class RayEmbedder(EmbedderResource):
             begin = end
         said = throttled(f"embedding of {len(texts):,} texts", get_dagster_logger().info)
         vectors = np.concatenate(self.cluster.run("embedding", tasks.embed, calls, said))
-        found = np.empty_like(vectors)
-        found[order] = vectors
-        return found
+        fresh = np.empty_like(vectors)
+        fresh[order] = vectors
+        return fresh
 
     def _sent(self) -> tuple[dict[str, object], str]:
         fields = {name: getattr(self, name) for name in EmbedderResource.model_fields if not name.startswith("cache")}

@@ -31,8 +31,8 @@ def in_group(
         from ray.train import get_context
 
         first = get_context().get_world_rank() == 0
-        found = function(*call, progress=progress if first else lambda *_: None)
-        return found if first else None
+        result = function(*call, progress=progress if first else lambda *_: None)
+        return result if first else None
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = TorchTrainer(

@@ -62,10 +62,10 @@ class RayTrainer(TrainerResource):
             {"parent": parent, "groups": groups[part], **shared, "cards": cards[part]}
             for part in _parts(json.loads(sizes))
         ]
-        found = [self._found(self.candidates_key(parent, batch["groups"], **shared)) for batch in of_batches]
-        missing = [batch for batch, models in zip(of_batches, found, strict=True) if models is None]
+        stored = [self._found(self.candidates_key(parent, batch["groups"], **shared)) for batch in of_batches]
+        missing = [batch for batch, models in zip(of_batches, stored, strict=True) if models is None]
         trained = iter(self._run("candidates", tasks.train_candidates, missing, progress))
-        return [model for models in found for model in (next(trained) if models is None else models)]
+        return [model for models in stored for model in (next(trained) if models is None else models)]
 
     def align(
         self,
@@ -80,8 +80,8 @@ class RayTrainer(TrainerResource):
     ) -> TrainedModel:
         how: dict[str, Any] = {"config": config, "beta": beta, "seed": seed}
         card = {**card, "root": self.base_model}
-        if found := self._found(self.alignment_key(parent, pairs, **how)):
-            return found[0]
+        if stored := self._found(self.alignment_key(parent, pairs, **how)):
+            return stored[0]
         arguments = {"parent": parent, "pairs": pairs, **how, "card": card}
         return self._run("alignment", tasks.align, [arguments], progress)[0]
 

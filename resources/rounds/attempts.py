@@ -123,10 +123,10 @@ def known_unfinished(connection: "Connection") -> list[Attempt]:
 
 
 def _has_table(connection: "Connection") -> bool:
-    found = connection.execute(
+    tables = connection.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_name = 'attempts'"
     ).fetchall()
-    return bool(found[0][0])
+    return bool(tables[0][0])
 
 
 def _read(connection: "Connection", where: str, parameters: dict[str, Any]) -> list[Attempt]:
@@ -155,8 +155,8 @@ class AttemptBook:
     def get(self, run_id: str) -> Attempt | None:
         """The attempt of a run; None where it took no lease."""
         with self._warehouse.connect() as connection:
-            found = _read(connection, "WHERE run_id = $run", {"run": run_id})
-        return found[0] if found else None
+            attempts = _read(connection, "WHERE run_id = $run", {"run": run_id})
+        return attempts[0] if attempts else None
 
     def unfinished(self) -> list[Attempt]:
         """Attempts that have not ended, whether they live or not, oldest first."""

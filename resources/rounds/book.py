@@ -163,21 +163,21 @@ class RoundBook:
             SkippedRoundError: a later round took its events.
             ErasedRoundError: it is settled, and texts that it was made from were erased since.
         """
-        found = self.get(round_id)
-        if found.settled:
+        round_ = self.get(round_id)
+        if round_.settled:
             self._check_not_erased(round_id)
-        if found.status != SKIPPED:
-            return found
+        if round_.status != SKIPPED:
+            return round_
 
         def claim_again(connection: Connection) -> Round:
-            if fetch_row(connection, "SELECT max(round_no) FROM rounds")[0] != found.round_no:
+            if fetch_row(connection, "SELECT max(round_no) FROM rounds")[0] != round_.round_no:
                 raise SkippedRoundError(
-                    f"{round_id} was skipped ({found.reason}) and its events went to a later round: nothing to run."
+                    f"{round_id} was skipped ({round_.reason}) and its events went to a later round: nothing to run."
                 )
             connection.execute(
-                "UPDATE rounds SET status = 'claimed', reason = NULL WHERE round_no = $n", {"n": found.round_no}
+                "UPDATE rounds SET status = 'claimed', reason = NULL WHERE round_no = $n", {"n": round_.round_no}
             )
-            return read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
+            return read_rounds(connection, "WHERE round_no = $n", {"n": round_.round_no})[0]
 
         return self._warehouse.atomically(claim_again)
 

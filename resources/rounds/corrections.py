@@ -84,16 +84,16 @@ class CorrectionBook:
                 )
             if posted == right:
                 raise NoCorrectionError(f"{entry_id} is of {posted:f} {unit}s: nothing to correct.")
-            found = Correction(entry_id, right, why.strip(), by.strip(), now, None)
+            correction = Correction(entry_id, right, why.strip(), by.strip(), now, None)
             self._warehouse.append(
                 connection,
                 "corrections",
                 pl.DataFrame(
-                    [{**vars(found), "corrected_at": as_stored(now)}],
+                    [{**vars(correction), "corrected_at": as_stored(now)}],
                     schema_overrides={"amount": pl.Decimal(18, 6), "round_no": pl.Int32},
                 ),
             )
-            return found
+            return correction
 
         return self._warehouse.atomically(note)
 

@@ -40,10 +40,10 @@ def home_secret(settings: Settings) -> bytes:
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32))
             unfinished.rename(path)
-        found = path.read_text(encoding="ascii").strip()
-    if not found:
+        secret = path.read_text(encoding="ascii").strip()
+    if not secret:
         raise SecretError(f"{path} is empty: restore it from a backup.")
-    return found.encode()
+    return secret.encode()
 
 
 def round_key(secret: bytes, settled: int) -> str:

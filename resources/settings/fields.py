@@ -86,11 +86,11 @@ def marks_of(field: FieldInfo) -> Marks:
         TypeError: the field was declared otherwise.
     """
     extra = field.json_schema_extra
-    if not isinstance(extra, dict) or not isinstance(found := extra.get(_MARKS), Marks):
+    if not isinstance(extra, dict) or not isinstance(marks := extra.get(_MARKS), Marks):
         raise TypeError(
             f"the setting {field.description!r} has no marks: declare it by resources.settings.fields.setting"
         )
-    return found
+    return marks
 
 
 def limits(field: FieldInfo) -> str:

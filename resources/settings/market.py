@@ -142,11 +142,11 @@ class Market(BaseModel):
         if not place:
             raise SettingError(f"CROWD_LOTS_FROM={self.lots_from} needs {variable}: name a text file.")
         try:
-            found = [line for line in UPath(place).read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = [line for line in UPath(place).read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as problem:
             raise SettingError(
                 f"{variable}={place!r} cannot be read ({problem}): name a text file, or unset it."
             ) from None
-        if not found:
+        if not lines:
             raise SettingError(f"{variable}={place!r} names no lot: write one a line, or unset it.")
-        return found
+        return lines

@@ -71,15 +71,15 @@ class DataQualityResource(ConfigurableResource):
             context.variables.progress_bars = ProgressBarsConfig(globally=False)
             context.variables.data_docs_sites = {"local_site": SITE}
             run = RunIdentifier(run_name=run_name)
-            found: dict[tuple[str, str], int] = {}
+            failing_counts: dict[tuple[str, str], int] = {}
             pages = []
             for name, frame in frames.items():
                 of_frame, result = _run(context, name, frame, suites[name], run)
                 pages += of_frame
-                found |= {(name, column): failing for column, failing in map(_counted, result.results)}
+                failing_counts |= {(name, column): failing for column, failing in map(_counted, result.results)}
             context.build_data_docs(resource_identifiers=pages if is_ours(self.data_docs) else None)
             unfinished.unlink()
-            return found
+            return failing_counts
 
     def forget(self, run_names: Collection[str]) -> int:
         """Remove the results and pages of runs; the front page names them until the next run.

@@ -125,14 +125,14 @@ class LabelStudioResource(ConfigurableResource):
 
     def _find(self, server: "_Server") -> int | None:
         """The number of the project of that title; the oldest where there are several."""
-        found: list[int] = []
+        projects: list[int] = []
         page = 1
         while True:
             query = [("title", self.project), ("page", str(page)), ("page_size", "100"), ("include", "id,title")]
             answer = server.ask("GET", "/api/projects/", query)
-            found += [each["id"] for each in answer["results"] if each["title"] == self.project]
+            projects += [each["id"] for each in answer["results"] if each["title"] == self.project]
             if not answer.get("next"):
-                return min(found, default=None)
+                return min(projects, default=None)
             page += 1
 
     @contextmanager

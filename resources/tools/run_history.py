@@ -72,18 +72,18 @@ def _of_files(history: Path) -> RunHistory:
     if not runs.exists():
         return RunHistory([], {})
     with closing(_opened(runs)) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             f"SELECT run_id, pipeline_name, status FROM runs WHERE status IN ({', '.join('?' * len(ACTIVE))}) ORDER BY id",
             ACTIVE,
         ).fetchall()
         tags = {
             run_id: dict(connection.execute("SELECT key, value FROM run_tags WHERE run_id = ?", (run_id,)))
-            for run_id, *_ in found
+            for run_id, *_ in rows
         }
         heartbeats = dict(connection.execute("SELECT daemon_type, timestamp FROM daemon_heartbeats"))
     active = [
         _active(run_id, job, status, tags[run_id], _events_of_file(history / "runs" / f"{run_id}.db"))
-        for run_id, job, status in found
+        for run_id, job, status in rows
     ]
     return RunHistory(active, {name: _instant(beat) for name, beat in heartbeats.items()})
 

@@ -49,8 +49,8 @@ def look(settings: Settings) -> Iterator[Look]:
     from resources.warehouse.damage import told
 
     if settings.warehouse:
-        with _look_at_postgres(settings) as found:
-            yield found
+        with _look_at_postgres(settings) as home:
+            yield home
         return
     warehouse = Path(settings.home, "warehouse.duckdb")
     snapshot = warehouse.with_suffix(".snapshot.duckdb")

@@ -96,8 +96,8 @@ def members_of(first: NDArray[np.int64], *, partition: bool) -> NDArray[np.bool_
     """Who trains which candidate, (k, n), from what ``Grouping.assign`` gives."""
     first = np.asarray(first, dtype=np.int64)
     candidate = np.arange(int(first.max(initial=-1)) + 1)[:, None]
-    found: NDArray[np.bool_] = (first == candidate) if partition else (first >= 0) & (first <= candidate)
-    return found
+    members: NDArray[np.bool_] = (first == candidate) if partition else (first >= 0) & (first <= candidate)
+    return members
 
 
 def exploration_probability(round_no: int, rounds: int) -> float:

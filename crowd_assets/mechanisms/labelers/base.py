@@ -119,14 +119,14 @@ def with_newcomers(known: Known, count: int, *, entry: float = 1.0) -> Known:
 
 def figure_of(known: Known, name: str) -> Floats:
     """A rule's figure of each labeler (N,), 0 where it has none yet."""
-    found = known.figures.get(name)
-    return np.asarray(found, dtype=np.float64) if isinstance(found, np.ndarray) else np.zeros(known.weights.size)
+    figure = known.figures.get(name)
+    return np.asarray(figure, dtype=np.float64) if isinstance(figure, np.ndarray) else np.zeros(known.weights.size)
 
 
 def scalar_of(known: Known, name: str, default: float = 0.0) -> float:
     """A rule's number, ``default`` before it has one."""
-    found = known.figures.get(name, default)
-    return default if isinstance(found, np.ndarray) else float(found)
+    figure = known.figures.get(name, default)
+    return default if isinstance(figure, np.ndarray) else float(figure)
 
 
 def with_losses(known: Known, slot: Ints, labeler: Ints, report: Floats, outcomes: Floats) -> Known:

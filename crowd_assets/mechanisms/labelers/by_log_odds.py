@@ -79,8 +79,8 @@ class LogOdds:
             ),
             lost=float(known.cumulative_loss.sum()),
         )
-        found = run_log_odds(start, slot, labeler, report, outcomes, by_difficulty=True, entry=entry)
-        state = found.state
+        results = run_log_odds(start, slot, labeler, report, outcomes, by_difficulty=True, entry=entry)
+        state = results.state
         figures: dict[str, float | Floats] = {
             "score": state.score,
             "squares": state.squares,
@@ -93,7 +93,7 @@ class LogOdds:
         }
         after = with_losses(known, slot, labeler, report, outcomes)
         weights = shares_of_odds(logit(reliabilities(state, entry=entry)))
-        return Pooled(replace(after, weights=weights, figures=figures), found.aggregates, found.losses)
+        return Pooled(replace(after, weights=weights, figures=figures), results.aggregates, results.losses)
 
 
 def _likely_squares(known: Known) -> float:

@@ -76,12 +76,28 @@ class ElfX(_ByLottery):
     )
     source: ClassVar[str] = "Freeman et al. (ICML 2020); Witkowski et al. (2018)"
 
-    def _followed(
-        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
-    ) -> tuple[LotteryResults, Floats]:
-        """See ``lottery.elf_x``. Weights are shares of wins."""
-        found = elf_x(table, outcomes, wins=wins, rng=rng)
-        return found, found.wins.astype(np.float64) + LAPLACE
+    def run(
+        self,
+        known: Known,
+        slot: Ints,
+        labeler: Ints,
+        report: Floats,
+        outcomes: Floats,
+        *,
+        entry: float,
+        rng: np.random.Generator,
+    ) -> Pooled:
+        """See ``base.Aggregate`` and ``lottery.elf_x``. Weights are shares of wins."""
+        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
+        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
+        results = elf_x(table, outcomes, wins=wins, rng=rng)
+        after = with_losses(known, slot, labeler, report, outcomes)
+        figures: dict[str, float | Floats] = {"wins": results.wins.astype(np.float64)}
+        return Pooled(
+            replace(after, weights=as_shares(results.wins.astype(np.float64) + LAPLACE), figures=figures),
+            results.aggregates,
+            results.losses,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,23 @@ class FplElf(_ByLottery):
     )
     source: ClassVar[str] = "Komiyama, Mehta & Mortazavi (arXiv 2502.11483), with Gumbel noise"
 
-    def _followed(
-        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
-    ) -> tuple[PerturbedLotteries, Floats]:
-        """See ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
-        found = fpl_elf(table, outcomes, wins=wins, slots=slots, rng=rng)
-        won = found.wins.astype(np.float64)
-        return found, follow_chances(won, np.array(float(found.slots)), np.ones(won.size))
+    def run(
+        self,
+        known: Known,
+        slot: Ints,
+        labeler: Ints,
+        report: Floats,
+        outcomes: Floats,
+        *,
+        entry: float,
+        rng: np.random.Generator,
+    ) -> Pooled:
+        """See ``base.Aggregate`` and ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
+        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
+        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
+        results = fpl_elf(table, outcomes, wins=wins, slots=known.slots, rng=rng)
+        after = with_losses(known, slot, labeler, report, outcomes)
+        figures: dict[str, float | Floats] = {"wins": results.wins.astype(np.float64)}
+        won = results.wins.astype(np.float64)
+        weights = as_shares(follow_chances(won, np.array(float(results.slots)), np.ones(won.size)))
+        return Pooled(replace(after, weights=weights, figures=figures), results.aggregates, results.losses)

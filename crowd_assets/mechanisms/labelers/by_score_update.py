@@ -35,10 +35,12 @@ class _WeightedScoreUpdate:
     ) -> Pooled:
         """See ``base.Aggregate`` and ``score_update.run_reports``."""
         state = LabelerState(known.weights, known.slots, known.cumulative_loss, known.slots_seen)
-        found = run_reports(state, slot, labeler, report, outcomes, rule=self.rule, rng=rng)
-        after = found.state
+        results = run_reports(state, slot, labeler, report, outcomes, rule=self.rule, rng=rng)
+        after = results.state
         return Pooled(
-            Known(after.weights, after.cumulative_loss, after.slots_seen, after.slots), found.aggregates, found.losses
+            Known(after.weights, after.cumulative_loss, after.slots_seen, after.slots),
+            results.aggregates,
+            results.losses,
         )
 
 

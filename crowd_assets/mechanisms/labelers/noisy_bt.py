@@ -82,12 +82,12 @@ def noisy_bradley_terry(
 
     start = np.zeros(items + 2 * labelers)
     start[items : items + labelers] = 1.0
-    found = minimize(lost, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
-    score = found.x[:items] - (found.x[:items].mean() if items else 0.0)
+    minimum = minimize(lost, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    score = minimum.x[:items] - (minimum.x[:items].mean() if items else 0.0)
     return NoisyBradleyTerry(
         probability_a=expit(score[first] - score[second]),
         score=score,
-        attention=expit(found.x[items : items + labelers]),
-        leaning=expit(found.x[items + labelers :]),
-        converged=bool(found.success),
+        attention=expit(minimum.x[items : items + labelers]),
+        leaning=expit(minimum.x[items + labelers :]),
+        converged=bool(minimum.success),
     )

@@ -114,11 +114,11 @@ class DawidSkeneOfRound(_Plain):
         rng: np.random.Generator,
     ) -> Pooled:
         """See ``base.Aggregate``. Nothing is kept from batch to batch but weights that show the last one's accuracies."""
-        found = dawid_skene(slot, labeler, report, slots=outcomes.size, labelers=known.weights.size)
+        consensus = dawid_skene(slot, labeler, report, slots=outcomes.size, labelers=known.weights.size)
         after = with_losses(known, slot, labeler, report, outcomes)
         if slot.size:
-            after = replace(after, weights=shares_of_odds(logit(found.accuracy)))
-        return Pooled(after, found.probability_a, np.square(found.probability_a - outcomes))
+            after = replace(after, weights=shares_of_odds(logit(consensus.accuracy)))
+        return Pooled(after, consensus.probability_a, np.square(consensus.probability_a - outcomes))
 
 
 def _alike(known: Known, slot: Ints, labeler: Ints, report: Floats, outcomes: Floats, aggregates: Floats) -> Pooled:

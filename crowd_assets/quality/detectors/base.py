@@ -79,8 +79,8 @@ def detection_of_events(
         flagged: those found, with columns of ``FLAGGED_EVENTS``; ``source`` may be missing.
         smallest_share: below which nobody is flagged.
     """
-    found = pl.col("event_id").is_in(flagged["event_id"].implode())
-    counts = rows.group_by("contributor_id").agg(found=found.sum().cast(pl.Int64), n=pl.len().cast(pl.Int64))
+    is_flagged = pl.col("event_id").is_in(flagged["event_id"].implode())
+    counts = rows.group_by("contributor_id").agg(found=is_flagged.sum().cast(pl.Int64), n=pl.len().cast(pl.Int64))
     counts = counts.sort("contributor_id")
     k, n = counts["found"].to_numpy(), counts["n"].to_numpy()
     others = (k.sum() - k + 0.5) / np.maximum(n.sum() - n + 1, 1)

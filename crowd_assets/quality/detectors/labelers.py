@@ -262,7 +262,7 @@ def _topics(
     triads = cyclic_triads_by_judge(prompt, a, b, preferred)
     texts = rows["prompt"].unique().sort()
     of_prompt = np.bincount(prompt)
-    found = (
+    topics = (
         pl.DataFrame(
             {
                 "number": triads.judges,
@@ -278,11 +278,11 @@ def _topics(
     order = np.argsort(prompt, kind="stable")
     ends = np.cumsum(of_prompt)
     curls: list[float | None] = []
-    for number in found["number"].head(MOST_TOPICS):
+    for number in topics["number"].head(MOST_TOPICS):
         of_topic = order[ends[number] - of_prompt[number] : ends[number]]
         curls.append(hodge_rank(a[of_topic], b[of_topic], preferred[of_topic]).curl)
-    curls += [None] * (found.height - len(curls))
-    return found.with_columns(curl_share=pl.Series(curls, dtype=pl.Float64)).select(TOPICS.keys())
+    curls += [None] * (topics.height - len(curls))
+    return topics.with_columns(curl_share=pl.Series(curls, dtype=pl.Float64)).select(TOPICS.keys())
 
 
 def _share(column: pl.Series) -> float:

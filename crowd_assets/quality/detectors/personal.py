@@ -99,11 +99,11 @@ def mask(text: str, region: str) -> str:
 
 def spans(text: str, region: str) -> list[Span]:
     """Where personal data stands in ``text``, in order and without overlap: start, end, kind."""
-    found: list[Span] = []
+    pieces: list[Span] = []
     for start, end, kind in _found(text, region):
-        if all(end <= other_start or other_end <= start for other_start, other_end, _ in found):
-            found.append((start, end, kind))
-    return sorted(found)
+        if all(end <= other_start or other_end <= start for other_start, other_end, _ in pieces):
+            pieces.append((start, end, kind))
+    return sorted(pieces)
 
 
 def _found(text: str, region: str) -> Iterator[Span]:

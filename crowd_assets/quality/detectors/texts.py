@@ -193,8 +193,10 @@ def _languages_of(column: str) -> list[pl.Expr]:
     def identified(texts: pl.Series) -> pl.Series:
         detector = _detector()
         plain = (re.sub(TOKEN, " ", text).lower() for text in texts)
-        found = [detector.detect(text, k=1) or [{"lang": "", "score": 0.0}] for text in plain]
-        return pl.Series([{"language": best["lang"], "confidence": best["score"]} for best, *_ in found], dtype=schema)
+        languages = [detector.detect(text, k=1) or [{"lang": "", "score": 0.0}] for text in plain]
+        return pl.Series(
+            [{"language": best["lang"], "confidence": best["score"]} for best, *_ in languages], dtype=schema
+        )
 
     schema = pl.Struct({"language": pl.String, "confidence": pl.Float64})
     struct = pl.col(column).map_batches(identified, return_dtype=schema)

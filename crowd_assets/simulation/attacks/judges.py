@@ -200,7 +200,7 @@ def _rings(reports: NDArray[np.float64], slot: NDArray[np.int64], name: NDArray[
         }
     )
     nothing = Detection("", pl.DataFrame(schema=FLAGGED_EVENTS), pl.DataFrame(schema=CONTRIBUTORS))
-    found = collusion(events, nothing, nothing).rings
+    rings = collusion(events, nothing, nothing).rings
     ring = np.arange(reports.shape[1]) + 1_000_000
-    ring[found["contributor_id"].cast(pl.Int64).to_numpy()] = found["ring"].to_numpy()
+    ring[rings["contributor_id"].cast(pl.Int64).to_numpy()] = rings["ring"].to_numpy()
     return ring

@@ -236,8 +236,8 @@ def credits(bids: Bids, settings: Settings, whose: NDArray[np.int64], run: int) 
     )
     own, total = np.isin(bids.seller, whose), 0
     for draw in range(DRAWS):
-        found = AUCTIONS[settings.auction].clear(offers, terms, np.random.default_rng([run, draw]))
-        total += int(found.payments[own].sum() - bids.cost[own & found.awarded].sum())
+        clearing = AUCTIONS[settings.auction].clear(offers, terms, np.random.default_rng([run, draw]))
+        total += int(clearing.payments[own].sum() - bids.cost[own & clearing.awarded].sum())
     return total / DRAWS / QUANTA
 
 

@@ -11,7 +11,7 @@ from crowd_assets.mechanisms.ledger import TREASURY, Entry, contributor_account,
 from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.round.labelers import that_count
 from crowd_assets.round.settlement import as_frame, deposit_entries
-from crowd_assets.round.tournament import deposits_before, standings
+from crowd_assets.round.tournament import deposits_before, points_so_far
 from resources.rounds.book import Round, RoundBook
 from resources.settings.fields import SettingError
 from resources.settings.resource import CrowdSettings
@@ -111,7 +111,7 @@ def test_a_deposit_fills_over_two_epochs_and_never_twice(campaign: Campaign) -> 
 
 def test_points_stand_with_what_is_held_back_of_them(campaign: Campaign) -> None:
     number = campaign.settle(ann="3", bo="7.5")
-    points = dict(standings(campaign.warehouse, number).select("contributor_id", "points").iter_rows())
+    points = dict(points_so_far(campaign.warehouse, number).select("contributor_id", "points").iter_rows())
     assert points == {"ann": 3, "bo": 7.5}
     places = {place.contributor_id: place for place in leaderboard(campaign.settings).places}
     assert (places["bo"].points_posted, places["bo"].points_held_back) == (7.5, 5)

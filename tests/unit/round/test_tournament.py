@@ -12,7 +12,7 @@ from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.tournament import (
     EMBEDDED_CANDIDATES,
     EMBEDDED_CONTRIBUTORS,
-    standings,
+    points_so_far,
     tournament,
 )
 from resources.files.frames import FramesResource
@@ -170,6 +170,6 @@ def test_standings_add_provisional_points_only_while_the_epoch_is_open(
         }
         warehouse.replace_round("contributor_estimates", number, estimates)
         warehouse.replace_round("epochs", number, pl.DataFrame([epoch]))
-    first = standings(warehouse, 1)
+    first = points_so_far(warehouse, 1)
     assert first.select("contributor_id", "points").rows() == [("ann", 7.0), ("bob", 0.0), ("cid", -2.0)]
-    assert standings(warehouse, 2)["points"].to_list() == [0.0] * 4
+    assert points_so_far(warehouse, 2)["points"].to_list() == [0.0] * 4

@@ -144,11 +144,20 @@ def agreement_figures(judged: pl.DataFrame, *, seed: int = 0, resamples: int = R
         coefficient = with_interval(
             name, item, report if name == "alpha_interval" else side, resamples=resamples, rng=rng, weight=weight
         )
-        figures[name] = {"value": _number(coefficient.value), "low": _number(coefficient.low), "high": _number(coefficient.high)}
+        figures[name] = {
+            "value": _number(coefficient.value),
+            "low": _number(coefficient.low),
+            "high": _number(coefficient.high),
+        }
         if name == "alpha_nominal":
             width = (coefficient.high - coefficient.low) / 2
-            figures["items_with_two_judgements"], figures["judgements_on_them"] = coefficient.items, coefficient.judgements
-            more = items_until_interval(width, coefficient.items, HALF_WIDTH) if np.isfinite(width) and width > 0 else None
+            figures["items_with_two_judgements"], figures["judgements_on_them"] = (
+                coefficient.items,
+                coefficient.judgements,
+            )
+            more = (
+                items_until_interval(width, coefficient.items, HALF_WIDTH) if np.isfinite(width) and width > 0 else None
+            )
             figures["more_items_until_alpha_is_known"] = more
     return figures
 

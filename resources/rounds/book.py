@@ -245,7 +245,7 @@ class RoundBook:
                 if different or (current.base_model, current.next_model) != (base_model, next_model):
                     raise SettledRoundError(
                         f"{found.round_id} is settled, and {different} ledger entries or its model would now differ. "
-                        "Correct it by reversal, not by another run."
+                        "Correct entries by crowd-rounds correct, not by another run."
                     )
                 return 0
             connection.execute("INSERT INTO ledger SELECT * FROM incoming_ledger")

@@ -145,8 +145,8 @@ class Market(BaseModel):
             lines = [line for line in UPath(place).read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as problem:
             raise SettingError(
-                f"{variable}={place!r} cannot be read ({problem}): name a text file, or unset it."
+                f"{variable}={place!r} cannot be read ({problem}): name a text file, or unset {variable}."
             ) from None
         if not lines:
-            raise SettingError(f"{variable}={place!r} names no lot: write one a line, or unset it.")
+            raise SettingError(f"{variable}={place!r} names no lot: write one a line, or unset {variable}.")
         return lines

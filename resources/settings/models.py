@@ -183,7 +183,7 @@ class Models(BaseModel):
             ("gold", self.gold_answers, "CROWD_GOLD_ANSWERS"),
         ):
             if self.target_from == source and not file:
-                raise SettingError(f"CROWD_TARGET_FROM={source} needs a file of them: set {named}.")
+                raise SettingError(f"CROWD_TARGET_FROM={source} needs a file: set {named}.")
         return self.target_from
 
     @property

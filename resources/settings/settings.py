@@ -63,7 +63,7 @@ class Settings(
             if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known and variable not in NOT_SETTINGS
         )
         if unknown:
-            raise SettingError(f"{', '.join(unknown)}: no such setting. docs/configuration.md lists them all.")
+            raise SettingError(f"{', '.join(unknown)}: no such setting. docs/configuration.md lists every setting.")
         values: dict[str, object] = {
             field: environment[variable] for variable, field in known.items() if environment.get(variable)
         }

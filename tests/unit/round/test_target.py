@@ -105,7 +105,7 @@ def test_with_both_files_the_setting_chooses(find: Finder) -> None:
     assert find(**files, target_from="texts").vector[0] == 1
     assert find(**files, target_from="gold").vector[0] == 3
     assert find(**files, target_from="top_k", target_neighbours=1).vector[0] == 6
-    with pytest.raises(SettingError, match="CROWD_TARGET_FROM=gold needs a file of them: set CROWD_GOLD_ANSWERS"):
+    with pytest.raises(SettingError, match="CROWD_TARGET_FROM=gold needs a file: set CROWD_GOLD_ANSWERS"):
         find(target_from="gold")
     with pytest.raises(SettingError, match="set CROWD_TARGET_TEXTS"):
         find(target_from="texts", gold_answers=files["gold_answers"])

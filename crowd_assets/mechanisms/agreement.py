@@ -350,7 +350,7 @@ def with_interval(
 
 
 def items_until_interval(half_width: float, items: int, wanted: float) -> int:
-    """How many more items must be judged until an interval's half width is at most ``wanted``, if it falls as 1 / sqrt(items).
+    """How many more items must be judged until an interval's half width is at most ``wanted``, if the half width falls as 1 / sqrt(items).
 
     Args:
         half_width: of the interval over ``items`` items, positive; ``wanted`` alike.

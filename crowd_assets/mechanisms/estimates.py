@@ -61,7 +61,7 @@ class Reliability:
 def contribution_estimates(
     shares: NDArray[np.float64], values: NDArray[np.float64], round_index: NDArray[np.int64]
 ) -> ContributionEstimates:
-    """Regression of candidates' values on who trained them: the estimate behind regression points.
+    """Regression of candidates' values on the candidates' members: the estimate behind regression points.
 
     Rows and values are centred within each round, which takes out where the round's base model stood. The model is
     value = share . a + noise with a ~ N(0, signal I) and noise ~ N(0, noise I): its posterior mean is the ridge
@@ -153,7 +153,7 @@ def recovered_vectors(
     on_evidence: bool = False,
     each: bool = False,
 ) -> RecoveredVectors:
-    """Each contributor's place in the embedding space, recovered from the candidates it helped to train.
+    """Each contributor's place in the embedding space, recovered from the candidates that the contributor helped to train.
 
     A candidate of round t is taken to lie at base_t + step (share . U - base_t) plus noise, with U the contributors'
     vectors. Deviations of U are the ridge estimate from embeddings centred within rounds, divided by the step, with one

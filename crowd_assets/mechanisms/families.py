@@ -64,7 +64,7 @@ class NoSuchMemberError(KeyError):
 
 
 class Family(Mapping[str, M_co]):
-    """Members of one family by name, in the order in which they are shown; it cannot be changed.
+    """Members of one family by name, in the order in which members are shown. A family is immutable.
 
     Args:
         title: What the family is called in docs and messages, such as ``"auction"``.
@@ -133,7 +133,7 @@ class Family(Mapping[str, M_co]):
         return f"Family({self.title!r}: {', '.join(self._members)})"
 
     def plus(self: "Family[M]", *members: M) -> "Family[M]":
-        """A family with ``members`` behind these."""
+        """This family with further ``members`` at the end."""
         return Family(self.title, self.setting, *self._members.values(), *members)
 
     def unmet(self, name: str, there: Collection[str]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Likelihoods:
 
 
 def likelihoods(scores: Scores) -> Likelihoods:
-    """Both figures of texts by the log-likelihoods of their tokens.
+    """Mean and worst log-likelihood of each text, by the log-likelihoods of the text's tokens.
 
     Args:
         scores: one array a text, nats, finite.

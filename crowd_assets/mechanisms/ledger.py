@@ -58,7 +58,7 @@ def contributor_account(contributor_id: str) -> str:
 
 
 def deposit_account(contributor_id: str) -> str:
-    """Account of what is held back of a contributor's points: ``deposit:<id>``. Raises ValueError for an empty id."""
+    """Account of the points that are held back of a contributor: ``deposit:<id>``. Raises ValueError for an empty id."""
     if not contributor_id:
         raise ValueError("a deposit needs a contributor id")
     return f"{DEPOSITS}{contributor_id}"
@@ -70,7 +70,7 @@ def contributor_of(account: str) -> str:
 
 
 def held_back(held: Amount, earned: Amount, deposit: Amount) -> Amount:
-    """What goes from a name's account to its deposit when it earns; below zero: what comes back.
+    """Points that move from a name's account to the name's deposit when the name earns; below zero: points that come back.
 
     Formula: min(deposit, held + max(earned, 0)) - held. So the first ``deposit`` points that a name earns are held back, once,
     however its earnings are cut into settlements; what it loses does not touch them. Whoever is paid under k names in place of
@@ -203,7 +203,7 @@ def colliding(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def reversal(entries: Iterable[Entry], *, round_id: str, reason: str) -> tuple[Entry, ...]:
-    """Entries that undo ``entries``: the opposite amounts, each referring to the entry it reverses.
+    """Entries that undo ``entries``: the opposite amounts, each with a reference to the reversed entry.
 
     Args:
         entries: what to undo, whole transactions.

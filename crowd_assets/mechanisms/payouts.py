@@ -213,16 +213,16 @@ def kept_points(
     least_rounds: int = 1,
     copy_discount: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Payouts less what defences withhold: all of a newcomer's, and of a copyist's what copies earned.
+    """Payouts less the points that defences withhold: a newcomer's points, and the points of copies.
 
     Formula: a payout above zero is multiplied by (1 - copy_discount copied), and by 0 before its contributor has taken
-    part in ``least_rounds`` rounds. What is withheld goes to nobody. A payout below zero stays: it is no way out of it.
+    part in ``least_rounds`` rounds. Withheld points go to nobody. A payout below zero stays, so that copying is no way out of a debt.
 
     Args:
         payouts: shape (T, N), from ``regression_points``.
         rounds_taken_part: shape (N,), by the end of the epoch.
-        copied: shape (T, N), in [0, 1], share of what each sent in each round that others or they had sent before.
-        least_rounds: what a new identity gives up is at most its first ``least_rounds - 1`` rounds.
+        copied: shape (T, N), in [0, 1], share of near duplicates in each contributor's demonstrations of each round.
+        least_rounds: a new identity gives up the pay of at most its first ``least_rounds - 1`` rounds.
         copy_discount: in [0, 1].
 
     Returns:
@@ -244,10 +244,10 @@ def kept_points(
 
 
 def solvent_points(payouts: NDArray[np.float64], realised_gains: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Payouts of an epoch that no debt is counted on: those above zero, together, are at most what the model gained.
+    """Payouts of an epoch that depend on no debt: payouts above zero sum to at most the model's gain.
 
-    A payout below zero is a debt, and the payouts of a round sum to its gain only if debts are paid. In an open crowd a debt
-    is left behind with the name, and who sends a scapegoat into debt would be paid what it never pays.
+    A payout below zero is a debt, and the payouts of a round sum to the round's gain only if debts are paid. In an open crowd a
+    debt is left behind with the name, and friends of an indebted scapegoat would be paid points that the scapegoat never pays.
 
     Formula: payouts above zero are multiplied by min(1, max(sum of gains, 0) / sum of payouts above zero).
 
@@ -270,7 +270,7 @@ def solvent_points(payouts: NDArray[np.float64], realised_gains: NDArray[np.floa
 
 
 def noise_adjusted(gains: NDArray[np.float64], standard_errors: NDArray[np.float64]) -> float:
-    """What an epoch gained less what noise of its measurement explains, at least 0.
+    """Gain of an epoch less the part that noise of measuring explains, at least 0.
 
     Formula: max(G - e^2 / G, 0) for G = sum of gains above zero, e^2 = sum of squared standard errors: the positive-part shrunken
     estimate. A gain within one standard error counts for nothing, one of ten for 99 %.
@@ -326,7 +326,7 @@ def conserved_points(payouts: NDArray[np.float64], gain: float) -> NDArray[np.fl
 
 @dataclass(frozen=True, slots=True)
 class PayRules:
-    """Under what points are paid; the defaults withhold nothing.
+    """Rules of pay of an epoch; the defaults withhold nothing.
 
     Attributes:
         by_work: Whether a share goes by demonstrations, at most ``most_paid`` a round, or by contributor.

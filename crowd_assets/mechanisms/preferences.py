@@ -96,7 +96,7 @@ def cyclic_triads_by_judge(
     items_b: NDArray[np.int64],
     probability_a: NDArray[np.float64],
 ) -> TriadsByJudge:
-    """``cyclic_triad_share`` of each judge's own comparisons, all at once; a judge is whatever tells them apart.
+    """``cyclic_triad_share`` of each judge's own comparisons, all at once; comparisons with the same judge number are one judge's.
 
     Args:
         judges: shape (m,), non-negative, who made the comparison.

@@ -518,7 +518,7 @@ def in_run_shapley(
     learning_rate: float,
     curvature: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Shapley values of one SGD step, in units by which the validation loss falls; sum them over the steps of a run.
+    """Shapley values of one SGD step, in units of the validation loss; the values of a run are the sum over its steps.
 
     With g_i the sum of contributor i's per-sample gradients as they enter the step, w <- w - eta sum of g_i:
         phi_i = eta g_val . g_i - eta^2 / 2 g_i . (H_val sum over j of g_j),

@@ -28,19 +28,19 @@ PARTS = 16
 
 
 class PostedRate:
-    """Names are dealt into 16 parts by a draw. The rate of a part is the one at which the bids of the *other* parts use
-    15/16 of the budget up, at most the reserve. A bid is offered its value times its part's rate, and accepts if it asks no
-    more. Lots are served in an order that is drawn: each sells its best answers among those that accept, as many as the rest
-    of the budget pays, at least two.
+    """A draw deals names into 16 parts. The rate of a part is the highest rate, at most the reserve, at which the bids of the
+    *other* parts use up 15/16 of the budget. A bid is offered its value times the part's rate, and accepts if the asked price is
+    no higher. Lots are served in an order that is drawn: each lot sells its best accepting answers, as many as the rest of the
+    budget pays, at least two.
 
-    *Truthful.* Neither the rate of a name nor its part depends on its own bids; among those who accept, places go by verified
-    value and money by lots that are drawn. So what a name asks decides nothing but whether it accepts a price that it cannot
-    move, and asking its cost accepts exactly the prices that pay.
+    *Truthful.* Neither the rate nor the part of a name depends on the name's own bids; among accepting bids, places go by
+    verified value and money by the drawn order of lots. So an asked price decides only whether the bid accepts a price that
+    the name cannot move, and asking the cost accepts exactly the prices that pay.
 
-    *Names.* A second name is one of the others for the first: its bids can only lower the first one's rate
-    (``rates.clearing_rate``), and so for any number of names, in own or rival lots. What a further name gains is the sale of a
-    further answer, at the rate at which anybody sells one, and nothing else: at most (rate x value - cost) of that answer.
-    Asking a price that cannot be sold reserves nothing and changes no rate.
+    *Names.* For the first name a second name is one of the others: the second name's bids can only lower the first name's rate
+    (``rates.clearing_rate``), for any number of names, in own or rival lots. A further name gains the sale of a further answer,
+    at the rate of every answer: at most (rate x value - cost) of the answer. A bid at a price that cannot be sold reserves
+    nothing and changes no rate.
 
     *What is left.* Where more accept than a lot buys, or than the budget pays, a seller of several answers may keep one that
     pays it little back for one that pays it more: at most the difference of the two. Names that sell together, and leave

@@ -18,7 +18,7 @@ LEAST_EXPLORATION = 0.4
 
 @dataclass(frozen=True)
 class Entrants:
-    """Who is to be grouped in a round, and what is known of them; n contributors.
+    """The n contributors of a round who are grouped, and the keys that groupings sort by.
 
     Attributes:
         keys: (n,), finite: points or estimates so far, more is better.
@@ -113,7 +113,7 @@ def exploration_probability(round_no: int, rounds: int) -> float:
 
 
 def group_sizes(contributors: int, groups: int, *, small: float = 0.25, smallest: int = 2) -> NDArray[np.int64]:
-    """Sizes of the groups: J - 1 of them ``small`` times an equal share, and one that takes everybody else.
+    """Sizes of the groups: J - 1 of them ``small`` times an equal share, and one group of everybody else.
 
     A member of a small group moves its candidate further, so that the tournament tells contributors apart with fewer
     rounds, and the best of several small groups lies further from the average than the best of several large ones. With

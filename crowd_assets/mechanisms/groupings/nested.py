@@ -16,7 +16,7 @@ RATIO = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Contributors sorted by key; the j-th candidate is trained by the first n_j of them, with sizes that grow by ``RATIO`` about
+    """Contributors sorted by key; the j-th candidate is trained by the first n_j contributors, with sizes n_j that grow by ``RATIO`` about
     the share of the crowd that trained the last winner. Whoever is below the last cut is benched until its key rises."""
 
     name: str = "nested"

@@ -122,7 +122,7 @@ def correct_entry(
 
 @app.command("standings")
 def show_standings(as_json: AsJson = False) -> None:
-    """Who may judge: every labeler's state, and what checks, outcomes and repeats say of it; and decisions that wait for a round."""
+    """Show who may judge: every labeler's state, the figures of checks, outcomes and repeats, and decisions that wait for a round."""
     settings = settings_here()
     from crowd_assets.report.standings import print_standings, standings_now
     from resources.build import build_resources
@@ -137,14 +137,14 @@ def decide_on_labeler(
     decision: Annotated[
         Literal["paused", "unpaused", "appealed"],
         typer.Argument(
-            help="paused: asked nothing. unpaused: asked as before, earlier checks forgotten. appealed: checks alone, which "
-            "lift the pause where they go well."
+            help="paused: the labeler gets no comparison. unpaused: comparisons as before, without earlier checks. appealed: "
+            "only checks, which lift the pause where answered well."
         ),
     ],
-    by: Annotated[str, typer.Option(help="Who decides.")],
-    reason: Annotated[str, typer.Option(help="Why.")],
+    by: Annotated[str, typer.Option(help="Name of the person who decides.")],
+    reason: Annotated[str, typer.Option(help="Reason of the decision.")],
 ) -> None:
-    """Pause a labeler, lift a pause, or hear an appeal: the next round takes the decision up, and its record has it."""
+    """Pause a labeler, lift a pause, or hear an appeal. The decision holds from the next round on, whose record has the decision."""
     settings = settings_here()
     from resources.build import build_resources
     from resources.feedback.pseudonyms import Pseudonyms

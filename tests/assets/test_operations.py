@@ -13,7 +13,7 @@ from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.monitoring.status import status
 from crowd_assets.operations.erasure import erase
 from crowd_assets.report.figures import round_figures
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from resources.build import build_resources
 from resources.home.names import ROUND_JOB, ROUNDS_PARTITION
 from resources.rounds.named import NoSuchRoundError
@@ -46,7 +46,7 @@ def test_status_and_leaderboard_say_what_was_settled(two_rounds: Platform, tmp_p
     for number in (1, 2):
         board = leaderboard(two_rounds.settings, str(number))
         points = {place.contributor_id: place.points_posted + place.points_provisional for place in board.places}
-        expected = dict(standings(two_rounds.warehouse, number).select("contributor_id", "points").iter_rows())
+        expected = dict(points_so_far(two_rounds.warehouse, number).select("contributor_id", "points").iter_rows())
         assert {name: points[name] for name in expected} == pytest.approx(expected)
         assert [place.rank for place in board.places] == sorted(place.rank for place in board.places)
     credits = two_rounds.warehouse.query(

@@ -50,13 +50,13 @@ PERSON: dict[str, Any] = dict.fromkeys(
                 "estimate": -0.0121,
                 "estimate_error": 0.004,
             },
-            "Wrote 2 demonstrations in group 0, whose candidate came 12th of 12. From all rounds so far estimated to bring "
+            "Wrote 2 demonstrations in group 0, whose candidate came 12th of 12. All rounds so far say that the demonstrations bring "
             "a model 0.012 ± 0.004 farther from the target.",
         ),
-        ({"reports": 48}, "Judged 48 comparisons; none of its judgements has met an outcome yet."),
+        ({"reports": 48}, "Judged 48 comparisons; no outcome has scored these judgements yet."),
         (
             {"reports": 1, "mean_loss": 0.04, "relative_weight": 1.5},
-            "Judged 1 comparison; so far off by 20 % (root mean square), so a report counts 1.50 times the mean.",
+            "Judged 1 comparison. Reports so far were off by 20 % (root mean square), so that a report counts 1.50 times the mean.",
         ),
         (
             {"basis": "outcome", "scored": 3, "score": 2.5, "balance": 0.0, "paid": Decimal("0.25")},
@@ -64,7 +64,7 @@ PERSON: dict[str, Any] = dict.fromkeys(
         ),
         (
             {"basis": "agreement", "scored": 1, "score": -0.5, "balance": -1.5, "paid": Decimal(0)},
-            "1 judgement was scored by agreement with others: −0.50 points; 1.50 more are to be made up for before any is paid.",
+            "1 judgement was scored by agreement with others: −0.50 points; 1.50 points are missing before judgements are paid again.",
         ),
         (
             {"offered": 12, "sold": 2, "sales": 0.71, "asked": Decimal("0.6")},

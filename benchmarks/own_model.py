@@ -30,7 +30,7 @@ from crowd_assets.commands.campaign import campaign
 from crowd_assets.operations.preflight import check_inputs
 from crowd_assets.report.figures import round_figures
 from crowd_assets.round.rates import loss_of
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from resources.settings.resource import CrowdSettings
 from resources.training.generation import generate
 
@@ -179,7 +179,9 @@ def main(argv: list[str] | None = None) -> None:
             spent = time.perf_counter() - started
             done = [each for each in here.book.all() if each.settled]
             figures = [round_figures(each, here.warehouse) for each in done]
-            points = dict(standings(here.warehouse, done[-1].round_no).select("contributor_id", "points").iter_rows())
+            points = dict(
+                points_so_far(here.warehouse, done[-1].round_no).select("contributor_id", "points").iter_rows()
+            )
             last = done[-1].next_model
             root, after = (loss_of(here.trainer, model, general(), settings.max_tokens) for model in (None, last))
             model = here.trainer.load(None)

@@ -28,9 +28,11 @@ def show_pseudonyms(
 
 @app.command("alias")
 def alias_names(
-    name: Annotated[str | None, typer.Argument(help="Other name of a person. Without it aliases are listed.")] = None,
-    person: Annotated[str | None, typer.Argument(help="The person's name, under which it is paid.")] = None,
-    by: Annotated[str, typer.Option(help="Who says so.")] = "",
+    name: Annotated[
+        str | None, typer.Argument(help="Other name of a person. Without a name aliases are listed.")
+    ] = None,
+    person: Annotated[str | None, typer.Argument(help="Name under which the person is paid.")] = None,
+    by: Annotated[str, typer.Option(help="Who names the alias.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Take the alias back.")] = False,
 ) -> None:
     """Say that two names, of whichever tools, are one person: what arrives under the first from now on is the second's."""

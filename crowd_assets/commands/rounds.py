@@ -41,8 +41,8 @@ def plan_round(
     texts: Annotated[int, typer.Option(min=1, help="Demonstrations of a round.")] = 200,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a prompt and its response, on average.")] = 80,
 ) -> None:
-    """Say whether the base model can be trained and written with here, what was chosen for it, and how long a round takes and in how
-    much memory, from one timed step. Nothing is claimed, trained for good or paid for."""
+    """Show whether the base model can train and write on this machine, the figures chosen for the model, and how long a round takes and in how
+    much memory, from one timed step. No round is claimed, no model stored, no entry paid."""
     settings = settings_here()
     from crowd_assets.operations.plan import plan
     from crowd_assets.operations.preflight import check_inputs

@@ -64,11 +64,11 @@ def push_model(
     license_: Annotated[
         str, typer.Option("--license", help="License of a base whose own card names none, such as apache-2.0.")
     ] = "",
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository made for it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
 ) -> None:
     """Send the model that a settled round ended with to a hub, with adapter and card. The hub's client reads HF_TOKEN and
-    HF_ENDPOINT. The round is exported to exports/<round> in CROWD_HOME first where no export of the round lies there."""
+    HF_ENDPOINT. The round is exported to exports/<round> in CROWD_HOME first unless the folder holds an export of the round."""
     settings = settings_here()
     from crowd_assets.exporters.model import export_round, settled_round
     from crowd_assets.exporters.push import push

@@ -116,7 +116,10 @@ def described(events: pl.DataFrame) -> pl.DataFrame:
         "response": pl.when(pl.col("kind") == "demonstration").then(pl.col("response")),
     }
     return events.select(
-        "seq", "event_id", "kind", *(columns[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in columns)
+        "seq",
+        "event_id",
+        "kind",
+        *(columns[name].cast(SAMPLED[name]).alias(name) for name in SAMPLED if name in columns),
     )
 
 

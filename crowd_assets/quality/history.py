@@ -95,7 +95,9 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         vectors=np.concatenate(vectors) if vectors else None,
         latest=latest.replace(tzinfo=UTC) if latest else None,
     )
-    return replace(earlier, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else earlier
+    return (
+        replace(earlier, events=frames.scan("validated_feedback", settled, _NO_EVENTS.schema)) if settled else earlier
+    )
 
 
 def kept_vectors(vectors: NDArray[np.float64], embedder: str) -> pl.DataFrame:

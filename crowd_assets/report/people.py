@@ -9,8 +9,8 @@ import polars as pl
 
 from crowd_assets.mechanisms.judging import OUTCOME
 from crowd_assets.report.page import number, ordinal, plural, share
-from crowd_assets.round.tournament import standings
-from resources.rounds.book import RoundBook
+from crowd_assets.round.tournament import points_so_far
+from resources.rounds.claims import round_id_of
 from resources.rounds.decisions import PAUSED
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.facts import round_id_of
@@ -73,9 +73,9 @@ def people_of(
     if only is not None:
         people = people.filter(pl.col("contributor_id") == only)
     before = settled_rounds(warehouse, round_no - 1)
-    points = standings(warehouse, round_no).select("contributor_id", "points")
+    points = points_so_far(warehouse, round_no).select("contributor_id", "points")
     if before:
-        earlier = standings(warehouse, before[-1].round_no).select("contributor_id", points_before="points")
+        earlier = points_so_far(warehouse, before[-1].round_no).select("contributor_id", points_before="points")
         points = points.join(earlier, on="contributor_id", how="left")
     else:
         points = points.with_columns(points_before=0.0)

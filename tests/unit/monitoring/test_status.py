@@ -121,7 +121,7 @@ def test_a_round_with_too_much_in_quarantine_is_not_well(home: Home) -> None:
     home.warehouse.replace_round("quality_verdicts", 1, pl.DataFrame(verdict))
     (found,) = [finding for finding in home.status().health if finding.name == "quarantine"]
     assert not found.well
-    assert found.words.startswith("75.0% of r000001 rejected")
+    assert found.words.startswith("75.0% of the events of r000001 rejected")
 
 
 @op

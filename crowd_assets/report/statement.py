@@ -21,7 +21,7 @@ from crowd_assets.report.figures import general_reason, record_of
 from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import STATEMENTS, round_link, shared_links, statement_path
-from crowd_assets.round.tournament import standings
+from crowd_assets.round.tournament import points_so_far
 from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
@@ -170,7 +170,7 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
             pl.col("round").map_elements(round_id_of, return_dtype=pl.String)
         ),
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
-        standings(warehouse, settled[-1].round_no).select("contributor_id", "points"),
+        points_so_far(warehouse, settled[-1].round_no).select("contributor_id", "points"),
     )
 
 
@@ -244,7 +244,7 @@ def statement_page(
     return render(
         "statement.html.jinja",
         charts=[part for part in parts.values() if part],
-        found=statement,
+        statement=statement,
         links=shared_links(settings, data_quality, up=1),
         last=last,
         record=record_of(warehouse, last.round_no),

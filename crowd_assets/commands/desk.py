@@ -26,8 +26,8 @@ def serve_desk(
         str, typer.Option(help="Address to listen on. Others than this machine's own want a proxy with TLS in front.")
     ] = "127.0.0.1",
 ) -> None:
-    """Serve the desk, the pages on which people write, compare, offer and see what they earned, until interrupted. CROWD_DESK_URL
-    says by which address people reach the desk."""
+    """Serve the desk, the pages on which people write, compare, offer and see their pay, until interrupted. CROWD_DESK_URL
+    is the address of the desk for people."""
     settings = settings_here()
     from crowd_assets.desk.serving import serve
     from resources.build import build_resources
@@ -44,9 +44,7 @@ def invite_people(
         int, typer.Option(min=0, max=10_000, help="How many people to invite under names drawn at random.")
     ] = 0,
     operator: Annotated[bool, typer.Option("--operator", help="Invite operators, who see the page Manage.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="CSV file to write names and links to, beside printing them.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file for names and links, which are also printed.")] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Print the links of everybody who is invited, and invite nobody.")
     ] = False,
@@ -87,7 +85,7 @@ def invite_people(
 @app.command("pause")
 def pause_person(
     name: Annotated[str, typer.Argument(help="Name of the person.")],
-    why: Annotated[str, typer.Option(help="Why, as the person reads it.")] = "by the operator",
+    why: Annotated[str, typer.Option(help="Reason that the person reads.")] = "by the operator",
     end: Annotated[bool, typer.Option("--end", help="Give the person comparisons again.")] = False,
 ) -> None:
     """Give somebody nothing to compare at the desk, until the pause is ended."""
@@ -102,7 +100,7 @@ def pause_person(
 @app.command("appeals")
 def show_appeals(
     answer: Annotated[str, typer.Option(help="Id of the appeal to answer.")] = "",
-    text: Annotated[str, typer.Option(help="The answer, as the person reads it.")] = "seen",
+    text: Annotated[str, typer.Option(help="Answer that the person reads.")] = "seen",
     as_json: AsJson = False,
 ) -> None:
     """List appeals of people at the desk, and who asked for an erasure; or answer an appeal."""

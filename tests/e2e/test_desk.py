@@ -67,9 +67,13 @@ def _tab_to(page: Page, selector: str) -> None:
 
 
 def _press(page: Page, selector: str, key: str = "Enter") -> None:
+    """Reach a link, a button or a box by the keyboard and press a key there: Enter leads to another page."""
     _tab_to(page, selector)
-    page.keyboard.press(key)
-    page.wait_for_load_state()
+    if key != "Enter":
+        page.keyboard.press(key)
+        return
+    with page.expect_navigation():
+        page.keyboard.press(key)
 
 
 def _type(page: Page, selector: str, text: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
+from resources.training.memory import halving
 from resources.training.prompting import Prompt, TextFormat, Tokens
 from resources.training.supervised import (
     LARGEST_GRADIENT_NORM,
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 TOKENS_PER_PASS = {"cpu": 1024, "cuda": 65_536}
+PASSES_OUT = (
+    "lower CROWD_FUSED_CANDIDATES, CROWD_MAX_TOKENS or CROWD_VALUE_SEEDS, set CROWD_GRADIENT_CHECKPOINTING=true, or keep the base in "
+    "CROWD_DTYPE=bfloat16 or CROWD_QUANTIZATION=nf4"
+)
 POOL = 8  # batches within which rows are sorted by length
 
 
@@ -458,7 +463,41 @@ class _Trainer:
         learn: bool = True,
     ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
         """Passes over the rows of each adapter in use: each row's part in its adapter's mean loss a token, and its product
-        with the direction. Gradients are added up in the stack, or each row's in its slot of ``by_owner``."""
+        with the direction. Gradients are added up in the stack, or each row's in its slot of ``by_owner``. Where memory runs out, all
+        is begun again in smaller passes, and they stay as small.
+
+        Raises:
+            OutOfMemoryError: not even a row of one adapter fits.
+        """
+
+        def attempt(tokens: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+            if learn and gradients:
+                self.stack.gradients.zero_()
+            if by_owner is not None:
+                by_owner.zero_()
+            return self._passes_of(
+                tokens, parts, direction, gradients=gradients, by_owner=by_owner, slots=slots, learn=learn
+            )
+
+        widest = len(parts) * max(len(row.ids) for part in parts for row in part) * max(map(len, parts))
+        begun = min(self.tokens_per_pass, max(1, widest))
+        found, fitting = halving(attempt, begun, PASSES_OUT)
+        if fitting < begun:
+            self.tokens_per_pass = fitting
+        return found
+
+    def _passes_of(
+        self,
+        tokens_per_pass: int,
+        parts: list[list[Tokens]],
+        direction: "Tensor | None" = None,
+        *,
+        gradients: bool = True,
+        by_owner: "Tensor | None" = None,
+        slots: Sequence[Sequence[int]] = (),
+        learn: bool = True,
+    ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """:meth:`_passes` with so many tokens in each."""
         import torch
 
         from resources.training.stacked import stacked_batch
@@ -466,7 +505,7 @@ class _Trainer:
         counts = [max(1, sum(map(_labelled, part))) for part in parts]
         losses = [np.zeros(len(part)) for part in parts]
         products = [np.zeros(len(part)) for part in parts]
-        for adapters, rows in _portions([[len(row.ids) for row in part] for part in parts], self.tokens_per_pass):
+        for adapters, rows in _portions([[len(row.ids) for row in part] for part in parts], tokens_per_pass):
             portion = [parts[adapter][rows] for adapter in adapters]
             weights = [[1 / counts[adapter]] * len(part) for adapter, part in zip(adapters, portion, strict=True)]
             batch = stacked_batch(portion, weights, self.pad, self.device)

@@ -346,3 +346,34 @@ def test_padding_rows_count_nothing() -> None:
     assert made.ids.tolist() == [[5, 6, 7], [0, 0, 0], [5, 6, 0], [5, 6, 0]]
     assert made.weights.tolist() == [0.5, 0.0, 0.25, 0.25]
     assert made.labelled.sum(1).tolist() == [2, 0, 1, 1]
+
+
+def test_where_memory_runs_out_passes_get_smaller_and_candidates_stay_the_same(
+    tmp_path: Path, seed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from resources.training.memory import OutOfMemoryError
+    from resources.training.stacked import AdapterStack
+
+    whole, _ = trained(language_model(seed_folder), GROUPS, tmp_path / "whole")
+    loss, room = AdapterStack.loss, 150
+    sizes: list[int] = []
+
+    def scarce(stack: AdapterStack, data: Any) -> Any:
+        sizes.append(data.ids.numel())
+        if data.ids.numel() > room:
+            loss(stack, data).sum().backward()  # it fails late, with gradients half added up
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(stack, data)
+
+    monkeypatch.setattr(AdapterStack, "loss", scarce)
+    split, _ = trained(language_model(seed_folder), GROUPS, tmp_path / "split")
+    assert max(sizes) > room
+    assert sum(size > room for size in sizes) < 5  # what did not fit once is not tried at every step
+    for one, other in zip(whole, split, strict=True):
+        for name, weights in one.items():
+            torch.testing.assert_close(weights, other[name], atol=1e-9, rtol=1e-6)
+    room = 0
+    with pytest.raises(OutOfMemoryError, match=r"CROWD_FUSED_CANDIDATES.*CROWD_GRADIENT_CHECKPOINTING"):
+        trained(language_model(seed_folder), GROUPS, tmp_path / "none")

@@ -91,24 +91,7 @@ def settled_round(settings: CrowdSettings, warehouse: WarehouseResource, name: s
     """
     # Opening a warehouse makes one, and a mistyped CROWD_HOME should stay empty.
     rounds = RoundBook(warehouse).all() if warehouse.exists() else []
-    settled = [round_ for round_ in rounds if round_.settled]
-    known = f"settled rounds of CROWD_HOME={settings.home}: {', '.join(r.round_id for r in settled[-5:]) or 'none yet'}"
-    if not name and not settled:
-        raise NoSuchRoundError(f"{known}. `make round` runs rounds; CROWD_HOME names the folder of others.")
-    if not name:
-        return settled[-1]
-    number = ROUND.fullmatch(name.strip())
-    if number is None:
-        raise NoSuchRoundError(f"ROUND={name!r} names no round: it takes r000003 or 3, or nothing for the last one.")
-    round_id = round_id_of(int(number[1]))
-    chosen = next((round_ for round_ in rounds if round_.round_id == round_id), None)
-    if chosen is None:
-        raise NoSuchRoundError(f"ROUND={name!r}: there is no {round_id}; {known}.")
-    if chosen.status == SKIPPED:
-        raise NoSuchRoundError(f"{round_id} was skipped ({chosen.reason}), so no model came of it; {known}.")
-    if not chosen.settled:
-        raise NoSuchRoundError(f"{round_id} is {chosen.status} and not settled yet: `make round` finishes it; {known}.")
-    return chosen
+    return named_round(rounds, name, settings.home)
 
 
 def model_card(

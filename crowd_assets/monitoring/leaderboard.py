@@ -76,18 +76,17 @@ def leaderboard(settings: Settings, round_name: str = "", top: int = 0) -> Leade
     Raises:
         NoSuchRoundError: there is no such settled round.
     """
-    with look(settings) as home:
-        settled = read_rounds(home.connection, "WHERE status IN ('settled', 'completed')", {})
-        round_ = _chosen(settled, round_name, settings)
-        rows = home.connection.execute(PLACES, {"n": round_.round_no}).fetchall()
+    with look(settings) as found:
+        round_ = named_round(read_rounds(found.connection, "", {}), round_name, settings.home)
+        rows = found.connection.execute(PLACES, {"n": round_.round_no}).fetchall()
     return Leaderboard(round_.round_id, [Place(*row) for row in rows[: top or None]])
 
 
-def print_leaderboard(board: Leaderboard) -> None:
+def print_leaderboard(found: Leaderboard) -> None:
     """Print it for a person."""
-    held = any(place.points_held_back for place in board.places)
+    held = any(place.points_held_back for place in found.places)
     print_table(
-        f"standings after {board.round_id}",
+        f"standings after {found.round_id}",
         [
             ("#", True),
             ("contributor", False),
@@ -109,7 +108,7 @@ def print_leaderboard(board: Leaderboard) -> None:
                 f"{place.credits:.2f}",
                 place.rounds,
             )
-            for place in board.places
+            for place in found.places
         ),
     )
     console.print("rank: by points posted plus the provisional points of the open epoch")

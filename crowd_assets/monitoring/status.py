@@ -107,20 +107,20 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
     """
     history = read_history(dagster_home or instance_of(settings))
     home = uuid_of(settings)
-    with look(settings) as seen:
+    with look(settings) as found:
         now = datetime.now(UTC)
-        begun = open_round(seen.connection)
-        pending = pending_feedback(seen.connection)
-        last = read_rounds(seen.connection, "WHERE status IN ('settled', 'completed')", {})
-        living = [each for each in known_unfinished(seen.connection) if each.lives(now)]
+        begun = open_round(found.connection)
+        pending = pending_feedback(found.connection)
+        last = settled_rounds(found.connection)
+        living = [each for each in known_unfinished(found.connection) if each.lives(now)]
         running = [_running(run, living, now) for run in history.active if run.tags.get(HOME_TAG, home) == home]
-        ingestions = known_attempts(seen.connection, INGESTION)
-        of_round = known_attempts(seen.connection, begun.round_id) if begun else []
+        ingestions = known_attempts(found.connection, INGESTION)
+        of_round = known_attempts(found.connection, begun.round_id) if begun else []
         return Status(
             home=settings.home,
-            as_of=_shown(seen.as_of),
-            from_snapshot=seen.snapshot,
-            waiting=_by_kind(seen, pending),
+            as_of=_shown(found.as_of),
+            from_snapshot=found.snapshot,
+            waiting=_by_kind(found, pending),
             waiting_contributors=pending.contributors,
             waiting_since=_shown(pending.oldest) if pending.oldest else None,
             inbox_files=_files(settings),
@@ -128,46 +128,46 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
             next_round_lacks=round_quorum(settings).missing(pending, now),
             open_round=begun.round_id if begun else None,
             running=running,
-            last_round=_last_round(seen, last[-1]) if last else None,
+            last_round=_last_round(found, last[-1]) if last else None,
             health=[
-                _ledger(seen),
+                _ledger(found),
                 _runs(running, begun, of_round, now),
                 _ingestion(ingestions, now),
-                _rejected(seen, settings),
+                _rejected(found, settings),
                 _disk(settings),
                 _daemon(history, now),
             ],
         )
 
 
-def print_status(state: Status) -> None:
+def print_status(found: Status) -> None:
     """Print a status for a person."""
     source = (
         "the snapshot of the last settlement, as another process uses the warehouse"
-        if state.from_snapshot
+        if found.from_snapshot
         else "the warehouse"
     )
-    console.print(f"[bold]{harmless(state.home)}[/]  {state.as_of} UTC, from {source}\n")
-    kinds = ", ".join(f"{number} {kind}s" for kind, number in state.waiting.items()) or "nothing"
-    since = f", {state.waiting_contributors} contributors, since {state.waiting_since}" if state.waiting_since else ""
-    inbox = f"; {state.inbox_files} files in the inbox" if state.inbox_files else ""
+    console.print(f"[bold]{harmless(found.home)}[/]  {found.as_of} UTC, from {source}\n")
+    kinds = ", ".join(f"{number} {kind}s" for kind, number in found.waiting.items()) or "nothing"
+    since = f", {found.waiting_contributors} contributors, since {found.waiting_since}" if found.waiting_since else ""
+    inbox = f"; {found.inbox_files} files in the inbox" if found.inbox_files else ""
     _line("waiting", f"{kinds}{since}{inbox}")
-    for name, reason in list(state.never_read.items())[:NAMED]:
+    for name, reason in list(found.never_read.items())[:NAMED]:
         _line("never read", harmless(f"{name}: {reason}"))
-    if len(state.never_read) > NAMED:
-        _line("never read", f"{len(state.never_read) - NAMED} more files of the inbox")
-    lacks = state.next_round_lacks
-    after = f" once {state.open_round} is completed" if state.open_round else ""
+    if len(found.never_read) > NAMED:
+        _line("never read", f"{len(found.never_read) - NAMED} more files of the inbox")
+    lacks = found.next_round_lacks
+    after = f" once {found.open_round} is completed" if found.open_round else ""
     _line("next round", f"due{after}" if lacks is None else f"not due: {lacks}")
-    for run in state.running:
+    for run in found.running:
         _line("running", _said(run))
-    if not state.running:
+    if not found.running:
         _line("running", "nothing")
-    if state.last_round is None:
+    if found.last_round is None:
         _line("last round", "none yet")
     else:
-        _print_round(state.last_round)
-    for finding in state.health:
+        _print_round(found.last_round)
+    for finding in found.health:
         mark, style = {True: ("ok", "green"), False: ("NOT WELL", "bold red"), None: ("–", "dim")}[finding.well]
         _line(finding.name, f"[{style}]{mark}[/]  {harmless(finding.words)}")
 
@@ -203,10 +203,10 @@ def _shown(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S}"
 
 
-def _by_kind(home: Look, pending: PendingFeedback) -> dict[str, int]:
+def _by_kind(found: Look, pending: PendingFeedback) -> dict[str, int]:
     if not pending.events:
         return {}
-    rows = home.connection.execute(
+    rows = found.connection.execute(
         "SELECT kind, count(*) FROM event_index WHERE seq >= $first GROUP BY kind ORDER BY kind",
         {"first": pending.first_seq},
     )
@@ -242,8 +242,8 @@ def _running(run: ActiveRun, living: list[Attempt], now: datetime) -> Running:
     return Running(run.run_id, run.job, run.tags.get(ROUND_TAG), run.status, run.steps, run.said, silent, gone)
 
 
-def _last_round(home: Look, round_: Round) -> LastRound:
-    (row,) = home.connection.execute(
+def _last_round(found: Look, round_: Round) -> LastRound:
+    (row,) = found.connection.execute(
         "SELECT r.settings, r.settled_at, base.fresh_distance, winner.fresh_distance, winner.role, winner.group_index, "
         "a.kept, a.fresh_distance, "
         "(SELECT coalesce(sum(payment), 0)::float8 FROM awards WHERE round_no = $n AND awarded), "
@@ -276,12 +276,12 @@ def _last_round(home: Look, round_: Round) -> LastRound:
     )
 
 
-def _ledger(home: Look) -> Finding:
-    uneven = home.connection.execute(
+def _ledger(found: Look) -> Finding:
+    uneven = found.connection.execute(
         "SELECT unit, sum(amount) FROM ledger GROUP BY unit HAVING sum(amount) <> 0 ORDER BY unit"
     ).fetchall()
-    ((entries,),) = home.connection.execute("SELECT count(*) FROM ledger").fetchall()
-    words = ", ".join(f"{unit}s sum to {amount}: run make audit" for unit, amount in uneven)
+    ((entries,),) = found.connection.execute("SELECT count(*) FROM ledger").fetchall()
+    words = ", ".join(f"{unit}s sum to {amount}: run crowd-rounds audit" for unit, amount in uneven)
     return Finding("ledger", not uneven, words or f"{entries} entries sum to zero in each unit")
 
 
@@ -332,8 +332,8 @@ def _ingestion(attempts: list[Attempt], now: datetime) -> Finding:
     return Finding("ingestion", False, f"{last.outcome}: {last.reason or 'no reason was given'}{when}")
 
 
-def _rejected(home: Look, settings: Settings) -> Finding:
-    rows = home.connection.execute(
+def _rejected(found: Look, settings: Settings) -> Finding:
+    rows = found.connection.execute(
         "SELECT round_id, accepted, v.rejected, v.reason FROM quality_verdicts v JOIN rounds USING (round_no) "
         "ORDER BY round_no DESC LIMIT 1"
     ).fetchall()

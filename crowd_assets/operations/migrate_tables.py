@@ -78,7 +78,7 @@ def migrate_tables(
         proof = audit(settings, found=found)
         if not proof.clean:
             raise MigrationError(
-                f"the tables were copied to {place} unchanged, and their audit is not clean: `make audit` without CROWD_WAREHOUSE says "
+                f"the tables were copied to {place} unchanged, and their audit is not clean: `crowd-rounds audit` without CROWD_WAREHOUSE says "
                 "whether the audit was clean before. The DuckDB file still counts; empty the database before moving again."
             )
         source.moved_to(place)

@@ -10,7 +10,7 @@ import polars as pl
 from crowd_assets.mechanisms.judging import OUTCOME
 from crowd_assets.report.page import number, ordinal, plural, share
 from crowd_assets.round.tournament import points_so_far
-from resources.rounds.claims import round_id_of
+from resources.rounds.book import RoundBook
 from resources.rounds.decisions import PAUSED
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.facts import round_id_of
@@ -69,10 +69,10 @@ def people_of(
     """Everybody who took part in a settled round, or ``only`` one, most points first: what each did, ``points`` so far, their
     ``change`` since the settled round before, ``credits`` earned in the round, and ``why``. Who is suspected of acting with others reads so
     where ``only`` they are shown, or where pages are ``private``: each for the one that the page is about."""
-    people = warehouse.query(TOOK_PART, {"n": round_no, "private": private or only is not None})
+    found = warehouse.query(TOOK_PART, {"n": round_no, "private": private or only is not None})
     if only is not None:
-        people = people.filter(pl.col("contributor_id") == only)
-    before = settled_rounds(warehouse, round_no - 1)
+        found = found.filter(pl.col("contributor_id") == only)
+    before = RoundBook(warehouse).settled(round_no - 1)
     points = points_so_far(warehouse, round_no).select("contributor_id", "points")
     if before:
         earlier = points_so_far(warehouse, before[-1].round_no).select("contributor_id", points_before="points")
@@ -80,7 +80,7 @@ def people_of(
     else:
         points = points.with_columns(points_before=0.0)
     points = points.with_columns(change=pl.col("points") - pl.col("points_before").fill_null(0.0)).drop("points_before")
-    joined = people.join(points, on="contributor_id", how="left").with_columns(pl.col("credits").cast(pl.Float64))
+    joined = found.join(points, on="contributor_id", how="left").with_columns(pl.col("credits").cast(pl.Float64))
     words = pl.Series([why(person) for person in joined.iter_rows(named=True)], dtype=pl.String)
     return joined.with_columns(why=words).sort(
         "points", "credits", "contributor_id", descending=[True, True, False], nulls_last=True

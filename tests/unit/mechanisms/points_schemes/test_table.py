@@ -190,5 +190,5 @@ def test_a_toy_scheme_is_a_module_and_a_row(a_row_more: None) -> None:
 
 
 def test_without_its_row_the_toy_is_no_choice() -> None:
-    with pytest.raises(ValueError, match="none of evidence"):
+    with pytest.raises(ValueError, match="'alike' is none of"):
         Settings(points_scheme="alike")  # type: ignore[call-arg]

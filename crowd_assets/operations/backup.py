@@ -143,7 +143,7 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
     if settings.warehouse:
         raise BackupError(
             "CROWD_WAREHOUSE is set, and a backup holds the tables as a DuckDB file: unset the variable, restore, and move the tables into an "
-            "empty database by python -m crowd_assets migrate."
+            "empty database by crowd-rounds migrate."
         )
     files = _manifest(source)
     if remote := [str(place) for place in settings.file_places.values() if not is_local(place)]:

@@ -38,6 +38,7 @@ IDS = [str(page.relative_to(PROJECT)) for page in PAGES]
 # Blocks that are not run, by their first line, and why.
 NOT_RUN = {
     'dataset.records.to_json("records.json")  # or: json.dump(dataset.records.to_list(flatten=False), file)': "Argilla",
+    "from transformers import pipeline": "reads an export of yours; tests of exports load what a round exported",
     "import argilla as rg": "needs an Argilla server; tests/exports has what it wrote",
 }
 # Programs of others in blocks of commands.
@@ -56,7 +57,7 @@ OTHERS = {
     "python3",
     "sh",
 }
-OTHERS |= {"systemctl"}
+OTHERS |= {"ollama", "systemctl", "vllm"}
 SHELL = re.compile(r"(make|python|crowd-rounds|export|\.venv/bin/\w+|CROWD_\w+=)\b|CROWD_\w+=")
 
 

@@ -278,7 +278,8 @@ def test_settings_say_what_is_rejected(detections: dict[str, Detection]) -> None
             assert set(each.reasons) == set(detections[each.name].events["event_id"])
         return {each.name for each in found if each.severity == "critical"}
 
-    assert rejecting(CrowdSettings()) == {"copies", "gibberish", "instructions", "unlikely"}
+    rejected = {"copies", "gibberish", "instructions", "unlikely", "control_tokens", "too_long"}
+    assert rejecting(CrowdSettings()) == rejected
     assert rejecting(CrowdSettings(detectors_reject="")) == set()
     strict = CrowdSettings(detectors_reject="straight_lining", personal_data="reject")
     assert rejecting(strict) == {"straight_lining", "personal_data"}

@@ -4,7 +4,8 @@ Belongs here: what each page asks and answers. Does not belong here: how a page 
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crowd_assets.desk.desk import COOKIE, Desk, Refused
-from crowd_assets.desk.forms import STRENGTHS, FormError, plain
-from crowd_assets.desk.letting_in import SESSION_S
+from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain
+from crowd_assets.desk.letting_in import SESSION_S, Form
 from crowd_assets.desk.mine import own_page
-from crowd_assets.desk.store import DeskError, Person
+from crowd_assets.desk.store import DeskError, Person, Sent
 from crowd_assets.desk.work import Lot
 
 APPEALS_A_DAY = 10
@@ -39,7 +40,7 @@ def routes(desk: Desk) -> list[Route]:
 
         return page
 
-    def taken(take: Callable[[Request, Person, dict[str, str], Any], Response]) -> Page:
+    def taken(take: Callable[[Request, Person, dict[str, str], Form], Response]) -> Page:
         """A form of somebody who agreed."""
 
         async def page(request: Request) -> Response:
@@ -63,28 +64,20 @@ def routes(desk: Desk) -> list[Route]:
         )
 
     def write(request: Request, person: Person) -> Response:
-        return _write_page(desk, person, request.query_params.get("lot", ""))
+        return _form_page(desk, person, WRITE, request.query_params.get("lot", ""))
 
-    def take_text(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
-        lot = desk.work.lot(form.subject)
+    def take_text(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
+        lot = desk.work.earlier_lot(form.subject)
         if lot is None and form.subject != FREE:
-            raise Refused(
-                409, "This prompt is asked no more: a new round has begun. Your text is kept as a draft of its page."
-            )
-        if "draft" in fields:
-            desk.store.save_draft(person.name, "demonstration", form.subject, _kept(fields))
-            return _write_page(desk, person, form.subject, said="The draft is kept.")
-        try:
-            sent = desk.forms.demonstration(person.name, fields, form, lot)
-        except FormError as problem:
-            return _write_page(desk, person, form.subject, problems=problem.problems, fields=fields, status=422)
-        new = desk.store.send(person.name, sent)
-        return _write_page(desk, person, "", said=_thanks(new, "Your text"), receipt=sent.event_id)
+            return _form_page(desk, person, WRITE, FREE, problems=[_gone("")], fields=fields, status=409)
+        return _taken(
+            desk, person, WRITE, fields, form, lambda: desk.forms.demonstration(person.name, fields, form, lot)
+        )
 
     def compare(request: Request, person: Person) -> Response:
         return _compare_page(desk, person)
 
-    def take_judgement(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+    def take_judgement(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
         found = desk.work.comparison(form.subject)
         if found is None:
             raise Refused(409, "This comparison is asked no more.")
@@ -104,26 +97,19 @@ def routes(desk: Desk) -> list[Route]:
         return _compare_page(desk, person, said=_thanks(new, "Your judgement"), receipt=sent.event_id)
 
     def offer(request: Request, person: Person) -> Response:
-        return _offer_page(desk, person, request.query_params.get("lot", ""))
+        return _form_page(desk, person, OFFER, request.query_params.get("lot", ""))
 
-    def take_offer(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+    def take_offer(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
         lot = desk.work.lot(form.subject)
         if lot is None:
-            raise Refused(409, "This prompt is asked no more: a new round has begun.")
-        if "draft" in fields:
-            desk.store.save_draft(person.name, "bid", lot.lot_id, _kept(fields))
-            return _offer_page(desk, person, lot.lot_id, said="The draft is kept.")
-        try:
-            sent = desk.forms.offer(person.name, fields, form, lot)
-        except FormError as problem:
-            return _offer_page(desk, person, lot.lot_id, problems=problem.problems, fields=fields, status=422)
-        new = desk.store.send(person.name, sent)
-        return _offer_page(desk, person, "", said=_thanks(new, "Your offer"), receipt=sent.event_id)
+            gone = [_gone("Your answer stands below another prompt.")]
+            return _form_page(desk, person, OFFER, "", problems=gone, fields=fields, status=409)
+        return _taken(desk, person, OFFER, fields, form, lambda: desk.forms.offer(person.name, fields, form, lot))
 
     def mine(request: Request, person: Person) -> Response:
         return desk.page("mine", person=person, **own_page(desk, person), problem="", said="")
 
-    def take_appeal(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+    def take_appeal(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
         text = plain(fields.get("text", ""))
         problem = ""
         if not text:
@@ -149,7 +135,7 @@ def routes(desk: Desk) -> list[Route]:
             headers={"content-disposition": 'attachment; filename="mine.json"'},
         )
 
-    def ask_erasure(request: Request, person: Person, fields: dict[str, str], form: Any) -> Response:
+    def ask_erasure(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
         if fields.get("sure") == "yes":
             desk.store.ask_erasure(person.name)
             said, problem = "The operator has your request. Ids, points and payments stay; your texts go.", ""
@@ -263,62 +249,68 @@ def _agreed(desk: Desk, request: Request) -> Person:
     return person
 
 
-def _write_page(
+@dataclass(frozen=True)
+class _Writing:
+    """A page on which texts are written: its template, the kind of feedback, what is acknowledged, and whether writers bring prompts of
+    their own."""
+
+    template: str
+    kind: str
+    what: str
+    own_prompts: bool
+
+
+WRITE, OFFER = _Writing("write", "demonstration", "Your text", True), _Writing("offer", "bid", "Your offer", False)
+
+
+def _taken(
+    desk: Desk, person: Person, page: _Writing, fields: dict[str, str], form: Form, make: Callable[[], Sent]
+) -> Response:
+    """Keep a form as a draft, or send what ``make`` makes of the form."""
+    if "draft" in fields:
+        desk.store.save_draft(person.name, page.kind, form.subject, _kept(fields))
+        return _form_page(desk, person, page, form.subject, said="The draft is kept.")
+    try:
+        sent = make()
+    except FormError as problem:
+        return _form_page(desk, person, page, form.subject, problems=problem.problems, fields=fields, status=422)
+    new = desk.store.send(person.name, sent)
+    return _form_page(desk, person, page, "", said=_thanks(new, page.what), receipt=sent.event_id)
+
+
+def _form_page(
     desk: Desk,
     person: Person,
+    page: _Writing,
     chosen: str,
     *,
     said: str = "",
     receipt: str = "",
-    problems: Any = (),
+    problems: Sequence[Problem] = (),
     fields: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
     lots = desk.work.lots()
-    lot = _chosen(desk, person, lots, chosen)
+    lot = None if page.own_prompts and chosen == FREE else _chosen(desk, person, page, chosen)
     subject = lot.lot_id if lot else FREE
-    held = fields if fields is not None else desk.store.draft(person.name, "demonstration", subject)
     return desk.page(
-        "write",
+        page.template,
         person=person,
         status=status,
         lots=lots,
         lot=lot,
         subject=subject,
-        held=held,
-        problems={each.field: each.text for each in problems},
-        said=said,
-        receipt=receipt,
-    )
-
-
-def _offer_page(
-    desk: Desk,
-    person: Person,
-    chosen: str,
-    *,
-    said: str = "",
-    receipt: str = "",
-    problems: Any = (),
-    fields: dict[str, str] | None = None,
-    status: int = 200,
-) -> Response:
-    lots = desk.work.lots()
-    lot = _chosen(desk, person, lots, chosen or (lots[0].lot_id if lots else ""))
-    held = fields if fields is not None else desk.store.draft(person.name, "bid", lot.lot_id) if lot else {}
-    return desk.page(
-        "offer",
-        person=person,
-        status=status,
-        lots=lots,
-        lot=lot,
-        held=held,
+        held=desk.store.draft(person.name, page.kind, subject) if fields is None else fields,
         problems={each.field: each.text for each in problems},
         said=said,
         receipt=receipt,
         currency=desk.settings.desk_currency,
         rate=desk.settings.desk_credit_rate,
     )
+
+
+def _gone(more: str) -> Problem:
+    return Problem("", f"The prompt is asked no more: a new round has begun, and nothing was sent. {more}".strip())
 
 
 def _compare_page(
@@ -355,12 +347,14 @@ def _compare_page(
     )
 
 
-def _chosen(desk: Desk, person: Person, lots: tuple[Lot, ...], lot_id: str) -> Lot | None:
-    """The prompt that somebody asked for; without one, one by a draw of the person's own; None: a prompt of the person's own."""
-    if lot_id == FREE or not lots:
-        return None
-    named = next((lot for lot in lots if lot.lot_id == lot_id), None)
-    return named or lots[desk.seals.drawn("prompt", person.name, str(desk.store.counts(person.name))) % len(lots)]
+def _chosen(desk: Desk, person: Person, page: _Writing, lot_id: str) -> Lot | None:
+    """The prompt that somebody asked for, for a text also one of an earlier round; else an open one by a draw of the person's own; None
+    where there is none."""
+    named = desk.work.earlier_lot(lot_id) if page is WRITE else desk.work.lot(lot_id)
+    lots = desk.work.lots()
+    if named is not None or not lots:
+        return named
+    return lots[desk.seals.drawn("prompt", person.name, str(desk.store.counts(person.name))) % len(lots)]
 
 
 def _kept(fields: dict[str, str]) -> dict[str, str]:

@@ -50,6 +50,7 @@ class _Published:
     state: tuple[Any, ...] = ()
     looked_at: float = 0.0
     lots: tuple[Lot, ...] = ()
+    all_lots: Mapping[str, Lot] = field(default_factory=dict)
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     by_count: list[tuple[str, ...]] = field(default_factory=list)
     free: tuple[str, ...] = ()
@@ -81,6 +82,10 @@ class Work:
     def lot(self, lot_id: str) -> Lot | None:
         """One of them."""
         return next((each for each in self.lots() if each.lot_id == lot_id), None)
+
+    def earlier_lot(self, lot_id: str) -> Lot | None:
+        """One of this round or of an earlier one: an answer to its prompt still teaches, though nobody buys the answer."""
+        return self._now().all_lots.get(lot_id)
 
     def comparison(self, comparison_id: str) -> Comparison | None:
         """One that was published."""
@@ -157,12 +162,7 @@ class Work:
         state = tuple((str(path), state_of(path)) for files in paths.values() for path in files)
         known = self._known
         if state != known.state or not known.looked_at:
-            lots = [
-                Lot(row["lot_id"], row["prompt"])
-                for path in paths[LOTS][-1:]
-                for row in rows_of(path)
-                if row.get("prompt") and row["prompt"] != ERASED
-            ]
+            by_file = [_lots(rows_of(path)) for path in paths[LOTS]]
             free = _comparisons(row for path in paths[COMPARISON_TASKS] for row in rows_of(path))
             rows = [row for path in paths[ASSIGNMENTS][-1:] for row in rows_of(path)]
             assigned = _comparisons(rows)
@@ -176,7 +176,8 @@ class Work:
             known = _Published(
                 state,
                 0.0,
-                tuple(lots),
+                tuple(by_file[-1] if by_file else ()),
+                {lot.lot_id: lot for lots in by_file for lot in lots},
                 {**free, **assigned},
                 free=tuple(free),
                 assigned=paths[ASSIGNMENTS][-1].name if rows else "",
@@ -191,6 +192,11 @@ class Work:
         known.by_count = [tuple(buckets[count]) for count in sorted(buckets)]
         known.looked_at = time.monotonic()
         return known
+
+
+def _lots(rows: Iterable[Mapping[str, Any]]) -> list[Lot]:
+    """Rows of the outbox without those whose prompt is any, or was erased."""
+    return [Lot(row["lot_id"], row["prompt"]) for row in rows if row.get("prompt") and row["prompt"] != ERASED]
 
 
 def _comparisons(rows: Iterable[Mapping[str, Any]]) -> dict[str, Comparison]:

@@ -229,3 +229,22 @@ def test_nothing_of_another_host_is_asked_for(served: Served) -> None:
         assert "default-src 'none'" in ada.headers["content-security-policy"]
         assert ada.headers["cache-control"] == "no-store"
     assert URL  # links of invitations are the only absolute ones
+
+
+def test_a_text_for_a_prompt_of_the_round_before_is_taken_and_an_offer_is_not_and_neither_is_lost(
+    served: Served,
+) -> None:
+    ada = served.invited("ada")
+    forms = {path: ada.open(f"{path}?lot=lot-1-0") for path in ("/write", "/offer")}
+    outbox = build_resources(served.desk.settings).outbox
+    outbox.publish("lots", "r000002", [{"lot_id": "lot-2-0", "prompt": "Who rings the bell?"}])
+    served.desk.work._known.looked_at = 0.0
+    ada.text = forms["/write"]
+    ada.send("/write", form=1, response="It was lovely, thank you all!")
+    assert "is received" in ada.text
+    ada.text = forms["/offer"]
+    ada.send("/offer", form=1, response="The fair was a joy.", asked_price="1", claimed_quality="0.7")
+    assert ada.status == 409
+    assert "asked no more" in ada.text
+    assert "The fair was a joy.</textarea>" in ada.text
+    assert [event["prompt"] for event in served.delivered()] == [PROMPTS[0]]

@@ -195,7 +195,10 @@ def test_the_adapter_is_the_whole_lineage_over_a_base_that_loads(
 def test_the_modelfile_writes_prompts_and_ends_as_training_did(exported: Path) -> None:
     lines = (exported / "Modelfile").read_text(encoding="utf-8")
     assert lines.startswith("FROM .\nPARAMETER temperature 1\n")
-    assert 'TEMPLATE """{{ if .System }}{{ .System }}\n{{ .Prompt }}\n{{ else }}{{ .Prompt }}\n{{ end }}{{ .Response }}' in lines
+    assert (
+        'TEMPLATE """{{ if .System }}{{ .System }}\n{{ .Prompt }}\n{{ else }}{{ .Prompt }}\n{{ end }}{{ .Response }}'
+        in lines
+    )
 
 
 def test_the_card_says_what_came_of_the_round(played: Home, exported: Path) -> None:

@@ -121,8 +121,14 @@ def _alone(kind: str) -> tuple[Condition, ...]:
         ),
         Condition(
             "not_long_ago",
-            f"submitted_at, and accepted_at where it is given, are not before {FIRST_INSTANT.year}",
-            (pl.col("submitted_at") >= FIRST_INSTANT) & (pl.col("accepted_at") >= FIRST_INSTANT).fill_null(True),
+            f"submitted_at is not before {FIRST_INSTANT.year}",
+            pl.col("submitted_at") >= FIRST_INSTANT,
+            shown="submitted_at",
+        ),
+        Condition(
+            "accepted_not_long_ago",
+            f"accepted_at, where it is given, is not before {FIRST_INSTANT.year}",
+            (pl.col("accepted_at") >= FIRST_INSTANT).fill_null(True),
             shown="submitted_at",
         ),
         Condition(

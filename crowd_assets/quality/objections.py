@@ -60,7 +60,7 @@ def expected(kind: str) -> Iterator[tuple[str, str]]:
 
 def objections_of(detections: Sequence[Detection], settings: CrowdSettings) -> list[Objection]:
     """Each detection for each kind that its detector looks at; critical where settings have its events rejected."""
-    rejecting = set(settings.rejecting_detectors)
+    rejecting = set(settings.rejecting_detectors) - {each.detector for each in detections if not each.fits}
     if settings.personal_data == "reject":
         rejecting.add("personal_data")
     reasons = {each.detector: dict(each.events.select("event_id", "detail").iter_rows()) for each in detections}

@@ -310,7 +310,7 @@ def statement_page(
 
 def _points(statement: Statement) -> Chart | None:
     rows = [
-        {"round": int(round_id[1:]), "series": "points", "value": points}
+        {"round": round_no_of(round_id), "series": "points", "value": points}
         for round_id, points in statement.rounds.filter(pl.col("points").is_not_null())
         .select("round", "points")
         .iter_rows()

@@ -165,16 +165,16 @@ def weigher_of(
     key = fingerprint(root=trainer.root_identity(), texts=ordinary, max_tokens=settings.max_tokens)
 
     def weigh(pairs: Sequence[tuple[str, str]]) -> list[tuple[float, str]]:
-        rng = generator_for(round_, "guard of feedback")
         prompts = [prompt for prompt, _ in pairs]
         if not frames.path(RANGE, key).exists():
+            rng = generator_for(round_, "range of feedback")
             chosen = [ordinary[int(index)] for index in rng.permutation(len(ordinary))[:FEEDBACK_REFERENCES]]
             asked = [prompts[int(index)] for index in rng.integers(len(prompts), size=len(chosen))]
             spelt = with_slips(chosen, rng)
             scores = trainer.likelihoods(None, list(zip(asked, spelt, strict=True)), settings.max_tokens)
             frames.write(RANGE, key, pl.DataFrame([asdict(calibrated(likelihoods(scores)))]))
         bounds = LikelihoodRange(**frames.read(RANGE, key).row(0, named=True))
-        dealt = [prompts[int(index)] for index in rng.permutation(len(prompts))]
+        dealt = [prompts[int(index)] for index in generator_for(round_, "guard of feedback").permutation(len(prompts))]
         responses = [response for _, response in pairs]
         found = likelihoods(trainer.likelihoods(None, list(zip(dealt, responses, strict=True)), settings.max_tokens))
         return [(float(nats), bounds.why(found, index)) for index, nats in enumerate(found.mean)]

@@ -123,7 +123,9 @@ def _make(file: Path, model: Packaged, folder: Path) -> None:
             "tested: install the version of constraints.txt."
         )
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    read = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, use_safetensors=True
+    )
     config = read.config
     config.quantization_config = None
     config._name_or_path = model.hub_id

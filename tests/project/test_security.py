@@ -20,9 +20,11 @@ from urllib.request import Request, urlopen
 import duckdb
 import polars as pl
 import pytest
+import typer
 import yaml
 from dagster import DagsterInstance, materialize
 
+from crowd_assets.__main__ import app
 from crowd_assets.assets.feedback import raw_feedback
 from crowd_assets.exporters.exchange import pull_judgements
 from crowd_assets.report.quality import QualityServer, quality_page
@@ -229,8 +231,16 @@ def test_telemetry_is_off() -> None:
 
 
 def test_servers_listen_on_this_machine_only() -> None:
-    served = (PROJECT / "crowd_assets" / "commands" / "ui.py").read_text(encoding="utf-8")
-    assert re.findall(r'host="([^"]*)"', served) == ["127.0.0.1"]
+    """The Dagster UI by nothing else; the desk, which is for people outside, by an address that its operator names."""
+    hosts = {
+        str(path.relative_to(PROJECT)): found
+        for path in SOURCES
+        if (found := re.findall(r'(?<![\w.])host=("[^"]*"|\w+)', path.read_text(encoding="utf-8")))
+    }
+    assert hosts.pop("resources/tools/dagster_private.py") == ['"127.0.0.1"']
+    assert hosts == {"crowd_assets/desk/serving.py": ["host"]}
+    host = next(option for option in typer.main.get_command(app).commands["serve"].params if option.name == "host")
+    assert host.default == "127.0.0.1"
     commands = [line for line in (PROJECT / "Makefile").read_text().splitlines() if line.startswith("\t")]
     servers = [line for line in commands if re.search(r"dagster dev|dagster-webserver|http\.server|uvicorn", line)]
     assert all("-h 127.0.0.1" in line for line in servers)

@@ -3,6 +3,7 @@
 Belongs here: the two members. Does not belong here: the rules (see ``lottery`` and ``fpl_elf``).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ LAPLACE = 1.0
 """Wins added to everybody's where weights are shown, so that who has none yet has one."""
 
 
-class _ByLottery:
+class _ByLottery(ABC):
     """One lottery an outcome, which accuracy wins; a member says whom to follow by the wins."""
 
     needs: ClassVar[tuple[str, ...]] = ("outcomes",)
@@ -60,10 +61,11 @@ class _ByLottery:
         figures: dict[str, float | Floats] = {"wins": found.wins.astype(np.float64)}
         return Pooled(replace(after, weights=as_shares(weights), figures=figures), found.aggregates, found.losses)
 
+    @abstractmethod
     def _followed(
         self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
     ) -> tuple[LotteryResults | PerturbedLotteries, Floats]:
-        raise NotImplementedError
+        """Whom the member follows: the lotteries, and the weights to show, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +78,12 @@ class ElfX(_ByLottery):
     )
     source: ClassVar[str] = "Freeman et al. (ICML 2020); Witkowski et al. (2018)"
 
-    def run(
-        self,
-        known: Known,
-        slot: Ints,
-        labeler: Ints,
-        report: Floats,
-        outcomes: Floats,
-        *,
-        entry: float,
-        rng: np.random.Generator,
-    ) -> Pooled:
-        """See ``base.Aggregate`` and ``lottery.elf_x``. Weights are shares of wins."""
-        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
-        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
+    def _followed(
+        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
+    ) -> tuple[LotteryResults, Floats]:
+        """See ``lottery.elf_x``. Weights are shares of wins."""
         results = elf_x(table, outcomes, wins=wins, rng=rng)
-        after = with_losses(known, slot, labeler, report, outcomes)
-        figures: dict[str, float | Floats] = {"wins": results.wins.astype(np.float64)}
-        return Pooled(
-            replace(after, weights=as_shares(results.wins.astype(np.float64) + LAPLACE), figures=figures),
-            results.aggregates,
-            results.losses,
-        )
+        return results, results.wins.astype(np.float64) + LAPLACE
 
 
 @dataclass(frozen=True)
@@ -112,23 +98,10 @@ class FplElf(_ByLottery):
     )
     source: ClassVar[str] = "Komiyama, Mehta & Mortazavi (arXiv 2502.11483), with Gumbel noise"
 
-    def run(
-        self,
-        known: Known,
-        slot: Ints,
-        labeler: Ints,
-        report: Floats,
-        outcomes: Floats,
-        *,
-        entry: float,
-        rng: np.random.Generator,
-    ) -> Pooled:
-        """See ``base.Aggregate`` and ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
-        wins = np.rint(figure_of(known, "wins")).astype(np.int64)
-        table = reports_as_table(slot, labeler, report, outcomes.size, known.weights.size)
-        results = fpl_elf(table, outcomes, wins=wins, slots=known.slots, rng=rng)
-        after = with_losses(known, slot, labeler, report, outcomes)
-        figures: dict[str, float | Floats] = {"wins": results.wins.astype(np.float64)}
+    def _followed(
+        self, table: Floats, outcomes: Floats, wins: Ints, slots: int, rng: np.random.Generator
+    ) -> tuple[PerturbedLotteries, Floats]:
+        """See ``fpl_elf.fpl_elf``. Weights are chances to be followed where everybody reports."""
+        results = fpl_elf(table, outcomes, wins=wins, slots=slots, rng=rng)
         won = results.wins.astype(np.float64)
-        weights = as_shares(follow_chances(won, np.array(float(results.slots)), np.ones(won.size)))
-        return Pooled(replace(after, weights=weights, figures=figures), results.aggregates, results.losses)
+        return results, follow_chances(won, np.array(float(results.slots)), np.ones(won.size))

@@ -47,6 +47,7 @@ class Detection:
             it rests on, the p-value of the test (null: not tested), whether it is flagged, and why.
         topics: columns of ``TOPICS``; empty for all but ``intransitivity``.
         rings: columns of ``RINGS``, a number for each group of linked contributors; empty for all but ``collusion``.
+        fits: False where the detector finds itself made for other feedback than this: what it flagged stays, whatever settings say.
     """
 
     detector: str
@@ -54,6 +55,7 @@ class Detection:
     contributors: pl.DataFrame
     topics: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TOPICS))
     rings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=RINGS))
+    fits: bool = True
 
 
 def authored(events: pl.DataFrame) -> pl.DataFrame:

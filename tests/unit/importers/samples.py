@@ -18,6 +18,9 @@ FORMATS = [
     "csv",
     "auto",
     "ultrafeedback",
+    "oasst",
+    "wmt",
+    "potato",
     "label-studio",
     "argilla",
 ]

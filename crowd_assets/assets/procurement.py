@@ -23,7 +23,7 @@ from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import KEYS, generator_for, shown_keys
 from crowd_assets.round.target import find_target
-from resources.feedback.events import ERASED, completed
+from resources.feedback.events import completed, says_erased
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -124,6 +124,8 @@ def comparison_tasks(
     published = []
     for comparison_id, first, second in tasks.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
         prompt, messages, response_a = answers[first]
+        if says_erased(prompt, messages, response_a, answers[second][2]):
+            continue
         task = {
             "comparison_id": comparison_id,
             "prompt": prompt,
@@ -132,8 +134,7 @@ def comparison_tasks(
         }
         if messages is not None:
             task["messages"] = json.loads(messages)
-        if ERASED not in task.values():
-            published.append(task)
+        published.append(task)
     warehouse.replace_round("comparison_tasks", round_.round_no, tasks)
     path = outbox.publish(COMPARISON_TASKS, round_.round_id, published)
     plan = assignments_of(round_, settings, warehouse, frames)

@@ -32,7 +32,7 @@ from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.common.progress import bars
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms
 from resources.files.storage import write_bytes_atomically
 from resources.home.identity import open_home
 from resources.home.instance import prepare_instance
@@ -87,7 +87,6 @@ class Campaign:
         A round that was begun before is finished first, and is one of them.
         """
         crowd = SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
-        pseudonyms = Pseudonyms.from_environment()
         truth = Path(self.settings.home, TRUTH)
         truth.parent.mkdir(parents=True, exist_ok=True)
         truth.write_text(json.dumps(crowd.truth(), indent=1))
@@ -99,6 +98,7 @@ class Campaign:
             last = done[-1] if done else None
             tasks = self._published(COMPARISON_TASKS, last) if last else []
             assigned = self._published(ASSIGNMENTS, last) if last and self.settings.assignments != "off" else None
+            pseudonyms = HomePseudonyms.of_home(self.warehouse)
             names = {pseudonyms.of(name): name for name in crowd.truth()}
             for line in assigned or ():
                 line["contributor_id"] = names.get(line["contributor_id"])
@@ -207,7 +207,7 @@ class Campaign:
     def _kinds(self) -> pl.DataFrame:
         truth = Path(self.settings.home, TRUTH)
         people = json.loads(truth.read_text()) if truth.exists() else {}
-        pseudonyms = Pseudonyms.from_environment()
+        pseudonyms = HomePseudonyms.of_home(self.warehouse)
         return pl.DataFrame(
             {
                 "contributor_id": [pseudonyms.of(name) for name in people],

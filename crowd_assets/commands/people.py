@@ -1,11 +1,13 @@
-"""Commands about people: pseudonym, erase, release, correct, standings, decide.
+"""Commands about people: pseudonym, alias, export-person, erase, release, correct, standings, decide.
 
 Belongs here: their options and help. Does not belong here: what they do (see ``crowd_assets.operations``).
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,14 +18,19 @@ from crowd_assets.commands.app import AsJson, app, settings_here
 def show_pseudonyms(
     names: Annotated[list[str], typer.Argument(help="Names of contributors, as tools send names.")],
 ) -> None:
-    """Print the pseudonym of each name by the key in CROWD_PSEUDONYM_KEY, to find the person of a payment."""
-    from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+    """Print the pseudonym that the home CROWD_HOME has for each name, by the key in CROWD_PSEUDONYM_KEY, to find the person of a payment."""
+    settings = settings_here()
+    from resources.build import build_resources
+    from resources.feedback.pseudonyms import KEY_VARIABLE, HomePseudonyms, PseudonymKeyError, Pseudonyms
 
-    pseudonyms = Pseudonyms.from_environment()
-    if not pseudonyms.keyed:
+    warehouse = build_resources(settings).warehouse
+    if not Pseudonyms.from_environment().keyed:
         raise PseudonymKeyError(f"{KEY_VARIABLE} is not set: without a key contributors keep their names.")
+    if not warehouse.exists():
+        raise PseudonymKeyError(f"CROWD_HOME={settings.home}: there is no home there, so nobody has a pseudonym in it.")
+    pseudonyms = HomePseudonyms.of_home(warehouse)
     for name in names:
-        typer.echo(f"{pseudonyms.of(name)}  {name}")
+        typer.echo(f"{pseudonyms.found(name) or 'has sent nothing'}  {name}")
 
 
 @app.command("alias")
@@ -59,6 +66,13 @@ def alias_names(
 def erase_contributor(
     contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
     reason: Annotated[str, typer.Option(help="Who asked for the erasure, and why; kept unchanged in the record.")],
+    identifier: Annotated[
+        bool,
+        typer.Option(
+            "--identifier",
+            help="Destroy the link between name and pseudonym, too: nobody can tell any more whose points and payments they are.",
+        ),
+    ] = False,
 ) -> None:
     """Erase the texts of a contributor; ids, points and payments stay. Repeat the command after an interruption."""
     settings = settings_here()
@@ -66,11 +80,18 @@ def erase_contributor(
     from crowd_assets.operations.erasure import erase
     from resources.build import build_resources
 
-    found = erase(contributor, reason, settings, build_resources(settings))
-    if forgotten := forget_at_desk(settings, contributor):
-        typer.echo(f"{forgotten} texts, drafts and appeals removed from the desk")
+    resources = build_resources(settings)
+
+    def at_desk(names: Sequence[str]) -> int:
+        return forget_at_desk(settings, resources.warehouse, [contributor, *names], identifier=identifier)
+
+    found = erase(contributor, reason, settings, resources, identifier=identifier, at_desk=at_desk)
+    if found.at_desk:
+        typer.echo(f"{found.at_desk} texts, drafts and appeals removed from the desk")
+    if found.unlinked:
+        typer.echo(f"{found.contributor_id}: nobody can tell any more whose pseudonym this was; {found.unlinked}")
     if not found.erasure_id:
-        typer.echo(f"{found.contributor_id}: the texts were erased before, and nothing came since")
+        typer.echo(f"{found.contributor_id}: no text is left in the home to erase")
         return
     typer.echo(f"{found.erasure_id}: {found.events} events of {found.contributor_id}, {found.files} files rewritten")
     for what, names in (
@@ -80,6 +101,34 @@ def erase_contributor(
     ):
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
+
+
+@app.command("export-person")
+def export_person(
+    contributor: Annotated[str, typer.Argument(help="Name or pseudonym of the contributor.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="File to write, readable by its owner alone. Without a file the object is printed."),
+    ] = None,
+) -> None:
+    """Write everything that is kept about a contributor as one JSON object: what arrived, what was rejected, judgements, points,
+    payments, findings, from tables, frames, files and the snapshot, and what the desk keeps."""
+    settings = settings_here()
+    from crowd_assets.desk.store import kept_at_desk
+    from crowd_assets.operations.person import as_json, everything_about, write_privately
+    from resources.build import build_resources
+
+    resources = build_resources(settings)
+
+    def at_desk(names: Sequence[str]) -> list[dict[str, Any]]:
+        return kept_at_desk(settings, resources.warehouse, [contributor, *names])
+
+    found = everything_about(contributor, settings, resources, at_desk)
+    if to is None:
+        typer.echo(as_json(found))
+        return
+    write_privately(to, as_json(found) + "\n")
+    typer.echo(f"{sum(len(rows) for rows in found['tables'].values())} rows of {len(found['tables'])} tables  {to}")
 
 
 @app.command("release")
@@ -149,11 +198,10 @@ def decide_on_labeler(
     """Pause a labeler, lift a pause, or hear an appeal. The decision holds from the next round on, whose record has the decision."""
     settings = settings_here()
     from resources.build import build_resources
-    from resources.feedback.pseudonyms import Pseudonyms
+    from resources.feedback.aliases import person_of
     from resources.rounds.decisions import DecisionBook
 
-    name = Pseudonyms.from_environment().of(labeler)
-    decided = DecisionBook(build_resources(settings).warehouse).decide(
-        name, decision, by=by, why=reason, now=datetime.now(UTC)
-    )
+    warehouse = build_resources(settings).warehouse
+    name = person_of(warehouse, labeler)
+    decided = DecisionBook(warehouse).decide(name, decision, by=by, why=reason, now=datetime.now(UTC))
     typer.echo(f"{decided.decision_id}  {decided.labeler_id} is {decided.decision} from the next round on")

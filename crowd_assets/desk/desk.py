@@ -175,6 +175,7 @@ def open_desk(settings: Settings, resources: Resources, url: str) -> Desk:
             resources.outbox,
             seals,
             store,
+            warehouse,
             settings.desk_judgements,
             required=settings.assignments == "required",
         ),

@@ -12,7 +12,7 @@ import polars as pl
 
 from crowd_assets.desk.store import DeskStore
 from crowd_assets.mechanisms.ledger import TREASURY, contributor_of
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms
 from resources.settings.settings import Settings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.snapshot import NoSnapshotError
@@ -69,8 +69,8 @@ def payouts(
         )
     except NoSnapshotError:
         return pl.DataFrame(schema=PAYOUTS)
-    pseudonyms = Pseudonyms.from_environment()
-    known = {pseudonyms.of(name): name for name in names or ()}
+    pseudonyms = HomePseudonyms.of_home(warehouse)
+    known = {pseudonyms.found(name): name for name in names or ()}
     rate = Decimal(settings.desk_credit_rate)
     rows = [
         {

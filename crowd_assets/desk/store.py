@@ -9,7 +9,8 @@ Belongs here: what is kept and asked. Does not belong here: the tables (see ``ta
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +25,9 @@ from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people
 from crowd_assets.operations.backup import DESK
 from resources.common.errors import OperatorError
 from resources.feedback.events import IDENTIFIER
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms
 from resources.settings.settings import Settings
+from resources.warehouse.base import WarehouseResource
 
 LONGEST_WAIT_S = 30.0
 CROWD, OPERATOR = "crowd", "operator"
@@ -450,14 +452,17 @@ class DeskStore:
                 )
             ]
 
-    def forget(self, name: str) -> int:
+    def forget(self, name: str, *, identifier: bool = False) -> int:
         """Remove every text of somebody that the desk still has; what lies in the inbox is for ``crowd-rounds erase``.
+
+        Args:
+            identifier: Whether the person goes as well: that a judgement was sent stays, under a name that is nobody's.
 
         Returns:
             how many events, drafts and appeals lost their text.
         """
         with self._engine.begin() as connection:
-            gone = connection.execute(delete(sent).where(sent.c.name == name, sent.c.batch.is_(None))).rowcount
+            gone = connection.execute(delete(sent).where(sent.c.name == name, sent.c.written_at.is_(None))).rowcount
             gone += connection.execute(delete(drafts).where(drafts.c.name == name)).rowcount
             gone += connection.execute(
                 update(appeals).where(appeals.c.name == name).values(text="[erased on request]")
@@ -465,6 +470,15 @@ class DeskStore:
             connection.execute(
                 update(erasures).where(erasures.c.name == name, erasures.c.done_at.is_(None)).values(done_at=_now())
             )
+            if identifier:
+                connection.execute(
+                    update(sent).where(sent.c.name == name).values(name=f"erased-{secrets.token_hex(8)}", text="")
+                )
+                for table in (people, consents, skips, seats, appeals, erasures):
+                    connection.execute(delete(table).where(table.c.name == name))
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:  # the log holds the pages as they were
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
 
     def kept_about(self, name: str) -> dict[str, Any]:
@@ -476,7 +490,9 @@ class DeskStore:
                 "drafts": drafts,
                 "sent": sent,
                 "skipped": skips,
+                "seats": seats,
                 "appeals": appeals,
+                "erasures": erasures,
             }
             return {
                 what: [
@@ -487,18 +503,36 @@ class DeskStore:
             }
 
 
-def forget_at_desk(settings: Settings, contributor: str) -> int:
-    """:meth:`DeskStore.forget` for whoever has a name or the pseudonym of one, where there is a desk.
+def forget_at_desk(
+    settings: Settings, warehouse: WarehouseResource, names: Sequence[str], *, identifier: bool = False
+) -> int:
+    """:meth:`DeskStore.forget` for whoever has one of some names or pseudonyms, where there is a desk.
 
     Returns:
         how many events, drafts and appeals lost their text.
     """
+    with _known_at_desk(settings, warehouse, names) as (store, known):
+        return sum(store.forget(name, identifier=identifier) for name in known if store is not None)
+
+
+def kept_at_desk(settings: Settings, warehouse: WarehouseResource, names: Sequence[str]) -> list[dict[str, Any]]:
+    """:meth:`DeskStore.kept_about` for whoever has one of some names or pseudonyms; nothing where there is no desk."""
+    with _known_at_desk(settings, warehouse, names) as (store, known):
+        return [store.kept_about(name) for name in known if store is not None]
+
+
+@contextmanager
+def _known_at_desk(
+    settings: Settings, warehouse: WarehouseResource, names: Sequence[str]
+) -> Iterator[tuple[DeskStore | None, list[str]]]:
+    """The desk's tables, and the names that people have there who have one of some names or pseudonyms."""
     if not settings.warehouse and not Path(settings.home, DESK).exists():
-        return 0
-    pseudonyms, store = Pseudonyms.from_environment(), DeskStore(database_url(settings))
+        yield None, []
+        return
+    pseudonyms, store = HomePseudonyms.of_home(warehouse), DeskStore(database_url(settings))
     try:
-        wanted = {row["name"] for row in store.everybody()}
-        return sum(store.forget(name) for name in wanted if contributor in (name, pseudonyms.of(name)))
+        known = sorted(row["name"] for row in store.everybody())
+        yield store, [name for name in known if name in names or pseudonyms.found(name) in names]
     finally:
         store.close()
 
@@ -530,6 +564,7 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # what is acknowledged outlives a power cut
+    cursor.execute("PRAGMA secure_delete=ON")  # what is erased is written over
     cursor.execute(f"PRAGMA busy_timeout={int(1000 * LONGEST_WAIT_S)}")
     cursor.close()
 

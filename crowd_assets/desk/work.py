@@ -9,16 +9,20 @@ Belongs here: reading them, and which is next for whom. Does not belong here: pu
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from upath import UPath
+
 from crowd_assets.desk.letting_in import Seals
 from crowd_assets.desk.store import DeskStore
+from resources.feedback.aliases import persons
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, OutboxResource, rows_of
-from resources.feedback.pseudonyms import Pseudonyms
 from resources.files.storage import state_of
+from resources.warehouse.base import WarehouseResource
+from resources.warehouse.snapshot import NoSnapshotError
 
 LOTS = "lots"
 LOOKED_AT_S = 2.0
@@ -57,6 +61,7 @@ class _Published:
     assigned: str = ""
     of_people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     of_seats: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    person: Callable[[str], str] = str
 
 
 class Work:
@@ -64,14 +69,23 @@ class Work:
 
     Args:
         store: What was judged, and who has which seat.
+        warehouse: Who is behind which name.
         enough: Judgements after which a comparison that nobody is assigned is asked no more.
         required: Whether nobody may judge what is not assigned to them.
     """
 
     def __init__(
-        self, outbox: OutboxResource, seals: Seals, store: DeskStore, enough: int, *, required: bool = False
+        self,
+        outbox: OutboxResource,
+        seals: Seals,
+        store: DeskStore,
+        warehouse: WarehouseResource,
+        enough: int,
+        *,
+        required: bool = False,
     ) -> None:
         self._outbox, self._seals, self._store, self._enough, self._required = outbox, seals, store, enough, required
+        self._warehouse = warehouse
         self._known = _Published()
         self._lock = threading.Lock()
 
@@ -128,7 +142,7 @@ class Work:
 
     def _assigned(self, name: str, known: _Published) -> tuple[str, ...]:
         """What somebody is assigned in the file that holds, or what their seat is."""
-        own = known.of_people.get(Pseudonyms.from_environment().of(name))
+        own = known.of_people.get(known.person(name))
         if own is not None or not known.of_seats:
             return own or ()
         if self._store.counts(name)["preference"] and not self._store.has_seat(known.assigned, name):
@@ -157,9 +171,16 @@ class Work:
                 self._known = self._looked()
             return self._known
 
+    def _persons(self) -> Callable[[str], str]:
+        try:
+            return persons(self._warehouse)
+        except NoSnapshotError:
+            return str
+
     def _looked(self) -> _Published:
         paths = {topic: self._outbox.files(topic) for topic in (LOTS, COMPARISON_TASKS, ASSIGNMENTS)}
-        state = tuple((str(path), state_of(path)) for files in paths.values() for path in files)
+        settled = [UPath(self._warehouse.snapshot_path)] if self._warehouse.snapshot_path.exists() else []
+        state = tuple((str(path), state_of(path)) for files in (settled, *paths.values()) for path in files)
         known = self._known
         if state != known.state or not known.looked_at:
             by_file = [_lots(rows_of(path)) for path in paths[LOTS]]
@@ -183,6 +204,7 @@ class Work:
                 assigned=paths[ASSIGNMENTS][-1].name if rows else "",
                 of_people={who: tuple(each) for who, each in people.items()},
                 of_seats={seat: tuple(each) for seat, each in seats.items()},
+                person=self._persons(),
             )
         judged = self._store.judged()
         buckets: dict[int, list[str]] = defaultdict(list)

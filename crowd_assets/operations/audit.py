@@ -52,7 +52,7 @@ from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.common.hashes import chained, file_hash
-from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased
+from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased, says_erased
 from resources.feedback.inbox import COMPARISON_TASKS, InboxResource
 from resources.files.frames import FramesResource, parsed_parquet, read_parquet
 from resources.models.embedder import EmbedderResource
@@ -425,11 +425,12 @@ class _RoundAuditor:
         expected = {}
         for comparison_id, first, second in rows.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
             prompt, messages, response_a = answers[first]
+            if comparison_id in gone or says_erased(prompt, messages, response_a, answers[second][2]):
+                continue
             task: dict[str, Any] = {"prompt": prompt, "response_a": response_a, "response_b": answers[second][2]}
             if messages is not None:
                 task["messages"] = json.loads(messages)
-            if comparison_id not in gone and ERASED not in task.values():
-                expected[comparison_id] = task
+            expected[comparison_id] = task
         for comparison_id in sorted(stored.keys() | expected.keys()):
             if comparison_id in gone:
                 continue

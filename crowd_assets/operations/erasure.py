@@ -12,7 +12,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,15 +21,17 @@ import polars as pl
 from markupsafe import escape
 from upath import UPath
 
+from crowd_assets.mechanisms.ledger import contributor_account, deposit_account
 from crowd_assets.quality.detectors.personal import masked
+from crowd_assets.round.lots import LOTS
 from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.common.hashes import file_hash
-from resources.feedback.aliases import AliasBook, person_of
-from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS
+from resources.feedback.aliases import names_of
+from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS, completed
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, InboxResource, OutboxResource, check_key
 from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import KEY_VARIABLE, HomePseudonyms
 from resources.files.frames import read_parquet
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.models.store import ModelStoreResource
@@ -57,11 +59,18 @@ IDS = KNOWN_FIELDS - {*TEXTS, "messages"}
 CODE = re.compile(rb"(<script>.*?</script>)", re.DOTALL)
 """Scripts of our own pages, where no text writes one: they quote nobody, and would not run with another word in them."""
 
+Rewrite = Callable[[bytes], tuple[bytes, int]]
+"""What a file is without the texts, and in how many places something went."""
+
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 class ErasureError(OperatorError, RuntimeError):
     """Nothing was erased; the message says what to do first."""
+
+
+class _NobodyError(ErasureError):
+    """The home has nothing of anybody of that name."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ class Erasure:
         withdrawn: comparisons that held a text of the contributor: no judgement of them is taken any more.
         trained_on: models whose training saw the texts.
         descended: models that were made from those.
+        at_desk: texts, drafts and appeals that the desk kept.
+        unlinked: what the contributor held when the link to the name was destroyed, in words; empty where it was not.
     """
 
     erasure_id: str
@@ -85,61 +96,173 @@ class Erasure:
     withdrawn: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
     descended: tuple[str, ...] = ()
+    at_desk: int = 0
+    unlinked: str = ""
 
 
-def erase(contributor: str, reason: str, settings: CrowdSettings, resources: Resources) -> Erasure:
+def erase(
+    contributor: str,
+    reason: str,
+    settings: CrowdSettings,
+    resources: Resources,
+    *,
+    identifier: bool = False,
+    at_desk: Callable[[Sequence[str]], int] = lambda names: 0,
+) -> Erasure:
     """Erase the texts of a contributor. Interrupted anywhere, the same call again finishes; after that it does nothing.
 
     Args:
-        contributor: the name, or the pseudonym.
+        contributor: one of the person's names, or the pseudonym of one.
         reason: who asked and why, for the record, which keeps it as it is.
         resources: Of the home.
+        identifier: Whether the link between the name and its pseudonym is destroyed as well. What the pseudonym stands in stays,
+            so ledger and records are as they were; who sends something under the name again is somebody else.
+        at_desk: Erases what a desk keeps of a person, by the person's names in the home, and says how many texts: asked before a link
+            is destroyed, and where the home itself knows nobody of that name.
 
     Raises:
-        ErasureError: a round is open, or nobody of that name took part.
+        ErasureError: a round is open, nobody of that name took part, or the home cannot destroy the link.
         PseudonymKeyError: the home was begun with another key.
     """
-    return _Eraser(contributor, settings, resources).run(reason)
+    eraser = _Eraser(contributor, settings, resources, at_desk)
+    if not identifier:
+        return eraser.run(reason)
+    eraser.check_drawn()
+    found = eraser.run(reason)
+    return replace(found, unlinked=eraser.unlink(reason))
+
+
+def places_of(contributor: str, settings: CrowdSettings, resources: Resources) -> dict[str, int]:
+    """Files of a home that hold texts of a contributor, or what came along with them, and in how many places."""
+    return _Eraser(contributor, settings, resources, lambda names: 0).places()
 
 
 class _Eraser:
-    def __init__(self, contributor: str, settings: CrowdSettings, resources: Resources) -> None:
+    def __init__(
+        self,
+        contributor: str,
+        settings: CrowdSettings,
+        resources: Resources,
+        at_desk: Callable[[Sequence[str]], int],
+    ) -> None:
         self._given = contributor
-        self._pseudonyms = Pseudonyms.from_environment()
         self._settings = settings
         self._warehouse: WarehouseResource = resources.warehouse
-        self._name = person_of(self._warehouse, contributor)
-        others = [each.name for each in AliasBook(resources.inbox).all() if each.person == self._name]
-        self._names = [self._name, *others]
+        self._pseudonyms = HomePseudonyms.of_home(self._warehouse)
+        self._name, self._names = "", [""]
+        self._at_desk = at_desk
         self._inbox: InboxResource = resources.inbox
         self._outbox: OutboxResource = resources.outbox
         self._store: ModelStoreResource = resources.model_store
         self._texts: frozenset[str] = frozenset()
         self._withdrawn: frozenset[str] = frozenset()
 
+    def check_drawn(self) -> None:
+        """Refuse to destroy a link that is none, before anything is erased."""
+        if not self._pseudonyms.keyed:
+            raise ErasureError(
+                "this home keeps contributors by the names they gave, and the chain of records vouches for them: names cannot go. "
+                f"Leave --identifier out; a home that is begun with {KEY_VARIABLE} can erase them."
+            )
+        if not self._pseudonyms.drawn_here:
+            raise ErasureError(
+                f"this home was begun before pseudonyms were drawn: each follows from the name and {KEY_VARIABLE}, and only "
+                "without that key nobody can tell whose they are. Leave --identifier out; a new home draws them."
+            )
+
+    def unlink(self, reason: str) -> str:
+        """Destroy the links between the person's names and their pseudonyms; what the person holds."""
+        accounts = [account(name) for name in self._names for account in (contributor_account, deposit_account)]
+        with self._warehouse.transaction() as connection:
+            linked = connection.execute(
+                "SELECT pseudonym FROM pseudonyms WHERE pseudonym = ANY($who) ORDER BY pseudonym", {"who": self._names}
+            ).fetchall()
+            connection.execute("DELETE FROM pseudonyms WHERE pseudonym = ANY($who)", {"who": self._names})
+            for (name,) in linked:
+                connection.execute(
+                    "INSERT INTO erased_identifiers VALUES ($who, $reason, $now) ON CONFLICT DO NOTHING",
+                    {"who": name, "reason": reason, "now": as_stored(datetime.now(UTC))},
+                )
+            held = connection.execute(
+                "SELECT unit, sum(amount) FROM ledger WHERE account = ANY($accounts) GROUP BY unit ORDER BY unit",
+                {"accounts": accounts},
+            ).fetchall()
+        self._warehouse.compact()
+        self._warehouse.publish_snapshot()
+        if not linked:
+            return ""
+        amounts = [f"{amount.normalize():f} {unit}s" for unit, amount in held]
+        return f"the pseudonym holds {' and '.join(amounts) or 'nothing'}"
+
     def run(self, reason: str) -> Erasure:
         self._inbox.ingest()  # what has arrived is erased, too
+        self._look_up()
         segments = _files(UPath(self._inbox.segments), ".parquet")
         self._texts, left = self._own_texts(segments)
-        erasure = self._plan(left)
+        try:
+            erasure = self._plan(left)
+        except _NobodyError:
+            if at_desk := self._at_desk(self._names):
+                return Erasure("", self._given, at_desk=at_desk)
+            raise
         if erasure is None:
-            return Erasure("", self._name)
+            return Erasure("", self._name, at_desk=self._at_desk(self._names))
         erasure_id = self._begin(erasure, reason)
-        for path in _files(self._settings.frames_path, ".parquet"):
-            if path not in segments:
-                self._rewrite(erasure_id, path, self._frame)
-        for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
-            self._rewrite(erasure_id, path, self._arrived_frame if path.suffix == ".parquet" else self._lines)
-        for path in (*self._outbox.files(COMPARISON_TASKS), *self._outbox.files(ASSIGNMENTS)):
-            self._rewrite(erasure_id, path, self._tasks)
-        for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
-            self._rewrite(erasure_id, path, self._page)
-        for path in _files(self._settings.reports_path, ".html", ".json"):
-            self._rewrite(erasure_id, path, self._report)
+        at_desk = self._at_desk(self._names)
+        for path, erased in self._elsewhere(segments):
+            self._rewrite(erasure_id, path, erased)
         self._erase_excerpts(erasure_id)
+        self._close_lots()
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
             self._rewrite(erasure_id, path, self._frame)
-        return self._end(erasure_id, erasure)
+        return self._end(erasure_id, replace(erasure, at_desk=at_desk))
+
+    def _look_up(self) -> None:
+        """Whom the home knows by the name, also as what was in the inbox has brought it."""
+        self._pseudonyms = HomePseudonyms.of_home(self._warehouse)
+        self._names = names_of(self._warehouse, self._given)
+        self._name = self._names[0]
+
+    def places(self) -> dict[str, int]:
+        """Files that hold something to erase, and in how many places; nothing is changed."""
+        self._look_up()
+        segments = _files(UPath(self._inbox.segments), ".parquet")
+        self._texts, _ = self._own_texts(segments)
+        self._withdrawn = self._sold()
+        found = {}
+        for path, erased in [*((path, self._frame) for path in segments), *self._elsewhere(segments)]:
+            if places := erased(path.read_bytes())[1]:
+                found[str(path)] = places
+        return found
+
+    def _elsewhere(self, segments: list[UPath]) -> Iterator[tuple[UPath, Rewrite]]:
+        """Files that may hold a text, but for the segments, and what each is without them."""
+        for path in _files(self._settings.frames_path, ".parquet"):
+            if path not in segments:
+                yield path, self._frame
+        for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
+            yield path, self._arrived_frame if path.suffix == ".parquet" else self._lines
+        for path in (*self._outbox.files(COMPARISON_TASKS), *self._outbox.files(ASSIGNMENTS)):
+            yield path, self._tasks
+        for path in self._outbox.files(LOTS):
+            yield path, self._lots
+        for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
+            yield path, self._page
+        for path in _files(self._settings.reports_path, ".html", ".json"):
+            yield path, self._report
+
+    def _sold(self) -> frozenset[str]:
+        """Comparisons that hold an answer of the contributor."""
+        rows = self._warehouse.query(
+            "SELECT DISTINCT comparison_id FROM comparison_tasks JOIN event_index ON event_id IN (event_id_a, event_id_b) "
+            "WHERE contributor_id = ANY($who)",
+            {"who": self._names},
+        )
+        sold = rows["comparison_id"].to_list()
+        assigned = self._warehouse.query(
+            "SELECT assignment_id FROM assignments WHERE comparison_id = ANY($sold)", {"sold": sold}
+        )
+        return frozenset((*sold, *assigned["assignment_id"]))
 
     def _own_texts(self, segments: list[UPath]) -> tuple[frozenset[str], int]:
         """What the contributor wrote and nobody else did (a text that others wrote as well is theirs, too), also as it is
@@ -148,35 +271,27 @@ class _Eraser:
         others: set[str] = set()
         left = 0
         own = pl.col("contributor_id").is_in(self._names)
+        asked = self._warehouse.query("SELECT lot_id, prompt AS asked FROM published_lots")
         for path in segments:
-            rows = read_parquet(path).filter(own)
+            rows = completed(read_parquet(path)).filter(own)
             written = rows.filter(pl.col("kind").is_in(WRITTEN), pl.col("response") != ERASED)
             for texts in (written, masked(written, self._settings.phone_region)):
-                mine.update(texts["prompt"], texts["response"])
+                mine.update(_own_prompts(texts, asked), texts["response"])
             left += written.height + rows.filter(pl.col("kind") == "preference", pl.col("payload") != "").height
         for path in segments:
-            rows = read_parquet(path).filter(~own, pl.col("kind").is_in(WRITTEN))
+            rows = completed(read_parquet(path)).filter(~own, pl.col("kind").is_in(WRITTEN))
             for texts in (rows, masked(rows, self._settings.phone_region)):
-                for column in ("prompt", "response"):
-                    others.update(texts.filter(pl.col(column).is_in(list(mine)))[column])
+                for column in (_own_prompts(texts, asked), texts["response"]):
+                    others.update(column.filter(column.is_in(list(mine))))
         return frozenset(mine - others - {ERASED}), left
 
     def _plan(self, left: int) -> Erasure | None:
-        """What there is to erase; None where it was erased before."""
+        """What there is to erase; None where there is nothing any more."""
         who = {"who": self._names}
+        self._withdrawn = self._sold()
         with self._warehouse.connect() as connection:
             check_key(connection, self._pseudonyms, as_stored(datetime.now(UTC)))
             (events,) = fetch_row(connection, "SELECT count(*) FROM event_index WHERE contributor_id = ANY($who)", who)
-            sold = connection.execute(
-                "SELECT DISTINCT comparison_id FROM comparison_tasks JOIN event_index ON event_id IN (event_id_a, event_id_b) "
-                "WHERE contributor_id = ANY($who)",
-                who,
-            ).fetchall()
-            under_names = connection.execute(
-                "SELECT assignment_id FROM assignments WHERE comparison_id = ANY($sold)",
-                {"sold": [name for (name,) in sold]},
-            ).fetchall()
-            self._withdrawn = frozenset(name for (name,) in (*sold, *under_names))
             candidates = connection.execute(
                 "SELECT DISTINCT c.model FROM candidates c JOIN contributor_groups g USING (round_no, group_index) "
                 "WHERE g.contributor_id = ANY($who)",
@@ -195,12 +310,14 @@ class _Eraser:
         if before == ("done",) and not left and not mentioned:
             return None
         if not before and not events and not mentioned:
-            raise ErasureError(f"{self._given} is no contributor of this home ({self._settings.home}).")
+            if begun := self._begun():
+                raise ErasureError(f"the erasure of {begun} was interrupted: repeat it first, by that name.")
+            raise _NobodyError(f"{self._given} is no contributor of this home ({self._settings.home}).")
         trained_on = {model for (model,) in candidates}
         trained_on |= {model for round_id, model in aligned if self._judged_in(round_id)}
         descended = {model for (model,) in models if trained_on & set(self._lineage(model))} - trained_on
-        lists = (tuple(sorted(each)) for each in (self._withdrawn, trained_on, descended))
-        return Erasure("", self._name, int(events), 0, *lists)
+        withdrawn, trained, made_from = (tuple(sorted(each)) for each in (self._withdrawn, trained_on, descended))
+        return Erasure("", self._name, int(events), 0, withdrawn, trained, made_from)
 
     def _judged_in(self, round_id: str) -> bool:
         """Whether a withdrawn comparison was among the pairs of a round."""
@@ -248,7 +365,7 @@ class _Eraser:
             )
         return erasure_id
 
-    def _rewrite(self, erasure_id: str, path: UPath, erased: Callable[[bytes], tuple[bytes, int]]) -> None:
+    def _rewrite(self, erasure_id: str, path: UPath, erased: Rewrite) -> None:
         """Replace a file if something in it is to go; its hashes before and after are on record before it is replaced."""
         before = path.read_bytes()
         after, places = erased(before)
@@ -377,6 +494,28 @@ class _Eraser:
         ]
         return "".join(kept).encode(), len(tasks) - len(kept)
 
+    def _lots(self, data: bytes) -> tuple[bytes, int]:
+        """The lots of a round without those whose prompt is a text of the contributor."""
+        lines = [line for line in data.decode("utf-8").split("\n") if line]
+        kept = [f"{line}\n" for line in lines if json.loads(line)["prompt"] not in self._texts]
+        return "".join(kept).encode(), len(lines) - len(kept)
+
+    def _close_lots(self) -> None:
+        """Take the contributor's texts from the table of published lots: a lot without its prompt is open to nobody."""
+        with self._warehouse.transaction() as connection:
+            prompts = connection.execute("SELECT DISTINCT prompt FROM published_lots").fetchall()
+            for prompt in sorted({prompt for (prompt,) in prompts} & self._texts):
+                connection.execute(
+                    "UPDATE published_lots SET prompt = $erased WHERE prompt = $prompt",
+                    {"erased": ERASED, "prompt": prompt},
+                )
+
+    def _begun(self) -> str:
+        """Whose erasure was begun and not ended; empty where none was."""
+        with self._warehouse.connect() as connection:
+            begun = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
+        return str(begun[0]) if begun else ""
+
     def _page(self, data: bytes) -> tuple[bytes, int]:
         """A page or JSON document without the texts, however it writes them."""
         places = 0
@@ -442,6 +581,12 @@ class _Eraser:
             )
         self._warehouse.publish_snapshot()
         return replace(erasure, erasure_id=erasure_id, files=int(files))
+
+
+def _own_prompts(written: pl.DataFrame, asked: pl.DataFrame) -> pl.Series:
+    """Prompts of demonstrations and bids, but for those that bids repeat of the lots that the platform published."""
+    beside = written.select("lot_id", "prompt").join(asked, on="lot_id", how="left", maintain_order="left")
+    return beside.filter(~pl.col("prompt").eq_missing(pl.col("asked")))["prompt"]
 
 
 def _texts_of(task: dict[str, Any]) -> Iterator[str]:

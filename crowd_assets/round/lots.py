@@ -47,7 +47,7 @@ def open_lots(round_: Round, settings: CrowdSettings, warehouse: WarehouseResour
         f"FROM {SETTLED_ROUNDS} r WHERE round_no < $n)",
         {"n": round_.round_no},
     )
-    return dict(published.iter_rows())
+    return dict(published.filter(pl.col("prompt") != ERASED).iter_rows())
 
 
 def next_round_no(warehouse: WarehouseResource) -> int:
@@ -88,7 +88,8 @@ def publish_lots(
 
     lots = warehouse.atomically(keep)
     if lots:
-        outbox.publish(LOTS, round_id_of(round_no), [{"lot_id": lot, "prompt": prompt} for lot, prompt in lots])
+        open_to_all = [{"lot_id": lot, "prompt": prompt} for lot, prompt in lots if prompt != ERASED]
+        outbox.publish(LOTS, round_id_of(round_no), open_to_all)
     return len(lots)
 
 

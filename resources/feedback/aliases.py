@@ -8,6 +8,7 @@ Belongs here: the table of aliases. Does not belong here: pseudonyms (see ``pseu
 ``crowd_assets.quality``).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,11 +18,11 @@ from resources.common.errors import OperatorError
 from resources.feedback.events import IDENTIFIER
 from resources.feedback.inbox import InboxResource, check_key
 from resources.feedback.intake import Taken, append_intake, known_aliases
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms, StalePseudonymsError
 from resources.warehouse.base import WarehouseResource, as_stored
 from resources.warehouse.connection import Connection
 
-__all__ = ["Alias", "AliasBook", "AliasError", "known_aliases", "person_of"]
+__all__ = ["Alias", "AliasBook", "AliasError", "known_aliases", "names_of", "person_of", "persons"]
 
 
 class AliasError(OperatorError, ValueError):
@@ -44,7 +45,6 @@ class AliasBook:
     def __init__(self, inbox: InboxResource) -> None:
         self._warehouse: WarehouseResource = inbox.warehouse
         self._segments = inbox.segments
-        self._pseudonyms = Pseudonyms.from_environment()
 
     def all(self) -> list[Alias]:
         """All aliases, by person and name."""
@@ -63,11 +63,20 @@ class AliasBook:
         for each in (name, person):
             if not IDENTIFIER.fullmatch(each):
                 raise AliasError(f"{each!r} is no contributor's name: 1 to 128 letters, digits or _ . : @ | -")
-        name, person = self._pseudonyms.of(name), self._pseudonyms.of(person)
-        at = as_stored(now or datetime.now(UTC))
+        while True:
+            pseudonyms = HomePseudonyms.of_home(self._warehouse, name, person)
+            at = as_stored(now or datetime.now(UTC))
+            try:
+                return self._add(pseudonyms, name, person, by, at)
+            except StalePseudonymsError:  # one of the names came in meanwhile
+                continue
+
+    def _add(self, pseudonyms: HomePseudonyms, name: str, person: str, by: str, at: datetime) -> Alias:
+        name, person = pseudonyms.of(name), pseudonyms.of(person)
 
         def add(connection: Connection) -> Alias:
-            check_key(connection, self._pseudonyms, at)
+            check_key(connection, pseudonyms, at)
+            pseudonyms.keep(connection, self._warehouse)
             known = known_aliases(connection)
             behind = known.get(person, person)
             if name == behind:
@@ -95,7 +104,7 @@ class AliasBook:
         Raises:
             AliasError: the name is no alias.
         """
-        name = self._pseudonyms.of(name)
+        name = HomePseudonyms.of_home(self._warehouse, name).found(name) or name
         found = next((each for each in self.all() if each.name == name), None)
         if found is None:
             raise AliasError(f"{name} is no alias; `alias` without a name lists those that there are")
@@ -112,7 +121,27 @@ class AliasBook:
 
 
 def person_of(warehouse: WarehouseResource, contributor: str) -> str:
-    """The person behind a name or pseudonym: who what arrives under it belongs to."""
-    name = Pseudonyms.from_environment().of(contributor)
+    """The person behind a name or pseudonym: who what arrives under it belongs to; the name itself where the home does not know it."""
+    return names_of(warehouse, contributor)[0]
+
+
+def persons(warehouse: WarehouseResource) -> Callable[[str], str]:
+    """:func:`person_of` for any number of names, as a home has them at this moment."""
+    pseudonyms = HomePseudonyms.of_home(warehouse)
     with warehouse.connect() as connection:
-        return known_aliases(connection).get(name, name)
+        aliases = known_aliases(connection)
+
+    def person(name: str) -> str:
+        known = pseudonyms.found(name) or name
+        return aliases.get(known, known)
+
+    return person
+
+
+def names_of(warehouse: WarehouseResource, contributor: str) -> list[str]:
+    """The person behind a name or pseudonym, and then every alias of the person, as the home keeps them."""
+    name = HomePseudonyms.of_home(warehouse, contributor).found(contributor) or contributor
+    with warehouse.connect() as connection:
+        aliases = known_aliases(connection)
+    person = aliases.get(name, name)
+    return [person, *sorted(other for other, whose in aliases.items() if whose == person)]

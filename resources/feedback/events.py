@@ -455,6 +455,11 @@ def accepted_at() -> pl.Expr:
     return given.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
 
 
+def says_erased(*texts: str | None) -> bool:
+    """:func:`is_erased` of single texts, or conversations as they are stored."""
+    return any(text == ERASED or (text is not None and json.dumps(ERASED) in text) for text in texts)
+
+
 def completed(frame: pl.DataFrame) -> pl.DataFrame:
     """A frame of events that an earlier version wrote, with the columns that it had not yet, empty."""
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in EVENT_SCHEMA.items() if name not in frame.columns]

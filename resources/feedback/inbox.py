@@ -26,7 +26,14 @@ from resources.common.progress import throttled
 from resources.feedback import events as feedback
 from resources.feedback.arrivals import arrived, claim
 from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row, known_aliases
-from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+from resources.feedback.pseudonyms import (
+    BEGUN,
+    KEY_VARIABLE,
+    HomePseudonyms,
+    PseudonymKeyError,
+    Pseudonyms,
+    StalePseudonymsError,
+)
 from resources.feedback.strangers import never_read
 from resources.files.frames import read_parquet, read_parquets, write_parquet
 from resources.files.storage import StoredFile, UnwritableError, files_below, move, remove_if, write_text_atomically
@@ -126,10 +133,11 @@ class InboxResource(ConfigurableResource):
             PseudonymKeyError: the home was begun with another key, or without one.
             UnwritableError: there is no room for what was read.
         """
-        pseudonyms = Pseudonyms.from_environment()
+        pseudonyms = HomePseudonyms.of_home(self.warehouse)
         limits = feedback.Limits(self.max_line_bytes, self.max_text_characters, self.max_parquet_mib << 20)
         ingested: list[IngestedFile] = []
         left: list[IngestedFile] = []
+        again = False
         files = self.arrived()
         total, before, events = sum(each.size for each in files) / MIB, 0.0, 0
         said = throttled("ingestion", progress, "MiB")
@@ -155,11 +163,19 @@ class InboxResource(ConfigurableResource):
                     left.append(IngestedFile(feedback.shown_name(path), 0, 0, 0, left=problem.strerror or str(problem)))
                     progress(f"{left[-1].name} cannot be read ({left[-1].left}) and is left where it lies")
                     continue
-                last = self._store(path, parts, pseudonyms)
+                try:
+                    last = self._store(path, parts, pseudonyms)
+                except (
+                    StalePseudonymsError
+                ):  # another process drew for the same name first: read once more with what it drew
+                    pseudonyms, again = HomePseudonyms.of_home(self.warehouse), True
+                    continue
                 self._put_away(path, parts, keep=not pseudonyms.keyed)
             before, events = before + each.size / MIB, events + parts.events
             ingested.append(last)
             progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
+        if again:
+            return ingested + self.ingest(progress, most_files=most_files, most_mib=most_mib)
         for stranger in never_read(UPath(self.root)):
             progress(f"{stranger.name} is never read: {stranger.reason}")
         return ingested + left
@@ -192,7 +208,7 @@ class InboxResource(ConfigurableResource):
         return feedback.completed(read_parquet(UPath(self.segments, uri)))
 
     def deliver(self, name: str, events: list[dict[str, Any]]) -> UPath:
-        """Write a feedback file into the inbox, whole or not at all, with contributors by pseudonym where there is a key.
+        """Write a feedback file into the inbox, whole or not at all, with contributors by keyed hash where there is a key.
 
         Args:
             name: of the file, without its suffix.
@@ -219,11 +235,12 @@ class InboxResource(ConfigurableResource):
             known = self._ingested(connection, wanted)
         return wanted.join(known, on="event_id", how="anti", maintain_order="left")["event_id"].to_list()
 
-    def _store(self, path: UPath, parts: "_Parts", pseudonyms: Pseudonyms) -> IngestedFile:
+    def _store(self, path: UPath, parts: "_Parts", pseudonyms: HomePseudonyms) -> IngestedFile:
         now = as_stored(datetime.now(UTC))
 
         def store(connection: Connection) -> IngestedFile:
             check_key(connection, pseudonyms, now)
+            pseudonyms.keep(connection, self.warehouse)
             known = fetch_row(
                 connection,
                 "SELECT accepted, duplicates, rejected FROM ingested_files WHERE digest = $d",
@@ -265,7 +282,9 @@ class InboxResource(ConfigurableResource):
             append_intake(connection, taken, lambda uri: UPath(self.segments, uri))
             return done
 
-        return self.warehouse.atomically(store)
+        done = self.warehouse.atomically(store)
+        pseudonyms.kept()
+        return done
 
     def _store_events(
         self, connection: Connection, events: pl.DataFrame, first: int, digest: str, now: datetime, taken: Taken
@@ -342,7 +361,7 @@ def rows_of(path: UPath) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def check_key(connection: Connection, pseudonyms: Pseudonyms, now: datetime) -> None:
+def check_key(connection: Connection, pseudonyms: HomePseudonyms, now: datetime) -> None:
     """Note the key that a home is begun with; refuse another, and names beside pseudonyms.
 
     Raises:
@@ -354,6 +373,7 @@ def check_key(connection: Connection, pseudonyms: Pseudonyms, now: datetime) -> 
         connection.execute(
             "INSERT INTO pseudonym_key VALUES ($fingerprint, $now)", {"fingerprint": pseudonyms.fingerprint, "now": now}
         )
+        connection.execute("INSERT INTO pseudonyms VALUES ($begun, '') ON CONFLICT DO NOTHING", {"begun": BEGUN})
     elif known and known[0] != pseudonyms.fingerprint:
         which = "is another one" if pseudonyms.keyed else "is not set"
         raise PseudonymKeyError(

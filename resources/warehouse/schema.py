@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS event_index (
 CREATE TABLE IF NOT EXISTS pseudonym_key (fingerprint VARCHAR PRIMARY KEY, since TIMESTAMP);
 CREATE TABLE IF NOT EXISTS aliases (
     name VARCHAR PRIMARY KEY, person VARCHAR, said_by VARCHAR, since TIMESTAMP);
+CREATE TABLE IF NOT EXISTS pseudonyms (slot VARCHAR PRIMARY KEY, pseudonym VARCHAR);
+CREATE TABLE IF NOT EXISTS erased_identifiers (contributor_id VARCHAR PRIMARY KEY, reason VARCHAR, erased_at TIMESTAMP);
 CREATE TABLE IF NOT EXISTS erasures (
     erasure_id VARCHAR PRIMARY KEY, contributor_id VARCHAR, reason VARCHAR, status VARCHAR, begun_at TIMESTAMP,
     done_at TIMESTAMP, events BIGINT, rejections BIGINT, trained_on VARCHAR[], descended VARCHAR[]);
@@ -137,6 +139,12 @@ KEYS = {
 }
 """What is unique in a round, in the tables that have most rows: checked as they are written, as an index of all rounds would take
 three times the room of the rows."""
+
+COLUMNS = {
+    table: tuple(re.findall(r"(?:^|, |\n {4})([a-z_]+) [A-Z]", f"\n    {columns.strip()}"))
+    for table, columns in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\);", SCHEMA, re.DOTALL)
+}
+"""The columns of each table."""
 
 TABLES = tuple(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
 NAMES_EVERY_TABLE = f"SELECT 1 WHERE false AND ({' OR '.join(f'EXISTS (FROM {name})' for name in TABLES)})"

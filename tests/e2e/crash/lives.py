@@ -25,7 +25,7 @@ import transformers.models.modernbert.modeling_modernbert  # noqa: F401
 
 from tests.e2e.crash.points import Kill, Points
 
-LONGEST_LIFE_S = 240.0
+LONGEST_LIFE_S = 240.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # a busy machine is no hang
 
 
 def _live(folder: Path, rounds: int, kill: Kill | None, note: Path, killer: int) -> None:

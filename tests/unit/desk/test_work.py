@@ -5,6 +5,7 @@ import re
 import pytest
 
 from resources.build import build_resources
+from resources.feedback.aliases import AliasBook, person_of
 from resources.feedback.inbox import ASSIGNMENTS
 from tests.unit.desk.conftest import Served, comparison, serve
 
@@ -53,15 +54,20 @@ def test_where_assignments_are_offered_no_pair_is_asked_twice_under_another_name
     served.desk.store.close()
 
 
-def test_assignments_are_known_by_pseudonym(desk_settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.feedback.pseudonyms import Pseudonyms
-
+def test_assignments_are_known_by_pseudonym_and_alias(desk_settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key of the tests, long enough")
     settings = desk_settings.changed(assignments="required")
-    rows = _assigned(Pseudonyms.from_environment().of("ada"), None, [4], "a")
-    build_resources(settings).outbox.publish(ASSIGNMENTS, "r000002", rows)
+    resources = build_resources(settings)
+    one = {"kind": "demonstration", "prompt": "p", "response": "r", "submitted_at": "2026-01-01T00:00:00Z"}
+    resources.inbox.deliver("one", [one | {"contributor_id": "ada"}])
+    resources.inbox.ingest()
+    AliasBook(resources.inbox).add("desk-1", "ada", by="the manager")
+    rows = _assigned(person_of(resources.warehouse, "ada"), None, [4, 2], "a")
+    resources.outbox.publish(ASSIGNMENTS, "r000002", rows)
+    resources.warehouse.publish_snapshot()
     served = serve(settings)
-    assert _all_asked(served, "ada") == ["4"]
+    assert _all_asked(served, "ada") == _all_asked(served, "desk-1") == ["4", "2"]
+    assert _all_asked(served, "somebody") == []
     served.desk.store.close()
 
 

@@ -20,7 +20,7 @@ from resources.build import build_resources
 from resources.common.hashes import file_hash
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import InboxResource
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms
 from resources.rounds.book import ErasedRoundError, Quorum, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -33,7 +33,7 @@ REASON = "letter of 3 May"
 
 
 def demonstration(who: str, response: str, **other: object) -> dict[str, Any]:
-    return _event("demonstration", who, prompt="How are you?", response=response, **other)
+    return _event("demonstration", who, **{"prompt": "How are you?", "response": response, **other})
 
 
 def _event(kind: str, who: str, **fields: object) -> dict[str, Any]:
@@ -347,15 +347,101 @@ def test_with_a_key_name_and_pseudonym_are_the_same_person(tmp_path: Path, monke
     for number, text in enumerate(("Zebulon one.", "Zebulon two.")):
         Path(inbox.root, f"{number}.jsonl").write_text(json.dumps(demonstration("ann", text)))
     inbox.ingest()
-    pseudonym = Pseudonyms.from_environment().of("ann")
-    shown = CliRunner().invoke(app, ["pseudonym", "ann"])
-    assert shown.output == f"{pseudonym}  ann\n"
+    pseudonym = HomePseudonyms.of_home(inbox.warehouse).of("ann")
+    shown = CliRunner().invoke(app, ["pseudonym", "ann", "zoe"])
+    assert shown.output == f"{pseudonym}  ann\nhas sent nothing  zoe\n"
     done = CliRunner().invoke(app, ["erase", "ann", "--reason", REASON])
     assert done.output.startswith(f"e000001: 2 events of {pseudonym}, 2 files rewritten")
     again = CliRunner().invoke(app, ["erase", pseudonym, "--reason", REASON])
-    assert again.output == f"{pseudonym}: the texts were erased before, and nothing came since\n"
+    assert again.output == f"{pseudonym}: no text is left in the home to erase\n"
+    gone = CliRunner().invoke(app, ["erase", "ann", "--reason", REASON, "--identifier"])
+    assert f"{pseudonym}: nobody can tell any more whose pseudonym this was; the pseudonym holds nothing" in gone.output
+    assert CliRunner().invoke(app, ["pseudonym", "ann"]).output == "has sent nothing  ann\n"
+    assert "no contributor" in str(CliRunner().invoke(app, ["erase", "ann", "--reason", REASON]).exception)
+    Path(inbox.root, "9.jsonl").write_text(json.dumps(demonstration("ann", "Somebody else by now.")))
+    done = CliRunner().invoke(app, ["erase", "ann", "--reason", REASON])  # before anybody took the file in
+    assert "1 events of" in done.output
+    first, _, third = inbox.warehouse.query("SELECT contributor_id FROM event_index ORDER BY seq")["contributor_id"]
+    assert first == pseudonym != third
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "")
     assert isinstance(CliRunner().invoke(app, ["pseudonym", "ann"]).exception, ValueError)
+
+
+def test_a_name_that_the_records_vouch_for_is_not_erased_and_nothing_else_is_either(home: Home) -> None:
+    with pytest.raises(ErasureError, match="begun with CROWD_PSEUDONYM_KEY can erase them"):
+        erase("ann", REASON, home.settings, home.resources, identifier=True)
+    assert "frames" in home.holding("Zebulon")
+
+
+def test_an_erased_identifier_leaves_ledger_and_settlements_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key that is long enough")
+    settings = CrowdSettings(home=str(tmp_path), min_demonstrations=1, quorum_contributors=1)
+    resources = build_resources(settings)
+    Path(resources.inbox.root).mkdir()
+    Path(resources.inbox.root, "a.jsonl").write_text(json.dumps(demonstration("ann", "Zebulon one.")))
+    resources.inbox.ingest()
+    pseudonym = HomePseudonyms.of_home(resources.warehouse).of("ann")
+    round_, _ = RoundBook(resources.warehouse).claim(nightly_quorum(settings), settings, datetime.now(UTC))
+    assert round_ is not None
+    entries = [
+        {
+            "entry_id": who,
+            "round_id": "r000001",
+            "account": who,
+            "unit": "credit",
+            "amount": amount,
+            "reason": "payment",
+            "reference": "l1",
+        }
+        for who, amount in ((f"contributor:{pseudonym}", Decimal(2)), ("treasury", Decimal(-2)))
+    ]
+    RoundBook(resources.warehouse).settle(
+        round_, pl.DataFrame(entries), base_model="root", next_model="m1", now=datetime.now(UTC), about={}
+    )
+    RoundBook(resources.warehouse).complete(1)
+    before = (
+        resources.warehouse.query("SELECT * FROM ledger ORDER BY ALL"),
+        resources.warehouse.query("FROM round_records"),
+    )
+    found = erase("ann", REASON, settings, resources, identifier=True)
+    after = (
+        resources.warehouse.query("SELECT * FROM ledger ORDER BY ALL"),
+        resources.warehouse.query("FROM round_records"),
+    )
+    assert all(one.equals(other) for one, other in zip(before, after, strict=True))
+    assert found.unlinked == "the pseudonym holds 2 credits"
+    slot = HomePseudonyms.of_home(resources.warehouse)._slot("ann")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and slot.encode() in path.read_bytes()]
+
+
+def test_prompts_that_became_lots_go_and_what_a_bid_repeats_of_a_lot_stays(home: Home) -> None:
+    with home.warehouse.transaction() as connection:
+        for lot, prompt in (("l1", "How?"), ("lot-3-0", "How are you?"), ("lot-3-1", "A prompt of ours.")):
+            connection.execute("INSERT INTO published_lots VALUES (3, $lot, $prompt)", {"lot": lot, "prompt": prompt})
+    home.send("three.jsonl", demonstration("ann", "Zebulon asks.", prompt="Where is Zebulon?"))
+    home.send(
+        "four.jsonl",
+        _event(
+            "bid",
+            "ann",
+            lot_id="lot-3-1",
+            prompt="A prompt of ours.",
+            response="Z.",
+            asked_price="0.1",
+            claimed_quality=1,
+        ),
+    )
+    with home.warehouse.transaction() as connection:
+        connection.execute("INSERT INTO published_lots VALUES (4, 'lot-4-0', 'Where is Zebulon?')")
+    lots = home.warehouse.query("SELECT lot_id, prompt FROM published_lots ORDER BY ALL").to_dicts()
+    path = home.resources.outbox.publish("lots", "r000004", lots)
+    home.erase()
+    assert home.holding("Where is Zebulon?") == set()
+    kept = {row["lot_id"]: row["prompt"] for row in home.warehouse.query("FROM published_lots").to_dicts()}
+    assert kept == {"l1": "How?", "lot-3-0": "How are you?", "lot-3-1": "A prompt of ours.", "lot-4-0": ERASED}
+    assert [json.loads(line)["lot_id"] for line in path.read_text().splitlines()] == ["l1", "lot-3-0", "lot-3-1"]
 
 
 def test_an_archived_parquet_file_that_cannot_be_read_goes_as_a_whole(tmp_path: Path) -> None:

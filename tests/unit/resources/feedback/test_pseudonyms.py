@@ -9,7 +9,7 @@ import pytest
 
 from resources.build import build_resources
 from resources.feedback.inbox import InboxResource
-from resources.feedback.pseudonyms import PseudonymKeyError, Pseudonyms
+from resources.feedback.pseudonyms import HomePseudonyms, PseudonymKeyError, Pseudonyms
 from resources.settings.resource import CrowdSettings
 
 KEY, OTHER_KEY = "a key that is long enough", "another key, as long as that"
@@ -68,14 +68,16 @@ def test_no_file_of_the_home_holds_a_name_or_the_key(inbox: InboxResource, tmp_p
     done = inbox.ingest()
     assert [(file.accepted, file.rejected) for file in done] == [(1, 4), (1, 1)]
     rows = inbox.events(1, 2)
-    assert rows["contributor_id"].to_list() == [Pseudonyms(KEY).of(NAME)] * 2
+    pseudonym = HomePseudonyms.of_home(inbox.warehouse).of(NAME)
+    assert rows["contributor_id"].to_list() == [pseudonym] * 2
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         tables = [table for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         held = "".join(str(connection.execute(f"FROM {table}").fetchall()) for table in tables)
     held += str(rows.rows()) + "".join(
         path.read_bytes().decode("latin-1") for path in sorted(tmp_path.rglob("*")) if path.is_file()
     )
-    assert Pseudonyms(KEY).of(NAME) in held
+    assert pseudonym in held
+    assert Pseudonyms(KEY).of(NAME) not in held
     assert "lovelace" not in held
     assert KEY not in held
 
@@ -121,3 +123,47 @@ def test_a_home_of_an_earlier_version_gets_its_tables(inbox: InboxResource, tmp_
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute("DROP TABLE pseudonym_key")
     assert inbox.warehouse.query("FROM pseudonym_key").is_empty()
+
+
+def test_a_home_draws_one_pseudonym_for_a_name_however_the_name_comes_in(inbox: InboxResource) -> None:
+    drop(inbox, "a.jsonl", event(), event(name=Pseudonyms(KEY).of(NAME), response="by way of an importer"))
+    inbox.ingest()
+    inbox.deliver("label-studio-1", [event(response="by way of a tool")])
+    assert "lovelace" not in Path(inbox.root, "label-studio-1.jsonl").read_text()
+    inbox.ingest()
+    (drawn,) = set(inbox.events(1, 9)["contributor_id"])
+    drop(inbox, "b.jsonl", event(name=drawn, response="by the pseudonym itself"), event(name="bo"))
+    inbox.ingest()
+    assert inbox.events(1, 9)["contributor_id"].to_list().count(drawn) == 4
+    assert drawn != Pseudonyms(KEY).of(NAME)
+
+
+def test_two_processes_that_meet_a_name_at_once_give_it_one_pseudonym(
+    inbox: InboxResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(inbox, "a.jsonl", event())
+    read = HomePseudonyms.of_home
+
+    def meanwhile(warehouse: object) -> HomePseudonyms:
+        found = read(inbox.warehouse)
+        monkeypatch.setattr(HomePseudonyms, "of_home", read)
+        other: InboxResource = build_resources(
+            CrowdSettings(home=str(Path(inbox.root).parent), inbox=f"{inbox.root}-2")
+        ).inbox
+        Path(other.root).mkdir()
+        drop(other, "b.jsonl", event(response="at the same moment"))
+        other.ingest()
+        return found
+
+    monkeypatch.setattr(HomePseudonyms, "of_home", meanwhile)
+    assert [each.accepted for each in inbox.ingest()] == [1]
+    assert len(set(inbox.events(1, 9)["contributor_id"])) == 1
+    assert inbox.warehouse.query("SELECT count(*) FROM pseudonyms WHERE slot <> ''").item() == 1
+
+
+def test_a_home_that_was_begun_before_pseudonyms_were_drawn_keeps_the_hashes(inbox: InboxResource) -> None:
+    drop(inbox, "a.jsonl", event())
+    inbox.ingest()
+    with inbox.warehouse.transaction() as connection:
+        connection.execute("DELETE FROM pseudonyms")
+    assert HomePseudonyms.of_home(inbox.warehouse).of(NAME) == Pseudonyms(KEY).of(NAME)

@@ -43,6 +43,7 @@ from sensors.feedback import inbox_sensor
 from sensors.label_studio import label_studio_sensor
 from sensors.rounds import nightly_schedule, round_sensor
 from sensors.traces import trace_sensors
+from sensors.waiting import waiting_sensor
 
 STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -80,6 +81,7 @@ def build_definitions(
             inbox_sensor(),
             round_sensor(),
             failure_sensor(),
+            waiting_sensor(),
             label_studio_sensor(exchange, running=bool(settings.label_studio_url)),
             *(trace_sensors(export_run) if settings.traces else []),
         ],

@@ -178,6 +178,7 @@ def point_ledger(
     due = warehouse.read_round("contributor_points", round_.round_no)
     entries = entries_of(round_, settings, warehouse, due, CorrectionBook(warehouse).taken_by(round_.round_no))
     base_model, next_model = models_of(round_, warehouse)
+    made = {*warehouse.read_round("candidates", round_.round_no)["model"], next_model} - {base_model, None}
     about = surroundings(
         settings.model_dump(),
         seed=round_.seed,
@@ -186,7 +187,8 @@ def point_ledger(
         phi=embedder.identity,
         target=aim.key,
         root=trainer.root_identity(),
-        models=[base_model, next_model, *warehouse.read_round("candidates", round_.round_no)["model"]],
+        models=[base_model, next_model, *made],
+        cards={model: trainer.store.card_hash(model) for model in made},
         frames=frames.of_round(round_.round_id) | {TARGET: frames.path(TARGET, aim.key)},
         segments=inbox.segment_paths(round_.from_seq, round_.to_seq),
     )

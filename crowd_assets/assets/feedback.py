@@ -38,7 +38,7 @@ from crowd_assets.round.standing import paused_before
 from resources.feedback.events import EVENT_SCHEMA
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
-from resources.home.names import BATCH_TAG, ROUND_TAG, TAKEN_IN
+from resources.home.names import BATCH_TAG, NOTHING_STUCK, ROUND_TAG, TAKEN_IN
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
@@ -46,6 +46,8 @@ from resources.rounds.releases import ReleaseBook
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from resources.warehouse.base import WarehouseResource
+from sensors.waiting import said as said_to_wait
+from sensors.waiting import waiting_now
 
 REASONS_SHOWN = 20
 
@@ -60,7 +62,12 @@ REASONS_SHOWN = 20
             TAKEN_IN,
             asset="raw_feedback",
             description="Every file of the inbox could be read; what could not is left there.",
-        )
+        ),
+        AssetCheckSpec(
+            NOTHING_STUCK,
+            asset="raw_feedback",
+            description="Nothing waits that somebody has to act for: files, events, or an open round.",
+        ),
     ],
 )
 def raw_feedback(
@@ -106,6 +113,13 @@ def raw_feedback(
         description=f"{len(left)} files cannot be read and wait: {said}. Let this user read them, or take them away."
         if left
         else None,
+    )
+    waiting = waiting_now(settings, warehouse, inbox)
+    yield AssetCheckResult(
+        check_name=NOTHING_STUCK,
+        passed=not any(each.stuck for each in waiting),
+        severity=AssetCheckSeverity.WARN,
+        description=said_to_wait(waiting),
     )
 
 

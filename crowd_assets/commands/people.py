@@ -70,7 +70,7 @@ def erase_contributor(
         bool,
         typer.Option(
             "--identifier",
-            help="Destroy the link between name and pseudonym, too: nobody can tell any more whose points and payments they are.",
+            help="Destroy the link between name and pseudonym, too: nobody can tell any more to whom points and payments belong.",
         ),
     ] = False,
 ) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from resources.common.errors import OperatorError, require
 from resources.feedback.arrivals import arrived, backlog
+from resources.feedback.strangers import never_read
 from resources.files.storage import StoreUnavailableError, use_object_stores
+from resources.home.waiting import what_waits
 from resources.rounds.claims import pending_feedback
 from resources.settings.settings import Settings
 from resources.warehouse.facts import PEOPLES_LEDGER, SETTLED_ROUNDS, STATUSES
@@ -130,6 +132,7 @@ def _warehouse(settings: Settings, now: datetime) -> Iterable[Metric]:
             "Different contributors of the events that no round has claimed yet.",
             pending.contributors,
         )
+        yield from _waiting(settings, home, now)
         oldest = max((now - pending.oldest).total_seconds(), 0.0) if pending.oldest else 0.0
         yield _one(
             "pending_oldest_seconds",
@@ -171,6 +174,19 @@ def _warehouse(settings: Settings, now: datetime) -> Iterable[Metric]:
         )
         entries = _by(home, "SELECT unit, count(*) FROM ledger GROUP BY unit")
         yield Metric("ledger_entries_total", "Entries in the ledger, by unit.", entries, "unit")
+
+
+def _waiting(settings: Settings, home: Look, now: datetime) -> Iterable[Metric]:
+    try:
+        files: int | None = len(arrived(settings.inbox_path))
+    except (StoreUnavailableError, OSError):
+        files = None
+    strangers = [] if "://" in str(settings.inbox_path) else list(never_read(settings.inbox_path))
+    waits = what_waits(settings, home.connection, now, files, strangers)
+    causes = {f"{each.what}: {each.cause}": float(each.count) for each in waits}
+    yield Metric("waiting", "How many files, events or rounds wait, by kind and cause.", causes, "cause")
+    stuck = sum(each.stuck for each in waits)
+    yield _one("stuck", "Kinds of things that wait until somebody acts: anything but 0 is wrong.", stuck)
 
 
 def _last_round(home: Look) -> Iterable[Metric]:

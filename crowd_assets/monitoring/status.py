@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crowd_assets.terminal.printing import console, harmless
-from resources.feedback.strangers import never_read, waiting
+from resources.feedback.strangers import Stranger, never_read, waiting
 from resources.home.identity import uuid_of
 from resources.home.instance import dagster_home as instance_of
 from resources.home.names import HOME_TAG, ROUND_TAG
 from resources.home.space import free_mib
+from resources.home.waiting import Waiting, what_waits
 from resources.rounds.attempts import INGESTION, Attempt, known_attempts, known_unfinished, not_before
 from resources.rounds.claims import PendingFeedback, Round, open_round, pending_feedback, round_quorum, settled_rounds
 from resources.settings.settings import Settings
@@ -86,6 +87,7 @@ class Status:
     waiting_since: str | None
     inbox_files: int | None
     never_read: dict[str, str]
+    waits: list[Waiting]
     next_round_lacks: str | None
     open_round: str | None
     running: list[Running]
@@ -93,7 +95,7 @@ class Status:
     health: list[Finding]
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, default=str)
 
 
 def status(settings: Settings, dagster_home: Path | None = None) -> Status:
@@ -107,6 +109,7 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
     """
     history = read_history(dagster_home or instance_of(settings))
     home = uuid_of(settings)
+    files, strangers = _files(settings), _strangers(settings)
     with look(settings) as found:
         now = datetime.now(UTC)
         begun = open_round(found.connection)
@@ -123,8 +126,9 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
             waiting=_by_kind(found, pending),
             waiting_contributors=pending.contributors,
             waiting_since=_shown(pending.oldest) if pending.oldest else None,
-            inbox_files=_files(settings),
-            never_read=_never_read(settings),
+            inbox_files=files,
+            never_read={each.name: each.reason for each in strangers},
+            waits=what_waits(settings, found.connection, now, files, strangers),
             next_round_lacks=round_quorum(settings).missing(pending, now),
             open_round=begun.round_id if begun else None,
             running=running,
@@ -156,6 +160,10 @@ def print_status(found: Status) -> None:
         _line("never read", harmless(f"{name}: {reason}"))
     if len(found.never_read) > NAMED:
         _line("never read", f"{len(found.never_read) - NAMED} more files of the inbox")
+    for each in found.waits:
+        if each.what != "strangers":
+            words = harmless(f"{each.count} {each.what}: {each.why}")
+            _line("waits", f"[bold red]{words}[/]" if each.stuck else words)
     lacks = found.next_round_lacks
     after = f" once {found.open_round} is completed" if found.open_round else ""
     _line("next round", f"due{after}" if lacks is None else f"not due: {lacks}")
@@ -213,12 +221,10 @@ def _by_kind(found: Look, pending: PendingFeedback) -> dict[str, int]:
     return dict(rows.fetchall())
 
 
-def _never_read(settings: Settings) -> dict[str, str]:
-    """Files of a local inbox that no ingestion will take, with the reason."""
+def _strangers(settings: Settings) -> list[Stranger]:
+    """Files of a local inbox that no ingestion will take."""
     folder = settings.inbox or os.path.join(settings.files or settings.home, "inbox")
-    if "://" in folder:
-        return {}
-    return {each.name: each.reason for each in never_read(folder)}
+    return [] if "://" in folder else list(never_read(folder))
 
 
 def _files(settings: Settings) -> int | None:

@@ -28,6 +28,7 @@ from upath import UPath
 
 from crowd_assets.mechanisms.payouts import rank_of
 from crowd_assets.mechanisms.target import mean_distance
+from crowd_assets.operations.audit_home import home_differences
 from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_difference
 from crowd_assets.operations.retention import removed_models
@@ -47,13 +48,15 @@ from crowd_assets.round import (
 )
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.points import EpochSoFar
+from crowd_assets.round.procurement import audited_of
 from crowd_assets.round.promotion import BLOCKED
+from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.tournament import EMBEDDED_CONTRIBUTORS
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
-from resources.common.hashes import chained, file_hash
+from resources.common.hashes import canonical, chained, file_hash
 from resources.feedback.events import ERASED, EVENT_SCHEMA, completed, is_erased, says_erased
-from resources.feedback.inbox import COMPARISON_TASKS, InboxResource
+from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, InboxResource
 from resources.files.frames import FramesResource, parsed_parquet, read_parquet
 from resources.models.embedder import EmbedderResource
 from resources.models.store import DamagedModelError, ModelStoreResource
@@ -113,7 +116,11 @@ class Audit:
 
 
 def audit(
-    settings: CrowdSettings, *, expected: str = "", found: Callable[[AuditedRound], None] = lambda each: None
+    settings: CrowdSettings,
+    *,
+    expected: str = "",
+    recompute: bool = True,
+    found: Callable[[AuditedRound], None] = lambda each: None,
 ) -> Audit:
     """Audit the settled rounds of a home, oldest first, as the last transaction left them. Nothing is written, and no lock
     is held but for a moment.
@@ -121,6 +128,7 @@ def audit(
     Args:
         settings: Name the home; every round is recomputed by the settings of its record.
         expected: A hash that an earlier audit ended with, which must still be in the chain; empty: none.
+        recompute: Whether rounds are computed again; else they are held against the records alone, which takes seconds.
         found: Is given each round as soon as it is audited.
 
     Raises:
@@ -134,7 +142,7 @@ def audit(
         copy = Path(folder, "warehouse.duckdb")
         live.copy_to(copy)
         with told(Path(settings.home, "warehouse.duckdb")), duckdb.connect(str(copy), read_only=True) as connection:
-            return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, found)
+            return _Auditor(settings, resources, _Copy.of(str(copy), connection)).run(expected, recompute, found)
 
 
 class _Copy(DuckDBWarehouse):
@@ -175,17 +183,18 @@ class _Auditor:
         self.inbox = InboxResource(warehouse=warehouse, root=inbox.root, archive=inbox.archive, segments=inbox.segments)
         self.erased_files = warehouse.query("SELECT * FROM erased_files")
         self.damaged: dict[str, str] = {}
+        self.made: dict[str, tuple[CrowdSettings, Resources]] = {}
         self.committed: str | None = None
         self.removed = removed_models(warehouse)
 
-    def run(self, expected: str, found: Callable[[AuditedRound], None]) -> Audit:
+    def run(self, expected: str, recompute: bool, found: Callable[[AuditedRound], None]) -> Audit:
         begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
         if begun.height:
             raise AuditError(f"the erasure of {begun.item()} was interrupted: repeat it first.")
         recorded = self.warehouse.query("SELECT * FROM round_records ORDER BY round_no").to_dicts()
         records = {row["round_no"]: row for row in recorded}
         rounds, posted = [], []
-        previous, model, clean = "", None, True
+        previous, model, clean = "", None, recompute
         for round_ in RoundBook(self.warehouse).settled():
             row = records.pop(round_.round_no, None)
             one = _RoundAuditor(self, round_, row, previous=previous, model=model, recompute=clean)
@@ -196,9 +205,17 @@ class _Auditor:
             clean = clean and audited.difference is None
             previous, model = one.hash, round_.next_model
         heads = [json.loads(row["record"]).get("ingestions", "") for row in recorded]
-        chain = next(
-            intake_differences(self.warehouse, self.inbox, [head for head in heads if head], self.erasures), None
+        of_home = home_differences(
+            self.settings,
+            self.warehouse,
+            self.inbox,
+            self.store,
+            RoundBook(self.warehouse).all(),
+            [json.loads(row["record"]) for row in recorded],
+            frozenset(self.removed),
         )
+        taken_in = intake_differences(self.warehouse, self.inbox, [head for head in heads if head], self.erasures)
+        chain = next(taken_in, None) or next(of_home, None)
         if records:
             number = min(records)
             chain = Difference("rounds", f"round_no {number}", "status", "not settled", "settled", BY_RECORD)
@@ -221,9 +238,13 @@ class _Auditor:
         entries = pl.concat([stored.clear(), *posted])
         return first_difference("ledger", ["entry_id"], stored, entries)
 
-    def settings_of(self, record: Record) -> CrowdSettings:
-        """The settings that a round was settled with, in the places where the home lies now."""
-        return self.settings.of_record(record["settings"])
+    def made_with(self, record: Record) -> tuple[CrowdSettings, Resources]:
+        """The settings that a round was settled with, in the places where the home lies now, and the resources made from them."""
+        key = canonical(record["settings"])
+        if key not in self.made:
+            settings = self.settings.of_record(record["settings"])
+            self.made = {key: (settings, build_resources(settings))}  # of the last round alone: most have the same
+        return self.made[key]
 
     def damage(self, model: str) -> str:
         """What is wrong with the files of a stored model; empty if nothing is."""
@@ -292,14 +313,14 @@ class _RoundAuditor:
         record: Record = json.loads(self._row["record"])
         yield from self._key(record)
         self._recorded = frozenset(record["tables"])
+        self._made_by_this_version = "cards" in record
         yield from self._rows("rounds", record)
         for name, recorded in record["frames"].items():
             path = self._frames.path(name, record["target"] if name == target.TARGET else round_id)
             yield from self._file(f"frame {name}", path, recorded)
         for name, recorded in record["segments"].items():
             yield from self._file(f"segment {name}", UPath(self._of.inbox.segments, name), recorded)
-        self._settings = self._of.settings_of(record)
-        resources = build_resources(self._settings)
+        self._settings, resources = self._of.made_with(record)
         self._embedder: EmbedderResource = resources.embedder
         yield from self._models(record, resources.trainer)
         yield from self._lineages()
@@ -348,9 +369,12 @@ class _RoundAuditor:
 
     def _rows(self, table: str, record: Record) -> Iterator[Difference]:
         with self._warehouse.connect() as connection:
-            stored = column_hashes(rows_of(connection, table, self._round.round_no))
+            rows = rows_of(connection, table, self._round.round_no)
+        stored = column_hashes(rows)
         for column, expected in record["tables"][table].items():
-            if stored[column] != expected:
+            if (table, column) == ("published_lots", "prompt") and ERASED in rows["prompt"]:
+                self._erased["prompts of lots"] = None
+            elif stored[column] != expected:
                 yield Difference(table, self._round.round_id, column, stored[column], expected, BY_RECORD)
 
     def _file(self, where: str, path: UPath, recorded: Record) -> Iterator[Difference]:
@@ -366,10 +390,11 @@ class _RoundAuditor:
             return
         changed = [name for name in columns | stored if stored.get(name) != columns.get(name)]
         changed.sort(key=TEXT_COLUMNS.__contains__)
-        if not changed:
-            return  # written anew with the same content
         erasures = self._of.erasures(path, recorded["file"], file_hash(data))
-        if changed[0] in TEXT_COLUMNS and erasures:
+        if not changed and not erasures:
+            yield Difference(where, self._round.round_id, "file", file_hash(data), recorded["file"], BY_RECORD)
+            return
+        if erasures and (not changed or changed[0] in TEXT_COLUMNS):
             self._erased[f"texts of {where} ({erasures})"] = None
             return
         now, then = (hashes.get(changed[0], "none") for hashes in (stored, columns))
@@ -424,6 +449,9 @@ class _RoundAuditor:
             return
         expected = {}
         for comparison_id, first, second in rows.select("comparison_id", "event_id_a", "event_id_b").iter_rows():
+            if not {first, second} <= answers.keys():
+                yield Difference(where, comparison_id, "event_id", f"{first} {second}", "two valid bids", BY_RECORD)
+                continue
             prompt, messages, response_a = answers[first]
             if comparison_id in gone or says_erased(prompt, messages, response_a, answers[second][2]):
                 continue
@@ -442,6 +470,24 @@ class _RoundAuditor:
             for column, text in should.items():
                 if there.get(column) != text:  # no text of contributors in what an audit prints
                     yield Difference(where, comparison_id, column, "another text", "the text bought", BY_RECOMPUTATION)
+        if self._made_by_this_version and expected.keys() == set(rows["comparison_id"]):
+            yield from self._audits()
+
+    def _audits(self) -> Iterator[Difference]:
+        """Comparisons are drawn for an audit by the round's key, in the order in which they were published."""
+        tasks = procurement.tasks_of(self._round, self._warehouse.read_round("awards", self._round.round_no))
+        published = tasks.select("comparison_id").to_dicts()
+        path = self._of.settings.outbox_path / AUDITS / f"{self._round.round_id}.jsonl"
+        drawn = audited_of(published, self._settings.audit_share, generator_for(self._round, "audits"))
+        try:
+            stored = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        except FileNotFoundError:
+            stored = []
+        except (OSError, ValueError):
+            stored = [{}]
+        if stored != drawn:
+            where = f"outbox {AUDITS}"
+            yield Difference(where, self._round.round_id, "comparison_id", "others", "those drawn", BY_RECOMPUTATION)
 
     def _assigned(self) -> Iterator[Difference]:
         """Assignments in the outbox are those of the table, with the texts of their comparisons; erased ones are gone from it."""
@@ -650,6 +696,7 @@ class _RoundAuditor:
 
 
 CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
+    "published_lots": ((), None),
     "rejected_feedback": ((), None),
     "validated_feedback": (("seq",), _RoundAuditor._validated_feedback),
     "quality_verdicts": ((), None),

@@ -72,15 +72,19 @@ def intake_differences(
         warehouse.query("SELECT uri, first_seq, last_seq FROM feedback_segments").to_dicts(),
         [{name: each[name] for name in ("uri", "first_seq", "last_seq")} for each in segments],
     )
-    aliases: dict[str, str] = {}
+    aliases: dict[str, dict[str, str]] = {}
     for record in records:
         for name, person in record.get("aliases", {}).items():
-            aliases = {other: whose for other, whose in aliases.items() if other != name}
-            aliases |= {} if person is None else {name: person}
+            aliases.pop(name, None)
+            if person is not None:
+                aliases[name] = {"name": name, "person": person}
+                if record.get("aliases_by"):  # what an earlier version said had neither
+                    aliases[name] |= {"said_by": record["aliases_by"], "since": record["aliases_at"]}
         for each in record["segments"]:
-            each["aliases"] = dict(aliases)
-    kept = warehouse.query("SELECT name, person FROM aliases ORDER BY name").to_dicts()
-    yield from _rows("aliases", "name", kept, [{"name": name, "person": aliases[name]} for name in sorted(aliases)])
+            each["aliases"] = {name: row["person"] for name, row in aliases.items()}
+    kept = warehouse.query("SELECT * FROM aliases ORDER BY name").to_dicts()
+    there = [row | {"since": row["since"].isoformat()} for row in kept]
+    yield from _rows("aliases", "name", there, [aliases[name] for name in sorted(aliases)])
     yield from _lines(records)
     yield from _rejected(warehouse, records)
     yield from _events(warehouse, inbox, segments, erasures)

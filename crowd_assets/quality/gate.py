@@ -374,7 +374,6 @@ def _collected(
 
 def _quarantined(round_: Round, rows: pl.DataFrame) -> pl.DataFrame:
     """Failing events as rows of the quarantine."""
-    texts = [pl.col(name).replace("", None) for name in ("response", "response_a", "comparison_id")]
     kept = rows.select(
         "source",
         "line",
@@ -382,7 +381,7 @@ def _quarantined(round_: Round, rows: pl.DataFrame) -> pl.DataFrame:
         "kind",
         "contributor_id",
         "event_id",
-        excerpt=pl.coalesce(*texts, pl.lit("")).str.slice(0, feedback.EXCERPT_CHARACTERS),
+        excerpt=feedback.shown_of_event(),
     )
     return pl.DataFrame(
         [feedback.rejection(stage="gate", round_no=round_.round_no, **row) for row in kept.iter_rows(named=True)],

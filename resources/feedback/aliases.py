@@ -93,7 +93,10 @@ class AliasBook:
                     {"name": other, "person": behind, "by": by, "at": at},
                 )
             if moved:
-                self._record(connection, dict.fromkeys(sorted(moved), behind))
+                self._record(
+                    connection,
+                    Taken(aliases=dict.fromkeys(sorted(moved), behind), aliases_by=by, aliases_at=at.isoformat()),
+                )
             return Alias(name, behind, by, at)
 
         return self._warehouse.atomically(add)
@@ -111,13 +114,13 @@ class AliasBook:
 
         def remove(connection: Connection) -> None:
             connection.execute("DELETE FROM aliases WHERE name = $name", {"name": name})
-            self._record(connection, {name: None})
+            self._record(connection, Taken(aliases={name: None}))
 
         self._warehouse.atomically(remove)
         return found
 
-    def _record(self, connection: Connection, changed: dict[str, str | None]) -> None:
-        append_intake(connection, Taken(aliases=changed), lambda uri: UPath(self._segments, uri))
+    def _record(self, connection: Connection, taken: Taken) -> None:
+        append_intake(connection, taken, lambda uri: UPath(self._segments, uri))
 
 
 def person_of(warehouse: WarehouseResource, contributor: str) -> str:

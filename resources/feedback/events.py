@@ -164,6 +164,12 @@ def rejection(
     }
 
 
+def shown_of_event() -> pl.Expr:
+    """What the quarantine shows of an event that the gate rejects: how its answer begins, else which comparison it speaks of."""
+    texts = [pl.col(name).replace("", None) for name in ("response", "response_a", "comparison_id")]
+    return pl.coalesce(*texts, pl.lit("")).str.slice(0, EXCERPT_CHARACTERS)
+
+
 def parse_event(record: Any, limits: Limits, pseudonyms: Pseudonyms = NAMES_AS_THEY_ARE) -> dict[str, Any]:
     """One decoded line as an event: the fields of its kind checked, unknown ones kept in ``payload``, the contributor by
     pseudonym.

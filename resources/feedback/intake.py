@@ -34,6 +34,7 @@ class Taken:
         segments: First and last ``seq``, name and hash of each segment of raw feedback that was written.
         rejected, rejected_sum: How many lines were rejected, and the sum of their hashes: of a set, in whatever order.
         aliases: Names whose person changed, with the person; None: the name is nobody's alias any more.
+        aliases_by, aliases_at: Who said so, and when, as ISO 8601.
     """
 
     files: list[dict[str, Any]] = field(default_factory=list)
@@ -41,6 +42,8 @@ class Taken:
     rejected: int = 0
     rejected_sum: int = 0
     aliases: dict[str, str | None] = field(default_factory=dict)
+    aliases_by: str = ""
+    aliases_at: str = ""
 
     def reject(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rejected lines, each as its ``VOUCHED`` columns."""
@@ -96,7 +99,7 @@ def _last(connection: Connection) -> tuple[int, str]:
 def _append(connection: Connection, number: int, previous: str, taken: Taken) -> str:
     said = {**asdict(taken), "number": number, "rejected_sum": f"{taken.rejected_sum:032x}"}
     if not taken.aliases:
-        del said["aliases"]
+        said = {name: value for name, value in said.items() if not name.startswith("aliases")}
     text = canonical(said)
     hashed = chained(previous, text)
     connection.execute(

@@ -29,7 +29,7 @@ KEY_VARIABLE = "CROWD_PSEUDONYM_KEY"
 SHORTEST_KEY = 16  # characters
 HIDDEN = "…"
 
-_PSEUDONYM = re.compile(r"p-([0-9a-f]{20})([0-9a-f]{8})")
+PSEUDONYM = re.compile(r"p-([0-9a-f]{20})([0-9a-f]{8})")
 _NAMED = re.compile(r"""(contributor_id["']?\s*[:=]?\s*)(?:(["'])([^"']*)(["']?)|(-?\d[\d.]*))""")
 
 
@@ -75,7 +75,7 @@ class Pseudonyms:
 
     def made(self, name: str) -> bool:
         """Whether ``name`` is a pseudonym of this key."""
-        found = _PSEUDONYM.fullmatch(name)
+        found = PSEUDONYM.fullmatch(name)
         return found is not None and self.keyed and hmac.compare_digest(found[2], self._hash("check", found[1], 4))
 
     def hidden(self, text: str) -> str:
@@ -189,5 +189,5 @@ class HomePseudonyms(Pseudonyms):
         return self._hash("slot", super().of(name), 16)
 
     def _drew(self, name: str) -> bool:
-        found = _PSEUDONYM.fullmatch(name)
+        found = PSEUDONYM.fullmatch(name)
         return found is not None and self.keyed and hmac.compare_digest(found[2], self._hash("drawn", found[1], 4))

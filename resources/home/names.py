@@ -21,6 +21,8 @@ CREDITS_TAG = "crowd/credits_spent"
 SECONDS_TAG = "crowd/seconds"
 TAKEN_IN = "every_file_taken_in"
 """Check of an ingestion that finds files which cannot be read."""
+NOTHING_STUCK = "nothing_is_stuck"
+"""Check of ``raw_feedback`` that says what waits and why."""
 
 
 def partition_set(home: str) -> str:

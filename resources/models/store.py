@@ -23,6 +23,7 @@ from pydantic import Field
 from upath import UPath
 
 from resources.common.errors import OperatorError
+from resources.common.hashes import file_hash
 from resources.common.plain_text import one_line, without_links
 from resources.files.storage import (
     UNFINISHED,
@@ -95,6 +96,10 @@ class ModelStoreResource(ConfigurableResource):
         if not path.exists():
             raise FileNotFoundError(f"the model store {self.root} has no model {model}.")
         return json.loads(path.read_text(encoding="utf-8"))
+
+    def card_hash(self, model: str) -> str:
+        """Hash of the file of a stored model's card."""
+        return file_hash(UPath(self.root, model, CARD).read_bytes())
 
     def path(self, model: str) -> Path:
         """A local directory with the files of a stored model; where the store is remote they are fetched first, and checked.

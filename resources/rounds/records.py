@@ -36,6 +36,7 @@ TEXT_COLUMNS = frozenset({*TEXTS, "messages", "payload", "base", "winner", "alig
 ROWS = {
     "rounds": "SELECT round_no, round_id, from_seq, to_seq, seed, settings, claimed_at, settled_at, base_model, next_model "
     "FROM rounds WHERE round_no = $n",
+    "published_lots": "SELECT round_no, lot_id, prompt FROM published_lots WHERE round_no = $n ORDER BY ALL",
     "rejected_feedback": "SELECT rejection_id, round_no, stage, source, line, kind, contributor_id, event_id FROM rejected_feedback "
     "WHERE round_no = $n AND stage = 'gate' ORDER BY ALL",
     **{
@@ -60,6 +61,7 @@ def surroundings(
     target: str,
     root: str,
     models: Iterable[str | None],
+    cards: Mapping[str, str] | None = None,
     frames: Mapping[str, UPath],
     segments: Mapping[str, UPath],
 ) -> Record:
@@ -72,6 +74,7 @@ def surroundings(
         phi: Identity of Φ; ``root``, of the base model of round 1.
         target: Key of the target's frame.
         models: Stored models that it began with, trained and ends with; their names are hashes of their files.
+        cards: Hashes of the cards of those of them that the round made.
         frames, segments: The round's frames, and the segments of raw feedback that hold its events.
     """
     return {
@@ -83,6 +86,7 @@ def surroundings(
         "target": target,
         "root": root,
         "models": sorted({model for model in models if model is not None}),
+        "cards": dict(sorted((cards or {}).items())),
         "frames": {name: _described(path.read_bytes()) for name, path in sorted(frames.items())},
         "segments": {name: _described(path.read_bytes()) for name, path in sorted(segments.items())},
     }

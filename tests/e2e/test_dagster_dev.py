@@ -43,7 +43,7 @@ def test_the_code_location_loads(dagster_dev: RunningDagster) -> None:
 def test_sensors_and_schedule_run_from_the_start(dagster_dev: RunningDagster) -> None:
     repository = _repository(dagster_dev)
     sensors = {sensor["name"]: sensor["sensorState"]["status"] for sensor in repository["sensors"]}
-    running = dict.fromkeys(("inbox_sensor", "round_sensor", "failure_sensor"), "RUNNING")
+    running = dict.fromkeys(("inbox_sensor", "round_sensor", "failure_sensor", "waiting_sensor"), "RUNNING")
     assert sensors == running | {"label_studio_sensor": "STOPPED"}  # there is no server
     schedules = {schedule["name"]: schedule["scheduleState"]["status"] for schedule in repository["schedules"]}
     assert schedules == {"nightly_schedule": "RUNNING"}

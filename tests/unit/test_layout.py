@@ -46,7 +46,6 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/leases.py": "tests/sensors/test_sensors.py",
     "crowd_assets/monitoring/leaderboard.py": "tests/assets/test_operations.py",
     "crowd_assets/monitoring/tracing.py": "tests/unit/terminal/test_log.py",
-    "crowd_assets/operations/audit.py": "tests/assets/test_audit.py",
     "crowd_assets/operations/migrate_tables.py": "tests/cluster/test_postgres_campaign.py",
     "crowd_assets/quality/conditions.py": "tests/unit/quality/test_gate.py",
     "crowd_assets/quality/drift.py": "tests/unit/quality/test_gate.py",

@@ -33,17 +33,17 @@ REASON = "letter of 3 May"
 
 
 def demonstration(who: str, response: str, **other: object) -> dict[str, Any]:
-    return _event("demonstration", who, **{"prompt": "How are you?", "response": response, **other})
+    return event("demonstration", who, **{"prompt": "How are you?", "response": response, **other})
 
 
-def _event(kind: str, who: str, **fields: object) -> dict[str, Any]:
+def event(kind: str, who: str, **fields: object) -> dict[str, Any]:
     return {"kind": kind, "contributor_id": who, "submitted_at": "2026-01-01T00:00:00Z", **fields}
 
 
 def judgement(who: str, comparison_id: str = "r000001-1") -> dict[str, Any]:
     sold = comparison_id == "r000001-1"
     texts = {"prompt": "How?", "response_a": SOLD, "response_b": "Fine."} if sold else OTHER_TEXTS
-    return _event("preference", who, comparison_id=comparison_id, **texts, probability_a=0.7, comment=f"said {who}")
+    return event("preference", who, comparison_id=comparison_id, **texts, probability_a=0.7, comment=f"said {who}")
 
 
 class Home:
@@ -61,7 +61,7 @@ class Home:
     def made(cls, folder: Path) -> "Home":
         self = cls(folder)
         Path(self.inbox.root).mkdir()
-        bid = _event("bid", "ann", lot_id="l1", prompt="How?", response=SOLD, asked_price="0.1", claimed_quality=1)
+        bid = event("bid", "ann", lot_id="l1", prompt="How?", response=SOLD, asked_price="0.1", claimed_quality=1)
         broken = json.dumps(demonstration("ann", SECRET))[:-2]
         first = [
             demonstration("ann", SECRET, note="my diary"),
@@ -423,7 +423,7 @@ def test_prompts_that_became_lots_go_and_what_a_bid_repeats_of_a_lot_stays(home:
     home.send("three.jsonl", demonstration("ann", "Zebulon asks.", prompt="Where is Zebulon?"))
     home.send(
         "four.jsonl",
-        _event(
+        event(
             "bid",
             "ann",
             lot_id="lot-3-1",

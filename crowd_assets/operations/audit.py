@@ -422,7 +422,7 @@ class _RoundAuditor:
                 continue
             try:
                 stored = self._of.store.card(model)["parent"]
-            except (OSError, ValueError, KeyError, TypeError) as problem:
+            except (DamagedModelError, OSError, KeyError) as problem:
                 yield Difference("models", model, "card.json", str(problem)[:120], "a card", BY_RECORD)
                 continue
             if stored != parent:

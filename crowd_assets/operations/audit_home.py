@@ -69,13 +69,15 @@ def home_differences(
 def _identity(settings: CrowdSettings, warehouse: WarehouseResource) -> Iterator[Difference]:
     """The file and the table say the same."""
     rows = warehouse.query("SELECT uuid, schema_version, program, begun_at FROM home").rows()
-    if not rows:
-        return  # of a version that knew no homes, and nobody has written to it since
     try:
         known = known_home(settings)
     except HomeError as problem:
         yield Difference("home", "", FILE, str(problem)[:120], "what the table home says", BY_RECORD)
         return
+    if not rows:
+        if known is not None:
+            yield Difference("home", "", "uuid", "no row", known.uuid, BY_RECORD)
+        return  # else of a version that knew no homes, and nobody has written to it since
     uuid, schema, program, begun_at = rows[0]
     said = {
         "uuid": uuid,

@@ -41,7 +41,7 @@ STORED_SUFFIXES = {".safetensors", ".json", ".txt", ".md", ".jinja", ".model"}
 
 
 class DamagedModelError(OperatorError, RuntimeError):
-    """A stored model whose files do not hash to its name."""
+    """A stored model whose files do not hash to its name, or whose card is none."""
 
 
 class ModelStoreResource(ConfigurableResource):
@@ -91,11 +91,18 @@ class ModelStoreResource(ConfigurableResource):
 
         Raises:
             FileNotFoundError: the store has no such model.
+            DamagedModelError: its card is no JSON object.
         """
         path = UPath(self.root, model, CARD)
         if not path.exists():
             raise FileNotFoundError(f"the model store {self.root} has no model {model}.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # no JSON, or no text at all
+            card = None
+        if not isinstance(card, dict):
+            raise DamagedModelError(f"model {model}: its {CARD} is no JSON object: restore the model from a backup.")
+        return card
 
     def card_hash(self, model: str) -> str:
         """Hash of the file of a stored model's card."""

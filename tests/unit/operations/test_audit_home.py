@@ -65,6 +65,7 @@ def test_what_nobody_changed_is_clean(home: Path) -> None:
     ("statement", "said"),
     [
         ("UPDATE home SET uuid = 'x'", "uuid"),
+        ("DELETE FROM home", "no row"),
         ("UPDATE home SET begun_at = begun_at + INTERVAL 1 SECOND", "begun_at"),
         ("UPDATE rejected_feedback SET reason = 'another' WHERE line = 2", "reason"),
         ("UPDATE rejected_feedback SET excerpt = 'another' WHERE line = 2", "excerpt"),

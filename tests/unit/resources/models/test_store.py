@@ -77,6 +77,14 @@ def test_pickles_are_not_stored(store: ModelStoreResource, tmp_path: Path) -> No
         store.put(folder, {"parent": None})
 
 
+@pytest.mark.parametrize("written", [b'{"parent" 1}', b"[]", b"\xff"])
+def test_a_card_that_is_none_is_named(store: ModelStoreResource, tmp_path: Path, written: bytes) -> None:
+    model = store.put(directory(tmp_path, "a"), {"parent": None})
+    (store.path(model) / "card.json").write_bytes(written)
+    with pytest.raises(DamagedModelError, match=r"card\.json is no JSON object"):
+        store.verify_stored(model)
+
+
 def test_a_model_without_a_card_is_none_yet(store: ModelStoreResource, tmp_path: Path) -> None:
     """Killed between the rename and the card: the next put finishes it."""
     model = store.put(directory(tmp_path, "a"), {"parent": None})

@@ -26,7 +26,7 @@ from crowd_assets.assets.seed import seed_classifier, seed_language_model
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.drift import ROUND
-from crowd_assets.quality.gate import Finding, GateResult, all_expectations, check_feedback, too_few
+from crowd_assets.quality.gate import Finding, GateResult, check_feedback, too_few
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
@@ -35,7 +35,7 @@ from crowd_assets.round.fit import check_model
 from crowd_assets.round.guard import weigher_of
 from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
 from crowd_assets.round.standing import paused_before
-from resources.feedback.events import EVENT_SCHEMA
+from resources.feedback.events import EVENT_SCHEMA, KINDS
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
 from resources.home.names import BATCH_TAG, NOTHING_STUCK, ROUND_TAG, TAKEN_IN
@@ -50,6 +50,11 @@ from sensors.waiting import said as said_to_wait
 from sensors.waiting import waiting_now
 
 REASONS_SHOWN = 20
+
+
+def suite_check(suite: str) -> str:
+    """Name of a suite's check: one a kind of feedback, and one of the round's figures."""
+    return "figures_as_before" if suite == ROUND else f"{suite}s_as_expected"
 
 
 @asset(
@@ -137,14 +142,19 @@ def raw_feedback(
             blocking=True,
             description="Few enough of the round's events were rejected (CROWD_MAX_REJECTED_SHARE).",
         ),
-        AssetCheckSpec(
-            "feedback_warnings",
-            asset="validated_feedback",
-            description="No expectation of severity warning was missed.",
-        ),
         *(
-            AssetCheckSpec(f"{suite}_{name}", asset="validated_feedback", description=f"{words} ({severity})")
-            for suite, name, words, severity in all_expectations()
+            AssetCheckSpec(
+                suite_check(kind),
+                asset="validated_feedback",
+                description=f"Of the {kind}s no more were rejected than a round may have (CROWD_MAX_REJECTED_SHARE), and nobody "
+                "was flagged by a detector that leaves what it flags in the round.",
+            )
+            for kind in KINDS
+        ),
+        AssetCheckSpec(
+            suite_check(ROUND),
+            asset="validated_feedback",
+            description="The round's figures lie where those of earlier rounds let expect them.",
         ),
     ],
 )
@@ -237,37 +247,50 @@ def validated_feedback(
             "data_docs": MetadataValue.path(str(data_quality.data_docs.absolute())),
         },
     )
-    warnings = [finding for finding in gate.findings if finding.severity == "warning" and not finding.success]
-    yield AssetCheckResult(
-        check_name="feedback_warnings",
-        passed=not warnings,
-        severity=AssetCheckSeverity.WARN,
-        metadata={finding.check: f"{finding.words}: {_said(finding)}" for finding in warnings},
-    )
-    flagged = gate.contributors.filter("flagged")
-    for finding in gate.findings:
-        yield _check(finding, flagged.filter(pl.col("detector") == finding.name), blocked)
+    for suite in (*KINDS, ROUND):
+        yield _suite(suite, gate, settings, blocked)
 
 
-def _check(finding: Finding, flagged: pl.DataFrame, blocked: bool) -> AssetCheckResult:
-    """One expectation in the UI: what it found, the first events that do not meet it, and whom its detector flagged. A miss
-    is an error where the round is blocked; elsewhere the events in quarantine are what the gate is for."""
-    found: display.Metadata = {"found": _said(finding), "severity": finding.severity}
-    if finding.figure is not None:
-        found |= {"figure": finding.figure}
-    if finding.listed:
-        found |= {"failing_share": finding.failing / finding.rows}
-        found |= {"failing": display.table(pl.DataFrame({"event, value": finding.listed}))}
-    if flagged.height:
-        shown = flagged.sort("p_value", "contributor_id").head(REASONS_SHOWN)
-        found |= {"contributors": display.table(shown.drop("detector", "flagged"))}
+def _suite(suite: str, gate: GateResult, settings: CrowdSettings, blocked: bool) -> AssetCheckResult:
+    """One suite in the UI. Events in quarantine are what the gate is for: the check fails where somebody should look, and is an
+    error where the round is blocked by what was rejected."""
+    findings = [finding for finding in gate.findings if finding.suite == suite]
+    missed = [finding for finding in findings if not finding.success]
+    found: display.Metadata = {"expectations": len(findings), "expectations_missed": len(missed)}
+    if suite == ROUND:
+        passed, rejected_too_many = not missed, False
+        found |= {finding.name: finding.figure for finding in findings if finding.figure is not None}
+    else:
+        of_kind = gate.kinds.row(by_predicate=pl.col("kind") == suite, named=True)
+        rejected = of_kind["events"] - of_kind["valid"]
+        share = rejected / max(of_kind["events"], 1)
+        found |= {"events": of_kind["events"], "rejected": rejected, "rejected_share": share}
+        staying = [finding.name for finding in missed if finding.severity == "warning"]
+        flagged = gate.contributors.filter("flagged", pl.col("detector").is_in(staying)).sort(
+            "p_value", "contributor_id"
+        )
+        rejected_too_many = share > settings.max_rejected_share
+        passed = not rejected_too_many and flagged.is_empty()
+        if flagged.height:
+            found |= {"flagged": display.table(flagged.head(REASONS_SHOWN).drop("flagged"))}
+    if missed:
+        found |= {"missed": display.table(pl.DataFrame([_row(finding) for finding in missed]))}
     return AssetCheckResult(
-        check_name=finding.check,
-        passed=finding.success,
-        severity=AssetCheckSeverity.ERROR if blocked and finding.severity == "critical" else AssetCheckSeverity.WARN,
-        description=finding.words,
-        metadata=found,
+        check_name=suite_check(suite),
+        passed=passed,
+        severity=AssetCheckSeverity.ERROR if blocked and rejected_too_many else AssetCheckSeverity.WARN,
+        metadata=display.rounded(found),
     )
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    """A missed expectation, and the first events that do not meet the expectation."""
+    return {
+        "expectation": finding.words,
+        "severity": finding.severity,
+        "found": _said(finding),
+        "first of them": ", ".join(finding.listed[:3]),
+    }
 
 
 def _said(finding: Finding) -> str:

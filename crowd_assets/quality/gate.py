@@ -249,7 +249,7 @@ def check_feedback(
             for each in figures
         ),
     ]
-    _report(round_, met, listed, figures, findings, objected, data_quality)
+    _report(round_, met, listed, figures, findings, objected, settings, data_quality)
     return GateResult(rejected, findings, kinds, vectors, pl.concat(contributors), pl.concat(rings), usable, failing)
 
 
@@ -448,6 +448,7 @@ def _report(
     figures: Sequence[drift.Figure],
     findings: Sequence[Finding],
     objections: Sequence[Objection],
+    settings: CrowdSettings,
     data_quality: DataQualityResource,
 ) -> None:
     """Let Great Expectations validate and report what was found, and see that it counts the same.
@@ -457,7 +458,7 @@ def _report(
     """
     kinds = [kind for kind, of_kind in met.items() if of_kind.height]
     frames = {kind: reported(met[kind].drop("seq", "event"), listed[kind]) for kind in kinds}
-    suites = {kind: expectations(_expected(kind, objections)) for kind in kinds}
+    suites = {kind: expectations(_expected(kind, objections), settings.max_rejected_share) for kind in kinds}
     shown = [each for each in figures if each.value is not None]
     if shown:
         frames[drift.ROUND] = pl.DataFrame({each.name: [each.value] for each in shown})

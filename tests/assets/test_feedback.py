@@ -9,6 +9,7 @@ from dagster import (
     ExecuteInProcessResult,
 )
 
+from crowd_assets.assets.feedback import suite_check
 from crowd_assets.quality.gate import all_expectations
 from crowd_assets.report.display import escaped
 from resources.build import build_resources
@@ -40,7 +41,7 @@ def test_every_expectation_has_its_check_and_its_row_in_the_warehouse(two_rounds
     assert set(found.select("suite", "expectation").iter_rows()) == expected
     node = two_rounds.definitions.get_repository_def().asset_graph
     checks = {key.name for key in node.asset_check_keys if key.asset_key == key_of("validated_feedback")}
-    assert checks == {f"{suite}_{name}" for suite, name in expected} | {"feedback_gate", "feedback_warnings"}
+    assert checks == {suite_check(suite) for suite, _ in expected} | {"feedback_gate"}
     rows = dict(found.filter(pl.col("suite") == "demonstration").select("expectation", "failing").iter_rows())
     assert rows["few_copies"] > 0, "the simulated crowd has spammers"
     drift = found.filter(pl.col("suite") == "round")
@@ -97,8 +98,12 @@ def test_what_was_rejected_and_released_is_valid_in_the_next_round_once(settings
     assert reasons["twice"] == "not met: a labeler judges a comparison once"
     assert reasons["copied"].startswith("copies: word for word ")
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
-    assert not checks["demonstration_copies"].passed
-    assert checks["demonstration_copies"].severity == AssetCheckSeverity.WARN, "the gate let the round pass"
+    demonstrations = checks["demonstrations_as_expected"]
+    assert demonstrations.severity == AssetCheckSeverity.WARN, "the gate let the round pass"
+    assert demonstrations.metadata["rejected"].value >= 1
+    assert demonstrations.metadata["rejected_share"].value < platform.settings.max_rejected_share
+    assert "another's answer word for word" in str(demonstrations.metadata["missed"].value)
+    assert checks["outcomes_as_expected"].passed, "few are rejected, and nobody is flagged"
     flagged = platform.warehouse.read_round("quality_contributors", 1).filter("flagged")
     accused = flagged.filter(pl.col("detector") == "collusion")["contributor_id"]
     assert not [name for name in accused if name.startswith("labeler")], "no ring is planted among the labelers"
@@ -154,8 +159,9 @@ def test_a_blocked_round_stays_blocked_in_a_run_without_the_gate(settings: Crowd
     assert not result.success
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["feedback_gate"].passed
-    assert not checks["preference_answered_once"].passed
-    assert checks["preference_answered_once"].severity == AssetCheckSeverity.ERROR
+    assert not checks["preferences_as_expected"].passed
+    assert checks["preferences_as_expected"].severity == AssetCheckSeverity.ERROR
+    assert "a labeler judges a comparison once" in str(checks["preferences_as_expected"].metadata["missed"].value)
     assert platform.instance.get_materialized_partitions(key_of("contributor_groups")) == set()
     later = platform.run(ROUND_JOB, round_id, asset_selection=[key_of("contributor_groups")])
     assert not later.success

@@ -41,7 +41,7 @@ class References(HTMLParser):
 def _validate(root: Path, run_name: str) -> DataQualityResource:
     data_quality = DataQualityResource(root=str(root))
     frame = pl.DataFrame({"kept": ["met"] * 3, "missed": ["met", "met", HOSTILE]})
-    found = data_quality.run_suites({"demonstration": frame}, {"demonstration": expectations(RULES)}, run_name)
+    found = data_quality.run_suites({"demonstration": frame}, {"demonstration": expectations(RULES, 0.0)}, run_name)
     assert found == {("demonstration", "kept"): 0, ("demonstration", "missed"): 1}
     return data_quality
 

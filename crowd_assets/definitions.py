@@ -30,6 +30,7 @@ from crowd_assets.assets import (
     seed,
     selection,
 )
+from crowd_assets.assets.catalogue import catalogued, outside
 from crowd_assets.experiments.reproduction import GROUP, experiment_assets
 from crowd_assets.exporters.exchange import exchange
 from crowd_assets.monitoring.tracing import export_run
@@ -56,6 +57,7 @@ PAGES = {
     "5_procurement": ["mechanisms/auctions.md", "attacks.md"],
     "6_contributions": ["mechanisms/points.md", "mechanisms/shapley.md", "attacks.md"],
     "7_report": ["report.md", "operations.md"],
+    "8_outside": ["feedback.md", "desk.md"],
     GROUP: ["experiments.md", "reproduction.md"],
 }
 
@@ -74,8 +76,9 @@ def build_definitions(
         use_json_lines()
     resources = {**build_resources(settings).as_dict(), **(resource_overrides or {})}
     assets = _of_home(uuid_of(settings), [*load_assets_from_modules(STAGES), *experiment_assets()])
+    catalogue = [each.map_asset_specs(lambda spec: catalogued(spec, settings)) for each in assets]
     return Definitions(
-        assets=_with_references(assets),
+        assets=[*_with_references(catalogue), *outside(settings)],
         jobs=[*rounds.jobs(settings, resources["warehouse"]), rounds.claim_round],
         sensors=[
             inbox_sensor(),

@@ -23,6 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CROWD_SECRET", "of the tests")  # a round of a test draws the same each time, and by a key
 
 UNPARTITIONED = {"seed_language_model", "seed_classifier", "target", "raw_feedback"}
+OUTSIDE = {"inbox", "outbox", "next_base_model"}
 OF_A_ROUND = {
     "validated_feedback",
     "labeler_weights",

@@ -79,6 +79,7 @@ def contributor_groups(
     )
     return MaterializeResult(
         metadata={
+            display.ROW_COUNT: grouped.height,
             "grouping": settings.grouping,
             "contributors": grouped.height,
             "groups": settings.groups,
@@ -222,6 +223,7 @@ def collect_candidates(
     seconds = sum(max(each["seconds"] for each in of_pass) for of_pass in passes)
     context.add_output_metadata(
         {
+            display.ROW_COUNT: frame.height,
             "candidates": frame.height,
             "mean_last_loss": float(np.mean(frame["last_loss"].to_numpy())),
             "response_tokens": int(frame["tokens"].sum()),

@@ -83,6 +83,7 @@ def shapley_estimates(
     return MaterializeResult(
         metadata=display.rounded({"contributors": frame.height, "method": frame["method"][0], **about})
         | {
+            display.ROW_COUNT: frame.height,
             "value_of_everybody": frame["shapley_value"].sum(),
             "values": display.plot(
                 display.bars(
@@ -125,6 +126,7 @@ def contributor_estimates(
     return MaterializeResult(
         metadata=display.rounded(about | epoch.row(0, named=True))
         | {
+            display.ROW_COUNT: frame.height,
             "estimates": display.plot(
                 display.intervals(
                     list(shown["contributor_id"]),
@@ -133,7 +135,7 @@ def contributor_estimates(
                     axis="estimated contribution, in target distance (standard errors)",
                     highlighted=lambda name: estimated[name] > 0,
                 )
-            )
+            ),
         }
     )
 
@@ -227,6 +229,7 @@ def point_ledger(
     # Checks that a tuple returns beside the result are dropped by Dagster 1.13 without a word.
     return MaterializeResult(
         metadata={
+            display.ROW_COUNT: len(entries),
             "entries": len(entries),
             "posted_now": posted,
             "points_posted": float(-totals(entries).get((TREASURY, "point"), Decimal(0))),

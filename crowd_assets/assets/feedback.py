@@ -61,6 +61,7 @@ def suite_check(suite: str) -> str:
     group_name="1_feedback",
     kinds={"json", "parquet", "duckdb"},
     owners=OWNERS,
+    deps=["inbox"],
     freshness_policy=FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
     check_specs=[
         AssetCheckSpec(
@@ -103,6 +104,7 @@ def raw_feedback(
         metadata={
             "files": len(files),
             "files_left": len(left),
+            display.ROW_COUNT: sum(file.accepted for file in files),
             "new_events": sum(file.accepted for file in files),
             "duplicates": sum(file.duplicates for file in files),
             "rejected_lines": sum(file.rejected for file in files),
@@ -309,6 +311,7 @@ def _said(finding: Finding) -> str:
 
 def _figures(gate: GateResult, round_: Round, warehouse: WarehouseResource) -> display.Metadata:
     return {
+        display.ROW_COUNT: len(gate.findings),
         "events": gate.events,
         "valid": gate.accepted,
         "rejected": gate.rejected.height,

@@ -128,6 +128,7 @@ def labeler_weights(
         severity=AssetCheckSeverity.WARN,
         metadata={"regret": regret, "bound": bound if bounded else "this aggregate promises none"},
     )
+    metadata[display.ROW_COUNT] = frame.height
     return MaterializeResult(metadata=display.rounded(metadata), check_results=[within])
 
 
@@ -152,6 +153,7 @@ def aggregated_preferences(
     agreement: display.Metadata = dict(figures.iter_rows())
     return MaterializeResult(
         metadata={
+            display.ROW_COUNT: figures.height,
             "comparisons": frame.height,
             "decided": decided.height,
             "reports": int(frame["reports"].sum()),

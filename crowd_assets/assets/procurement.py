@@ -92,6 +92,7 @@ def auction_clearing(
                 shown["awarded"].to_list(),
             )
         )
+    metadata[display.ROW_COUNT] = frame.height
     return MaterializeResult(metadata=display.rounded(metadata))
 
 
@@ -159,6 +160,7 @@ def comparison_tasks(
     lots = publish_lots(round_.round_no + 1, settings, warehouse, outbox, worst)
     return MaterializeResult(
         metadata={
+            display.ROW_COUNT: tasks.height,
             "tasks": len(published),
             "audits": len(audited),
             "lots_published": lots,

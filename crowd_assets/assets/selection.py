@@ -165,6 +165,7 @@ def selected_model(
     return MaterializeResult(
         metadata=display.rounded(
             {
+                display.ROW_COUNT: frame.height,
                 "selected": f"{winner_name} ({winner or 'root'})",
                 "improved": improved,
                 "refused_by_the_guard": len(refused),
@@ -306,7 +307,8 @@ def aligned_model(
     )
     shown = {name: value for name, value in (row | training_figures | figures).items() if value is not None}
     return MaterializeResult(
-        metadata=display.rounded(shown) | {"next_model": next_model or "root"}, check_results=[fell]
+        metadata=display.rounded(shown) | {display.ROW_COUNT: frame.height, "next_model": next_model or "root"},
+        check_results=[fell],
     )
 
 

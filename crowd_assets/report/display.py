@@ -23,6 +23,8 @@ BLUE, ORANGE, GREY, LIGHT, DARK = "var(--c1)", "var(--c2)", "var(--c8)", "var(--
 KINDS = {"other": LIGHT, "highlighted": BLUE}
 MOST_BARS = 40
 LONGEST_NAME = 18
+ROW_COUNT = "dagster/row_count"
+"""Metadata of which Dagster's catalogue makes the size of a table, in rows of the round."""
 PLAIN = "~g"  # of numbers on an axis: as few digits as they need
 
 Metadata = dict[str, Any]  # what Dagster shows beside a materialization, by name

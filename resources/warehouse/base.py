@@ -13,12 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import duckdb
 import polars as pl
 from dagster import ConfigurableResource
 from pydantic import Field
+from upath import UPath
 
 from resources.common.errors import OperatorError
+from resources.files.storage import written_atomically
 from resources.warehouse.connection import Connection
+from resources.warehouse.dictionary import comment
 from resources.warehouse.facts import SETTLED_ROUNDS, is_settled
 from resources.warehouse.schema import KEYS, checked
 
@@ -191,12 +195,16 @@ class WarehouseResource(ConfigurableResource, ABC):
         """Write what the last transaction left as the DuckDB file ``path``, whole or not at all."""
 
     def publish_snapshot(self) -> Path:
-        """Copy the warehouse for readers; they see the old copy or the new one, never a part.
+        """Copy the warehouse for readers; they see the old copy or the new one, never a part. What every table and column says
+        (``dictionary``) stands beside each as a comment.
 
         Returns:
             Where the copy lies.
         """
-        self.copy_to(self.snapshot_path)
+        with written_atomically(UPath(self.snapshot_path)) as temporary:
+            self.copy_to(Path(temporary))
+            with duckdb.connect(temporary) as copy:
+                comment(copy)
         return self.snapshot_path
 
     @property

@@ -5,14 +5,17 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 from dagster import (
     RunsFilter,
 )
 
+from crowd_assets.assets.catalogue import LINEAGE, SCHEMA, TABLES
 from crowd_assets.experiments.reproduction import EXPERIMENTS
+from crowd_assets.report.display import ROW_COUNT
 from resources.home.names import ROUND_JOB
 from tests.assets.platform import Platform, key_of, shown_of
-from tests.conftest import OF_A_ROUND, UNPARTITIONED
+from tests.conftest import OF_A_ROUND, OUTSIDE, UNPARTITIONED
 
 
 def test_every_stage_is_materialised(two_rounds: Platform) -> None:
@@ -56,13 +59,44 @@ def test_every_materialization_shows_its_plots_and_figures(two_rounds: Platform)
 def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
     graph = two_rounds.definitions.get_repository_def().asset_graph
     experiments = {experiment.name for experiment in EXPERIMENTS} | {"reproduction"}
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED | experiments
+    assert {
+        key.to_user_string() for key in graph.get_all_asset_keys()
+    } == OF_A_ROUND | UNPARTITIONED | OUTSIDE | experiments
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description, key
         assert node.group_name != "default", key
         assert node.owners, key
         assert node.kinds, key
+
+
+def test_the_catalogue_has_the_columns_rows_and_sources_of_every_table(two_rounds: Platform) -> None:
+    graph = two_rounds.definitions.get_repository_def().asset_graph
+    shown = shown_of(two_rounds, "r000002")
+    columns = {asset: {column.name for column in graph.get(key_of(asset)).metadata[SCHEMA].columns} for asset in TABLES}
+    for asset, names in TABLES.items():
+        if asset != "raw_feedback":
+            rows = two_rounds.warehouse.query(f"SELECT count(*) FROM {names[0]} WHERE round_no = 2").item()
+            assert shown[asset][ROW_COUNT].value == rows, asset
+        there = two_rounds.warehouse.query(f"SELECT * FROM {names[0]} LIMIT 0").columns
+        assert columns[asset] == set(there), asset
+        sources = graph.get(key_of(asset)).metadata.get(LINEAGE)
+        for column, upstream in (sources.deps_by_column if sources else {}).items():
+            assert column in columns[asset]
+            for each in upstream:
+                assert each.column_name in columns[each.asset_key.to_user_string()], (asset, column, each)
+
+
+def test_the_snapshot_says_what_its_columns_are(two_rounds: Platform) -> None:
+    with duckdb.connect(str(two_rounds.warehouse.snapshot_path), read_only=True) as snapshot:
+        silent = snapshot.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE comment IS NULL AND NOT internal"
+        )
+        assert silent.fetchall() == []
+        said = snapshot.execute(
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'awards' AND column_name = 'payment'"
+        )
+        assert said.fetchall() == [("Credits paid; 0 without an award.",)]
 
 
 def test_a_settled_round_is_reproduced_and_nothing_is_written_twice(two_rounds: Platform) -> None:

@@ -14,6 +14,7 @@ from dagster import (
     AssetKey,
     DagsterEventType,
     DagsterInstance,
+    DagsterRunStatus,
     Definitions,
     ExecuteInProcessResult,
     RunsFilter,
@@ -86,8 +87,9 @@ class Platform:
 
 
 def shown_of(platform: Platform, round_id: str) -> dict[str, dict[str, Any]]:
-    """What the last run of a round says of each asset and check in Dagster's event log, by name."""
-    run = platform.instance.get_runs(RunsFilter(tags={"dagster/partition": round_id}), limit=1)[0]
+    """What the last run that ended a round says of each asset and check in Dagster's event log, by name."""
+    done = RunsFilter(tags={"dagster/partition": round_id}, statuses=[DagsterRunStatus.SUCCESS])
+    run = platform.instance.get_runs(done, limit=1)[0]
     found: dict[str, dict[str, Any]] = {}
     for event in (entry.dagster_event for entry in platform.instance.all_logs(run.run_id) if entry.dagster_event):
         if event.is_step_materialization:

@@ -70,7 +70,7 @@ def test_the_first_points_of_every_name_are_held_back(two_rounds: Platform) -> N
     for _, points, held in found.iter_rows():
         assert held == min(Decimal(DEPOSIT), max(points, Decimal(0)))
     page = report_path(two_rounds.settings, "r000002").read_text(encoding="utf-8")
-    assert "held back: the first 0.5 of every name" in page
+    assert f"The first {DEPOSIT} points of every name are the name" in page
 
 
 def test_points_go_to_those_who_took_part(two_rounds: Platform) -> None:

@@ -227,6 +227,8 @@ def test_nothing_of_another_host_is_asked_for(served: Served) -> None:
         assert "<script" not in text
         assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', text)
         assert "default-src 'none'" in ada.headers["content-security-policy"]
+        # Browsers send "Origin: null" with the forms of a page that asks for no referrer, and that origin is refused.
+        assert ada.headers["referrer-policy"] == "same-origin"
         assert ada.headers["cache-control"] == "no-store"
     assert URL  # links of invitations are the only absolute ones
 

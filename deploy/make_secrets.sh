@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes what deploy/compose.yaml reads from deploy/secrets: random keys and passwords, a self-signed certificate for
-# SERVER_NAME, and a file of users without any. What is there stays as it is, so it may be run again.
+# SERVER_NAME and DESK_NAME, and a file of users without any. What is there stays as it is, so it may be run again.
 #
 # The folder is closed to other accounts of the machine. Its files are not: containers read them under numbers of their own.
 set -eu
 
 secrets=${1:-$(dirname "$0")/secrets}
 server=${SERVER_NAME:-localhost}
+desk=${DESK_NAME:-desk.localhost}
 
 umask 022
 mkdir -p "$secrets"
@@ -31,7 +32,7 @@ if [ ! -s s3.json ]; then
 fi
 if [ ! -s tls.key ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=$server" \
-        -addext "subjectAltName=DNS:$server" \
+        -addext "subjectAltName=DNS:$server,DNS:$desk" \
         -keyout tls.key -out tls.crt 2>/dev/null
     chmod 644 tls.key
 fi

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
 ]
 SERVER = "crowd.example.org"
+DESK = "desk.example.org"
 PORT = "8443"  # what example.env publishes it on
 HERE = f"https://{SERVER}:{PORT}"
 SESSION = "session=ann"
@@ -104,12 +105,14 @@ def start(secrets: Path, upstream: int, tmp_path_factory: pytest.TempPathFactory
         def placed(text: str) -> str:
             for there, here in {
                 "${SERVER_NAME}": SERVER,
+                "${DESK_NAME}": DESK,
                 "${PORT}": PORT,
                 "/run/secrets": str(secrets),
                 "/etc/nginx/authentication.conf": str(folder / "authentication.conf"),
                 "listen 8443": f"listen 127.0.0.1:{port}",
                 "127.0.0.1:3000": f"127.0.0.1:{upstream}",
                 "127.0.0.1:3070": f"127.0.0.1:{upstream}",
+                "127.0.0.1:3080": f"127.0.0.1:{upstream}",
                 "127.0.0.1:4180": f"127.0.0.1:{upstream}",
             }.items():
                 text = text.replace(there, here)
@@ -189,6 +192,16 @@ def test_the_ui_can_open_its_web_socket(password: Proxy) -> None:
     body = password.ask("/graphql", headers={**ANN, **wanted})[2].lower()
     assert "upgrade: websocket" in body
     assert "connection: upgrade" in body
+
+
+def test_the_desk_lets_people_in_by_itself_and_believes_no_name_that_they_bring(password: Proxy) -> None:
+    given = {"X-Forwarded-Email": "boss@example.org", "X-Forwarded-User": "boss", "Authorization": "Basic eA=="}
+    status, _, body = password.ask("/join/x", host=DESK, headers=given)
+    assert (status, body.splitlines()[0]) == (200, "/join/x")
+    assert f"Host: {DESK}" in body
+    assert "boss" not in body
+    assert "Basic" not in body
+    assert password.ask("/", host=f"evil.{DESK}", headers=ANN)[0] == 421
 
 
 @pytest.mark.parametrize(

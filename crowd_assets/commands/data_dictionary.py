@@ -10,6 +10,7 @@ HEADER = """# Data dictionary
 
 Every table and column of the warehouse. The snapshot (`warehouse.snapshot.duckdb` in `CROWD_HOME`) holds the same words as comments:
 `SELECT table_name, column_name, comment FROM duckdb_columns()`; Dagster's catalogue shows them beside the assets. Instants are UTC.
+[Ten questions to a home](notebooks/questions.ipynb) is a notebook that asks them.
 
 This page is written by `python -m crowd_assets.commands.data_dictionary > docs/data_dictionary.md`.
 

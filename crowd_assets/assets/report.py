@@ -19,6 +19,7 @@ from crowd_assets.report import PORT, display
 from crowd_assets.report.agreement import shared_figures
 from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.figures import figures_of
+from crowd_assets.report.index import write_index_page
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
 from resources.files.frames import FramesResource
@@ -55,6 +56,7 @@ def round_report(
         campaign = write_campaign_page(settings, warehouse, frames, data_quality)
         write_quality_page(settings, warehouse, data_quality, shared_figures(warehouse, frames))
     RoundBook(warehouse).complete(round_.round_no)
+    index = write_index_page(settings, warehouse, data_quality)
     warehouse.publish_snapshot()
     tag_seconds(context)
     figures = figures_of(RoundBook(warehouse).settled(round_.round_no), warehouse)
@@ -65,6 +67,7 @@ def round_report(
         metadata={
             "report": MetadataValue.path(str(page.absolute())),
             "campaign": MetadataValue.path(str(campaign.absolute())),
+            "index": MetadataValue.path(str(index.absolute())),
             "served by crowd-rounds docs-quality": MetadataValue.url(
                 f"http://127.0.0.1:{PORT}/reports/{page.parent.name}/{page.name}"
             ),

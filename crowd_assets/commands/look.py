@@ -107,6 +107,7 @@ def write_report(
     settings = settings_here()
     from crowd_assets.exporters.model import settled_round
     from crowd_assets.report.campaign import write_campaign_page
+    from crowd_assets.report.index import write_index_page
     from crowd_assets.report.round import write_round_page
     from resources.build import build_resources
     from resources.rounds.book import RoundBook
@@ -118,6 +119,7 @@ def write_report(
     for round_ in rounds:
         typer.echo(f"{round_.round_id}   {write_round_page(round_, *made_from)}")
     typer.echo(f"campaign  {write_campaign_page(*made_from)}")
+    typer.echo(f"index     {write_index_page(settings, warehouse, resources.data_quality)}")
 
 
 @app.command("statement")

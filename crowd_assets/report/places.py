@@ -13,6 +13,7 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 
 REPORTS = "reports"
+INDEX = "index.html"
 CAMPAIGN = "campaign.html"
 QUALITY = "quality.html"
 ROUNDS, STATEMENTS = "rounds", "statements"
@@ -39,10 +40,10 @@ def round_link(round_id: str, *, up: int = 0) -> str:
 
 
 def shared_links(settings: CrowdSettings, data_quality: DataQualityResource, *, up: int = 0) -> dict[str, str]:
-    """What every page leads to, by words: the campaign, the quality report and the Data Docs of the same home, where they lie on
-    one disk with the pages."""
+    """What every page leads to, by words: the home's index, the campaign, the quality report and the Data Docs of the same home, where
+    they lie on one disk with the pages."""
     above = "../" * up
-    links = {"Campaign": f"{above}{CAMPAIGN}", "Feedback quality": f"{above}{QUALITY}"}
+    links = {"Home": f"{above}{INDEX}", "Campaign": f"{above}{CAMPAIGN}", "Feedback quality": f"{above}{QUALITY}"}
     if is_local(settings.reports_path):
         docs = os.path.relpath(data_quality.data_docs, str(settings.reports_path))
         links["Data Docs"] = f"{above}{quote(docs.replace(os.sep, '/'))}"

@@ -22,7 +22,7 @@ from crowd_assets.report import charts
 from crowd_assets.report.agreement import Figures
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.page import render
-from crowd_assets.report.places import QUALITY, REPORTS, campaign_path, shared_links
+from crowd_assets.report.places import INDEX, QUALITY, REPORTS, campaign_path, shared_links
 from resources.common.errors import OperatorError
 from resources.files.storage import is_local, write_text_atomically
 from resources.settings.resource import CrowdSettings
@@ -83,6 +83,8 @@ def write_quality_page(
         agreed = warehouse.query("SELECT * FROM agreement_figures ORDER BY round_no, figure")
     links = shared_links(settings, data_quality)
     del links["Feedback quality"]
+    if not (settings.reports_path / INDEX).exists():  # the gate of the first round writes before any round has ended
+        del links["Home"]
     drawn = _charts(verdicts, findings)
     judging = _judging_charts(agreed)
     page = render(

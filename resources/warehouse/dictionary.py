@@ -123,6 +123,14 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "since": "From when on what arrives under the name is the person's.",
         },
     ),
+    "pseudonyms": (
+        "A row a contributor of a home with a key.",
+        {"slot": "Keyed hash of the name.", "pseudonym": "Pseudonym, drawn at random."},
+    ),
+    "erased_identifiers": (
+        "A row a contributor whose link between name and pseudonym was destroyed.",
+        {"reason": "Who asked for it, and why.", "erased_at": "When the link was destroyed."},
+    ),
     "erasures": (
         "A row an erasure of a contributor's texts.",
         {

@@ -45,8 +45,9 @@ class Resources:
     io_manager: JsonStepOutputs
 
     def as_dict(self) -> dict[str, Any]:
-        """By name, as Dagster takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """By name, as Dagster takes them: what a run's configuration leaves out is as the settings have it."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return named | {"settings": self.settings.with_own_defaults()}
 
 
 def check_installed(settings: CrowdSettings) -> None:
@@ -71,7 +72,7 @@ def build_resources(settings: CrowdSettings) -> Resources:
     model_store = ModelStoreResource(root=str(settings.models_path), cache=str(settings.path("models_cache")))
     trainer, embedder = _compute(settings, model_store)
     return Resources(
-        settings=settings.with_own_defaults(),
+        settings=settings,
         warehouse=made_warehouse,
         frames=FramesResource(root=str(settings.frames_path)),
         inbox=InboxResource(

@@ -23,6 +23,8 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait for one another sleep: spinning ones take the core that the others need on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
+# What was compiled once is kept, whatever the shell says: without, every process compiles torch and Dagster anew for six seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup round ui serve reproduce docs test test-crash cluster-test deploy-check test-integration check vulnerabilities fuzz clean

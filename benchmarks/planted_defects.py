@@ -9,7 +9,8 @@ labeler. No figure depends on the machine.
 ``found_share`` is of all planted lines; one of a labeler's counts as found with the labeler. ``clean_rejected_share``
 is of the clean lines that ingestion, the gate or ``CROWD_DETECTORS_REJECT`` rejected. Precision and recall of a
 detector are of lines, for labelers' of labelers: recall of its planted ones, precision against flags on clean lines or
-labelers; a flag on what was planted for another counts neither way. ``real`` (not with --quick) is how many of all real
+labelers; a flag on what was planted for another counts neither way. Detectors that read with the model are left out, as
+nothing is planted for them here (see ``benchmarks.red_team``). ``real`` (not with --quick) is how many of all real
 judgements and of 24,000 comments, with nothing planted, each detector flags: its false-positive rate, or less, as some
 flags are true: docs/quality.md says which.
 
@@ -110,6 +111,9 @@ def _as_json(records: Iterable[Record]) -> list[dict[str, Any]]:
     ]
 
 
+BY_MODEL = ("unlikely", "control_tokens", "too_long")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of the lines: columns ``line``, ``stage`` and ``reason`` of those rejected, how many of the second
@@ -187,6 +191,8 @@ def of_detectors(corrupted: Corrupted, outcome: Outcome, clean: set[int]) -> dic
     everybody = outcome.valid.filter(pl.col("line").is_in(list(clean)))
     table: dict[str, dict[str, Any]] = {}
     for detection in outcome.detections:
+        if detection.detector in BY_MODEL:
+            continue
         own = [each for each in corrupted.planted if KINDS[each.kind].rule == detection.detector]
         if detection.detector in OF_LABELERS:
             flagged = set(detection.contributors.filter("flagged")["contributor_id"])

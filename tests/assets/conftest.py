@@ -15,7 +15,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> P
     folder = tmp_path_factory.mktemp("home")
     (folder / "seed").symlink_to(seed_folder)
     # So few texts are measured that every gain is within its noise, and a conserved epoch would post nothing.
-    settings = CrowdSettings(home=str(folder), deposit=DEPOSIT, conserved_points=False, **QUICK)  # type: ignore[arg-type]
+    settings = CrowdSettings(home=str(folder), deposit=DEPOSIT, conserved_points=False, **{**QUICK, "guard": True})  # type: ignore[arg-type]
     platform = Platform(settings)
     for number in (1, 2):
         result = platform.round(number)

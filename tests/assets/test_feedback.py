@@ -58,7 +58,7 @@ def test_bad_lines_are_rejected_with_their_reason_and_the_round_is_green(setting
     changed = json.dumps(json.loads(twice) | {"probability_a": 0.123})
     (platform.inbox / "second-answer.jsonl").write_text(changed)
     platform.ingest()
-    assert platform.run(ROUND_JOB, platform.start()).success
+    assert platform.run(ROUND_JOB, platform.start(), asset_selection=[key_of("validated_feedback")]).success
     rejected = platform.warehouse.query("SELECT source, line, stage, reason FROM rejected_feedback ORDER BY ALL")
     reasons = {(source, line): reason for source, line, _, reason in rejected.iter_rows()}
     assert "broken JSON" in reasons["bad.jsonl", 1]

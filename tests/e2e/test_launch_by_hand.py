@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from resources.home.names import INGESTION_JOB, ROUND_JOB
 from tests.e2e.conftest import RunningDagster, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.crash
 
 SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
   sensors { name sensorState { status ticks(limit: 1) { status } } } } } } }"""

@@ -122,10 +122,9 @@ def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_times_that_cannot_be_are_rejected_with_the_reason_and_hide_no_stale_round(tmp_path: Path) -> None:
     stale = (CLAIMED - timedelta(days=40)).isoformat()
     reasons, age = judged(tmp_path, stale, "2099-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9998-12-31T00:00:00Z")
-    assert [reason.split("submitted_at")[1][:40] for reason in reasons] == [
-        " is not later than the start of the roun",
-        " is not later than the start of the roun",
-        ", and accepted_at where it is given, are",
+    assert sorted(reasons) == [
+        "not met: submitted_at is not before 2000",
+        *["not met: submitted_at is not later than the start of the round"] * 2,
     ]
     assert age == pytest.approx(40)
     reasons, _ = judged(tmp_path, stale, accepted_at="0001-01-01T00:00:00Z")

@@ -6,6 +6,7 @@ Belongs here: Shapley estimates, estimates from the tournament, and the settleme
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 
 import polars as pl
 from dagster import (
@@ -180,7 +181,8 @@ def point_ledger(
     due = warehouse.read_round("contributor_points", round_.round_no)
     entries = entries_of(round_, settings, warehouse, due, CorrectionBook(warehouse).taken_by(round_.round_no))
     base_model, next_model = models_of(round_, warehouse)
-    made = {*warehouse.read_round("candidates", round_.round_no)["model"], next_model} - {base_model, None}
+    trained = (warehouse.read_round(table, round_.round_no)["model"] for table in ("candidates", "alignments"))
+    made = {*chain.from_iterable(trained), next_model} - {base_model, None}
     about = surroundings(
         settings.model_dump(),
         seed=round_.seed,

@@ -401,7 +401,8 @@ class _RoundAuditor:
         yield Difference(where, self._round.round_id, changed[0], now, then, BY_RECORD)
 
     def _models(self, record: Record, trainer: TrainerResource) -> Iterator[Difference]:
-        for model in record["models"]:
+        aligned = self._warehouse.read_round("alignments", self._round.round_no)["model"].drop_nulls()
+        for model in sorted({*record["models"], *aligned}):  # earlier records name no aligned model that was not kept
             if model in self._of.removed:
                 self._removed.append(model)
             elif problem := self._of.damage(model):

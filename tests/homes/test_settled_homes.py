@@ -71,5 +71,16 @@ def test_one_figure_that_was_changed_is_found(home: Path, tmp_path: Path, statem
     assert first.where == where
 
 
+def test_a_byte_of_any_model_that_was_changed_is_found(home: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copytree(home, tmp_path / "home"))
+    weights = sorted(there.glob("models/*/adapter_model.safetensors"))
+    assert len(weights) >= 6
+    for path in weights:  # also of a model that no round chose
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert not audit(CrowdSettings(home=str(there)), recompute=False).clean, path
+        path.write_bytes(data)
+
+
 def test_there_are_homes() -> None:
     assert len(ARCHIVES) >= 1

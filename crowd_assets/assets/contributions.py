@@ -31,6 +31,7 @@ from crowd_assets.mechanisms.ledger import (
 from crowd_assets.quality.gate import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.contributions import embedded, values_of
+from crowd_assets.round.guard import RANGE, range_key
 from crowd_assets.round.points import estimates_of
 from crowd_assets.round.settlement import as_frame, correlation_of, entries_of, models_of, points_and_values
 from crowd_assets.round.target import TARGET, find_target
@@ -183,6 +184,10 @@ def point_ledger(
     base_model, next_model = models_of(round_, warehouse)
     trained = (warehouse.read_round(table, round_.round_no)["model"] for table in ("candidates", "alignments"))
     made = {*chain.from_iterable(trained), next_model} - {base_model, None}
+    of_round = frames.of_round(round_.round_id) | {TARGET: frames.path(TARGET, aim.key)}
+    likelihood_range = range_key(settings, trainer)
+    if likelihood_range is not None and (path := frames.path(RANGE, likelihood_range)).exists():
+        of_round[RANGE] = path
     about = surroundings(
         settings.model_dump(),
         seed=round_.seed,
@@ -193,7 +198,8 @@ def point_ledger(
         root=trainer.root_identity(),
         models=[base_model, next_model, *made],
         cards={model: trainer.store.card_hash(model) for model in made},
-        frames=frames.of_round(round_.round_id) | {TARGET: frames.path(TARGET, aim.key)},
+        likelihood_range=likelihood_range,
+        frames=of_round,
         segments=inbox.segment_paths(round_.from_seq, round_.to_seq),
     )
     posted = RoundBook(warehouse).settle(

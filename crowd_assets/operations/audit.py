@@ -63,7 +63,7 @@ from resources.models.store import DamagedModelError, ModelStoreResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.rounds.corrections import CorrectionBook
-from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, rows_of
+from resources.rounds.records import TEXT_COLUMNS, Record, column_hashes, frame_key, rows_of
 from resources.rounds.secret import commitment
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -316,8 +316,7 @@ class _RoundAuditor:
         self._made_by_this_version = "cards" in record
         yield from self._rows("rounds", record)
         for name, recorded in record["frames"].items():
-            path = self._frames.path(name, record["target"] if name == target.TARGET else round_id)
-            yield from self._file(f"frame {name}", path, recorded)
+            yield from self._file(f"frame {name}", self._frames.path(name, frame_key(record, name)), recorded)
         for name, recorded in record["segments"].items():
             yield from self._file(f"segment {name}", UPath(self._of.inbox.segments, name), recorded)
         self._settings, resources = self._of.made_with(record)

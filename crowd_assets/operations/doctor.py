@@ -17,7 +17,7 @@ from resources.home.identity import SCHEMA_VERSION, known_home, program_version
 from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
-from resources.rounds.records import chained, file_hash
+from resources.rounds.records import chained, file_hash, frame_key
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.facts import round_id_of
 from resources.warehouse.schema import TABLES
@@ -121,7 +121,7 @@ def _files(resources: Resources, settings: CrowdSettings) -> str:
         record = json.loads(text)
         number = round_id_of(record["round_no"])
         places = {
-            resources.frames.path(name, record["target"] if name == "target" else number): about["file"]
+            resources.frames.path(name, frame_key(record, name)): about["file"]
             for name, about in record["frames"].items()
         }
         places |= {

@@ -156,13 +156,10 @@ def weigher_of(
     The range is of a root and reference texts, half of them with slips of the hand, and is kept. References and responses are scored after prompts that are dealt
     to them at random, so that nobody makes its text likely by the prompt that it brings.
     """
-    own_domain = bool(settings.reference_texts) or not settings.base_model
-    if not (settings.guard and own_domain):
+    key = range_key(settings, trainer)
+    if key is None:
         return None
     ordinary = ordinary_texts(settings)
-    if len(ordinary) < LEAST:
-        return None
-    key = fingerprint(root=trainer.root_identity(), texts=ordinary, max_tokens=settings.max_tokens)
 
     def weigh(pairs: Sequence[tuple[str, str]]) -> list[tuple[float, str]]:
         prompts = [prompt for prompt, _ in pairs]
@@ -180,6 +177,17 @@ def weigher_of(
         return [(float(nats), bounds.why(found, index)) for index, nats in enumerate(found.mean)]
 
     return weigh
+
+
+def range_key(settings: CrowdSettings, trainer: TrainerResource) -> str | None:
+    """Which range of likelihood feedback is held against: the name of its frame; None where feedback is held against none."""
+    own_domain = bool(settings.reference_texts) or not settings.base_model
+    if not (settings.guard and own_domain):
+        return None
+    ordinary = ordinary_texts(settings)
+    if len(ordinary) < LEAST:
+        return None
+    return fingerprint(root=trainer.root_identity(), texts=ordinary, max_tokens=settings.max_tokens)
 
 
 def with_slips(texts: Sequence[str], rng: np.random.Generator) -> list[str]:

@@ -27,6 +27,7 @@ from resources.feedback.events import TEXTS
 from resources.files.frames import parsed_parquet
 from resources.warehouse.base import fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import round_id_of
 from resources.warehouse.schema import AFTER_SETTLEMENT, ROUND_TABLES
 
 PACKAGES = ("crowd-rounds", "polars", "duckdb", "numpy", "torch", "transformers", "peft")
@@ -62,6 +63,7 @@ def surroundings(
     root: str,
     models: Iterable[str | None],
     cards: Mapping[str, str] | None = None,
+    likelihood_range: str | None = None,
     frames: Mapping[str, UPath],
     segments: Mapping[str, UPath],
 ) -> Record:
@@ -75,6 +77,7 @@ def surroundings(
         target: Key of the target's frame.
         models: Stored models that it began with, trained and ends with; their names are hashes of their files.
         cards: Hashes of the cards of those of them that the round made.
+        likelihood_range: Key of the frame with the range of likelihood that feedback is held against.
         frames, segments: The round's frames, and the segments of raw feedback that hold its events.
     """
     return {
@@ -86,10 +89,17 @@ def surroundings(
         "target": target,
         "root": root,
         "models": sorted({model for model in models if model is not None}),
+        "likelihood_range": likelihood_range,
         "cards": dict(sorted((cards or {}).items())),
         "frames": {name: _described(path.read_bytes()) for name, path in sorted(frames.items())},
         "segments": {name: _described(path.read_bytes()) for name, path in sorted(segments.items())},
     }
+
+
+def frame_key(record: Record, name: str) -> str:
+    """Under which key a frame lies that a record names: target and range of likelihood have keys of their own, all others the round's."""
+    own = {"target": record["target"], "guard_range": record.get("likelihood_range")}
+    return own.get(name) or round_id_of(record["round_no"])
 
 
 def append_record(connection: Connection, round_no: int, about: Mapping[str, Any]) -> None:

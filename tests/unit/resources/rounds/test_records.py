@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from resources.common.hashes import chained
-from resources.rounds.records import append_record, column_hashes, versions
+from resources.rounds.records import append_record, column_hashes, frame_key, versions
 from resources.warehouse.duckdb import DuckDBWarehouse
 
 ALL_KINDS = pl.DataFrame(
@@ -69,3 +69,10 @@ def test_a_record_stands_behind_the_one_before(tmp_path: Path) -> None:
     assert first["previous_hash"] == ""
     assert second["previous_hash"] == first["hash"] == chained("", first["record"])
     assert second["hash"] == chained(first["hash"], second["record"]) != chained("", second["record"])
+
+
+def test_frames_lie_under_keys_of_their_own_or_the_rounds() -> None:
+    record = {"round_no": 3, "target": "t", "likelihood_range": "l"}
+    keys = {name: frame_key(record, name) for name in ("target", "guard_range", "generations")}
+    assert keys == {"target": "t", "guard_range": "l", "generations": "r000003"}
+    assert frame_key({"round_no": 3, "target": "t"}, "generations") == "r000003"  # an earlier record names no range

@@ -17,7 +17,7 @@ from crowd_assets.exporters.exchange import exchange
 from crowd_assets.exporters.label_studio import CONFIGURATION
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
-from resources.feedback.pseudonyms import Pseudonyms
+from resources.feedback.aliases import persons
 from resources.home.names import INGESTION_JOB, ROUND_JOB
 from resources.settings.resource import CrowdSettings
 from sensors.label_studio import label_studio_sensor
@@ -119,8 +119,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
 
     def judge(user: User, comparison_id: str, side: str, certainty: int | None, probability_a: float) -> None:
         user.annotate(numbers[comparison_id], *_picks(side, certainty))
-        name = Pseudonyms(KEY).of(f"label-studio-{user.number}")
-        expected[(comparison_id, name)] = probability_a
+        expected[(comparison_id, f"label-studio-{user.number}")] = probability_a
 
     one, other = list(published)[:2]
     judge(first, one, "left", 90, 0.9)
@@ -144,7 +143,8 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     got = {
         (row["comparison_id"], row["contributor_id"]): row["probability_a"] for row in judgements.iter_rows(named=True)
     }
-    assert got == expected
+    person = persons(platform.resources.warehouse)
+    assert got == {(name, person(who)): probability for (name, who), probability in expected.items()}
     assert set(judgements["source"].str.slice(0, 12)) == {"label-studio"}
     aggregated = platform.resources.frames.read("aggregated_preferences", round_id)
     mine = {row["comparison_id"]: row for row in aggregated.iter_rows(named=True) if row["comparison_id"] in numbers}
@@ -155,7 +155,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
             field: published[name][field] for field in ("prompt", "response_a", "response_b")
         }
     weights = platform.resources.warehouse.read_round("labeler_weights", 2)
-    assert {name for _, name in expected} <= set(weights["labeler_id"])
+    assert {person(who) for _, who in expected} <= set(weights["labeler_id"])
 
     # Round 2 published more tasks; what was pulled and ingested does not come again.
     said = platform.tick()

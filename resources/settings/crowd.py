@@ -87,9 +87,10 @@ class Crowd(BaseModel):
         earlier=False,
     )
     rings_count_once: bool = setting(
-        default=False,
+        default=True,
         description="Whether contributors whom the detector collusion links count as one person: the first report on a "
-        "comparison counts, and the first bid in a lot is admitted. Off by default, as careful labelers are also "
-        "alike on easy comparisons.",
+        "comparison counts, and the first bid in a lot is admitted. Off, one person judges under as many names as "
+        "the person has.",
         shown="yes",
+        earlier=False,
     )

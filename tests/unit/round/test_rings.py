@@ -61,7 +61,7 @@ def counting(warehouse: WarehouseResource, **changes: object) -> list[tuple[str,
 
 
 def test_no_report_counts_of_who_sold_one_of_the_answers(warehouse: WarehouseResource) -> None:
-    assert counting(warehouse) == [row for row in REPORTS if row != ("sal", "c1")]
+    assert counting(warehouse, rings_count_once=False) == [row for row in REPORTS if row != ("sal", "c1")]
 
 
 def test_nor_of_who_is_linked_with_who_sold_it(warehouse: WarehouseResource) -> None:
@@ -70,9 +70,9 @@ def test_nor_of_who_is_linked_with_who_sold_it(warehouse: WarehouseResource) -> 
     assert counting(warehouse) == [row for row in REPORTS if row not in (("sal", "c1"), ("cid", "c1"))]
 
 
-def test_of_a_ring_the_first_report_counts_where_settings_say_so(warehouse: WarehouseResource) -> None:
+def test_of_a_ring_the_first_report_counts_unless_settings_say_otherwise(warehouse: WarehouseResource) -> None:
     left = [row for row in REPORTS if row not in (("sal", "c1"), ("cid", "c1"))]
-    assert counting(warehouse, rings_count_once=True) == left
+    assert counting(warehouse) == left
 
 
 def test_a_ring_has_one_name_and_everybody_else_keeps_their_own(warehouse: WarehouseResource) -> None:

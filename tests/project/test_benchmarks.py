@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.attacks as benchmark
+from benchmarks import figures as stale
 from benchmarks import quality
 from benchmarks.weights import LABELERS
 from crowd_assets.experiments.study import ReferenceDataError, reference_file
@@ -141,3 +142,29 @@ def test_the_benchmark_prints_three_gains_with_intervals_for_each_attack(
         for figure in found[column].values():
             assert figure.keys() == {"gain", "low", "high"}
             assert figure["low"] <= figure["gain"] <= figure["high"]
+
+
+def test_a_figure_belongs_to_the_command_of_its_row_or_of_its_section() -> None:
+    page = """# One
+| `python -m benchmarks.weights` | `slots` | 112,000 |
+|---|---|---|
+Nothing names a command: 5 s.
+| seconds | 5 |
+
+## Two
+`python -m benchmarks.auction` took 9 s.
+
+| seconds | 0.17 |
+| words | none |
+```
+# make round in a fence
+```
+| minutes | 3 |
+"""
+    assert list(stale.with_commands(page)) == [
+        (2, "benchmarks.weights"),
+        (10, "benchmarks.auction"),
+        (15, "make round"),
+    ]
+    assert "crowd_assets/mechanisms/labelers/score_update.py" in stale.measured("benchmarks.weights")
+    assert stale.measured("benchmarks.gone") == ()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.crash.harness import MEMORY, Harness
 
-SHARE_OF_CI = 3
+SHARE_OF_CI = 1
 REACH = 0.3  # rounds
 
 

@@ -17,7 +17,7 @@ from resources.settings.resource import CrowdSettings
 from resources.training.loading import use_threads
 
 # An example's time depends on what else the machine does; what it finds does not.
-hypothesis.settings.register_profile("no_deadline", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("no_deadline", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("no_deadline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CROWD_SECRET", "of the tests")  # a round of a test draws the same each time, and by a key

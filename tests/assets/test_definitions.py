@@ -7,9 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from dagster import (
-    RunsFilter,
-)
+from dagster import DagsterRunStatus, RunsFilter
 
 from crowd_assets.assets.catalogue import LINEAGE, SCHEMA, TABLES
 from crowd_assets.experiments.reproduction import EXPERIMENTS
@@ -52,7 +50,8 @@ def test_every_materialization_shows_its_plots_and_figures(two_rounds: Platform)
         assert all(isinstance(shown[asset][name].value, float) for name in names), asset
     assert shown["selected_model"]["groups_and_ranks"].value.count("\n") == 1 + two_rounds.settings.groups
     spent = two_rounds.warehouse.read_round("awards", 2).filter("awarded")["payment"].sum()
-    (run,) = two_rounds.instance.get_runs(RunsFilter(tags={"dagster/partition": "r000002"}), limit=1)
+    done = RunsFilter(tags={"dagster/partition": "r000002"}, statuses=[DagsterRunStatus.SUCCESS])
+    (run,) = two_rounds.instance.get_runs(done, limit=1)
     assert Decimal(run.tags["crowd/credits_spent"]) == spent
     assert int(run.tags["crowd/seconds"]) > 0
 

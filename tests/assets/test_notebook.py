@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -31,5 +32,5 @@ def test_ten_questions_are_answered(two_rounds: Platform, monkeypatch: pytest.Mo
     assert all(answer.height for answer in answers)
     balanced = answers[9]
     assert set(balanced["unit"]) == {"point", "credit"}
-    assert not balanced["must_be_zero"].any()
-    assert not balanced["breaks"].any()
+    assert set(balanced["must_be_zero"]) == {Decimal(0)}
+    assert set(balanced["breaks"]) == {0}

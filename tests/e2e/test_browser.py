@@ -75,9 +75,9 @@ def test_what_the_gate_found_is_a_check_a_suite(page: Page, dagster_dev: Running
 
 def test_automation_shows_that_it_runs(page: Page, dagster_dev: RunningDagster, screenshots: Path) -> None:
     page.goto(f"{dagster_dev.url}/automation")
-    for name in ("inbox_sensor", "round_sensor", "failure_sensor", "nightly_schedule"):
+    for name in ("inbox_sensor", "round_sensor", "failure_sensor", "waiting_sensor", "nightly_schedule"):
         expect(page.get_by_role("link", name=name).first).to_be_visible()
-    expect(page.locator("input[type=checkbox]:checked")).to_have_count(4)
+    expect(page.locator("input[type=checkbox]:checked")).to_have_count(5)
     page.get_by_role("link", name="round_sensor").first.click()
     expect(page.get_by_text("Starts a round when enough feedback has arrived")).to_be_visible()
     expect(page.locator("input[type=checkbox]:checked").first).to_be_attached()

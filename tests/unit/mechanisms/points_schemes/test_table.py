@@ -94,7 +94,7 @@ def test_where_training_moves_a_candidate_evidence_pays_for_it() -> None:
     assert found[:GOOD].sum() > 0.9 * found.sum() > 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), names=st.integers(2, 5))
 def test_a_demonstration_is_worth_the_same_under_several_names(seed: int, names: int) -> None:
     rng = np.random.default_rng(seed)

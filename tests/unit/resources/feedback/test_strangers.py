@@ -89,7 +89,7 @@ def test_status_and_ingestion_name_them(tmp_path: Path) -> None:
     from resources.settings.settings import Settings
 
     filled(tmp_path / "inbox")
-    found = module._never_read(Settings(home=str(tmp_path)))
+    found = {each.name: each.reason for each in module._strangers(Settings(home=str(tmp_path)))}
     assert "import auto" in found["b.csv"]
 
 

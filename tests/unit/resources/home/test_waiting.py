@@ -54,7 +54,7 @@ def test_files_wait_for_a_look_a_run_a_pause_or_room(settings: CrowdSettings) ->
     assert (paused.cause, paused.stuck) == ("pause", False)
     assert "the disk of the inbox" in paused.why
     assert paused.due is not None
-    assert paused.due - NOW < timedelta(minutes=1)
+    assert paused.due - datetime.now(UTC) < timedelta(minutes=1)
     full = now(settings.changed(least_free_mib=1 << 40))["files"]
     assert (full.cause, full.stuck) == ("space", True)
     with build_resources(settings).warehouse.transaction() as connection:

@@ -200,7 +200,7 @@ def test_the_file_in_the_inbox_names_nobody_where_there_is_a_key(
     (event,) = inbox_events(resources)
     resources.inbox.ingest()
     (stored,) = resources.warehouse.query("SELECT contributor_id FROM event_index")["contributor_id"]
-    assert stored == event["contributor_id"]
+    assert event["contributor_id"].startswith("p-"), "a keyed hash, which the home draws a pseudonym for"
     assert stored.startswith("p-")
 
 

@@ -68,34 +68,34 @@ def test_a_backup_taken_while_people_send_has_what_was_acknowledged(store, desk_
 
 @pytest.fixture
 def known(store, desk_settings, monkeypatch: pytest.MonkeyPatch) -> Resources:
-    """A home with a key that knows ada, under another name, too; ada and bo have sent, begun and asked something at the desk."""
+    """A home with a key that knows yvonne, under another name, too; yvonne and bo have sent, begun and asked something at the desk."""
     monkeypatch.setenv("CROWD_PSEUDONYM_KEY", "a key of the tests, long enough")
-    store.invite(["ada", "bo"])
-    for number, name in enumerate(("ada", "bo")):
+    store.invite(["yvonne", "bo"])
+    for number, name in enumerate(("yvonne", "bo")):
         store.send(name, _sent(number))
         store.save_draft(name, "bid", "lot", {"response": "half of it"})
         store.appeal(name, "", "my words", most_a_day=3)
-    store.ask_erasure("ada")
+    store.ask_erasure("yvonne")
     resources = build_resources(desk_settings)
-    resources.inbox.deliver("one", [EVENT | {"contributor_id": "ada"}])
+    resources.inbox.deliver("one", [EVENT | {"contributor_id": "yvonne"}])
     resources.inbox.ingest()
-    AliasBook(resources.inbox).add("argilla-1", "ada", by="the manager")
+    AliasBook(resources.inbox).add("argilla-1", "yvonne", by="the manager")
     return resources
 
 
 def test_an_erasure_reaches_what_the_desk_still_has(store, desk_settings, known) -> None:
     names = names_of(known.warehouse, "argilla-1")
     assert forget_at_desk(desk_settings, known.warehouse, names) == 3
-    kept = str(store.kept_about("ada"))
+    kept = str(store.kept_about("yvonne"))
     assert not any(words in kept for words in ("words of", "half of it", "my words"))
     assert "words of 1" in str(store.kept_about("bo"))
     assert store.erasures_asked() == []
 
 
 def test_what_the_desk_keeps_is_found_under_any_of_a_person_s_names(desk_settings, known) -> None:
-    for given in ("ada", "argilla-1", names_of(known.warehouse, "ada")[0]):
+    for given in ("yvonne", "argilla-1", names_of(known.warehouse, "yvonne")[0]):
         (kept,) = kept_at_desk(desk_settings, known.warehouse, names_of(known.warehouse, given))
-        assert [row["name"] for row in kept["person"]] == ["ada"]
+        assert [row["name"] for row in kept["person"]] == ["yvonne"]
         assert all(kept[what] for what in ("drafts", "sent", "appeals", "erasures"))
     assert kept_at_desk(desk_settings, known.warehouse, ["zoe"]) == []
 
@@ -103,21 +103,21 @@ def test_what_the_desk_keeps_is_found_under_any_of_a_person_s_names(desk_setting
 def test_with_the_identifier_the_desk_forgets_the_name_and_keeps_that_judgements_were_sent(
     store, desk_settings, known
 ) -> None:
-    store.send("ada", _sent(7, "preference"))
+    store.send("yvonne", _sent(7, "preference"))
     while (found := store.batch(9)) is not None:
         store.finish(found[0])
     assert store.judged()["free"] == 1
-    forget_at_desk(desk_settings, known.warehouse, names_of(known.warehouse, "ada"), identifier=True)
+    forget_at_desk(desk_settings, known.warehouse, names_of(known.warehouse, "yvonne"), identifier=True)
     assert store.judged()["free"] == 1
-    assert not any(store.kept_about("ada").values())
-    assert all(b"ada" not in path.read_bytes() for path in Path(desk_settings.home).glob(f"{DESK}*"))
+    assert not any(store.kept_about("yvonne").values())
+    assert all(b"yvonne" not in path.read_bytes() for path in Path(desk_settings.home).glob(f"{DESK}*"))
     assert store.person("bo") is not None
 
 
 def test_what_is_on_its_way_to_the_inbox_is_forgotten_too(store, known, desk_settings) -> None:
     name, lines = store.batch(9)
     assert len(lines) == 2
-    forget_at_desk(desk_settings, known.warehouse, ["ada"])
+    forget_at_desk(desk_settings, known.warehouse, ["yvonne"])
     assert store.batch(9) == (name, lines[1:])
 
 

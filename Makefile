@@ -16,8 +16,6 @@ MODEL ?=
 KILLS ?= 300
 SEED ?= 0
 SERVE ?=
-# Processes that share the tests: one more than cores, as a test of a daemon or a browser waits for most of its time.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 3 ? cores + 1 : 4)))
 # Where helm finds Dagster's chart.
 CHART ?= https://dagster-io.github.io/helm
 
@@ -72,7 +70,7 @@ serve: $(STAMP) ## Serve the desk, the crowd's pages, on http://127.0.0.1:3080; 
 	@$(RUN) -m crowd_assets serve $(if $(PORT),--port "$(PORT)")
 
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test-crash: $(STAMP) ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
 	@$(RUN) -m crowd_assets seed

@@ -39,34 +39,23 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 """By asset, the tables of the warehouse that it writes, the one that it is known by first."""
 
 FROM: Mapping[str, Mapping[str, tuple[tuple[str, str], ...]]] = {
-    "aggregated_preferences": {"value": (("validated_feedback", "rows"), ("labeler_weights", "weight"))},
-    "selected_model": {"distance": (("candidate_models", "model"),), "model": (("candidate_models", "model"),)},
+    "selected_model": {"model": (("candidate_models", "model"),), "distance": (("candidate_models", "model"),)},
     "aligned_model": {"model": (("selected_model", "model"),)},
-    "shapley_estimates": {
-        "shapley_value": (("contributor_groups", "group_index"), ("selected_model", "fresh_distance")),
-        "standard_error": (("selected_model", "fresh_standard_error"),),
-    },
+    "shapley_estimates": {"shapley_value": (("candidate_models", "loss_reduction"),)},
     "contributor_estimates": {
-        "estimate": (
-            ("contributor_groups", "demonstrations"),
-            ("candidate_models", "model"),
-            ("selected_model", "fresh_distance"),
-        ),
-        "provisional_points": (("aligned_model", "fresh_distance"),),
+        "estimate": (("candidate_models", "demonstrations"), ("selected_model", "fresh_distance")),
+        "standard_error": (("selected_model", "fresh_standard_error"),),
+        "provisional_points": (("aligned_model", "fresh_distance"), ("selected_model", "fresh_distance")),
     },
     "point_ledger": {
-        "amount": (
-            ("contributor_estimates", "provisional_points"),
-            ("auction_clearing", "payment"),
-            ("labeler_weights", "weight"),
-        ),
+        "amount": (("contributor_estimates", "points"), ("auction_clearing", "payment"), ("labeler_weights", "paid")),
     },
     "comparison_tasks": {
         "event_id_a": (("auction_clearing", "event_id"),),
         "event_id_b": (("auction_clearing", "event_id"),),
     },
 }
-"""By asset and column, the columns of other assets that it is computed from."""
+"""By asset and column of its first table, the columns of other assets' tables that the column is computed from."""
 
 
 def catalogued(spec: AssetSpec, settings: CrowdSettings) -> AssetSpec:

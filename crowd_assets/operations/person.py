@@ -9,6 +9,7 @@ Belongs here: gathering. Does not belong here: what a contributor's page shows (
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from crowd_assets.report.statement import statement_of
 from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.feedback.aliases import names_of
+from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
 from resources.files.backups import known_backups
 from resources.files.storage import files_below
 from resources.home.identity import uuid_of
@@ -90,7 +92,7 @@ def everything_about(
         "tables": tables,
         "snapshot": _snapshot(UPath(warehouse.snapshot_path), names),
         "frames": dict(_frames(settings.frames_path, names, events)),
-        "archive": dict(_archived(UPath(resources.inbox.archive), names)),
+        "archive": dict(_archived(UPath(resources.inbox.archive), names, settings.max_parquet_mib << 20)),
         "statement": _statement(name, settings, resources),
         "pages": [str(path) for path in pages],
         "desk": desk,
@@ -177,26 +179,27 @@ def _frames(folder: UPath, names: Sequence[str], events: set[str]) -> Iterator[t
             yield each.name, rows.to_dicts()
 
 
-def _archived(folder: UPath, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """Lines as they arrived: those that name the contributor, broken ones as text."""
+def _archived(folder: UPath, names: Sequence[str], largest_bytes: int) -> Iterator[tuple[str, list[Any]]]:
+    """Lines as they arrived: those that name the contributor, broken ones as text. Of a Parquet file that cannot be read, why:
+    nobody can say whose rows the file holds."""
     for each in files_below(folder):
         data = each.path.read_bytes()
-        if each.path.suffix == ".parquet":
-            lines = _rows_of(data, names)
-        else:
-            lines = [found for line in data.split(b"\n") if (found := _line(line, names)) is not None]
+        try:
+            arrived = _rows_of(data, largest_bytes) if each.path.suffix == ".parquet" else data.split(b"\n")
+            lines = [found for line in arrived if (found := _line(line, names)) is not None]
+        except UnreadableParquetError as problem:
+            lines = [f"cannot be read: {problem}"]
         if lines:
             yield each.name, lines
 
 
-def _rows_of(data: bytes, names: Sequence[str]) -> list[Any]:
-    try:
-        frame = pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return []
-    if "contributor_id" not in frame.columns or frame.schema["contributor_id"] != pl.String:
-        return []
-    return frame.filter(pl.col("contributor_id").is_in(list(names))).to_dicts()
+def _rows_of(data: bytes, largest_bytes: int) -> list[bytes]:
+    """Rows of a Parquet file as lines, read by the process that reads strangers' files, as the ingestion did."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with json_lines(file, largest_bytes) as lines:
+            return lines.read().split(b"\n")
 
 
 def _line(line: bytes, names: Sequence[str]) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from upath import UPath
 
 from crowd_assets.report.page import render
-from crowd_assets.report.places import INDEX, REPORTS, ROUNDS, STATEMENTS, round_link, shared_links
+from crowd_assets.report.places import INDEX, REPORTS, STATEMENTS, round_link, shared_links
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
@@ -61,7 +61,6 @@ def write_index_page(settings: CrowdSettings, warehouse: WarehouseResource, data
         pages=[(name, address, pages[name]) for name, address in links.items()],
         places=places,
         commands=COMMANDS,
-        folder=ROUNDS,
     )
     path = settings.reports_path / INDEX
     write_text_atomically(path, page)

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
+from upath import UPath
 
 from crowd_assets.__main__ import app
 from crowd_assets.desk.store import DeskStore, database_url
+from crowd_assets.operations import person
 from crowd_assets.operations.person import PersonError, as_json, everything_about
 from resources.build import build_resources
 from resources.feedback.aliases import AliasBook
@@ -117,6 +120,18 @@ def test_all_names_of_a_person_and_what_the_desk_keeps(tmp_path: Path, monkeypat
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     for text in (b"Said by ada.", b"Said by argilla-1.", b"Begun by ada.", b"Begun by cy."):
         assert not [path for path in kept if text in path.read_bytes()]
+
+
+def test_an_archived_parquet_file_is_read_by_the_process_for_strangers_files_and_none_is_left_out_silently(
+    tmp_path: Path,
+) -> None:
+    rows = [{"contributor_id": "ada", "response": "mine"}, {"contributor_id": "bo", "response": "not mine"}]
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing else")
+    found = dict(person._archived(UPath(tmp_path), ["ada"], 1 << 20))
+    assert found["a.parquet"] == [rows[0]]
+    assert found["b.parquet"][0].startswith("cannot be read: ")
+    assert "cannot be read: " in dict(person._archived(UPath(tmp_path), ["ada"], 10))["a.parquet"][0], "a limit holds"
 
 
 def test_nobody_of_that_name(home: Home) -> None:

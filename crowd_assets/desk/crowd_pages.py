@@ -18,7 +18,7 @@ from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain
 from crowd_assets.desk.letting_in import SESSION_S, Form
 from crowd_assets.desk.mine import own_page
 from crowd_assets.desk.store import DeskError, Person, Sent
-from crowd_assets.desk.work import Lot
+from crowd_assets.desk.work import Comparison, Lot, Ranking
 
 APPEALS_A_DAY = 10
 LONGEST_APPEAL = 4_000
@@ -78,23 +78,27 @@ def routes(desk: Desk) -> list[Route]:
         return _compare_page(desk, person)
 
     def take_judgement(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
-        found = desk.work.comparison(form.subject)
+        found = desk.work.ranking(form.subject) or desk.work.comparison(form.subject)
         if found is None:
             raise Refused(409, "This comparison is asked no more.")
         if person.paused:
             raise Refused(403, "You are paused, so nothing was sent.")
         if "skip" in fields:
-            desk.store.skip(person.name, found.comparison_id)
+            asked = found.comparisons if isinstance(found, Ranking) else (found,)
+            desk.store.skip(person.name, *(each.comparison_id for each in asked))
             return desk.to("/compare")
-        left_is_a = desk.work.left_is_a(person.name, found.comparison_id)
         try:
-            sent = desk.forms.judgement(
-                person.name, fields, form, found, left_is_a=left_is_a, pair=desk.work.pair(found)
-            )
+            if isinstance(found, Ranking):
+                shown = desk.work.shown(person.name, found)
+                sent = desk.forms.ranking(person.name, fields, form, found, shown=shown, pair=desk.work.pair)
+            else:
+                left_is_a = desk.work.left_is_a(person.name, found.comparison_id)
+                pair = desk.work.pair(found)
+                sent = [desk.forms.judgement(person.name, fields, form, found, left_is_a=left_is_a, pair=pair)]
         except FormError as problem:
-            return _compare_page(desk, person, found.comparison_id, problem.problems, fields)
-        new = desk.store.send(person.name, sent)
-        return _compare_page(desk, person, said=_thanks(new, "Your judgement"), receipt=sent.event_id)
+            return _compare_page(desk, person, found, problem.problems, fields)
+        new = desk.store.send(person.name, *sent)
+        return _compare_page(desk, person, said=_thanks(new, "Your judgement"), receipt=sent[0].event_id)
 
     def offer(request: Request, person: Person) -> Response:
         return _form_page(desk, person, OFFER, request.query_params.get("lot", ""))
@@ -316,28 +320,27 @@ def _gone(more: str) -> Problem:
 def _compare_page(
     desk: Desk,
     person: Person,
-    comparison_id: str = "",
+    found: Comparison | Ranking | None = None,
     problems: Any = (),
     fields: dict[str, str] | None = None,
     *,
     said: str = "",
     receipt: str = "",
 ) -> Response:
-    found = None
-    done = desk.store.done(person.name)
-    if comparison_id:
-        found = desk.work.comparison(comparison_id)
-    elif not person.paused:
-        found = desk.work.next_for(person.name, done, desk.store.written(person.name))
-    left_is_a = found is not None and desk.work.left_is_a(person.name, found.comparison_id)
-    answers = (found.response_a, found.response_b) if found else ("", "")
+    if found is None and not person.paused:
+        found = desk.work.next_for(person.name, desk.store.done(person.name), desk.store.written(person.name))
+    answers: list[str] = []
+    if isinstance(found, Ranking):
+        answers = [found.answers[number] for number in desk.work.shown(person.name, found)]
+    elif found is not None:
+        answers = [found.response_a, found.response_b]
+        answers = answers if desk.work.left_is_a(person.name, found.comparison_id) else answers[::-1]
     return desk.page(
-        "compare",
+        "rank" if isinstance(found, Ranking) else "compare",
         person=person,
         status=422 if problems else 200,
         found=found,
-        left=answers[0 if left_is_a else 1],
-        right=answers[1 if left_is_a else 0],
+        answers=answers,
         places=list(enumerate(STRENGTHS)),
         held=fields or {},
         problems={each.field: each.text for each in problems},

@@ -177,6 +177,7 @@ def open_desk(settings: Settings, resources: Resources, url: str) -> Desk:
             store,
             warehouse,
             settings.desk_judgements,
+            ranked=settings.desk_ranked,
             required=settings.assignments == "required",
         ),
         Forms(settings, seals),

@@ -5,7 +5,7 @@ Belongs here: fields to events, and what is said of them before they are sent. D
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,8 @@ import polars as pl
 
 from crowd_assets.desk.letting_in import Form, Seals
 from crowd_assets.desk.store import Sent
-from crowd_assets.desk.work import Comparison, Lot
+from crowd_assets.desk.work import Comparison, Lot, Ranking
+from crowd_assets.importers.records import ranked_pairs
 from crowd_assets.quality.detectors.personal import spans
 from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
 from resources.settings.settings import Settings
@@ -101,11 +102,73 @@ class Forms:
             problems.append(
                 Problem("strength", "say which answer is better and how sure you are, or that neither is good")
             )
-        reason = plain(fields.get("reason", ""))
-        if len(reason) > LONGEST_REASON:
-            problems.append(Problem("reason", f"has {len(reason):,} characters; at most {LONGEST_REASON:,}"))
-        problems += _shapes("reason", reason)
-        left = STRENGTHS[int(strength)] if strength and not problems else 0.5
+        problems += _of_reason(fields)
+        if problems:
+            raise FormError(problems)
+        left = STRENGTHS[int(strength)] if strength else 0.5
+        return self._report(name, fields, form, found, left if left_is_a else 1 - left, pair, both_bad=both_bad)
+
+    def ranking(
+        self,
+        name: str,
+        fields: Mapping[str, str],
+        form: Form,
+        found: Ranking,
+        *,
+        shown: Sequence[int],
+        pair: Callable[[Comparison], str],
+    ) -> list[Sent]:
+        """What somebody says of more than two answers, as one report on every two of them: one judgement, of which each has a share (see
+        ``ranked_pairs``).
+
+        Args:
+            shown: Numbers of the answers in the order in which the person saw them.
+            pair: Hashes a pair.
+
+        Raises:
+            FormError: it cannot be sent as it is.
+        """
+        none_good = fields.get("both_bad") == "yes"
+        places = [fields.get(f"place-{at}", "") for at in range(len(shown))]
+        known = {str(place) for place in range(1, len(shown) + 1)}
+        problems = [
+            Problem(f"place-{at}", "say which place the answer has, or that no answer is good")
+            for at, place in enumerate(places)
+            if place not in known and not none_good
+        ]
+        if problems := [*problems, *_of_reason(fields)]:
+            raise FormError(problems)
+        ranks = {
+            found.answers[number]: 1.0 if none_good else float(place)
+            for number, place in zip(shown, places, strict=True)
+        }
+        ranked = ranked_pairs({answer: ranks[answer] for answer in found.answers})
+        return [
+            self._report(
+                name,
+                fields,
+                form,
+                each,
+                probability if each.response_a == one else 1 - probability,
+                pair(each),
+                both_bad=none_good,
+                share=share,
+            )
+            for each, (one, _, probability, share) in zip(found.pairs, ranked, strict=True)
+        ]
+
+    def _report(
+        self,
+        name: str,
+        fields: Mapping[str, str],
+        form: Form,
+        found: Comparison,
+        probability_a: float,
+        pair: str,
+        *,
+        both_bad: bool,
+        share: float | None = None,
+    ) -> Sent:
         accepted = datetime.now(UTC) - timedelta(seconds=form.seconds)
         event: dict[str, Any] = {
             "kind": "preference",
@@ -114,16 +177,18 @@ class Forms:
             "prompt": found.prompt,
             "response_a": found.response_a,
             "response_b": found.response_b,
-            "probability_a": round(left if left_is_a else 1 - left, 6),
+            "probability_a": round(probability_a, 6),
             "accepted_at": accepted.isoformat(timespec="milliseconds"),
         }
         if found.messages:
             event["messages"] = [*found.messages, {"role": "user", "content": found.prompt}]
         if both_bad:
             event |= {"both_bad": True, "probability_a": 0.5}
-        if reason:
+        if reason := plain(fields.get("reason", "")):
             event["reason"] = reason
-        return replace(self._sent(name, event, form, found.comparison_id, "", problems), text=pair)
+        if share is not None:
+            event["judgement_share"] = share
+        return replace(self._sent(name, event, form, found.comparison_id, "", []), text=pair, share=share)
 
     def _sent(
         self, name: str, event: dict[str, Any], form: Form, subject: str, text: str, problems: list[Problem]
@@ -167,6 +232,13 @@ class Forms:
 def plain(text: str) -> str:
     """A text of a form with the line ends that feedback has, without white space around the text."""
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _of_reason(fields: Mapping[str, str]) -> list[Problem]:
+    reason = plain(fields.get("reason", ""))
+    if len(reason) > LONGEST_REASON:
+        return [Problem("reason", f"has {len(reason):,} characters; at most {LONGEST_REASON:,}")]
+    return _shapes("reason", reason)
 
 
 def _words(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Integer, cast, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, seats, sent, skips
@@ -62,7 +62,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Sent:
-    """One event on its way: its id, kind and subject, the hash of its text, the line of feedback, and seconds from page to form."""
+    """One event on its way: its id, kind and subject, the hash of its text, the line of feedback, seconds from page to form, and which part
+    of one judgement the event is; None: all of it."""
 
     event_id: str
     kind: str
@@ -70,6 +71,7 @@ class Sent:
     text: str
     event: Mapping[str, Any]
     seconds: float | None
+    share: float | None = None
 
 
 def database_url(settings: Settings) -> str:
@@ -160,9 +162,7 @@ class DeskStore:
             counts = {
                 (name, kind): (number, last)
                 for name, kind, number, last in connection.execute(
-                    select(sent.c.name, sent.c.kind, func.count(), func.max(sent.c.sent_at)).group_by(
-                        sent.c.name, sent.c.kind
-                    )
+                    select(sent.c.name, sent.c.kind, _SENT, func.max(sent.c.sent_at)).group_by(sent.c.name, sent.c.kind)
                 )
             }
             times: dict[str, list[float]] = {}
@@ -252,37 +252,47 @@ class DeskStore:
             found = connection.execute(chosen).scalar()
         return {} if found is None else dict(json.loads(found))
 
-    def send(self, name: str, one: Sent) -> bool:
-        """Take an event; when this returns it is durable.
+    def send(self, name: str, *events: Sent) -> bool:
+        """Take the events of a form, all or none; when this returns they are durable.
 
         Returns:
-            False where it was sent before: the same form twice is one event.
+            False where every one was sent before: the same form twice is one event.
         """
-        row = {
-            "event_id": one.event_id,
-            "name": name,
-            "kind": one.kind,
-            "subject": one.subject,
-            "text": one.text,
-            "event": json.dumps(dict(one.event), ensure_ascii=False),
-            "sent_at": _now(),
-            "seconds": one.seconds,
+        now = _now()
+        rows = {
+            one.event_id: {
+                "event_id": one.event_id,
+                "name": name,
+                "kind": one.kind,
+                "subject": one.subject,
+                "text": one.text,
+                "event": json.dumps(dict(one.event), ensure_ascii=False),
+                "sent_at": now,
+                "seconds": one.seconds,
+                "share": one.share,
+            }
+            for one in events
         }
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(sent).values(**row))
-                connection.execute(_own(drafts, name, one.kind, one.subject))
-        except IntegrityError:
-            return False
-        return True
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(sent), list(rows.values()))
+                    for one in events:
+                        connection.execute(_own(drafts, name, one.kind, one.subject))
+            except IntegrityError:
+                with self._engine.connect() as connection:
+                    known = connection.execute(select(sent.c.event_id).where(sent.c.event_id.in_(list(rows))))
+                    rows = {key: row for key, row in rows.items() if key not in {each for (each,) in known}}
+                if not rows:
+                    return False
+            else:
+                return True
 
-    def skip(self, name: str, subject: str) -> None:
-        """Ask somebody a comparison no more."""
-        try:
-            with self._engine.begin() as connection:
+    def skip(self, name: str, *subjects: str) -> None:
+        """Ask somebody some comparisons no more."""
+        for subject in subjects:
+            with suppress(IntegrityError), self._engine.begin() as connection:
                 connection.execute(insert(skips).values(name=name, subject=subject, skipped_at=_now()))
-        except IntegrityError:
-            return
 
     def done(self, name: str) -> set[str]:
         """Comparisons that somebody judged or skipped."""
@@ -328,11 +338,9 @@ class DeskStore:
             return free[0]
 
     def counts(self, name: str) -> Counter[str]:
-        """How many events of each kind somebody sent."""
+        """How many events of each kind somebody sent; the parts of a ranking are one."""
         with self._engine.connect() as connection:
-            found = connection.execute(
-                select(sent.c.kind, func.count()).where(sent.c.name == name).group_by(sent.c.kind)
-            )
+            found = connection.execute(select(sent.c.kind, _SENT).where(sent.c.name == name).group_by(sent.c.kind))
             return Counter(dict(map(tuple, found)))
 
     def judged(self) -> Counter[str]:
@@ -558,6 +566,10 @@ def migrate(engine: Engine) -> None:
             raise DeskError(
                 f"the desk's tables are of a newer program than this one, which knows version {head}: install the newer one."
             ) from None
+
+
+_SENT = cast(func.round(func.sum(func.coalesce(sent.c.share, 1.0))), Integer)
+"""How many events were sent, the parts of one judgement together as one."""
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

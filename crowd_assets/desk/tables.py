@@ -54,6 +54,7 @@ sent = Table(
     Column("seconds", Float, comment="from the page that was opened to the form that was sent"),
     Column("batch", String(64), comment="name of the file in the inbox"),
     Column("written_at", DateTime, comment="when the file lay in the inbox"),
+    Column("share", Float, comment="part of one judgement, of a pair of a ranking; null: a whole one"),
     Index("desk_sent_by_name", "name", "kind"),
     Index("desk_sent_by_batch", "batch"),
     Index("desk_sent_by_subject", "kind", "subject"),

@@ -1,16 +1,19 @@
 """What there is to do: prompts to answer and comparisons to judge, as rounds publish them in the outbox.
 
 Where a round publishes assignments, people judge what they are assigned, in the order in which they are assigned it; a newcomer takes a seat.
-Without assignments everybody judges the comparisons with the fewest judgements.
+Without assignments everybody judges the comparisons with the fewest judgements, and ranks the answers of comparisons with the same prompt.
 
 Belongs here: reading them, and which is next for whom. Does not belong here: publishing (see ``crowd_assets.round``), forms.
 """
 
+import json
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 from upath import UPath
@@ -47,6 +50,40 @@ class Comparison:
     messages: tuple[Mapping[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """Answers to one prompt that are ranked at once: those of several ``comparisons`` that a round published.
+
+    Attributes:
+        ranking_id: a keyed hash of the texts.
+        answers: three or more texts, each once.
+    """
+
+    ranking_id: str
+    comparisons: tuple[Comparison, ...]
+    answers: tuple[str, ...]
+
+    @property
+    def prompt(self) -> str:
+        """What is answered."""
+        return self.comparisons[0].prompt
+
+    @property
+    def messages(self) -> tuple[Mapping[str, str], ...]:
+        """The conversation before the prompt."""
+        return self.comparisons[0].messages
+
+    @cached_property
+    def pairs(self) -> tuple[Comparison, ...]:
+        """Every two of the answers: as the round published the two, or under a name that everybody's ranking gives them."""
+        published = {frozenset((each.response_a, each.response_b)): each for each in self.comparisons}
+        return tuple(
+            published.get(frozenset((one, other)))
+            or Comparison(f"{self.ranking_id}-{at}", self.prompt, one, other, self.messages)
+            for at, (one, other) in enumerate(combinations(self.answers, 2), start=1)
+        )
+
+
 @dataclass
 class _Published:
     """What the outbox held, and when it was looked at."""
@@ -58,6 +95,8 @@ class _Published:
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     by_count: list[tuple[str, ...]] = field(default_factory=list)
     free: tuple[str, ...] = ()
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
+    ranked_in: Mapping[str, Ranking] = field(default_factory=dict)
     assigned: str = ""
     of_people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     of_seats: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -71,6 +110,7 @@ class Work:
         store: What was judged, and who has which seat.
         warehouse: Who is behind which name.
         enough: Judgements after which a comparison that nobody is assigned is asked no more.
+        ranked: Number of answers that are ranked at once, at most; 2: two by two.
         required: Whether nobody may judge what is not assigned to them.
     """
 
@@ -82,10 +122,11 @@ class Work:
         warehouse: WarehouseResource,
         enough: int,
         *,
+        ranked: int = 2,
         required: bool = False,
     ) -> None:
         self._outbox, self._seals, self._store, self._enough, self._required = outbox, seals, store, enough, required
-        self._warehouse = warehouse
+        self._warehouse, self._ranked = warehouse, ranked
         self._known = _Published()
         self._lock = threading.Lock()
 
@@ -105,9 +146,14 @@ class Work:
         """One that was published."""
         return self._now().comparisons.get(comparison_id)
 
-    def next_for(self, name: str, done: set[str], written: set[str]) -> Comparison | None:
+    def ranking(self, ranking_id: str) -> Ranking | None:
+        """One of what was published."""
+        return self._now().rankings.get(ranking_id)
+
+    def next_for(self, name: str, done: set[str], written: set[str]) -> Comparison | Ranking | None:
         """What somebody should judge next: what the person is assigned, in order; else, unless assignments are required, of the comparisons with
-        the fewest judgements one by a draw of the person's own. Never a pair that the person judged or skipped, nor an own answer.
+        the fewest judgements one by a draw of the person's own, with the others of its ranking where there are some. Never a pair that the
+        person judged or skipped, nor an own answer.
 
         Args:
             done: Comparisons that the person judged or skipped.
@@ -122,9 +168,11 @@ class Work:
         for names in known.by_count:
             start = self._seals.drawn("next", name) % max(len(names), 1)
             for comparison_id in (*names[start:], *names[:start]):
-                found = known.comparisons[comparison_id]
-                if comparison_id not in done and not written & {self.pair(found), *self._hashes(found)}:
-                    return found
+                if self._is_new(known.comparisons[comparison_id], done, written):
+                    whole = known.ranked_in.get(comparison_id)
+                    if whole is not None and all(self._is_new(each, done, written) for each in whole.pairs):
+                        return whole
+                    return known.comparisons[comparison_id]
         return None
 
     def open_for(self, name: str, done: set[str]) -> int:
@@ -140,6 +188,9 @@ class Work:
         """A keyed hash of what is compared, the same under whatever name and in whatever order."""
         return self._seals.hashed("pair", found.prompt, *sorted((found.response_a, found.response_b)))
 
+    def _is_new(self, found: Comparison, done: set[str], written: set[str]) -> bool:
+        return found.comparison_id not in done and not written & {self.pair(found), *self._hashes(found)}
+
     def _assigned(self, name: str, known: _Published) -> tuple[str, ...]:
         """What somebody is assigned in the file that holds, or what their seat is."""
         own = known.of_people.get(known.person(name))
@@ -153,6 +204,14 @@ class Work:
     def left_is_a(self, name: str, comparison_id: str) -> bool:
         """Whether answer A stands left for somebody: by a keyed hash, so that nobody can know which is which."""
         return self._seals.drawn("side", name, comparison_id) % 2 == 0
+
+    def shown(self, name: str, found: Ranking) -> tuple[int, ...]:
+        """In which order somebody sees the answers of a ranking: by a keyed hash of the person's own."""
+        return tuple(
+            sorted(
+                range(len(found.answers)), key=lambda at: self._seals.drawn("order", name, found.ranking_id, str(at))
+            )
+        )
 
     def coverage(self) -> dict[int, int]:
         """How many published comparisons have how many judgements from the desk."""
@@ -184,7 +243,9 @@ class Work:
         known = self._known
         if state != known.state or not known.looked_at:
             by_file = [_lots(rows_of(path)) for path in paths[LOTS]]
-            free = _comparisons(row for path in paths[COMPARISON_TASKS] for row in rows_of(path))
+            tasks = [_comparisons(rows_of(path)) for path in paths[COMPARISON_TASKS]]
+            free = {name: each for of_one in tasks for name, each in of_one.items()}
+            rankings = [each for of_one in tasks for each in self._rankings(of_one.values())]
             rows = [row for path in paths[ASSIGNMENTS][-1:] for row in rows_of(path)]
             assigned = _comparisons(rows)
             people: dict[str, list[str]] = defaultdict(list)
@@ -201,6 +262,8 @@ class Work:
                 {lot.lot_id: lot for lots in by_file for lot in lots},
                 {**free, **assigned},
                 free=tuple(free),
+                rankings={each.ranking_id: each for each in rankings},
+                ranked_in={one.comparison_id: each for each in rankings for one in each.comparisons},
                 assigned=paths[ASSIGNMENTS][-1].name if rows else "",
                 of_people={who: tuple(each) for who, each in people.items()},
                 of_seats={seat: tuple(each) for seat, each in seats.items()},
@@ -214,6 +277,26 @@ class Work:
         known.by_count = [tuple(buckets[count]) for count in sorted(buckets)]
         known.looked_at = time.monotonic()
         return known
+
+    def _rankings(self, published: Iterable[Comparison]) -> Iterable[Ranking]:
+        """The answers of comparisons with the same prompt and conversation, as many at once as are ranked at once."""
+        by_prompt: dict[Any, list[Comparison]] = defaultdict(list)
+        for each in published:
+            by_prompt[each.prompt, json.dumps(each.messages)].append(each)
+        for same in by_prompt.values():
+            while same:
+                answers: dict[str, None] = {}
+                taken = 0
+                for each in same:
+                    more = answers | dict.fromkeys((each.response_a, each.response_b))
+                    if taken and len(more) > self._ranked:
+                        break
+                    answers, taken = more, taken + 1
+                if len(answers) > 2:
+                    texts = tuple(answers)
+                    hashed = self._seals.hashed("ranking", same[0].prompt, *texts)
+                    yield Ranking(f"ranking-{hashed}", tuple(same[:taken]), texts)
+                del same[:taken]
 
 
 def _lots(rows: Iterable[Mapping[str, Any]]) -> list[Lot]:

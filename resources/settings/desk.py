@@ -65,6 +65,15 @@ class Desk(BaseModel):
         shown="yes",
         per_run=False,
     )
+    desk_ranked: int = setting(
+        default=4,
+        ge=2,
+        le=8,
+        description="Number of answers to one prompt that the desk asks people to rank at once, at most, where a round published several "
+        "comparisons of the prompt and assigned none of them. A ranking counts as one judgement. 2: answers are compared two by two.",
+        shown="yes",
+        per_run=False,
+    )
     desk_batch_s: float = setting(
         default=2.0,
         gt=0,

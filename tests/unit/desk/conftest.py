@@ -80,10 +80,11 @@ class Served:
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def serve(settings: CrowdSettings) -> Served:
+def serve(settings: CrowdSettings, comparisons: list[dict[str, Any]] | None = None) -> Served:
     resources = build_resources(settings)
     resources.outbox.publish(LOTS, "r000001", [{"lot_id": f"lot-1-{n}", "prompt": p} for n, p in enumerate(PROMPTS)])
-    resources.outbox.publish(COMPARISON_TASKS, "r000001", [comparison(number) for number in range(6)])
+    tasks = [comparison(number) for number in range(6)] if comparisons is None else comparisons
+    resources.outbox.publish(COMPARISON_TASKS, "r000001", tasks)
     desk = open_desk(settings, resources, URL)
     return Served(desk, TestClient(desk_app(desk), base_url=URL))
 

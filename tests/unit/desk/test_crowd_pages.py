@@ -1,12 +1,13 @@
 """What people can do at the desk, and what becomes of it in the inbox."""
 
 import re
+from collections import Counter
 
 import pytest
 
 from crowd_assets.desk.forms import STRENGTHS
 from resources.build import build_resources
-from tests.unit.desk.conftest import PROMPTS, URL, Served, comparison
+from tests.unit.desk.conftest import PROMPTS, URL, Served, comparison, serve
 
 
 def test_an_invitation_leads_to_consent_and_then_to_work(served: Served) -> None:
@@ -204,8 +205,6 @@ def test_mine_appeal_export_and_erasure_before_any_round(served: Served) -> None
 
 
 def test_a_participant_of_a_panel_gets_the_code_when_enough_is_done(tmp_path, desk_settings) -> None:
-    from tests.unit.desk.conftest import serve
-
     served = serve(desk_settings.changed(desk_panel_code="C0DE", desk_panel_tasks=2))
     browser = served.browser()
     browser.open("/panel?PROLIFIC_PID=5f3a&STUDY_ID=s&SESSION_ID=t")
@@ -250,3 +249,109 @@ def test_a_text_for_a_prompt_of_the_round_before_is_taken_and_an_offer_is_not_an
     assert "asked no more" in ada.text
     assert "The fair was a joy.</textarea>" in ada.text
     assert [event["prompt"] for event in served.delivered()] == [PROMPTS[0]]
+
+
+ANSWERS = ("Lovely.", "Fine.", "Loud.", "Long.")
+MANY = [
+    {"comparison_id": f"r000001-{number:016x}", "prompt": "How was it?", "response_a": one, "response_b": other}
+    for number, (one, other) in enumerate((ANSWERS[:2], ANSWERS[2:]))
+]
+
+
+@pytest.fixture
+def ranked(desk_settings):
+    found = serve(desk_settings, comparisons=MANY)
+    yield found
+    found.desk.store.close()
+
+
+def _places(text: str, wanted: dict[str, int]) -> dict[str, str]:
+    shown = re.findall(r'<legend>Answer \w</legend>\s*<p class="text" dir="auto">(.*?)</p>', text)
+    return {f"place-{at}": str(wanted[answer]) for at, answer in enumerate(shown)}
+
+
+def test_a_ranking_of_four_answers_is_one_judgement_and_a_report_on_every_two(ranked: Served) -> None:
+    wanted = dict(zip(ANSWERS, (1, 3, 3, 2), strict=True))
+    orders = set()
+    for name in ("ada", "bo", "cy"):
+        browser = ranked.invited(name)
+        browser.open("/compare")
+        assert "checked" not in browser.text
+        places = _places(browser.text, wanted)
+        orders.add(tuple(places.values()))
+        browser.send("/compare", form=1, **places, reason="Short is good.")
+        assert "is received" in browser.text
+        assert "Nothing waits" in browser.text
+        assert "1 judgement," in browser.open("/")
+    assert len(orders) > 1  # each sees them in an order of their own
+    events = [each for each in ranked.delivered() if each["contributor_id"] == "ada"]
+    assert {event["judgement_share"] for event in events} == {1 / 6}
+    for event in events:
+        one, other = wanted[event["response_a"]], wanted[event["response_b"]]
+        assert event["probability_a"] == (0.5 if one == other else float(one < other))
+    named = {event["comparison_id"]: (event["response_a"], event["response_b"]) for event in events}
+    assert len(named) == 6
+    assert {each["comparison_id"]: (each["response_a"], each["response_b"]) for each in MANY}.items() <= named.items()
+    texts = Counter((each["comparison_id"], each["response_a"], each["response_b"]) for each in ranked.delivered())
+    assert set(texts.values()) == {3}  # what everybody says of two answers is said of one comparison
+    taken = build_resources(ranked.desk.settings).inbox.ingest()
+    assert sum(each.accepted for each in taken) == 18
+
+
+def test_a_ranking_without_a_place_or_with_one_that_there_is_not_is_sent_back_as_it_was(ranked: Served) -> None:
+    ada = ranked.invited("ada")
+    ada.open("/compare")
+    ada.send("/compare", form=1, **{"place-0": "1", "place-1": "5", "place-2": "2"})
+    assert ada.status == 422
+    assert ada.text.count("Say which place the answer has") == 2
+    assert ada.text.count(" checked") == 2
+    assert ranked.delivered() == []
+    ada.send("/compare", form=1, both_bad="yes")
+    assert {(each["both_bad"], each["probability_a"]) for each in ranked.delivered()} == {(True, 0.5)}
+
+
+def test_a_ranking_sent_twice_skipped_or_with_an_answer_of_ones_own(ranked: Served) -> None:
+    ada, bo, cy = (ranked.invited(name) for name in ("ada", "bo", "cy"))
+    ada.open("/compare")
+    page, wanted = ada.text, {answer: place for place, answer in enumerate(ANSWERS, start=1)}
+    ada.send("/compare", form=1, **_places(page, wanted))
+    ada.text = page
+    ada.send("/compare", form=1, **_places(page, wanted | {"Lovely.": 4}))
+    assert "was received before, and counts once" in ada.text
+    bo.open("/compare")
+    bo.send("/compare", form=1, skip="yes")
+    assert "Nothing waits" in bo.open("/compare")
+    cy.open("/write?lot=free")
+    cy.send("/write", form=1, prompt="How was it?", response="Loud. ")
+    assert "Loud." in [event.get("response") for event in ranked.delivered()]
+    assert "Which answer is better?" in cy.open("/compare")  # of the pair that is nobody's own
+    assert "Lovely." in cy.text
+    cy.send("/compare", form=1, strength="1")
+    assert "Nothing waits" in cy.text
+    assert Counter(event["kind"] for event in ranked.delivered())["preference"] == 7
+
+
+def test_a_panel_counts_a_ranking_once(desk_settings) -> None:
+    found = serve(desk_settings.changed(desk_panel_code="CODE", desk_panel_tasks=2), comparisons=MANY)
+    ada = found.browser()
+    ada.open("/panel?PROLIFIC_PID=ada&STUDY_ID=s&SESSION_ID=t")
+    ada.send("/consent", agreed="yes")
+    ada.open("/compare")
+    ada.send("/compare", form=1, **_places(ada.text, dict.fromkeys(ANSWERS, 1)))
+    assert "CODE" not in ada.open("/")
+    found.desk.store.close()
+
+
+def test_rankings_of_at_most_so_many_answers(desk_settings) -> None:
+    more = [
+        each | {"comparison_id": f"r000001-{number:016x}", "response_a": f"{number} one", "response_b": f"{number} two"}
+        for number, each in enumerate(MANY * 2)
+    ]
+    for most, pages in ((2, 4), (3, 4), (4, 2), (6, 2), (8, 1)):
+        found = serve(desk_settings.changed(desk_ranked=most, home=f"{desk_settings.home}-{most}"), comparisons=more)
+        ada, seen = found.invited("ada"), 0
+        while "Nothing waits" not in ada.open("/compare"):
+            seen += 1
+            ada.send("/compare", form=1, both_bad="yes")
+        assert seen == pages
+        found.desk.store.close()

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests import PROJECT
+from tests.homes.stand_ins import SECRET
 
 HOMES = Path(__file__).parent
 DROPPED = (
@@ -25,18 +26,20 @@ DROPPED = (
 
 
 def main(commit: str) -> None:
-    """Write ``settled_<commit>.tar.xz`` beside this module."""
+    """Write ``settled_<hash>.tar.xz`` beside this module, for a commit, branch or tag."""
+    asked = ["git", "rev-parse", "--short=7", f"{commit}^{{commit}}"]
+    digits = subprocess.run(asked, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.strip()
     with tempfile.TemporaryDirectory() as place:
         project, folder = Path(place, "project"), Path(place, "played")
         folder.mkdir()
         subprocess.run(["git", "worktree", "add", "--detach", str(project), commit], cwd=PROJECT, check=True)
         try:
             shutil.copy(project / "dagster.yaml", folder)
-            environment = {**os.environ, "PYTHONPATH": str(project), "CROWD_SECRET": "5a" * 32}
+            environment = {**os.environ, "PYTHONPATH": str(project), "CROWD_SECRET": SECRET}
             subprocess.run([sys.executable, HOMES / "play.py", folder], cwd=project, env=environment, check=True)
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(project)], cwd=PROJECT, check=True)
-        keep(folder / "home", HOMES / f"settled_{commit[:7]}.tar.xz")
+        keep(folder / "home", HOMES / f"settled_{digits}.tar.xz")
 
 
 def keep(home: Path, archive: Path) -> None:

@@ -7,12 +7,18 @@ Does not belong here: the trainer (see ``tests.e2e.crash.stub``).
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 ROOT, PHI = "stand-in/root", "stand-in/phi"
+SECRET = "5a" * 32  # of the homes
+END = "<end>"
 LABELS = ("gratitude", *(f"feature {number}" for number in range(1, 8)))
 WANTED = ("thank", "grateful", "appreciate")
 
@@ -39,6 +45,22 @@ def install(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
     set_attribute(embedder, "labels", property(lambda self: LABELS))
     set_attribute(embedder, "identity", property(lambda self: _name(self.source)))
     set_attribute(trainer, "root_identity", lambda self: _name(self.base_model))
+    if hasattr(trainer, "texts"):
+        set_attribute(trainer, "texts", property(lambda self: texts()))
+    with suppress(ModuleNotFoundError):
+        set_attribute(one_of("crowd_assets.round.fit"), "look_at_model", lambda *_: ())
+
+
+@cache
+def texts() -> Any:
+    """In what form the root reads and writes: bytes, and an end; no chat template."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE(vocab={letter: number for number, letter in enumerate([*letters, END])}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    prompting = one_of("resources.training.prompting")
+    return prompting.TextFormat.of(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END))
 
 
 def one_of(*modules: str) -> Any:

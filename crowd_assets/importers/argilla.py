@@ -16,7 +16,7 @@ Belongs here: those layouts. Does not belong here: talking to an Argilla server.
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,11 +30,13 @@ from crowd_assets.importers.label_studio import DECIDING
 from crowd_assets.importers.records import (
     Event,
     Labels,
+    Note,
     Record,
     RowError,
     Skipped,
     SourceError,
     demonstration,
+    digest,
     excerpt,
     find_answers,
     from_scores,
@@ -193,6 +195,8 @@ def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Re
         or (questions.bare_rankings is BareRankings.AUTO and len(found) == 1)
     }
     clock = ticks(start)
+    compared = {(number, response.user_id) for number, _, response in answered if _compares(response, questions)}
+    remarks: Counter[str] = Counter()
     for number, record, response in answered:
         submitted_at = response.submitted_at or next(clock)
         try:
@@ -203,13 +207,30 @@ def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Re
                 )
             yield from _events(record, response, submitted_at, questions)
         except RowError as error:
-            yield error.at(number)
+            if (number, response.user_id) in compared and not _compares(response, questions):
+                remarks[response.question] += 1
+            else:
+                yield error.at(number)
+    for question, times in remarks.items():
+        yield Note(
+            f"{times:,} answers to {question!r} were left out, as another question compares; --label-question or --text-question "
+            "takes them"
+        )
     for number, record, ratings in rated:
         submitted_at = next(iter(ratings.values())).submitted_at or next(clock)
         try:
             yield from _rated_pairs(record, ratings, submitted_at, questions)
         except RowError as error:
             yield error.at(number)
+
+
+def _compares(response: Response, questions: Questions) -> bool:
+    """Whether a response is to a question that is known to compare answers: by a ranking, or by its name."""
+    return (
+        isinstance(response.value, list)
+        or response.question in questions.labels
+        or normalised(response.question) in DECIDING
+    )
 
 
 RATED = re.compile(r"(.+?)[-_. ]?(rating|score)", re.IGNORECASE)
@@ -256,7 +277,11 @@ def _rated_pairs(
 
 def _comparison_id(record: dict[str, Any], name_a: str, name_b: str, compared: int, source: str) -> str:
     # The server's own id is "id" to the server and "_server_id" to the SDK; both know the user's one.
-    record_id = identifier_of(record.get("external_id") or record.get("id"), "record id")
+    given = record.get("external_id") or record.get("id")
+    if given is None:
+        record_id = digest(json.dumps(record["fields"], sort_keys=True), size=8)
+    else:
+        record_id = identifier_of(given, "record id")
     metadata = record.get("metadata")
     ours = metadata.get(COMPARISON_PROPERTY) if isinstance(metadata, dict) and compared == 2 else None
     if ours is not None:
@@ -328,9 +353,12 @@ def _response(question: str, answer: object, value: object) -> Response | RowErr
         if status not in (None, "submitted"):
             raise RowError(f"response is {status}" if status in ("draft", "discarded") else "status is unknown", status)
         changed_at = answer.get("updated_at") or answer.get("inserted_at")
+        said = value.get("value")
+        if isinstance(said, dict) and all(isinstance(said.get(name), list) for name in ("rank", "value")):
+            said = [{"value": name, "rank": rank} for name, rank in zip(said["value"], said["rank"], strict=False)]
         return Response(
             question,
-            value.get("value"),
+            said,
             f"argilla-{identifier_of(answer.get('user_id'), 'user_id')}",
             None if changed_at is None else _server_time(changed_at),
         )

@@ -6,6 +6,7 @@ belong here: what an event's conversation must be (see ``resources.feedback.conv
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,13 +35,25 @@ UNUSABLE = (
     "video",
     "audios",
     "audio",
+    "documents",
 )
 """Columns and parts that change what is asked and that no text can stand for: a row that has one is skipped."""
 LONGEST_LITERAL = 1_000_000  # characters
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "context_system")
 ASKED_FIELDS = ("prompt", "instruction", "question", "query", "history", "problem")
 SPOKEN_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?", re.MULTILINE)
+BESIDE = ("input", "context", "passage", "document")
+"""Columns with a text that an instruction or a question is about."""
+NOTHING = ("<noinput>",)
+"""What alpaca writes where there is no input."""
+TURNS = (
+    re.compile(r"(?:\A|\n\n)(Human|Assistant|System): ?"),  # Anthropic's hh-rlhf
+    re.compile(r"(?:\A|\s*)### ?(Human|Assistant|System): ?"),  # Guanaco
+    re.compile(r"(?:<\|im_end\|>)?\s*<\|im_start\|>(system|user|assistant)\n"),  # ChatML
+    re.compile(r"(?:\A|\n)<extra_id_[01]>(System|User|Assistant)\n"),  # HelpSteer, whose first turn has no mark
+)
+UNTRAINED = ("weight", "train", "training")
+"""Keys of a message that say whether it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +90,18 @@ def messages_of(value: object, field: str) -> list[Message]:
             return spoken
         return [{"role": USER, "content": _visible(value, field)}]
     if isinstance(value, Mapping):
-        value = [value]
+        inside = value.get("messages")
+        value = inside if isinstance(inside, list) and not {*ROLE_KEYS} & set(value) else [value]
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
     if not isinstance(value, list) or not value:
         raise RowError(f"no {field}" if not value else f"{field} is neither text nor chat messages", value)
+    if all(isinstance(each, Mapping) and set(each) == {"input", "output"} for each in value):
+        value = [
+            {"role": role, "content": each[name]}
+            for each in value
+            for role, name in ((USER, "input"), (ASSISTANT, "output"))
+        ]
     return [_message(each, field) for each in value]
 
 
@@ -88,14 +110,23 @@ def _listed(text: str) -> list[Any] | None:
     if len(text) > LONGEST_LITERAL or not text.lstrip().startswith(("[{", "[ {")):
         return None
     try:
-        return cast("list[Any]", json.loads(text))
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        pass
-    try:  # constants, lists and objects alone: nothing is executed
-        found = ast.literal_eval(re.sub(r"\}\s*\n\s*\{", "}, {", text.strip()))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return found if isinstance(found, list) and found and all(isinstance(each, dict) for each in found) else None
+        try:  # constants, lists and objects alone: nothing is executed
+            found = ast.literal_eval(re.sub(r"\}\s*\n\s*\{", "}, {", text.strip()))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    spoken = isinstance(found, list) and found and all(_is_message(each) for each in found)
+    return cast("list[Any]", found) if spoken else None
+
+
+def _is_message(value: object) -> bool:
+    """Whether a value says who spoke and what: a text may be a list of objects that are none."""
+    return (
+        isinstance(value, dict)
+        and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
+        and any(key in value for key in (*CONTENT_KEYS, *UNUSABLE))
+    )
 
 
 def _message(value: object, field: str) -> Message:
@@ -109,7 +140,9 @@ def _message(value: object, field: str) -> Message:
     if name in TOOL_ROLES:
         raise RowError(f"{field} has a message of a tool: tools are not trained on", said)
     if name not in ROLES:
-        raise RowError(f"{field} has a message of an unknown role {excerpt(said, 20)!r}", said)
+        raise RowError(
+            f"{field} has a message of an unknown role {excerpt(said, 20)!r}: call it user or assistant", said
+        )
     content = next((value[key] for key in CONTENT_KEYS if key in value and key != said), None)
     return {"role": ROLES[name], "content": content_of(content, field)}
 
@@ -136,17 +169,26 @@ def content_of(content: object, field: str) -> str:
 
 
 def dialogue(text: str) -> list[Message] | None:
-    """The turns of a dialogue that is written as one text, "Human: …" and "Assistant: …" after an empty line each, as in
-    Anthropic's hh-rlhf; None where it is no dialogue. An empty last turn is left out.
+    """The turns of a dialogue that is written as one text in one of the ways of ``TURNS``, like "Human: …" and "Assistant: …" after
+    an empty line each; None where it is no dialogue. An empty last turn is left out.
     """
-    turns = list(_TURN.finditer(text))
-    if not turns or text[: turns[0].start()].strip() or (len(turns) < 2 and turns[0][1] == "Assistant"):
+    return next((spoken for marks in TURNS if (spoken := _turns(text, marks)) is not None), None)
+
+
+def _turns(text: str, marks: re.Pattern[str]) -> list[Message] | None:
+    turns = list(marks.finditer(text))
+    before = text[: turns[0].start()] if turns else ""
+    unmarked = before.strip() and marks is TURNS[-1] and turns[0][1] == "Assistant"
+    if len(turns) + bool(unmarked) < 2 or (before.strip() and not unmarked):
         return None
     ends = [each.start() for each in turns[1:]] + [len(text)]
-    names = {"Human": USER, "Assistant": ASSISTANT, "System": SYSTEM}
-    spoken = [
-        {"role": names[turn[1]], "content": text[turn.end() : end]} for turn, end in zip(turns, ends, strict=True)
+    spoken = [{"role": USER, "content": before}] if unmarked else []
+    spoken += [
+        {"role": ROLES[turn[1].lower()], "content": text[turn.end() : end].removesuffix("<|im_end|>")}
+        for turn, end in zip(turns, ends, strict=True)
     ]
+    if not any(each["role"] == USER for each in spoken):
+        return None
     if not is_visible(spoken[-1]["content"]):
         spoken.pop()
     if not spoken or not all(is_visible(each["content"]) for each in spoken):
@@ -214,13 +256,46 @@ def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
         raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
     value = cells.get(field)
     said = _conversation_of(cells, value) or messages_of(value, field)
-    more = cells.get("input")
-    if field == "instruction" and isinstance(more, str) and is_visible(more):
-        said = [{"role": USER, "content": f"{value}\n\n{more}"}]
+    if field in ("prompt", "instruction", "question", "query", "problem") and len(said) == 1:
+        beside = [text for text in _beside(cells) if field != "prompt" or text.strip() not in said[0]["content"]]
+        said = [{"role": said[0]["role"], "content": "\n\n".join([said[0]["content"], *beside])}]
     earlier = cells.get("history") if field in ("instruction", "query", "prompt") else None
     if isinstance(earlier, list) and earlier:
         said = [*_exchanges(earlier), *said]
     return asked(said, field, system)
+
+
+def _beside(cells: Mapping[str, Any]) -> list[str]:
+    """The texts that a question is about.
+
+    Raises:
+        RowError: one of them is no text, or the answers to choose from are in a column of their own.
+    """
+    for name in ("choices", "options"):
+        if cells.get(name) not in (None, "", [], {}):
+            raise RowError(f"row has {name}, which are part of the question: join them by a mapping of `import table`")
+    found = []
+    for name in BESIDE:
+        value = cells.get(name)
+        if value in (None, "", [], {}):
+            continue
+        if not isinstance(value, str):
+            raise RowError(f"row has {name}, which is part of the question and no text: name it in a mapping", value)
+        if is_visible(value) and value.strip().lower() not in NOTHING:
+            found.append(value)
+    return found
+
+
+def untrained(value: object) -> bool:
+    """Whether the last of some chat messages says that it is not to be learnt, as OpenAI's ``weight`` of 0 does."""
+    last = value[-1] if isinstance(value, list) and value else value
+    return isinstance(last, Mapping) and any(last.get(key) in (0, False) for key in UNTRAINED)
+
+
+def missing(cells: Mapping[str, Any], name: object) -> bool:
+    """Whether a column is not there, or is as empty as tables write it: null, NaN, nothing."""
+    value = cells.get(str(name))
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _conversation_of(cells: Mapping[str, Any], prompt: object) -> list[Message] | None:

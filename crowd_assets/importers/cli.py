@@ -6,6 +6,7 @@ Belongs here: options, their help and the report. Does not belong here: what the
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +92,8 @@ OwnLabels = Annotated[
     typer.Option("--label", help="What a label means: LABEL=A, =B, =tie, =both-bad or a probability of A. Repeatable."),
 ]
 MOST_SKIPPED = "5%"
+MOST_SKIPPED_OF = dict.fromkeys(("ultrafeedback", "oasst", "wmt"), "100%")
+"""Commands whose files have many rows that say nothing: equal scores, trees without a ranking, translations alike."""
 PROGRESS_ROWS = 50_000
 Contributor = Annotated[str, typer.Option(help="Contributor id of every row.")]
 ContributorColumn = Annotated[
@@ -128,6 +131,8 @@ def run(
         )
         raise typer.Exit(1)
     if not report.events:
+        if not report.skipped:
+            typer.echo(f"error: {source}: no rows, though the columns have names", err=True)
         raise typer.Exit(1)
 
 
@@ -339,34 +344,48 @@ def import_auto(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
-    allow_skipped: Allowed = MOST_SKIPPED,
+    source_name: Annotated[
+        str | None, typer.Option("--source", help="Name of the source, which goes into ids.")
+    ] = None,
+    allow_skipped: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest share of rows that may be skipped for one reason. Default: that of the command.",
+            callback=lambda option: option if option is None else (share_of(option), option)[1],
+        ),
+    ] = None,
 ) -> None:
     """A file whose layout is known by its keys: says what its first rows become, and the command that this stands for."""
     try:
         layout = layout_of(source)
+        if source_name is not None:
+            layout = replace(layout, options=(*layout.options, "--source", source_name))
         typer.echo(f"this is the command: {layout.shown(source)}")
-        for record in islice(_known(layout, source), SHOWN_ROWS):
-            text = json.dumps(record, ensure_ascii=False) if isinstance(record, dict) else str(record)
+        for record in islice(_known(layout, source, source_name), SHOWN_ROWS):
+            text = json.dumps(record, ensure_ascii=False) if isinstance(record, dict) else record.shown()
             typer.echo(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
     except SourceError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     if out is not None:
-        run(layout.command, _known(layout, source), source, out, name, lines_per_file, pseudonyms, allow_skipped)
+        records = _known(layout, source, source_name)
+        allowed = allow_skipped or MOST_SKIPPED_OF.get(layout.command, MOST_SKIPPED)
+        run(layout.command, records, source, out, name, lines_per_file, pseudonyms, allowed)
 
 
 SHOWN_ROWS, SHOWN_CHARACTERS = 3, 600
 
 
-def _known(layout: Layout, source: Path) -> Iterator[Record]:
-    """What the importer of a layout makes of a file, with its default options."""
+def _known(layout: Layout, source: Path, name: str | None) -> Iterator[Record]:
+    """What the importer of a layout makes of a file, with its default options and the name of the source."""
     start = start_of(DEFAULT_START)
     if layout.command == "table":
-        return table.read(source, mapping=find_mapping(layout.options[1]), start=start)
+        return table.read(source, mapping=find_mapping(layout.options[1]), start=start, name=name or "")
     if layout.command == "label-studio":
-        return label_studio.read(source)
+        return label_studio.read(source, fields=label_studio.Fields(source=name))
+    if layout.command == "argilla":
+        return argilla.read(source, start=start, questions=argilla.Questions(source=name or ""))
     readers: dict[str, Callable[..., Iterator[Record]]] = {
-        "argilla": argilla.read,
         "oasst": oasst.read,
         "potato": potato.read,
         "wmt": wmt.read,
@@ -374,7 +393,7 @@ def _known(layout: Layout, source: Path) -> Iterator[Record]:
         "trl-preference": trl_preference.read,
         "trl-prompt-completion": trl_prompt_completion.read,
     }
-    return readers[layout.command](source, start=start)
+    return readers[layout.command](source, start=start, name=name or "")
 
 
 @app.command("ultrafeedback")
@@ -391,7 +410,7 @@ def import_ultrafeedback(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
-    allow_skipped: Allowed = "100%",
+    allow_skipped: Allowed = MOST_SKIPPED_OF["ultrafeedback"],
 ) -> None:
     """UltraFeedback's scored completions (.jsonl, .json, .parquet): every two of an instruction as a preference."""
     records = ultrafeedback.read(
@@ -415,7 +434,7 @@ def import_oasst(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
-    allow_skipped: Allowed = "100%",  # most trees of some releases have no ranked answers
+    allow_skipped: Allowed = MOST_SKIPPED_OF["oasst"],
 ) -> None:
     """OpenAssistant's trees, or their messages: every two ranked answers to a message as a preference."""
     records = oasst.read(source, start=start_of(start), contributor=contributor, name=source_name)
@@ -431,7 +450,7 @@ def import_wmt(
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
-    allow_skipped: Allowed = "100%",  # systems often translate alike
+    allow_skipped: Allowed = MOST_SKIPPED_OF["wmt"],
 ) -> None:
     """WMT's marked errors (MQM), side by side or not: every two translations of a segment by a rater as a preference."""
     records = wmt.read(source, start=start_of(start), name=source_name)
@@ -478,7 +497,7 @@ def import_label_studio(
     field_a: FieldA = None,
     field_b: FieldB = None,
     choices: Annotated[
-        str | None, typer.Option(help="Choices or Pairwise tag that asks which answer is better.")
+        str | None, typer.Option(help="Tag that asks which answer is better, or a Ranker's bucket that is in order.")
     ] = None,
     label: OwnLabels = None,
     source_name: Annotated[
@@ -489,6 +508,12 @@ def import_label_studio(
         ),
     ] = None,
     contributor: Annotated[str | None, typer.Option(help="Who annotated, where the export does not say.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Scale of a Rating or Number that compares: what means B and what means A, like 1:7 or 3:-3."
+        ),
+    ] = None,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
     pseudonyms: Hashed = False,
@@ -496,7 +521,7 @@ def import_label_studio(
 ) -> None:
     """Label Studio's JSON export: comparisons as preferences, ground truth as outcomes, texts as demonstrations."""
     fields = label_studio.Fields(
-        prompt_field, *both(field_a, field_b), choices, _labels(label), source_name, contributor
+        prompt_field, *both(field_a, field_b), choices, _labels(label), source_name, contributor, _ends(scale)
     )
     run(
         "label-studio",
@@ -571,6 +596,17 @@ def import_argilla(
         pseudonyms,
         allow_skipped,
     )
+
+
+def _ends(option: str | None) -> tuple[float, float] | None:
+    if option is None:
+        return None
+    found = re.fullmatch(r"(-?\d+(?:\.\d+)?):(-?\d+(?:\.\d+)?)", option.strip())
+    if found is None or float(found[1]) == float(found[2]):
+        raise typer.BadParameter(
+            f"--scale {option!r}: write two different numbers, what means B and what means A, like 1:7"
+        )
+    return float(found[1]), float(found[2])
 
 
 def _labels(options: list[str] | None) -> Labels:

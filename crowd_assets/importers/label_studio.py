@@ -19,10 +19,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from crowd_assets.importers.chat import answer_of, question_in
+from crowd_assets.importers.chat import SPOKEN_FIELDS, SYSTEM_FIELDS, answer_of, question_in
 from crowd_assets.importers.records import (
     ADDRESS,
+    ANSWER_FIELD_PAIRS,
     DEFAULT_START,
+    PROMPT_FIELDS,
     Event,
     Labels,
     Note,
@@ -96,6 +98,7 @@ class Fields:
         source: goes into ids of people and comparisons, as each server numbers its own from 1; None: a short hash of the
             export's first task, which stays what it is as the export grows; empty: nothing, for the platform's own tasks.
         contributor: who annotated where the export does not say.
+        scale: of a Rating or a Number that says which answer is better: what means B and what means A.
         start: when the first annotation was made, where the export does not say.
     """
 
@@ -106,6 +109,7 @@ class Fields:
     labels: Labels = field(default_factory=Labels)
     source: str | None = None
     contributor: str | None = None
+    scale: tuple[float, float] | None = None
     start: datetime = field(default_factory=lambda: start_of(DEFAULT_START))
 
 
@@ -158,7 +162,8 @@ def _looked_through(tasks: Iterable[Mapping[str, Any]], fields: Fields) -> _Expo
     data: object = None
     numbers: dict[str, str] = {}
     for task in tasks:
-        place = (str(task.get("project")), task["id"]) if isinstance(task.get("id"), int) else None
+        number = str(task.get("id"))
+        place = (str(task.get("project")), int(number)) if number.isdecimal() and len(number) < 19 else None
         if place is not None and (first is None or place < first):
             first, data = place, task.get("data", {name: task[name] for name in task if name not in OF_ANNOTATION})
         for annotation in _annotations(task) or ():
@@ -181,9 +186,10 @@ def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
     if "annotator" not in task:
         return None
     results = [
-        {"type": "choices", "from_name": name, "value": {"choices": [value]}}
+        {"from_name": name, **each}
         for name, value in task.items()
-        if isinstance(value, str) and name not in OF_ANNOTATION and name not in _DATA_WORDS
+        if name not in OF_ANNOTATION and name not in _DATA_WORDS
+        for each in _minimal(value)
     ]
     about = {name: task.get(name) for name in OF_ANNOTATION}
     return [about | {"id": task.get("annotation_id"), "completed_by": task["annotator"], "result": results}]
@@ -191,18 +197,30 @@ def _annotations(task: Mapping[str, Any]) -> list[Any] | None:
 
 _DATA_WORDS = frozenset(
     (
-        "prompt",
-        "instruction",
-        "question",
-        "input",
-        "context",
-        "text",
-        "response_a",
-        "response_b",
-        "answer_a",
-        "answer_b",
+        *PROMPT_FIELDS,
+        *SPOKEN_FIELDS,
+        *SYSTEM_FIELDS,
+        COMPARISON_FIELD,
+        *(name for pair in ANSWER_FIELD_PAIRS for name in pair),
     )
 )
+
+
+def _minimal(value: object) -> Iterator[dict[str, Any]]:
+    """The results of a tag as JSON-MIN and CSV write them: a label or a text, or a list of objects without their type."""
+    if isinstance(value, str):
+        yield {"type": "choices", "value": {"choices": [value]}}
+        return
+    for each in value if isinstance(value, list) else [value]:
+        if not isinstance(each, dict):
+            continue
+        kind = next((kind for key, kind in _KINDS.items() if key in each), None)
+        if kind is not None:
+            yield {"type": kind, "value": each}
+
+
+_KINDS = {"choices": "choices", "selected": "pairwise", "rating": "rating", "number": "number", "ranker": "ranker"}
+"""The key of a result's value, and the result's type."""
 
 
 def _records(rows: Iterable[Row | Skipped], fields: Fields, export: _Export) -> Iterator[Record]:
@@ -267,7 +285,7 @@ def _events(
     event_id = _event_id(task, annotation, export)
     judged = _judged(results, fields)
     about = {"comment": "\n".join(texts) or None, "lead_time": _lead_time(annotation)}
-    if judged is None and (ranking := _ranking(results, data)) is not None:
+    if judged is None and (ranking := _ranking(results, data, fields.choices)) is not None:
         question = question_in(data, fields.prompt, _lists_of_items(data))
         answers, ranks = ranking
         for one, other, probability_a, share in ranked_pairs(ranks):
@@ -286,6 +304,8 @@ def _events(
             )
         return
     name_a, name_b = ("", "")
+    if judged is None and fields.scale is not None:
+        judged = _scaled(results, fields)
     if judged is None and any(_is_rating(result) for result in results):
         name_a, name_b = find_answers(data, fields.answer_a, fields.answer_b)
         judged = _rated(results, name_a, name_b)
@@ -442,6 +462,19 @@ def _decides(result: dict[str, Any], fields: Fields) -> bool:
     return normalised(str(result.get("from_name"))) in DECIDING or "," in str(result.get("to_name"))
 
 
+def _scaled(results: list[dict[str, Any]], fields: Fields) -> tuple[float, bool] | None:
+    """What one Rating or Number that compares says, on the scale that the user names; None where there is none."""
+    there = [each for each in results if _is_rating(each) and fields.choices in (None, each.get("from_name"))]
+    if len(there) != 1 or fields.scale is None:
+        return None
+    kind = str(there[0]["type"])
+    low, high = fields.scale
+    share = (number_of(there[0]["value"].get(kind), kind) - low) / (high - low)
+    if not 0 <= share <= 1:
+        raise RowError(f"{kind} is not on the scale from {low:g} to {high:g}", there[0]["value"])
+    return abs(share), False
+
+
 def _rated(results: list[dict[str, Any]], name_a: str, name_b: str) -> tuple[float, bool] | None:
     """Ratings of both answers as a comparison: one star a logit; of numbers, whose scale is not known, the larger one is better.
 
@@ -459,7 +492,10 @@ def _rated(results: list[dict[str, Any]], name_a: str, name_b: str) -> tuple[flo
                 stars[name].append(number_of(result["value"].get(kind), kind))
     if any(len(each) != 1 for each in stars.values()):
         names = ", ".join(sorted({f"{result.get('from_name')} ({result['type']})" for result in there}))
-        raise RowError(f"ratings that are not one of each answer: {excerpt(names, 120)}")
+        raise RowError(
+            f"ratings that are not one of each answer: {excerpt(names, 120)}; if one of them compares, name it with --choices and say "
+            "its --scale"
+        )
     one, other = stars[name_a][0], stars[name_b][0]
     if any(result["type"] == "number" for result in there):
         return 0.5 if one == other else float(one > other), False
@@ -479,7 +515,23 @@ def _lists_of_items(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ranking(results: list[dict[str, Any]], data: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]] | None:
+def _order(ranked: dict[str, Any] | list[Any], bucket: str | None) -> list[Any] | None:
+    """What a Ranker put in order: all, or the bucket that the user names."""
+    if isinstance(ranked, list):
+        return ranked
+    filled = {name: each for name, each in ranked.items() if isinstance(each, list) and each}
+    if bucket in filled:
+        return filled[bucket]
+    if len(filled) > 1:
+        raise RowError(
+            f"items are in several buckets ({excerpt(', '.join(filled), 80)}): name the ordered one with --choices"
+        )
+    return next(iter(filled.values()), None)
+
+
+def _ranking(
+    results: list[dict[str, Any]], data: Mapping[str, Any], bucket: str | None
+) -> tuple[dict[str, str], dict[str, float]] | None:
     """The texts and the ranks that a Ranker tag gave them, in the order of the task's data; None where there is no such tag.
 
     Raises:
@@ -489,11 +541,10 @@ def _ranking(results: list[dict[str, Any]], data: Mapping[str, Any]) -> tuple[di
         ranked = result["value"].get("ranker")
         if result.get("type") != "ranker" or not isinstance(ranked, dict | list):
             continue
-        lists = [each for each in ranked.values() if isinstance(each, list)] if isinstance(ranked, dict) else [ranked]
-        order = next((each for each in lists if len(each) > 1), None)
+        order = _order(ranked, bucket)
         for name in _lists_of_items(data):
             items = {str(item["id"]): item for item in data[name]}
-            if order is not None and all(str(each) in items for each in order):
+            if order is not None and len(order) > 1 and all(str(each) in items for each in order):
                 ranks = {str(each): float(place) for place, each in enumerate(order)}
                 texts = {
                     key: answer_of(item.get("body") or item.get("text") or item.get("title"), "item")

@@ -12,9 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.chat import dialogue
 from crowd_assets.importers.mapping import ready_mappings
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
 from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, refuse_others, workbook
+from crowd_assets.importers.trl_preference import CHOSEN
 from resources.feedback.events import KINDS
 
 LOOKED_AT = 3
@@ -46,7 +48,17 @@ def _is_label_studio(cells: Cells) -> bool:
 
 
 def _is_argilla(cells: Cells) -> bool:
-    return ("fields" in cells and "responses" in cells) or any(name.endswith(".responses") for name in cells)
+    of_version_1 = any(
+        isinstance(value, list)
+        and value
+        and all(isinstance(each, dict) and {"user_id", "value"} <= set(each) for each in value)
+        for value in cells.values()
+    )
+    return (
+        ("fields" in cells and "responses" in cells)
+        or of_version_1
+        or any(str(name).endswith(".responses") for name in cells)
+    )
 
 
 def _is_ultrafeedback(cells: Cells) -> bool:
@@ -58,6 +70,8 @@ def _is_prompt_completion(cells: Cells) -> bool:
     asked = any(cells.get(name) for name in ("prompt", "instruction", "question", "query"))
     answered = any(cells.get(name) for name in ("completion", "response", "output", "answer"))
     if _has("prompt", "completions", "labels")(cells):
+        return True
+    if isinstance(cells.get("text"), str) and dialogue(cells["text"]):
         return True
     return (asked and answered) or any(cells.get(name) for name in ("messages", "conversations", "conversation"))
 
@@ -80,9 +94,7 @@ BY_KEYS: dict[str, Callable[[Cells], bool]] = {
     "label-studio": _is_label_studio,
     "argilla": _is_argilla,
     "ultrafeedback": _is_ultrafeedback,
-    "trl-preference": lambda cells: (
-        _has("chosen", "rejected")(cells) or _has("chosen_response", "rejected_response")(cells)
-    ),
+    "trl-preference": lambda cells: any(_has(*names)(cells) for names in CHOSEN),
     "trl-prompt-completion": _is_prompt_completion,
 }
 
@@ -95,6 +107,8 @@ def layout_of(source: Path) -> Layout:
     """
     head = begins_with(source)
     refuse_others(source, head)
+    if not head.strip():
+        raise SourceError(f"{source}: the file is empty")
     if head.startswith(ZIP):
         rows: list[Cells] = [dict.fromkeys(_of_workbook(source), "x")]
     elif head.startswith(PARQUET) or is_json(head):

@@ -7,14 +7,14 @@ import codecs
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crowd_assets.importers.records import SourceError, excerpt
-from resources.feedback.events import FIELDS, KINDS, OPTIONAL
+from resources.feedback.events import FIELDS, KINDS, OPTIONAL, TEXTS
 
 Columns = str | tuple[str, ...]
 Axes = tuple[Columns, ...]
@@ -24,7 +24,7 @@ COMPARED = ("ranks", "ratings", "best")
 KEYS = {
     "kind", "columns", "values", "defaults", "payload", "delimiter", "encoding", "apostrophe", "scale", "explode", "where",
     "time_format", "time_zone", "quote", "escape", "responses", "points_per_logit", "fields", "about", "same", "group", "turn",
-    "weights", "header_rows", "questions", *COMPARED,
+    "weights", "header_rows", "questions", "differ", *COMPARED,
 }  # fmt: skip
 MADE = ("comparison_id", "probability_a", "response_a", "response_b")
 """Fields of a preference that a list of responses makes."""
@@ -62,8 +62,10 @@ class Mapping:
         questions: for a row that answers several questions, the column of each and what is asked in it.
         original: what a correction corrects.
         same: columns or paths that must hold the same, as what two conversations begin with.
+        differ: columns or paths that must not all hold the same, as the scores of two answers.
         about: columns by which `import auto` knows the layout.
         names: names of the columns of a table that has no header.
+        path: of the file that the mapping was read from.
     """
 
     kind: str
@@ -95,6 +97,34 @@ class Mapping:
     same: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    differ: tuple[str, ...] = ()
+    path: str = ""
+
+    @property
+    def copied(self) -> str:
+        """What to do where a mapping that comes with the project does not fit, as words at the end of an error."""
+        return f"; name your columns in a copy of {self.path} and say --mapping COPY" if self.about else ""
+
+    def needed(self, there: Sequence[str] = ()) -> set[str]:
+        """Those of ``used`` without which a table cannot be read: not what ``where`` takes empty, nor all of several columns of which
+        the first that is not empty counts; and for a mapping that comes with the project neither a payload nor what has a default.
+
+        Args:
+            there: columns of the table.
+        """
+        spared = {column for column, taken in self.where.items() if _takes_empty(taken)}
+        for name, columns in self.columns.items():
+            several = each_of(columns)
+            joined = (
+                isinstance(self.values.get(name), list) or name in self.weights or (name in TEXTS and not self.about)
+            )
+            if (len(several) > 1 and not joined and any(root_of(column, there) in there for column in several)) or (
+                self.about and name in self.defaults
+            ):
+                spared |= set(several)
+        if self.about:
+            spared |= set(self.payload)
+        return self.used() - spared
 
     def used(self) -> set[str]:
         """The columns that the mapping speaks of, each by the first part of its path."""
@@ -114,6 +144,19 @@ class Mapping:
         answer = {"preference": "probability_a", "demonstration": "response"}.get(self.kind, "")
         columns = {name: column for name, column in self.columns.items() if name not in texts}
         return replace(self, columns=columns | {answer: asked["column"]}, defaults=self.defaults | texts, questions=())
+
+
+def root_of(column: str, there: Container[str]) -> str:
+    """The column that a path begins with: the longest of those that are there, as the name of a column may have dots in it."""
+    ends = [found.start() for found in re.finditer(r"[.\[]", column)]
+    return next((column[:end] for end in reversed(ends) if column[:end] in there), column)
+
+
+def _takes_empty(taken: Any) -> bool:
+    """Whether a condition of ``where`` holds of an empty cell."""
+    values = [str(each) for each in (taken if isinstance(taken, list) else [taken])]
+    refused = [each.removeprefix("!=").strip() for each in values if each.startswith("!=")]
+    return "" not in refused and (len(refused) == len(values) or "" in values)
 
 
 READY = Path(__file__).parent / "mappings"
@@ -238,6 +281,8 @@ def mapping_of(found: Any, path: str) -> Mapping:
         names=_names(found.get("fields", []), path, "fields"),
         same=_names(found.get("same", []), path, "same"),
         about=_names(found.get("about", []), path, "about"),
+        differ=_names(found.get("differ", []), path, "differ"),
+        path=path,
         **compared,
     )
 

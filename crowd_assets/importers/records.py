@@ -115,12 +115,20 @@ class Skipped:
     reason: str
     detail: str = ""
 
+    def shown(self) -> str:
+        """In words, for a person."""
+        return f"row {self.row} is skipped: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
 
 @dataclass(frozen=True)
 class Note:
     """Something about the whole source that a person who imports it wants to know."""
 
     text: str
+
+    def shown(self) -> str:
+        """In words, for a person."""
+        return self.text
 
 
 Record = Event | Skipped | Note
@@ -150,44 +158,18 @@ def excerpt(value: object, length: int = 80) -> str:
 
 
 def text_of(value: object, field: str) -> str:
-    """The text of a field: a string, or chat messages (a list of ``{"role", "content"}``).
-
-    One message is its content; several are written as ``role: content``, one paragraph each.
+    """The text of a field.
 
     Raises:
         RowError: there is no text in it, or it is of another type.
     """
     if value is None:
         raise RowError(f"no {field}")
-    if isinstance(value, list):
-        messages = [(_role_of(message, field), _content_of(message, field)) for message in value]
-        if len(messages) == 1:
-            value = messages[0][1]
-        else:
-            value = "\n\n".join(f"{role}: {content}" for role, content in messages)
     if not isinstance(value, str):
         raise RowError(f"{field} is not text", value)
     if not is_visible(value):
         raise RowError(f"{field} is empty")
     return value
-
-
-def _role_of(message: object, field: str) -> str:
-    role = message.get("role") if isinstance(message, dict) else None
-    if not isinstance(role, str):
-        raise RowError(f"{field} is not a list of chat messages", message)
-    return role
-
-
-def _content_of(message: Any, field: str) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    if not isinstance(content, str) or not is_visible(content):
-        raise RowError(f"{field} has a chat message without text", message)
-    return content
 
 
 def number_of(value: object, field: str) -> float:

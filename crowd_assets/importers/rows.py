@@ -130,6 +130,9 @@ KNOWN_OTHERWISE = {
     b"SQLi": "a database of SQLite; export the table as .csv",
     b"ARRO": "Arrow, which is not read; write Parquet (to_parquet)",
     b"\xff\xff\xff\xff": "Arrow as `datasets` keeps it, which is not read; write Parquet (to_parquet)",
+    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html"), "a page of the web; download the file that the page shows"),
+    b"<?xml": "XML, which is not read; export .csv or .json from the tool itself",
+    b"version https://git-lfs": "a pointer of Git LFS and not the file; fetch the file with `git lfs pull`",
 }
 """What files begin with that people take for a table, and what to do with them."""
 
@@ -184,7 +187,7 @@ def read_rows(source: Path) -> Iterator[Row | Skipped]:
     text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff \t\r\n")
     by_name = [suffix.lower() for suffix in source.suffixes]
     if text.startswith("["):
-        yield from _list(source, mark_of(head))
+        yield from _json_lines(source) if _is_lines(text) else _list(source, mark_of(head))
     elif text.startswith("{") and ".json" in by_name and not _is_lines(text):
         yield from _document(source, mark_of(head))
     elif not text and ".json" not in by_name:
@@ -199,13 +202,13 @@ def read_rows(source: Path) -> Iterator[Row | Skipped]:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether a text that begins with an object has another one on the next line."""
+    """Whether a text that begins with an object, or a list, has another one on the next line."""
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         first = text.split("\n", 1)[0].rstrip()
-        return len(first) > 1 and first.endswith("}")
-    return bool(text[end:].strip())
+        return len(first) > 1 and first.endswith("}") and text.startswith("{")
+    return bool(rest := text[end:].strip()) and (text.startswith("{") or rest.startswith("["))
 
 
 def read_lines(source: Path) -> Iterator[tuple[int, str] | Skipped]:
@@ -388,6 +391,8 @@ def _are_objects(values: list[Any]) -> bool:
 def _object(number: int, row: object) -> Row | Skipped:
     if is_deep(row, DEEPEST_NESTING):
         return Skipped(number, f"row is nested more than {DEEPEST_NESTING} levels deep")
+    if isinstance(row, list) and len(row) == 1:
+        row = row[0]
     if isinstance(row, dict):
         return number, row
     return Skipped(number, "row is not an object", excerpt(row))

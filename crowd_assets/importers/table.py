@@ -42,8 +42,8 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from crowd_assets.importers.chat import Asked, asked, messages_of
-from crowd_assets.importers.mapping import Mapping, axes_of, each_of, read_mapping
+from crowd_assets.importers.chat import Asked, answer_of, asked, messages_of
+from crowd_assets.importers.mapping import Mapping, axes_of, each_of, read_mapping, root_of
 from crowd_assets.importers.records import (
     Event,
     Labels,
@@ -110,6 +110,7 @@ def read(
     """
     clock = ticks(start)
     labels = labels or Labels()
+    mapping = _with_labels(mapping, labels)
     asked = [mapping.of_question(each) for each in mapping.questions] or [mapping]
     for line, cells in _together(_without_headers(_rows(source, mapping), mapping), mapping):
         submitted_at = next(clock)
@@ -122,6 +123,9 @@ def read(
             cells = _cut(cells, mapping)
             if mapping.same and any(_at(cells, each) != _at(cells, mapping.same[0]) for each in mapping.same):
                 raise RowError(f"{' and '.join(mapping.same)} are not the same")
+            said = [_plain(_at(cells, each)) for each in mapping.differ]
+            if said and said[0] and len(set(said)) == 1:
+                raise RowError(f"{' and '.join(mapping.differ)} are the same: neither answer is better", said[0])
             for row, contributor, of in _answers(cells, mapping, asked):
                 try:
                     yield from _events(row, of, submitted_at, name, labels, contributor)
@@ -134,6 +138,15 @@ def read(
             yield error.at(line)
 
 
+def _with_labels(mapping: Mapping, labels: Labels) -> Mapping:
+    """The mapping with what the user says of labels beside what it says of cells."""
+    said = mapping.values.get("probability_a")
+    if not isinstance(said, dict) or not labels.own:
+        return mapping
+    own = {label: "both-bad" if meaning is None else meaning for label, meaning in labels.own.items()}
+    return replace(mapping, values={**mapping.values, "probability_a": {**said, **own}})
+
+
 def any_rows(source: Path) -> Iterator[Row | Skipped]:
     """Rows of any container by the names of their columns, as importers of a layout of their own read them: tables of text and
     workbooks too.
@@ -144,7 +157,7 @@ def any_rows(source: Path) -> Iterator[Row | Skipped]:
     head = begins_with(source)
     json_or_parquet = head.startswith(PARQUET) or is_json(head)
     no_text = b"\x00" in head and mark_of(head) is None
-    if json_or_parquet or no_text or not (head.startswith(ZIP) or len(_names_of(head)) > 1):
+    if json_or_parquet or not (head.startswith(ZIP) or (len(_names_of(head)) > 1 and not no_text)):
         yield from read_rows(source)
         return
     for line, cells in _without_headers(_rows(source, ANY), ANY):
@@ -292,7 +305,7 @@ def _text_rows(source: Path, mapping: Mapping, head: bytes) -> Iterator[tuple[in
             try:
                 yield from _parsed(source, _counted(source, text), mapping)
             except UnicodeDecodeError as error:
-                raise SourceError(_other_encoding(source, encoding, error)) from None
+                raise SourceError(_other_encoding(source, encoding, error, mapping is ANY)) from None
             finally:
                 text.detach()
     finally:
@@ -330,7 +343,7 @@ def _ended_otherwise(line: str, delimiter: str, quote: str, cells: int) -> list[
     return rows if len(rows) > 1 and all(len(row) == cells for row in rows) else []
 
 
-def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError) -> str:
+def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError, without_mapping: bool) -> str:
     if b"\x00" in error.object[:64]:
         return f"{source}: not a table of text; save it as .csv or .xlsx"
     number = 1
@@ -340,6 +353,11 @@ def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError) -> s
                 line.decode(encoding)
             except UnicodeDecodeError:
                 break
+    if without_mapping:
+        return (
+            f"{source}, line {number}: not {encoding}; save it in UTF-8, or `iconv -f cp1252 -t utf-8 {source.name}` (or what it is) "
+            "into another file"
+        )
     return f'{source}, line {number}: not {encoding}; say encoding = "cp1252" (or what it is) in the mapping'
 
 
@@ -347,7 +365,8 @@ def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tu
     first = next(lines, "")
     sample = first.lstrip("\ufeff")
     delimiter = mapping.delimiter or max(DELIMITERS, key=sample.count)
-    quote = mapping.quote if mapping.quote is not None else ("" if delimiter == "\t" else '"')
+    in_quotes = all(re.fullmatch(r'".+"', each) for each in sample.rstrip("\r\n").split(delimiter))
+    quote = mapping.quote if mapping.quote is not None else ("" if delimiter == "\t" and not in_quotes else '"')
     taken: list[str] = []
 
     def fed() -> Iterator[str]:
@@ -426,24 +445,24 @@ def _by_name(cells: list[str], names: list[str], mapping: Mapping) -> dict[str, 
     if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
         cells = cells[: len(names)]
     missing = names[len(cells) :]
-    if len(cells) > len(names) or any(name in mapping.used() for name in missing):
+    if len(cells) > len(names) or (missing and mapping.needed(names) & set(missing)):
         return f"row has {len(cells)} cells; the header {len(names)}"
     return dict(zip(names, [*cells, *[""] * len(missing)], strict=True))
 
 
 def _check_columns(source: Path, names: list[str], mapping: Mapping, strict: bool = True) -> None:
-    wanted = [name for name in sorted(mapping.used()) if name not in names]
-    roots = {name for name in wanted if STEP.match(name) and STEP.match(name)[0] in names}  # type: ignore[index]
+    wanted = [name for name in sorted(mapping.needed(names)) if name not in names]
+    roots = {name for name in wanted if root_of(name, names) in names}
     defaulted = {
         column for field, columns in mapping.columns.items() if field in mapping.defaults for column in each_of(columns)
     }
     if strict and (missing := [name for name in wanted if name not in roots]):
         raise SourceError(
-            f"{source}: no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:40]))}"
+            f"{source}: no column {', '.join(map(repr, missing))}; there are {', '.join(map(repr, names[:40]))}{mapping.copied}"
         )
-    if not strict and wanted and len(wanted) == len(mapping.used()) and not roots and not defaulted:
+    if not strict and wanted and not set(names) & mapping.used() and not roots and not defaulted:
         raise SourceError(
-            f"{source}: none of the mapping's columns is there; there are {', '.join(map(repr, names[:40]))}"
+            f"{source}: none of the mapping's columns is there; there are {', '.join(map(repr, names[:40]))}{mapping.copied}"
         )
     if twice := sorted({name for name in mapping.used() if names.count(name) > 1}):
         raise SourceError(f"{source}: several columns {', '.join(map(repr, twice))}")
@@ -527,7 +546,7 @@ def _events(
         if "comparison_id" not in event:
             event["comparison_id"] = digest(question.key if question else "", event["response_a"], event["response_b"])
     if mapping.original:
-        yield from _corrected(event, text_of(_first(cells, each_of(mapping.original)), "response"), question)
+        yield from _corrected(event, answer_of(_first(cells, each_of(mapping.original)), "response"), question)
         return
     yield event
 
@@ -552,7 +571,7 @@ def _corrected(event: Event, original: str, question: Asked | None) -> Iterator[
 
 def _pairs(event: Event, cells: dict[str, Any], mapping: Mapping, asked_key: str, source: str) -> Iterator[Event]:
     """A ranking, ratings or a best-of-K as pairs, which together are one judgement."""
-    texts = [text_of(each, "response") for each in _several(cells, mapping.responses)]
+    texts = [answer_of(each, "response") for each in _several(cells, mapping.responses)]
     names = [str(number) for number in range(len(texts))]
     if len(texts) < 2 or len(set(texts)) < len(texts):
         raise RowError("fewer than two responses, or two that are the same")
@@ -663,10 +682,7 @@ def _question(cells: dict[str, Any], mapping: Mapping) -> Asked:
     value = spoken if spoken is not None else _cell("prompt", cells, mapping)
     if value is None:
         raise RowError("no prompt")
-    said = messages_of(value, "prompt") if spoken is not None or isinstance(value, list) else None
-    if said is None:
-        said = [{"role": "user", "content": text_of(value, "prompt")}]
-    return asked(said, "prompt", system)
+    return asked(messages_of(value, "prompt"), "prompt", system)
 
 
 def _value(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -> Any:
@@ -678,10 +694,16 @@ def _value(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -
     if name in IDENTIFIERS:
         return identifier_of(value, name) if name in SOURCED else named(identifier_of(value, name))
     if name in TEXTS:
-        return text_of(value, name)
+        return answer_of(_of_parts(value), name)
     if name in SHARES:
         return _share(name, value, mapping, labels)
     return str(value).strip()
+
+
+def _of_parts(value: Any) -> Any:
+    """A message for a list of the parts of one, as OpenAI writes contents; anything else as it is."""
+    parts = isinstance(value, list) and value and all(isinstance(each, dict) and "type" in each for each in value)
+    return {"role": "assistant", "content": value} if parts else value
 
 
 def _mean_share(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labels) -> float:
@@ -703,12 +725,14 @@ def _mean_share(name: str, cells: dict[str, Any], mapping: Mapping, labels: Labe
 def _share(name: str, value: Any, mapping: Mapping, labels: Labels) -> Any:
     if isinstance(value, str) and value.strip().lower() in ("both-bad", "both bad") and name == "probability_a":
         return 0.5, True
+    if name == "probability_a" and name not in mapping.values and _plain(value) in labels.own:
+        return labels.judged(_plain(value), known=True)
     if name in mapping.scale:
         low, high = mapping.scale[name]
         share = (number_of(value, name) - low) / (high - low)
         if not -1e-9 <= share <= 1 + 1e-9:
             raise RowError(f"{name} is not on the scale from {min(low, high):g} to {max(low, high):g}", value)
-        return min(max(share, 0.0), 1.0)
+        return abs(min(max(share, 0.0), 1.0))  # 0 and no -0
     try:
         share = number_of(value.removesuffix("%").strip() if isinstance(value, str) else value, name)
         share = share / 100 if isinstance(value, str) and value.strip().endswith("%") else share
@@ -724,7 +748,10 @@ def _share(name: str, value: Any, mapping: Mapping, labels: Labels) -> Any:
             raise
         return meaning
     if not 0 <= share <= 1:
-        raise RowError(f"{name} is not from 0 to 1", value)
+        raise RowError(
+            f"{name} is not from 0 to 1: say its scale in the mapping, or what its numbers mean in values or with --label",
+            value,
+        )
     return share
 
 
@@ -761,6 +788,11 @@ def _cell(name: str, cells: dict[str, Any], mapping: Mapping) -> Any:
         return cell.strip() if isinstance(cell, str) and name not in TEXTS else cell
     plain = _plain(cell)
     if plain not in meanings:
+        if name == "probability_a":
+            raise RowError(
+                f"label {excerpt(plain, 40)!r} is not understood: the mapping's values have {excerpt(', '.join(meanings), 80)}; say what it "
+                "means there, or with --label"
+            )
         raise RowError(f"{name} is none of {', '.join(meanings)}", cell)
     return meanings[plain]
 
@@ -781,8 +813,12 @@ def _at(cells: dict[str, Any], column: str) -> Any:
         place, _, of_each = column.partition("[*]")
         listed = _at(cells, place)
         return [_at({"each": each}, f"each{of_each}") for each in listed] if isinstance(listed, list) else None
+    root = root_of(column, cells)
     value: Any = cells
-    for name, index, but_last in STEP.findall(column):
+    steps = STEP.findall(column.removeprefix(root)) if root in cells else STEP.findall(column)
+    if root in cells:
+        value = _decoded(cells[root]) if isinstance(cells[root], str) else cells[root]
+    for name, index, but_last in steps:
         if name and isinstance(value, dict):
             value = value.get(name)
         elif index and isinstance(value, list) and -len(value) <= int(index) < len(value):

@@ -8,6 +8,7 @@ are those of :mod:`crowd_assets.importers.chat`.
 Belongs here: that layout in all variants. Does not belong here: several answers with scores (see ``ultrafeedback``).
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +21,14 @@ from crowd_assets.importers.chat import (
     dialogue,
     has_question,
     messages_of,
+    missing,
     question_of,
     refuse_unusable,
     system_of,
 )
 from crowd_assets.importers.records import (
     Event,
+    Note,
     Record,
     RowError,
     Skipped,
@@ -37,7 +40,7 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.table import TICKED, any_rows
 from resources.feedback.events import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
@@ -45,8 +48,17 @@ LAST_TURN = "\n\nAssistant:"
 """What precedes an answer in dialogues that are written out as one text."""
 SURENESS = ("chosen_prob", "probability_chosen", "prob_chosen", "chosen_probability")
 """Columns with the probability that the chosen answer is preferred."""
-SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
-CHOSEN = (("chosen", "rejected"), ("chosen_response", "rejected_response"), ("preferred", "dispreferred"))
+SCORE = re.compile(r".*(score|rating|reward|grade|rank)")
+"""Names of columns with a score of each answer, without "chosen" and "rejected" and what stands between words."""
+PEOPLE = ("annotator", "annotator_id", "worker", "worker_id", "labeler", "labeler_id", "rater", "judge", "user_id")
+"""Columns that may say who judged, or wrote, a row."""
+TIES = ("tie", "is_tie", "equal", "is_equal", "both_bad")
+CHOSEN = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("preferred", "dispreferred"),
+    ("preferred_output", "non_preferred_output"),
+)
 
 
 def read(
@@ -66,7 +78,7 @@ def read(
     Args:
         source: JSON, JSON Lines or Parquet, packed or not.
         start: when the first preference was submitted; one second a row.
-        contributor: who preferred, where no column says so.
+        contributor: who preferred, where no column says so; a column ``contributor_id`` does, unless another name is given.
         contributor_column: column that says who preferred; a row without it is skipped.
         id_column: column that names the comparison, each one; None: where there is a column ``id`` it goes into the name beside
             the content, as it may be the prompt's; else the content names it.
@@ -75,11 +87,14 @@ def read(
     """
     clock = ticks(start)
     seen: dict[str, str] = {}
+    told: Note | None = None
     for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue
         number, cells = row
+        if told is None and (told := who_may_be(cells, contributor, contributor_column)) is not None:
+            yield told
         submitted_at = next(clock)
         try:
             event = _preference(cells, submitted_at, contributor, contributor_column, id_column, seed, name)
@@ -104,6 +119,8 @@ def _preference(
     seed: int,
     name: str,
 ) -> Event:
+    if isinstance(asked_of := cells.get("input"), dict) and "messages" in asked_of:  # OpenAI's
+        cells = {**cells, "input": None, **asked_of}
     refuse_unusable(cells)
     question, chosen, rejected = split(cells)
     if chosen == rejected:
@@ -120,17 +137,20 @@ def _preference(
         comparison_id = sourced(identifier_of(cells[id_column or "id"], id_column or "id"), name)
         if id_column is None:  # an id of the prompt names several comparisons: what is compared is part of the name
             comparison_id = f"{comparison_id}-{content[:8]}"
-    if contributor_column is not None:
-        contributor = identifier_of(cells.get(contributor_column), contributor_column)
     sure = _sureness(cells)
+    share = cells.get("judgement_share")  # as the exporter wrote it
+    if share is not None and not 0 < (share := number_of(share, "judgement_share")) <= 1:
+        raise RowError("judgement_share is not above 0 and at most 1", share)
     return preference(
-        sourced(contributor, name),
+        sourced(said_by(cells, contributor, contributor_column), name),
         comparison_id,
         question.prompt,
         response_a,
         response_b,
         sure if response_a == chosen else round(1 - sure, 12),
         submitted_at,
+        judgement_share=share,
+        margin=cells.get("margin"),
         **question.payload,
     )
 
@@ -143,14 +163,46 @@ def _sureness(cells: dict[str, Any]) -> float:
             if not 0 <= sure <= 1:
                 raise RowError(f"{column} is not from 0 to 1", sure)
             return sure
-    for chosen, rejected in SCORES:
-        if cells.get(chosen) is not None and cells.get(rejected) is not None:
+    for name in TIES:
+        if str(cells.get(name)).strip().lower() in TICKED:
+            raise RowError(f"{name} is true: neither answer is better")
+    for chosen in cells:
+        rejected = str(chosen).replace("chosen", "rejected")
+        kind = re.sub(r"chosen|[^a-z]", "", str(chosen).lower())
+        if rejected == chosen or not SCORE.fullmatch(kind):
+            continue
+        if cells[chosen] is not None and cells.get(rejected) is not None:
             scores = number_of(cells[chosen], chosen), number_of(cells[rejected], rejected)
             if scores[0] == scores[1]:
                 raise RowError("both answers have the same score", scores[0])
-            if scores[0] < scores[1]:
+            if (scores[0] < scores[1]) != kind.endswith("rank"):
                 raise RowError("the rejected answer has the higher score", scores)
+    if not missing(cells, "margin") and number_of(cells["margin"], "margin") <= 0:
+        raise RowError("margin is not above 0: the chosen answer is not better", cells["margin"])
     return 1.0
+
+
+def said_by(cells: dict[str, Any], contributor: str, column: str | None) -> str:
+    """Who speaks in a row: the one that a column names, which is ``contributor_id`` where the user names neither column nor person.
+
+    Raises:
+        RowError: the column that the user names is empty.
+    """
+    if column is None and contributor == DEFAULT_CONTRIBUTOR and not missing(cells, "contributor_id"):
+        column = "contributor_id"
+    return contributor if column is None else identifier_of(cells.get(column), column)
+
+
+def who_may_be(cells: dict[str, Any], contributor: str, column: str | None) -> Note | None:
+    """What to say of a column that looks like one of people, where nobody has said who speaks."""
+    if column is not None or contributor != DEFAULT_CONTRIBUTOR or not missing(cells, "contributor_id"):
+        return None
+    found = next((name for name in PEOPLE if not missing(cells, name)), None)
+    return (
+        None
+        if found is None
+        else Note(f"all rows are of {contributor!r}; --contributor-column {found} if it says who judged")
+    )
 
 
 def split(cells: dict[str, Any]) -> tuple[Asked, str, str]:
@@ -161,8 +213,8 @@ def split(cells: dict[str, Any]) -> tuple[Asked, str, str]:
     """
     names = next((pair for pair in CHOSEN if cells.get(pair[0]) is not None and cells.get(pair[1]) is not None), None)
     if names is None:
-        missing = [name for name in CHOSEN[0] if cells.get(name) is None]
-        raise RowError(f"no {missing[0]}", f"fields: {', '.join(map(str, cells))}")
+        absent = next(name for name in CHOSEN[0] if cells.get(name) is None)
+        raise RowError(f"no {absent}", f"fields: {', '.join(map(str, cells))}")
     chosen, rejected = cells[names[0]], cells[names[1]]
     question = question_of(cells) if has_question(cells) else None
     if isinstance(chosen, str) and isinstance(rejected, str) and (question is None or dialogue(chosen)):

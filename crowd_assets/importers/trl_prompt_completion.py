@@ -20,21 +20,23 @@ from crowd_assets.importers.chat import (
     asked,
     dialogue,
     messages_of,
+    missing,
     question_of,
     refuse_unusable,
     system_of,
+    untrained,
 )
 from crowd_assets.importers.records import (
+    Note,
     Record,
     RowError,
     Skipped,
     demonstration,
-    identifier_of,
     sourced,
     ticks,
 )
 from crowd_assets.importers.table import any_rows
-from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR
+from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR, said_by, who_may_be
 from resources.feedback.conversations import ASSISTANT
 
 ANSWERS = ("completion", "response", "output", "answer", "demonstration")
@@ -58,26 +60,27 @@ def read(
     Args:
         source: JSON, JSON Lines or Parquet, packed or not.
         start: when the first demonstration was submitted.
-        contributor: who wrote it, where no column says so.
+        contributor: who wrote it, where no column says so; a column ``contributor_id`` does, unless another name is given.
         contributor_column: column that says who wrote it; a row without it is skipped.
         take_unwanted: whether rows whose label says that the completion is not wanted are taken all the same.
         name: of the source, which goes into ids.
     """
     clock = ticks(start)
+    told: Note | None = None
     for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue
         number, cells = row
         submitted_at = next(clock)
+        if told is None and (told := who_may_be(cells, contributor, contributor_column)) is not None:
+            yield told
         try:
             cells = _joined(cells)
             question, completion = split(cells)
             if not take_unwanted and not _wanted(cells):
                 raise RowError(UNWANTED)
-            who = contributor
-            if contributor_column is not None:
-                who = identifier_of(cells.get(contributor_column), contributor_column)
+            who = said_by(cells, contributor, contributor_column)
             yield demonstration(sourced(who, name), question.prompt, completion, submitted_at, **question.payload)
         except RowError as error:
             yield error.at(number)
@@ -97,9 +100,11 @@ def split(cells: dict[str, Any]) -> tuple[Asked, str]:
     if spoken == "text" and not (isinstance(cells["text"], str) and dialogue(cells["text"])):
         spoken = None
     if spoken is None:
-        missing = "completion" if any(cells.get(name) is not None for name in ASKED_FIELDS) else "prompt"
-        raise RowError(f"no {missing}", f"fields: {', '.join(map(str, cells))}")
+        absent = "completion" if any(cells.get(name) is not None for name in ASKED_FIELDS) else "prompt"
+        raise RowError(f"no {absent}", f"fields: {', '.join(map(str, cells))}")
     said = messages_of(cells[spoken], spoken)
+    if untrained(cells[spoken]):
+        raise RowError(f"the last of {spoken} is not to be learnt (weight, train or training): not wanted")
     if answer is not None:
         return asked(said, spoken, system_of(cells)), answer_of(cells[answer], answer)
     if len(said) < 2 or said[-1]["role"] != ASSISTANT:
@@ -128,9 +133,11 @@ def _wanted(cells: dict[str, Any]) -> bool:
         RowError: the label is neither true nor false.
     """
     for name in LABELS:
-        value = cells.get(name)
-        if value is None:
+        if name not in cells:
             continue
+        value = cells[name]
+        if missing(cells, name):
+            raise RowError(f"{name} is empty: neither wanted nor not")
         if isinstance(value, list):
             raise RowError(f"{name} is a list: labels of steps are no label of the completion", value)
         said = str(value).strip().lower()

@@ -33,6 +33,7 @@ class ImportReport:
         repeated: events that said what an earlier one of the source said.
         files: feedback files, in the order of their events.
         skipped: number of skipped rows by reason.
+        first: the first row that was skipped for each reason.
         skipped_file: where the skipped rows are listed; None where there are none.
         notes: remarks on the source as a whole.
     """
@@ -42,6 +43,7 @@ class ImportReport:
     repeated: int = 0
     files: list[Path] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    first: dict[str, Skipped] = field(default_factory=dict)
     skipped_file: Path | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -57,7 +59,10 @@ class ImportReport:
     def lines(self) -> list[str]:
         """The report as a person reads it; the last line is the sum."""
         lines = [*self.notes]
-        lines += [f"skipped {number:,} × {reason}" for reason, number in self.skipped.most_common()]
+        for reason, number in self.skipped.most_common():
+            first = self.first[reason]
+            detail = f": {first.detail}" if first.detail else ""
+            lines.append(f"skipped {number:,} × {reason} (the first in row {first.row}{detail})")
         if self.repeated:
             lines.append(f"left out {self.repeated:,} × says the same as an earlier row")
         kinds = ", ".join(f"{number:,} {kind}s" for kind, number in sorted(self.events.items())) or "no events"
@@ -113,6 +118,7 @@ def write_feedback(
                     entry = {"row": record.row, "reason": record.reason, "detail": record.detail}
                     skipped.write(_json_line(entry))
                     report.skipped[record.reason] += 1
+                    report.first.setdefault(record.reason, record)
                 else:
                     record = identified(record, pseudonyms)
                     if record["event_id"] in known:

@@ -351,3 +351,173 @@ def test_a_mark_says_which_encoding_a_text_has(tmp_path: Path, encoding: str) ->
     for name in ("a.csv", "b.jsonl"):
         result = CliRunner().invoke(app, ["trl-preference", str(tmp_path / name), "--out", str(tmp_path / name[0])])
         assert (result.exit_code, "wrote 1 preferences" in result.output) == (0, True), result.output
+
+
+SAYS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+PAIR = {"prompt": "Why?", "chosen": "So.", "rejected": "Hm."}
+WORKED = {
+    "HITId": "h",
+    "WorkerId": "w",
+    "AssignmentStatus": "Approved",
+    "SubmitTime": "Thu Nov 26 16:00:03 PST 2020",
+    "Input.left": "So.",
+    "Input.right": "Hm.",
+}
+TASK = {"id": 1, "project": 1, "data": {"prompt": "Why?", "answer1": "So.", "answer2": "Hm."}}
+OF_MINIMAL = {"id": "1", "prompt": "Why?", "answer1": "So.", "answer2": "Hm.", "annotator": "7", "annotation_id": "3"}
+
+
+def task(type_: str, name: str, value: dict[str, Any], **data: Any) -> dict[str, Any]:
+    result = {"type": type_, "from_name": name, "to_name": "prompt", "value": value}
+    return {**TASK, "data": TASK["data"] | data, "annotations": [{"id": 1, "completed_by": 7, "result": [result]}]}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        # What changes the meaning of a row is used, or the row is skipped.
+        ({"messages": [SAYS[0], {**SAYS[1], "weight": 0}]}, "not to be learnt"),
+        ({"instruction": "Why?", "input": "", "output": "So.", "kto_tag": None}, "kto_tag is empty"),
+        ({"question": "Which?", "choices": ["a", "b"], "answer": "a"}, "choices"),
+        ({**PAIR, "is_tie": True}, "is_tie is true"),
+        ({**PAIR, "margin": 0}, "margin is not above 0"),
+        ({**PAIR, "chosen-rating": 5.0, "rejected-rating": 5.0}, "the same score"),
+        ({**PAIR, "chosen_rank": 2, "rejected_rank": 1}, "higher score"),
+        ({"history": "Why?", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9, "score_B": 9}, "the same"),
+        (task("ranker", "r", {"ranker": {"good": ["a"], "bad": ["b"]}}, items=[{"id": "a", "body": "x"}, {"id": "b", "body": "y"}]), "several buckets (good, bad)"),
+        (task("number", "preference", {"number": -3}), "--scale"),
+        # Every refusal names what is there.
+        ({"prompt": "Why?", "output": ""}, "prompt', 'output"),
+        ({"conversations": [], "id": 1, "messages": [{"role": "Alice", "content": "x"}]}, "call it user or assistant"),
+    ],
+)  # fmt: skip
+def test_a_row_that_says_something_else_is_refused_in_words(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    result = CliRunner().invoke(app, ["auto", str(tmp_path / "rows.json"), "--out", str(tmp_path / "out")])
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert not list(tmp_path.glob("out/*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"instruction": "Why?", "context": "It rains.", "response": "So."}, {"prompt": "Why?\n\nIt rains."}),
+        ({"instruction": "Why?", "input": "<noinput>", "output": "So."}, {"prompt": "Why?", "response": "So."}),
+        ({"conversation": [{"input": "Why?", "output": "So."}]}, {"prompt": "Why?", "response": "So."}),
+        ({"messages": [SAYS]}, {"prompt": "Why?", "response": "So."}),
+        ({"text": "### Human: Why?### Assistant: So."}, {"prompt": "Why?", "response": "So."}),
+        ({"text": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"}, {"prompt": "Why?", "response": "So."}),
+        ({**PAIR, "contributor_id": 7.0}, {"contributor_id": "7"}),
+        ({"input": {"messages": SAYS[:1]}, "preferred_output": SAYS[1:], "non_preferred_output": [{**SAYS[1], "content": "Hm."}]}, {"prompt": "Why?"}),
+        ({"prompt": "\n\nHuman: Why?\n\nAssistant: ", "turns": 1, "num_responses": 2, "answers": [{"answer": "So.", "rank": 1}, {"answer": "Hm.", "rank": 2}]}, {"prompt": "Why?"}),
+        ({**WORKED, "Answer.taskAnswers": '[{"choice": {"label": "right"}}]'}, {"probability_a": 0.0}),
+        ({"external_id": "e", "prompt": "Why?", "response-1": "So.", "response-2": "Hm.", "ranking": [{"user_id": "u", "value": {"rank": [2, 1], "value": ["response-1", "response-2"]}}]}, {"probability_a": 0.0}),
+        ({**OF_MINIMAL, "p": [{"selected": "right"}]}, {"probability_a": 0.0}),
+        ({**OF_MINIMAL, "stars1": [{"rating": 4}], "stars2": [{"rating": 4}]}, {"probability_a": 0.5}),
+    ],
+)  # fmt: skip
+def test_a_row_as_a_tool_writes_it_is_known_and_comes_in_right(
+    tmp_path: Path, row: dict[str, Any], found: dict[str, Any]
+) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    result = CliRunner().invoke(
+        app, ["auto", str(tmp_path / "rows.json"), "--out", str(tmp_path / "out"), "--name", "x"]
+    )
+    assert result.exit_code == 0, result.output
+    event = json.loads((tmp_path / "out" / "x.jsonl").read_text())
+    assert {name: event[name] for name in found} == found
+    assert "messages" not in event
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "found"),
+    [
+        ('"INPUT:prompt"\t"OUTPUT:result"\n"Why?"\t"So."\n', "table", "So."),
+        ('[{"prompt": "Why?", "completion": "So."}]\n[{"prompt": "Who?", "completion": "Me."}]\n', "auto", "So."),
+        ("prompt,completion\nWhy?,So.\n", "trl-prompt-completion", "So."),
+    ],
+)
+def test_tables_in_quotes_lists_of_one_and_workbooks_are_read(
+    tmp_path: Path, text: str, command: str, found: str
+) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text(text)
+    if command == "trl-prompt-completion":
+        from openpyxl import Workbook
+
+        book = Workbook()
+        for line in text.splitlines():
+            book.active.append(line.split(","))
+        book.save(source)
+    mapping = '{"kind": "demonstration", "columns": {"prompt": "INPUT:prompt", "response": "OUTPUT:result"}, "defaults": {"contributor_id": "a"}}'
+    (tmp_path / "m.json").write_text(mapping)
+    options = ["--mapping", str(tmp_path / "m.json")] if command == "table" else []
+    result = CliRunner().invoke(app, [command, str(source), "--out", str(tmp_path), "--name", "x", *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])["response"] == found
+
+
+def test_a_table_of_another_encoding_is_refused_with_a_way_out_that_the_command_has(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("prompt,chosen,rejected\nQué?,x,y\n".encode("cp1252"))
+    result = CliRunner().invoke(app, ["trl-preference", str(tmp_path / "a.csv"), "--out", str(tmp_path)])
+    assert (result.exit_code, "iconv" in result.output, "in the mapping" in result.output) == (2, True, False)
+
+
+def test_people_that_a_column_may_name_are_spoken_of(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{**PAIR, "annotator": "ann"}]))
+    result = CliRunner().invoke(app, ["auto", str(tmp_path / "a.json")])
+    assert "--contributor-column annotator" in result.output
+
+
+def test_a_table_of_label_studio_has_a_source_as_its_json_has(tmp_path: Path) -> None:
+    for name, prompt in (("a", "Why?"), ("b", "Who?")):
+        rows = [",".join(OF_MINIMAL) + ",better", ",".join((OF_MINIMAL | {"prompt": prompt}).values()) + ",left"]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows))
+        assert imported(tmp_path / name, "label-studio", str(tmp_path / f"{name}.csv"))[0].exit_code == 0
+    one, other = (json.loads((tmp_path / name / "mine.jsonl").read_text()) for name in "ab")
+    assert one["contributor_id"] != other["contributor_id"]
+
+
+@pytest.mark.parametrize(("scale", "probability"), [("-3:3", 0.0), ("3:-3", 1.0)])
+def test_a_number_that_compares_is_read_on_its_scale(tmp_path: Path, scale: str, probability: float) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([task("number", "preference", {"number": -3})]))
+    said = ("--choices", "preference", "--scale", scale)
+    (event,) = imported(tmp_path / "out", "label-studio", str(tmp_path / "a.json"), *said)[1]
+    assert event["probability_a"] == probability
+
+
+def test_a_remark_beside_a_comparison_in_argilla_costs_nothing(tmp_path: Path) -> None:
+    answers = {"preference": [{"value": "response1", "user_id": "u"}], "why": [{"value": "nice", "user_id": "u"}]}
+    record = {"id": "r", "fields": {"prompt": "Why?", "response1": "So.", "response2": "Hm."}, "responses": answers}
+    (tmp_path / "a.json").write_text(json.dumps([record]))
+    result, events, skipped = imported(tmp_path / "out", "argilla", str(tmp_path / "a.json"))
+    assert (result.exit_code, len(events), skipped) == (0, 1, [])
+    assert "1 answers to 'why' were left out" in result.output
+
+
+def test_a_mapping_that_does_not_fit_says_what_to_copy(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",".join(WORKED) + ",Answer.best\n" + ",".join(WORKED.values()) + ",left\n")
+    result = CliRunner().invoke(app, ["auto", str(tmp_path / "a.csv")])
+    assert result.exit_code == 2
+    assert "mturk.toml and say --mapping COPY" in result.output
+
+
+@pytest.mark.parametrize("label", ["maybe", "2"])
+def test_an_own_label_goes_before_numbers_and_beside_a_mapping_s_values(tmp_path: Path, label: str) -> None:
+    (tmp_path / "a.csv").write_text(",".join(WORKED) + ",Answer.choice\n" + ",".join(WORKED.values()) + f",{label}\n")
+    (event,) = imported(
+        tmp_path / "1", "table", str(tmp_path / "a.csv"), "--mapping", "mturk", "--label", f"{label}=B"
+    )[1]
+    assert event["probability_a"] == 0
+    row = {
+        "judge": "j",
+        "conversation_a": SAYS,
+        "conversation_b": [SAYS[0], {**SAYS[1], "content": "Hm."}],
+        "winner": label,
+    }
+    (tmp_path / "b.json").write_text(json.dumps([row]))
+    (event,) = imported(
+        tmp_path / "2", "table", str(tmp_path / "b.json"), "--mapping", "arena", "--label", f"{label}=both-bad"
+    )[1]
+    assert event["both_bad"]

@@ -113,7 +113,10 @@ def test_bad_rows_are_listed_with_their_line_and_cost_no_other(tmp_path: Path) -
     records = read(tmp_path, HEADER + "".join(rows), mapping(tmp_path, PREFERENCE))
     assert [event["comparison_id"] for event in events(records)] == ["c1", "c8"]
     assert skipped(records) == [
-        (3, "probability_a is none of A, B, tie"),
+        (
+            3,
+            "label 'maybe' is not understood: the mapping's values have A, B, tie; say what it means there, or with --label",
+        ),
         (4, "row has 3 cells; the header 7"),
         (5, "no response_b"),
         (8, "no contributor_id"),

@@ -28,7 +28,8 @@ def test_events_skips_and_notes_are_written_and_counted(tmp_path: Path) -> None:
     assert lines_of(report.skipped_file)[2] == {"row": 5, "reason": "broken", "detail": "x"}
     text = report.lines()
     assert text[0] == "a remark"
-    assert "skipped 2 × empty" in text
+    assert "skipped 2 × empty (the first in row 2)" in text
+    assert "skipped 1 × broken (the first in row 5: x)" in text
     assert text[-1].startswith("wrote 2 demonstrations of 2 contributors to 1 file (")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jsonl", "mine.skipped.txt"]
 

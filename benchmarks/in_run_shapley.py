@@ -33,12 +33,8 @@ from benchmarks import WALL, finish, options, say, seconds
 from benchmarks.train_candidates import seed_language_model
 from crowd_assets.forum import comments as forum
 from crowd_assets.mechanisms.shapley import exact_shapley
-from resources.training.candidates import (
-    CandidateConfig,
-    Demonstrations,
-    length_bucketed,
-    train_candidates,
-)
+from resources.training.candidate_runs import CandidateConfig, Demonstrations, length_bucketed
+from resources.training.candidates import train_candidates
 from resources.training.loading import load, use_threads
 from resources.training.prompting import tokenise
 from resources.training.valuation import Valuation

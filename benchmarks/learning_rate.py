@@ -24,7 +24,8 @@ from crowd_assets.round.target import find_target
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from resources.build import build_resources
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.candidates import train_candidates
 from resources.training.generation import generate
 from resources.training.likelihood import token_likelihoods
 from resources.training.loading import load, use_threads

@@ -34,7 +34,8 @@ from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.mechanisms.shapley import exact_shapley
 from crowd_assets.mechanisms.target import distances, nearest_centroid
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.candidates import train_candidates
 from resources.training.embedding import Embedder, load_embedder
 from resources.training.generation import generate
 from resources.training.loading import load, use_threads

@@ -36,7 +36,8 @@ from crowd_assets.mechanisms.target import distances, nearest_centroid
 from crowd_assets.round.guard import with_slips
 from crowd_assets.simulation.attacks.texts import HOSTILE, Quality, insults, salads
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.candidates import train_candidates
 from resources.training.embedding import load_embedder
 from resources.training.generation import generate
 from resources.training.likelihood import token_likelihoods

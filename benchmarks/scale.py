@@ -63,7 +63,7 @@ from resources.models.trainer import TrainerResource
 from resources.ray_compute import require_ray
 from resources.rounds.book import Quorum, RoundBook
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import Demonstrations
+from resources.training.candidate_runs import Demonstrations
 from resources.training.loading import use_threads
 from resources.warehouse.base import WarehouseResource
 from tests.cluster import postgres_server

@@ -43,7 +43,8 @@ import numpy as np
 from benchmarks import CPU, WALL, finish, options, say, seconds
 from crowd_assets.forum import comments as forum
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import CandidateConfig, Demonstrations, _Trainer, length_bucketed
+from resources.training.candidate_runs import CandidateConfig, Demonstrations, length_bucketed
+from resources.training.candidates import _Trainer
 from resources.training.loading import LanguageModel, load, use_threads
 from resources.training.prompting import Tokens, batch, tokenise
 from resources.training.supervised import new_adapter

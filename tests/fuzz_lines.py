@@ -12,7 +12,8 @@ import atheris
 with atheris.instrument_imports(include=["resources.feedback.events", "resources.feedback.pseudonyms", "json"]):
     from upath import UPath
 
-    from resources.feedback.events import Limits, read_file
+    from resources.feedback.events import Limits
+    from tests.reading import read_file
 
 LIMITS = Limits(line_bytes=4_096, text_characters=256)
 FILE = UPath(tempfile.mkdtemp(), "f.jsonl")

@@ -27,7 +27,7 @@ from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import groups_of, learnt_from, members_of_candidates
 from crowd_assets.round.randomness import seed_for
@@ -40,7 +40,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import Demonstrations
+from resources.training.candidate_runs import Demonstrations
 from resources.warehouse.base import WarehouseResource
 
 

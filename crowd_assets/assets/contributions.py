@@ -28,7 +28,7 @@ from crowd_assets.mechanisms.ledger import (
     totals,
     unbalanced,
 )
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.contributions import embedded, values_of
 from crowd_assets.round.guard import RANGE, range_key

@@ -26,8 +26,9 @@ from crowd_assets.assets.seed import seed_classifier, seed_language_model
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.drift import ROUND
-from crowd_assets.quality.gate import Finding, GateResult, check_feedback, too_few
+from crowd_assets.quality.gate import Finding, GateResult, check_feedback
 from crowd_assets.quality.history import VECTORS, before, kept_vectors
+from crowd_assets.quality.verdict import too_few
 from crowd_assets.report import display
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.round.asked import with_asked

@@ -19,7 +19,7 @@ from dagster import (
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.feedback import validated_feedback
 from crowd_assets.jobs import rounds_partition
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.report.agreement import figures_of_round
 from crowd_assets.round.judging import PAY, pay_of

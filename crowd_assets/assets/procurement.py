@@ -16,7 +16,7 @@ from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.mechanisms.assignment import ASK
 from crowd_assets.mechanisms.target import distances
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.assignment import ASSIGNMENTS, assignments_of, lines_of
 from crowd_assets.round.lots import publish_lots, worst_prompts

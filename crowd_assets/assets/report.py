@@ -14,7 +14,7 @@ from dagster import AssetExecutionContext, FreshnessPolicy, MaterializeResult, M
 from crowd_assets.assets import OWNERS
 from crowd_assets.assets.procurement import comparison_tasks
 from crowd_assets.jobs import rounds_partition, tag_seconds
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import PORT, display
 from crowd_assets.report.agreement import shared_figures
 from crowd_assets.report.campaign import write_campaign_page

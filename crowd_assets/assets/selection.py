@@ -23,7 +23,7 @@ from crowd_assets.assets.labelers import aggregated_preferences
 from crowd_assets.assets.seed import target
 from crowd_assets.jobs import rounds_partition
 from crowd_assets.mechanisms.payouts import rank_of
-from crowd_assets.quality.gate import passed_round
+from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import learnt_from
 from crowd_assets.round.guard import Guard, Verdict, guard_of, kept_texts, verdict_rows, with_block

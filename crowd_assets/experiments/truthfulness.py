@@ -11,7 +11,8 @@ import polars as pl
 
 from crowd_assets.experiments.study import Figure, Findings, Study
 from crowd_assets.report import display
-from crowd_assets.simulation.misreports import MOTIVES, SELLERS, SLOW, labeler_gains, seller_gains
+from crowd_assets.simulation.misreports import MOTIVES, SLOW, labeler_gains
+from crowd_assets.simulation.misreports_of_sellers import SELLERS, seller_gains
 
 RESAMPLES = 2000
 ROUNDING, NOTICEABLE = 1e-6, 1e-3

@@ -24,7 +24,6 @@ FEWEST_GROUPS = 100
 MOST_LEVELS = 32
 """Distinct values up to which ranks are taken anew in every resample; of more the ranks of all judgements are kept."""
 TABLE_CELLS = 1_000_000
-MOST_PAIRS = 20_000_000
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,21 +42,6 @@ class Agreement:
     high: float
     items: int
     judgements: int
-
-
-@dataclass(frozen=True, slots=True)
-class PairsOfPeople:
-    """Agreement of each two people who judged common items, a row a pair.
-
-    ``one`` < ``other`` (p,), ``shared`` items (p,), ``agreement`` (p,) share with the same value, ``kappa`` (p,) Cohen's, NaN
-    where both gave one and the same value throughout.
-    """
-
-    one: Ints
-    other: Ints
-    shared: Ints
-    agreement: Floats
-    kappa: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +99,7 @@ def krippendorff_alpha(item: Ints, value: Floats, metric: str = "nominal") -> fl
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
-    item, value = _judgements(item, value)
+    item, value = checked_judgements(item, value)
     size = np.bincount(item)[item] if item.size else np.zeros(0, dtype=np.int64)
     item, value = item[size > 1], value[size > 1]
     if not item.size:
@@ -179,105 +163,6 @@ def gwet_ac2(item: Ints, value: Floats, weights: str = "quadratic") -> float:
     return _point(_kappa(_gwet_chance, weights), item, value)
 
 
-def cohen_kappa(first: Floats, second: Floats, weights: str = "identity") -> float:
-    """Cohen's kappa of two people's judgements of the same items; weighted where values have an order.
-
-    Args:
-        first: shape (n,), finite; ``second`` alike, of the same items in the same order.
-        weights: one of ``WEIGHTS``; distances are those of the values' places in their order, as usual.
-
-    Returns:
-        at most 1; NaN for no item, or where both gave one and the same value throughout.
-
-    Raises:
-        ValueError: unknown weights, shapes that do not match, or a value that is not finite.
-
-    Source: Cohen, "A coefficient of agreement for nominal scales" (1960), "Weighted kappa" (1968).
-    """
-    if weights not in WEIGHTS:
-        raise ValueError(f"unknown weights {weights!r}: choose one of {', '.join(WEIGHTS)}")
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"expected two judgements an item, got {first.shape} and {second.shape}")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("values must be finite: leave out the items that one of the two did not judge")
-    if not first.size:
-        return math.nan
-    levels, level = np.unique(np.concatenate([first, second]), return_inverse=True)
-    one, other = level[: first.size], level[first.size :]
-    places = np.arange(levels.size, dtype=np.float64)
-    if weights == "identity":
-        apart = float((one != other).mean())
-        by_chance = 1.0 - float(
-            (np.bincount(one, minlength=levels.size) / one.size) @ np.bincount(other, minlength=levels.size) / one.size
-        )
-    else:
-        power = 1 if weights == "linear" else 2
-        apart = float((np.abs(places[one] - places[other]) ** power).mean())
-        shares = [np.bincount(each, minlength=levels.size) / one.size for each in (one, other)]
-        by_chance = float(shares[0] @ np.abs(places[:, None] - places) ** power @ shares[1])
-    return 1.0 - apart / by_chance if by_chance > 0 else math.nan
-
-
-def cohen_of_pairs(item: Ints, person: Ints, value: Floats, *, fewest_shared: int = 1) -> PairsOfPeople:
-    """Cohen's kappa and plain agreement of each two people with common items.
-
-    Args:
-        item, value: as ``krippendorff_alpha``.
-        person: shape (m,), numbers from 0, nobody twice on one item.
-        fewest_shared: pairs with fewer common items are left out.
-
-    Returns:
-        rows sorted by the two people. Items are looked at in their order until their pairs of judgements exceed ``MOST_PAIRS``.
-
-    Raises:
-        ValueError: as ``krippendorff_alpha``, or one person twice on an item.
-    """
-    item, value = _judgements(item, value)
-    person = np.asarray(person, dtype=np.int64)
-    if person.shape != item.shape or (person.size and person.min() < 0):
-        raise ValueError(f"expected one person a judgement, numbered from 0, got {person.shape}")
-    order = np.lexsort((person, item))
-    item, person, value = item[order], person[order], value[order]
-    if ((np.diff(item) == 0) & (np.diff(person) == 0)).any():
-        raise ValueError("somebody judged an item twice: keep one judgement of each")
-    size = np.bincount(item).astype(np.int64) if item.size else np.zeros(0, dtype=np.int64)
-    kept = np.cumsum(size * (size - 1) // 2)[item] <= MOST_PAIRS
-    item, person, value = item[kept], person[kept], value[kept]
-    _, level = np.unique(value, return_inverse=True)
-    q = int(level.max()) + 1 if level.size else 1
-    parts: list[tuple[Ints, Ints, Ints, Ints]] = []
-    for apart in range(1, int(size.max()) if size.size else 0):
-        both = np.flatnonzero(item[apart:] == item[:-apart])
-        if not both.size:
-            break
-        parts.append((person[both], person[both + apart], level[both], level[both + apart]))
-    if not parts:
-        none = np.zeros(0, dtype=np.int64)
-        return PairsOfPeople(none, none, none, np.zeros(0), np.zeros(0))
-    one, other, first, second = (np.concatenate([part[at] for part in parts]) for at in range(4))
-    people = int(person.max()) + 1
-    names, pair, shared = np.unique(one * people + other, return_inverse=True, return_counts=True)
-    agreed = np.bincount(pair, first == second)
-    by_chance = np.zeros(names.size)
-    # Marginals a pair: sum over levels of n_first n_second, from the rows alone, as few levels meet in a pair.
-    keys, counts = np.unique(np.concatenate([pair * q + first, (names.size + pair) * q + second]), return_counts=True)
-    of_first = keys < names.size * q
-    ours, theirs = keys[of_first], keys[~of_first] - names.size * q
-    _, at, there = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
-    np.add.at(by_chance, ours[at] // q, counts[of_first][at] * counts[~of_first][there].astype(np.float64))
-    agreement, by_chance = agreed / shared, by_chance / np.square(shared.astype(np.float64))
-    kappa = np.divide(agreement - by_chance, 1 - by_chance, out=np.full(names.size, np.nan), where=by_chance < 1)
-    enough = shared >= fewest_shared
-    return PairsOfPeople(
-        (names // people)[enough],
-        (names % people)[enough],
-        shared.astype(np.int64)[enough],
-        agreement[enough],
-        kappa[enough],
-    )
-
-
 def with_interval(
     coefficient: str,
     item: Ints,
@@ -313,7 +198,7 @@ def with_interval(
         raise ValueError(f"unknown coefficient {coefficient!r}: choose one of {', '.join(COEFFICIENTS)}")
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"an interval needs a level in (0, 1) and resamples, got {level} and {resamples}")
-    item, value = _judgements(item, value)
+    item, value = checked_judgements(item, value)
     size = np.bincount(item) if item.size else np.zeros(0, dtype=np.int64)
     items, judgements = int((size > 1).sum()), int(size[size > 1].sum())
     metric = coefficient.removeprefix("alpha_")
@@ -349,57 +234,6 @@ def with_interval(
     return Agreement(point, float(low), float(high), items, judgements)
 
 
-def items_until_interval(half_width: float, items: int, wanted: float) -> int:
-    """How many more items must be judged until an interval's half width is at most ``wanted``, if the half width falls as 1 / sqrt(items).
-
-    Args:
-        half_width: of the interval over ``items`` items, positive; ``wanted`` alike.
-
-    Returns:
-        at least 0.
-
-    Raises:
-        ValueError: a width that is not positive and finite, or fewer than one item.
-    """
-    if not (math.isfinite(half_width) and half_width > 0 and math.isfinite(wanted) and wanted > 0 and items > 0):
-        raise ValueError(f"expected positive widths and items, got {half_width}, {wanted} and {items}")
-    return max(0, math.ceil(items * (half_width / wanted) ** 2 * (1 - 1e-12)) - items)
-
-
-def comparisons_until_margin(rate: float, margin: float, *, level: float = 0.95) -> int:
-    """How many independent comparisons give a win rate to +- ``margin``: z^2 p (1 - p) / margin^2.
-
-    Args:
-        rate: the win rate expected, in [0, 1]; ``margin`` in (0, 1); ``level`` of the interval.
-
-    Raises:
-        ValueError: a number outside its range.
-    """
-    from scipy.stats import norm
-
-    if not (0 <= rate <= 1 and 0 < margin < 1 and 0 < level < 1):
-        raise ValueError(f"expected a rate in [0, 1], a margin and a level in (0, 1), got {rate}, {margin}, {level}")
-    return math.ceil(float(norm.ppf((1 + level) / 2)) ** 2 * rate * (1 - rate) / margin**2)
-
-
-def comparisons_until_decided(rate: float, *, level: float = 0.95, power: float = 0.8) -> int | None:
-    """How many independent comparisons tell a win rate from 1/2 with chance ``power``, by a two-sided test at 1 - ``level``.
-
-    (z_level / 2 + z_power sqrt(p (1 - p)))^2 / (p - 1/2)^2; None where the rate is 1/2, which no number tells from itself.
-
-    Raises:
-        ValueError: a rate outside [0, 1], a level or power outside (0, 1).
-    """
-    from scipy.stats import norm
-
-    if not (0 <= rate <= 1 and 0 < level < 1 and 0 < power < 1):
-        raise ValueError(f"expected a rate in [0, 1], a level and a power in (0, 1), got {rate}, {level}, {power}")
-    if rate == 0.5:
-        return None
-    needed = float(norm.ppf((1 + level) / 2)) / 2 + max(float(norm.ppf(power)), 0.0) * math.sqrt(rate * (1 - rate))
-    return math.ceil((needed / (rate - 0.5)) ** 2)
-
-
 COEFFICIENTS: dict[str, Callable[[Ints, Floats], float]] = {
     "alpha_nominal": lambda item, value: krippendorff_alpha(item, value, "nominal"),
     "alpha_ordinal": lambda item, value: krippendorff_alpha(item, value, "ordinal"),
@@ -411,7 +245,7 @@ COEFFICIENTS: dict[str, Callable[[Ints, Floats], float]] = {
 """Coefficients of any number of people."""
 
 
-def _judgements(item: Ints, value: Floats) -> tuple[Ints, Floats]:
+def checked_judgements(item: Ints, value: Floats) -> tuple[Ints, Floats]:
     item, value = np.asarray(item, dtype=np.int64), np.asarray(value, dtype=np.float64)
     if item.ndim != 1 or item.shape != value.shape:
         raise ValueError(f"expected one item and value a judgement, got {item.shape} and {value.shape}")
@@ -587,7 +421,7 @@ OF_SUMS: dict[str, OfSums] = {
 
 
 def _point(of: OfSums, item: Ints, value: Floats, weight: Floats | None = None) -> float:
-    item, value = _judgements(item, value)
+    item, value = checked_judgements(item, value)
     if not item.size:
         return math.nan
     counts = _counts(item, value)

@@ -1,8 +1,8 @@
 """Shapley values of cooperative games whose players are contributors.
 
-Belongs here: exact values and estimators with their standard errors, for games given as vectorised functions, and the
-values of a training step.
-Does not belong here: the games themselves (see ``target.centroid_game``) and what is paid (see ``points``).
+Belongs here: exact values and estimators with their standard errors, for games given as vectorised functions.
+Does not belong here: the games themselves (see ``target.centroid_game``), one that is summed for large crowds (see
+``distance_shapley``), values of training steps (see ``resources.training.valuation``), what is paid (see ``payouts``).
 
 The Shapley value of player i is
     phi_i = sum over S not containing i of |S|! (N - 1 - |S|)! / N! * (v(S + i) - v(S)),
@@ -290,108 +290,6 @@ def kernel_shapley(game: Game, players: int, *, evaluations: int, rng: np.random
     )
 
 
-def distance_shapley(
-    vectors: NDArray[np.float64],
-    target: NDArray[np.float64],
-    *,
-    empty: NDArray[np.float64],
-    rng: np.random.Generator,
-    draws: int = 32,
-) -> ShapleyEstimates:
-    """Shapley values of the game of centroids and their distance, for crowds of many thousands: cost linear in N.
-
-    v(S) = -|mean of the vectors in S - target|, v(nobody) = -|empty - target| (``target.centroid_game`` by negative L2).
-    With m_i(S) = v(S and i) - v(S),
-        phi_i = 1/N sum over s = 0 .. N - 1 of E[m_i(S)], S uniform among the coalitions of s others.
-    Size 0 is exact. Other sizes are cut into strata; in each, ``draws`` sizes are drawn with probability ~ 1/s, as what a
-    player adds falls like 1/s, and for each a coalition S that all players meet: what they have in common cancels, and how
-    they differ is noisy only as far as the direction to the target differs between coalitions. Who is in S meets S with itself
-    replaced by one player who is not, which is uniform as well. What is left of v(all) - v(nobody) is shared alike.
-
-    Args:
-        vectors: shape (N, d), finite, N >= 3.
-        target, empty: shape (d,).
-        rng: source of the coalitions.
-        draws: coalitions in a stratum, at least 2; there are about 8 + 2.5 ln(N / 8) strata.
-
-    Returns:
-        estimates with ``method`` "common_coalitions".
-
-    Guarantees: efficient up to rounding; unbiased up to what is shared alike; memory of a few times draws * N floats.
-
-    Raises:
-        ValueError: fewer than three players or two draws, shapes that do not match or a number that is not finite.
-
-    Source: stratified sampling by size, Maleki, Tran-Thanh, Hines, Rahwan & Rogers, "Bounding the estimation error of
-    sampling-based Shapley value approximation" (2013); the common coalitions are this project's.
-    """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    players = len(vectors)
-    if vectors.ndim != 2 or players < 3 or draws < 2:
-        raise ValueError(f"expected vectors (N, d) of at least 3 players and 2 draws, got {vectors.shape} and {draws}")
-    target, empty = np.asarray(target, dtype=np.float64), np.asarray(empty, dtype=np.float64)
-    if target.shape != vectors.shape[1:] or empty.shape != target.shape:
-        raise ValueError(
-            f"expected a target and a start of shape {vectors.shape[1:]}, got {target.shape}, {empty.shape}"
-        )
-    if not (np.isfinite(vectors).all() and np.isfinite(target).all() and np.isfinite(empty).all()):
-        raise ValueError("vectors, target and start must be finite")
-    away = vectors - target  # so that the target lies at the origin
-    squares = np.square(away).sum(axis=1)
-    empty_value = -float(np.linalg.norm(empty - target))
-    grand_value = -float(np.linalg.norm(away.mean(axis=0)))
-
-    def worth(sums: NDArray[np.float64], sign: float, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of each coalition, given by the sum of its members (m, d), with (1) or without (-1) each player: (m, N)."""
-        squared = np.square(sums).sum(axis=1)[:, None] + 2.0 * sign * (sums @ away.T) + squares
-        worths: NDArray[np.float64] = -np.sqrt(np.maximum(squared, 0.0)) / sizes[:, None]
-        return worths
-
-    values = -np.sqrt(squares) - empty_value
-    variance = np.zeros(players)
-    evaluations = players + 2
-    for sizes_in in _strata_of_sizes(players):
-        inverse = 1.0 / sizes_in
-        drawn = rng.choice(sizes_in, size=draws, p=inverse / inverse.sum())
-        sums, others, inside = np.empty((draws, away.shape[1])), np.empty(draws, dtype=np.int64), []
-        for row, size in enumerate(drawn):
-            chosen = rng.choice(players, size=int(size) + 1, replace=False)
-            sums[row], others[row] = away[chosen[:-1]].sum(axis=0), chosen[-1]
-            inside.append(chosen[:-1])
-        sizes = drawn.astype(np.float64)
-        alone = -np.linalg.norm(sums, axis=1) / sizes
-        gains = worth(sums, 1.0, sizes + 1.0) - alone[:, None]
-        swapped = sums + away[others]
-        with_both = -np.linalg.norm(swapped, axis=1) / (sizes + 1.0)
-        replaced = worth(swapped, -1.0, sizes)
-        for row, members in enumerate(inside):
-            gains[row, members] = with_both[row] - replaced[row, members]
-        gains *= (sizes * inverse.sum())[:, None]
-        gains -= gains.mean(axis=1, keepdims=True)
-        values += gains.mean(axis=0)
-        variance += gains.var(axis=0, ddof=1) / draws
-        evaluations += draws * (players + 1)
-    values = values / players
-    return ShapleyEstimates(
-        values=values + (grand_value - empty_value - values.sum()) / players,
-        standard_errors=np.sqrt(variance) / players,
-        method="common_coalitions",
-        evaluations=evaluations,
-        empty_value=empty_value,
-        grand_value=grand_value,
-    )
-
-
-def _strata_of_sizes(players: int) -> list[NDArray[np.int64]]:
-    """Sizes 1..N-1: one by one up to 8, then in ranges whose ends are half as large again as their beginnings."""
-    first, strata = 1, []
-    while first < players:
-        end = first + 1 if first < 8 else min(players, first + max(first // 2, 1))
-        strata.append(np.arange(first, end))
-        first = end
-    return strata
-
-
 def _paired_coalitions(
     players: int, pairs: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -509,54 +407,6 @@ def estimate_shapley(
         return permutation_shapley(game, players, permutations=permutations, rng=rng)
     evaluations = max(permutations * (players - 1), 4 * players) + 2
     return kernel_shapley(game, players, evaluations=evaluations, rng=rng)
-
-
-def in_run_shapley(
-    gradients: NDArray[np.float64],
-    validation_gradient: NDArray[np.float64],
-    *,
-    learning_rate: float,
-    curvature: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Shapley values of one SGD step, in units of the validation loss; the values of a run are the sum over its steps.
-
-    With g_i the sum of contributor i's per-sample gradients as they enter the step, w <- w - eta sum of g_i:
-        phi_i = eta g_val . g_i - eta^2 / 2 g_i . (H_val sum over j of g_j),
-    the second term only where a Hessian-vector product is given. These are the exact Shapley values of the step's
-    first-order (second-order) expansion of the validation loss: linear games divide as they are, quadratic ones halve
-    every interaction.
-
-    Args:
-        gradients: g, shape (N, d), one row for each contributor, already divided by the batch size where the loss is a
-            mean.
-        validation_gradient: g_val, shape (d,), gradient of the validation loss before the step.
-        learning_rate: eta >= 0.
-        curvature: H_val (sum over j of g_j), shape (d,), the Hessian of the validation loss times the step's gradient.
-
-    Returns:
-        phi, shape (N,). Positive for who lowers the validation loss.
-
-    Guarantees: sums to the expansion's fall of the validation loss; who has a zero gradient gets exactly zero; equal
-    gradients get equal values; splitting a contributor's samples in two splits its value.
-
-    Raises:
-        ValueError: shapes that do not match, a number that is not finite, or a negative learning rate.
-
-    Source: Wang, Mittal, Song & Jia, "Data Shapley in one training run" (arXiv 2406.11011).
-    """
-    gradients = np.asarray(gradients, dtype=np.float64)
-    direction = np.asarray(validation_gradient, dtype=np.float64)
-    if curvature is not None:
-        curvature = np.asarray(curvature, dtype=np.float64)
-        if curvature.shape != direction.shape or not np.isfinite(curvature).all():
-            raise ValueError(f"curvature must be finite, of shape {direction.shape}, got {curvature.shape}")
-        direction = direction - learning_rate / 2.0 * curvature
-    if gradients.ndim != 2 or direction.shape != gradients.shape[1:]:
-        raise ValueError(f"expected gradients (N, d) and (d,), got {gradients.shape} and {direction.shape}")
-    if not np.isfinite(gradients).all() or not np.isfinite(direction).all() or not 0.0 <= learning_rate < np.inf:
-        raise ValueError("gradients and learning rate must be finite, the rate not negative: has training diverged?")
-    values: NDArray[np.float64] = learning_rate * (gradients @ direction)
-    return values
 
 
 def mean_over_runs(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

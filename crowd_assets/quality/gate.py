@@ -1,11 +1,10 @@
-"""The gate of a round: which rows go into quarantine and why, what every expectation found, and a verdict that later
-runs obey too.
+"""The gate of a round: which rows go into quarantine and why, and what every expectation found.
 
 Polars finds the rows that fail, in chunks; Great Expectations validates and reports what it found, and its counts must
 be the same.
 
-Belongs here: which rows go, when a round is blocked or skipped. Does not belong here: what is expected (see
-``conditions``, ``drift``), findings about texts and people (see ``detectors``).
+Belongs here: which rows go. Does not belong here: the verdict on a round (see ``verdict``), what is expected (see ``conditions``,
+``drift``), findings about texts and people (see ``detectors``).
 """
 
 from collections import defaultdict
@@ -25,10 +24,9 @@ from crowd_assets.quality.history import Earlier, Known, first_reports, known
 from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, objections_of
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
 from resources.feedback import events as feedback
-from resources.rounds.book import Round, RoundBook
+from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
-from resources.warehouse.base import WarehouseResource
 
 Events = Callable[[], Iterator[pl.DataFrame]]
 Detect = Callable[[pl.DataFrame, pl.DataFrame | None, CrowdSettings], Sequence[Detection]]
@@ -45,10 +43,6 @@ FINDINGS = {
     "low": pl.Float64(),
     "high": pl.Float64(),
 }
-
-
-class GateClosedError(RuntimeError):
-    """A stage was started for a round whose feedback did not pass the gate."""
 
 
 class ReportMismatchError(RuntimeError):
@@ -470,35 +464,6 @@ def _report(
             raise ReportMismatchError(
                 f"{round_.round_id}: {each.failing} rows do not meet {each.check}, Great Expectations counts {there}."
             )
-
-
-def too_few(demonstrations: int, contributors: int, groups: int, min_demonstrations: int) -> str | None:
-    """Why the valid feedback does not carry a round, in words; None when it does.
-
-    Args:
-        demonstrations: Valid ones; ``contributors``, of how many people.
-    """
-    if demonstrations < min_demonstrations:
-        return f"{demonstrations} valid demonstrations; CROWD_MIN_DEMONSTRATIONS asks for {min_demonstrations}"
-    if contributors < groups:
-        return f"{contributors} contributors with a valid demonstration; CROWD_GROUPS asks for {groups} groups"
-    return None
-
-
-def passed_round(warehouse: WarehouseResource, round_id: str) -> Round:
-    """The round of a partition key, if its feedback passed the gate: also in a run that the gate was not part of.
-
-    Raises:
-        GateClosedError: it did not pass, or was not checked yet.
-    """
-    with warehouse.session():
-        round_ = RoundBook(warehouse).get(round_id)
-        verdict = warehouse.read_round("quality_verdicts", round_.round_no)
-    if verdict.is_empty():
-        raise GateClosedError(f"{round_id} has not been through the gate: materialise validated_feedback first.")
-    if not verdict["passed"].item():
-        raise GateClosedError(f"{round_id} did not pass the gate: {verdict['reason'].item()}.")
-    return round_
 
 
 _NO_EVENTS = pl.DataFrame(schema={"seq": pl.Int64(), **feedback.EVENT_SCHEMA})

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from crowd_assets.mechanisms.agreement import (
-    COEFFICIENTS,
-    cohen_of_pairs,
+from crowd_assets.mechanisms.agreement import COEFFICIENTS, with_interval
+from crowd_assets.mechanisms.agreement_of_pairs import cohen_of_pairs
+from crowd_assets.mechanisms.labelers.base import AGREEMENT, OUTCOMES
+from crowd_assets.mechanisms.sample_size import (
     comparisons_until_decided,
     comparisons_until_margin,
     items_until_interval,
-    with_interval,
 )
-from crowd_assets.mechanisms.labelers.base import AGREEMENT, OUTCOMES
 from crowd_assets.round.asked import asked_of
 from resources.feedback.events import accepted_at, completed
 from resources.files.frames import FramesResource

@@ -14,7 +14,7 @@ from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import figures_of, record_of
 from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
-from crowd_assets.report.round import regret_chart
+from crowd_assets.report.round_charts import regret_chart
 from crowd_assets.round.labelers import regret_so_far
 from crowd_assets.round.tournament import points_so_far
 from resources.common.errors import OperatorError

@@ -2,7 +2,8 @@
 
 A page depends on the round and those before it alone, so a later call writes the same bytes.
 
-Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``round.html.jinja``).
+Belongs here: gathering what the page shows. Does not belong here: its charts (see
+``round_charts``), how it looks (see ``round.html.jinja``).
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,8 @@ from upath import UPath
 
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.quality.gate import all_expectations
-from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import (
-    correlation,
     record_of,
     rejections,
     round_figures,
@@ -30,17 +29,22 @@ from crowd_assets.report.page import (
     Headline,
     Table,
     number,
-    ordinal,
     plural,
     render,
     share,
-    signed,
     table,
 )
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import report_path, round_link, shared_links
-from crowd_assets.round.labelers import regret_so_far
-from crowd_assets.round.tournament import deposits_before, points_so_far
+from crowd_assets.report.round_charts import (
+    BASE,
+    candidates_chart,
+    labeler_charts,
+    lots_chart,
+    shapley_chart,
+    standings_chart,
+)
+from crowd_assets.round.tournament import deposits_before
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
@@ -50,15 +54,7 @@ from resources.warehouse.base import WarehouseResource
 from resources.warehouse.facts import PEOPLES_LEDGER
 
 SAMPLES_SHOWN = 60
-EXTREMES_SHOWN = 10
-POINTS_DRAWN = 600
-LOTS_DRAWN, BIDS_DRAWN = 60, 1_500
-WEIGHTS_DRAWN = 24
 MEMBERS_NAMED = 12
-
-BASE, CANDIDATE, WINNER, ALIGNED = "base", "candidate", "winner", "aligned"
-MODELS = {BASE: "var(--c-base)", CANDIDATE: "var(--c1)", WINNER: "var(--good)", ALIGNED: "var(--c4)"}
-EARNED = {"earned": "var(--good)", "lost": "var(--bad)"}
 
 
 def write_round_page(
@@ -94,11 +90,11 @@ def round_page(
     if before:
         links[f"Round {before[-1].round_no}"] = round_link(before[-1].round_id, up=1)
     parts = {
-        "candidates": _candidates_chart(figures),
-        "standings": _standings_chart(warehouse, round_.round_no),
-        **_shapley_chart(warehouse, round_.round_no),
-        **_labeler_charts(warehouse, frames, round_.round_no),
-        **_lots_chart(warehouse, round_.round_no),
+        "candidates": candidates_chart(figures),
+        "standings": standings_chart(warehouse, round_.round_no),
+        **shapley_chart(warehouse, round_.round_no),
+        **labeler_charts(warehouse, frames, round_.round_no),
+        **lots_chart(warehouse, round_.round_no),
     }
     return render(
         "round.html.jinja",
@@ -225,35 +221,6 @@ def _said(
     return said
 
 
-def _candidates_chart(figures: dict[str, Any]) -> Chart:
-    def row(label: str, kind: str, mean: float, error: float | None, note: str) -> dict[str, Any]:
-        spread = error or 0.0
-        said = f"{number(mean, 3)} ± {number(error, 3)} {note}"
-        return {"label": label, "kind": kind, "value": mean, "low": mean - spread, "high": mean + spread, "note": said}
-
-    rows = [
-        row(
-            f"group {each['group_index']} ({ordinal(each['rank'] + 1)})",
-            WINNER if each["selected"] else CANDIDATE,
-            each["distance"],
-            each["standard_error"],
-            "on the selection sample",
-        )
-        for each in figures["candidates"].sort("rank").iter_rows(named=True)
-    ]
-    rows.append(
-        row(BASE, BASE, figures["base_selection_distance"], figures["base_selection_error"], "on the selection sample")
-    )
-    fresh = "on a fresh sample"
-    if figures["winner"] != BASE:
-        rows.append(row("winner, fresh", WINNER, figures["distance_selected"], figures["error_selected"], fresh))
-    if figures["alignment"]["kept"]:
-        rows.append(row("aligned, fresh", ALIGNED, figures["distance_after"], figures["error_after"], fresh))
-    rows.append(row("base, fresh", BASE, figures["distance_before"], figures["error_before"], fresh))
-    there = {kind: colour for kind, colour in MODELS.items() if any(each["kind"] == kind for each in rows)}
-    return charts.intervals("candidates", rows, axis="target distance", kinds=there)
-
-
 def _groups(warehouse: WarehouseResource, figures: dict[str, Any], round_no: int) -> Table:
     members = (
         warehouse.read_round("contributor_groups", round_no)
@@ -292,50 +259,6 @@ def _groups(warehouse: WarehouseResource, figures: dict[str, Any], round_no: int
     )
 
 
-def _standings_chart(warehouse: WarehouseResource, round_no: int) -> Chart:
-    points = points_so_far(warehouse, round_no)
-    if points.height > 2 * EXTREMES_SHOWN:
-        points = pl.concat([points.head(EXTREMES_SHOWN), points.tail(EXTREMES_SHOWN)])
-    rows = [
-        {
-            "label": each["contributor_id"],
-            "value": each["points"],
-            "kind": "earned" if each["points"] >= 0 else "lost",
-            "note": f"{number(each['points'], 2)} points",
-        }
-        for each in points.iter_rows(named=True)
-    ]
-    return charts.bars("standings", rows, axis="points so far", kinds=EARNED)
-
-
-def _shapley_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
-    """Points so far against Shapley values summed so far, of those farthest apart where the crowd is large."""
-    values = warehouse.query(
-        "SELECT contributor_id, sum(shapley_value) AS shapley, sqrt(sum(standard_error * standard_error)) AS error "
-        "FROM contributions WHERE round_no <= $n GROUP BY contributor_id",
-        {"n": round_no},
-    )
-    both = values.join(points_so_far(warehouse, round_no), on="contributor_id").sort("contributor_id")
-    drawn = both.gather_every(max(1, -(-both.height // POINTS_DRAWN)))
-    rows = [
-        {
-            "label": each["contributor_id"],
-            "x": each["shapley"],
-            "low": each["shapley"] - (each["error"] or 0.0),
-            "high": each["shapley"] + (each["error"] or 0.0),
-            "y": each["points"],
-            "kind": "earned" if each["points"] >= 0 else "lost",
-            "note": f"{number(each['points'], 2)} points, Shapley value {signed(each['shapley'], 4)} ± {number(each['error'], 4)}",
-        }
-        for each in drawn.iter_rows(named=True)
-    ]
-    return {
-        "shapley": charts.scatter("shapley", rows, x="Shapley values so far", y="points so far", kinds=EARNED),
-        "shapley_correlation": correlation(both["shapley"], both["points"]),
-        "shapley_drawn": (drawn.height, both.height),
-    }
-
-
 def _people(people: pl.DataFrame) -> Table:
     return table(
         "people",
@@ -348,49 +271,6 @@ def _people(people: pl.DataFrame) -> Table:
             "why": Column("reasons"),
         },
         size=25,
-    )
-
-
-def _labeler_charts(warehouse: WarehouseResource, frames: FramesResource, round_no: int) -> dict[str, Chart | None]:
-    weights = warehouse.read_round("labeler_weights", round_no).sort("weight", "labeler_id", descending=[True, False])
-    if weights.is_empty():
-        return {"weights": None, "regret": None}
-    mean = 1 / weights.height
-    shown = weights
-    if shown.height > WEIGHTS_DRAWN:
-        shown = pl.concat([weights.head(WEIGHTS_DRAWN // 2), weights.tail(WEIGHTS_DRAWN // 2)])
-    rows = [
-        {
-            "label": each["labeler_id"],
-            "value": each["weight"] / mean,
-            "kind": "above the mean" if each["weight"] >= mean else "below the mean",
-            "note": f"{number(each['weight'] / mean, 2)} times the mean",
-        }
-        for each in shown.iter_rows(named=True)
-    ]
-    kinds = {"above the mean": "var(--c1)", "below the mean": "var(--c-base)"}
-    drawn = charts.bars("weights", rows, axis="weight, in times the mean", kinds=kinds, reference=1.0)
-    return {"weights": drawn, "regret": regret_chart(regret_so_far(warehouse, frames, round_no))}
-
-
-def regret_chart(regrets: pl.DataFrame) -> Chart | None:
-    """Regret so far and its bound over the rounds; None where no outcome came yet."""
-    if regrets.is_empty():
-        return None
-    rows = [
-        {"round": each["round_no"], "series": name, "value": each[column]}
-        for each in regrets.iter_rows(named=True)
-        for name, column in (("regret so far", "regret"), ("bound of the score update, 3√(T ln N)", "bound"))
-    ]
-    colours = {"regret so far": "var(--c1)", "bound of the score update, 3√(T ln N)": "var(--c2)"}
-    return charts.lines(
-        "regret",
-        rows,
-        axis="quadratic loss",
-        colours=colours,
-        dashed=["bound of the score update, 3√(T ln N)"],
-        form=".3~g",
-        zero=True,
     )
 
 
@@ -413,39 +293,6 @@ def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
         },
         size=12,
     )
-
-
-def _lots_chart(warehouse: WarehouseResource, round_no: int) -> dict[str, Any]:
-    awards = warehouse.read_round("awards", round_no)
-    if awards.is_empty():
-        return {"supply": None, "lots_drawn": 0}
-    paid = (
-        awards.group_by("lot_id")
-        .agg(paid=pl.col("payment").filter(pl.col("awarded")).sum(), bids=pl.len())
-        .sort("paid", "lot_id", descending=[True, False])
-    )
-    bids_so_far = paid["bids"].cum_sum()
-    chosen = (
-        paid.filter((bids_so_far <= BIDS_DRAWN) | (bids_so_far == paid["bids"]))["lot_id"].head(LOTS_DRAWN).to_list()
-    )
-    rows = []
-    for lot in chosen:
-        bids = awards.filter(pl.col("lot_id") == lot).sort("asked_price", "event_id")
-        for place, bid in enumerate(bids.iter_rows(named=True), start=1):
-            payment = float(bid["payment"]) if bid["awarded"] else None
-            rows.append(
-                {
-                    "lot": lot,
-                    "place": place,
-                    "seller": bid["contributor_id"],
-                    "asked": float(bid["asked_price"]),
-                    "value": float(bid["value"]),
-                    "paid": payment,
-                    "paid_text": "nothing" if payment is None else number(payment, 4),
-                    "kind": "bought" if bid["awarded"] else "not bought",
-                }
-            )
-    return {"supply": charts.lots("supply", rows, chosen=chosen), "lots_drawn": len(chosen)}
 
 
 def _lots(warehouse: WarehouseResource, round_no: int) -> Table:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from crowd_assets.mechanisms.distance_shapley import distance_shapley
 from crowd_assets.mechanisms.points_schemes.surrogate import LARGE_CROWD
-from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley, mean_over_runs
+from crowd_assets.mechanisms.shapley import estimate_shapley, mean_over_runs
 from crowd_assets.mechanisms.target import centroid_game
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.target import Target

@@ -19,7 +19,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import Demonstrations
+from resources.training.candidate_runs import Demonstrations
 from resources.training.prompting import Prompt
 from resources.warehouse.base import WarehouseResource
 

@@ -16,7 +16,7 @@ from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
-from resources.training.candidates import CandidateConfig
+from resources.training.candidate_runs import CandidateConfig
 from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation

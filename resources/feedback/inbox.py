@@ -23,6 +23,7 @@ from pydantic import Field
 from upath import UPath
 
 from resources.common.progress import throttled
+from resources.feedback import event_files
 from resources.feedback import events as feedback
 from resources.feedback.arrivals import arrived, claim
 from resources.feedback.intake import VOUCHED, Taken, append_intake, file_row, known_aliases
@@ -79,7 +80,7 @@ class _Parts:
         self._sizes: list[int] = []
         self._file = file
 
-    def add(self, part: feedback.ParsedFile) -> None:
+    def add(self, part: event_files.ParsedFile) -> None:
         self.digest, self.bytes, self.state = part.digest, part.bytes, part.state
         self.events += len(part.events)
         self.rejections += len(part.rejections)
@@ -148,7 +149,7 @@ class InboxResource(ConfigurableResource):
             with tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES) as file:
                 parts = _Parts(file)
                 try:
-                    for part in feedback.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
+                    for part in event_files.read_parts(path, limits, pseudonyms, CHUNK_ROWS):
                         parts.add(part)
                         read = min(part.bytes, each.size) / MIB  # a file may grow
                         said(round(before + read, 1), round(total, 1), f"{events + parts.events:,} events")
@@ -157,10 +158,12 @@ class InboxResource(ConfigurableResource):
                 except OSError as problem:
                     if problem.errno in (errno.ENOSPC, errno.EDQUOT):  # of our own copy of what was read
                         raise UnwritableError(
-                            f"{feedback.shown_name(path)} was not taken in: {problem.strerror} in {tempfile.gettempdir()}. Make room; "
+                            f"{event_files.shown_name(path)} was not taken in: {problem.strerror} in {tempfile.gettempdir()}. Make room; "
                             "the next call goes on."
                         ) from None
-                    left.append(IngestedFile(feedback.shown_name(path), 0, 0, 0, left=problem.strerror or str(problem)))
+                    left.append(
+                        IngestedFile(event_files.shown_name(path), 0, 0, 0, left=problem.strerror or str(problem))
+                    )
                     progress(f"{left[-1].name} cannot be read ({left[-1].left}) and is left where it lies")
                     continue
                 try:
@@ -247,7 +250,7 @@ class InboxResource(ConfigurableResource):
                 {"d": parts.digest},
             )
             if known:
-                return IngestedFile(feedback.shown_name(path), *known)
+                return IngestedFile(event_files.shown_name(path), *known)
             first = int(fetch_row(connection, "SELECT coalesce(max(seq), 0) + 1 FROM event_index")[0])
             accepted = refused = 0
             taken = Taken()
@@ -263,14 +266,14 @@ class InboxResource(ConfigurableResource):
                     taken.reject(rejections.select(VOUCHED).iter_rows())
                     self.warehouse.append(connection, "rejected_feedback", rejections)
             done = IngestedFile(
-                name=feedback.shown_name(path),
+                name=event_files.shown_name(path),
                 accepted=accepted,
                 duplicates=parts.events - refused - accepted,
                 rejected=parts.rejections + refused,
             )
             row: dict[str, Any] = {
                 "digest": parts.digest,
-                "uri": str(path.with_name(feedback.shown_name(path))),
+                "uri": str(path.with_name(event_files.shown_name(path))),
                 "bytes": parts.bytes,
                 "accepted": done.accepted,
                 "duplicates": done.duplicates,

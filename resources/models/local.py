@@ -21,7 +21,7 @@ from resources.models.embedder import EmbedderResource
 from resources.models.trainer import ROOT_CARD_NAME, TrainedModel, TrainerResource
 from resources.training import alignment, candidates, embedding, generation, likelihood
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.loading import use_threads
 from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig

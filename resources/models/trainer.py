@@ -19,7 +19,7 @@ from resources.common.errors import OperatorError
 from resources.models.store import ModelStoreResource, fingerprint
 from resources.training import alignment, candidates, embedding, exporting, generation, loading
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.packaged import packaged
 from resources.training.prompting import Prompt, TextFormat, TextOptions
 from resources.training.supervised import AdapterConfig

@@ -19,7 +19,7 @@ from resources.ray_compute.cluster import RayCluster, evenly
 from resources.ray_compute.sharded import in_group
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation

@@ -3,28 +3,35 @@
 While they train, each contributor's value is read off the same backward passes: by how much its demonstrations lowered the
 loss on validation texts, step by step (In-Run Data Shapley, Wang et al., arXiv 2406.11011).
 
-Belongs here: the plan of batches, the loop, early stopping, contributor values. Does not belong here: layers (see
-``stacked``), who is in a group.
+Belongs here: the loop, passes over the stack, contributor values. Does not belong here: one candidate's plan and books (see
+``candidate_runs``), layers (see ``stacked``), who is in a group.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resources.training.candidate_runs import (
+    CandidateConfig,
+    CandidateResult,
+    Demonstrations,
+    Run,
+    labelled,
+    portions,
+    result_of,
+    run_of,
+)
 from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
 from resources.training.memory import halving
-from resources.training.prompting import Prompt, TextFormat, Tokens
+from resources.training.prompting import Tokens
 from resources.training.supervised import (
     LARGEST_GRADIENT_NORM,
-    WARM_UP_SHARE,
     WAYS_OUT,
-    AdapterConfig,
     NotFiniteError,
     not_finite,
     save_adapter,
@@ -41,120 +48,6 @@ PASSES_OUT = (
     "lower CROWD_FUSED_CANDIDATES, CROWD_MAX_TOKENS or CROWD_VALUE_SEEDS, set CROWD_GRADIENT_CHECKPOINTING=true, or keep the base in "
     "CROWD_DTYPE=bfloat16 or CROWD_QUANTIZATION=nf4"
 )
-POOL = 8  # batches within which rows are sorted by length
-
-
-@dataclass(frozen=True)
-class Demonstrations:
-    """What one group learns from: ``pairs`` of prompt and response, and for each the contributor who wrote it; ``learning_rate`` is
-    its candidate's peak, None: that of the configuration."""
-
-    pairs: Sequence[tuple[Prompt, str]]
-    contributors: Sequence[str]
-    learning_rate: float | None = None
-
-
-@dataclass(frozen=True)
-class CandidateConfig(AdapterConfig):
-    """How candidates are trained, beyond what every adapter has.
-
-    Attributes:
-        held_out: Share of a group's demonstrations that only measure; rounded, so a small group may hold out none.
-        patience: Epochs in a row without a lower held-out loss after which an adapter stops. It ends as it was at its
-            lowest. Without held-out rows it ends as its last step leaves it.
-        tokens_per_pass: Tokens, padding counted, in one forward pass. A step with more is split, by adapters and then by
-            rows, and accumulates gradients. 0: what was fastest on the device, on a CPU what its cache holds.
-        optimizer: ``adamw``, or ``sgd`` without momentum, of which contributor values are exact to their order.
-        gradient_checkpointing: Activations are computed again in the backward pass: less memory, about a third more time.
-        compile: torch.compile each block of the base; see :mod:`training.compiled`.
-    """
-
-    held_out: float = 0.0
-    patience: int = 2
-    tokens_per_pass: int = 0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class CandidateResult:
-    """What training came to.
-
-    Attributes:
-        first_loss, last_loss: Mean over the tokens of the first and of the last pass, nats.
-        held_out_loss: Lowest loss on the held-out rows, nats a token; NaN where none were held out.
-        steps, tokens: Steps taken and response tokens trained on.
-        seconds, peak_memory: Of the whole pass, which all its candidates share; MiB, see :func:`loading.peak_memory`.
-        values: For each seed, by how much each contributor lowered the validation loss, nats a token.
-        stopped: Why its training ended early, where a loss or a gradient was not finite; it is as it was before that step.
-    """
-
-    first_loss: float
-    last_loss: float
-    held_out_loss: float
-    steps: int
-    tokens: int
-    seconds: float
-    peak_memory: float
-    values: tuple[dict[str, float], ...] = field(default=(), repr=False)
-    stopped: str | None = None
-
-    def figures(self) -> dict[str, Any]:
-        """As JSON values, without the contributors."""
-        found = None if math.isnan(self.held_out_loss) else self.held_out_loss
-        return {
-            "first_loss": self.first_loss,
-            "last_loss": self.last_loss,
-            "held_out_loss": found,
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "peak_memory_mib": self.peak_memory,
-            "stopped": self.stopped,
-        }
-
-
-@dataclass
-class _Run:
-    """One adapter on its way: a group under one seed."""
-
-    rows: list[Tokens]
-    owners: list[str]
-    held_out: list[Tokens]
-    plan: list[list[int]]
-    steps_an_epoch: int
-    warm_up: int
-    peak: float
-    losses: list[float] = field(default_factory=list)
-    values: list[dict[str, float]] = field(default_factory=list)  # one an epoch
-    best: float = math.inf
-    best_epoch: int = 0
-    worse: int = 0
-    stopped: bool = False
-    not_finite: str | None = None
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step 1, 2, …: linear warm-up, then half a cosine that would be 0 one step after the last."""
-        if step <= self.warm_up:
-            return self.peak * step / self.warm_up
-        done = (step - self.warm_up) / (len(self.plan) + 1 - self.warm_up)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * done))
-
-    def active(self, step: int) -> bool:
-        return not self.stopped and step <= len(self.plan)
-
-    def note_values(self, epoch: int, owners: Sequence[str], values: Sequence[float]) -> None:
-        """Add what contributors were worth to their values of the epoch."""
-        of_epoch = self.values[epoch]
-        for owner, value in zip(owners, values, strict=True):
-            of_epoch[owner] = of_epoch.get(owner, 0.0) + value
-
-    def segment(self, step: int, every: int) -> int:
-        """Steps of the segment that begins with this step, 0 if none does. With held-out rows none crosses an epoch's end."""
-        whole = self.steps_an_epoch if self.held_out else len(self.plan)
-        gone = (step - 1) % whole
-        return 0 if gone % every else min(every, whole - gone)
 
 
 def train_candidates(
@@ -200,46 +93,8 @@ def train_candidates(
         for number, directory in enumerate(directories):
             save_adapter(trainer.stack.as_peft(number), directory, parent)
             runs = trainer.runs[number :: len(groups)]
-            results.append(_result(runs, spent, memory, valued=valuation is not None))
+            results.append(result_of(runs, spent, memory, valued=valuation is not None))
     return results
-
-
-def length_bucketed(lengths: Sequence[int], size: int, epochs: int, seed: int) -> list[list[int]]:
-    """Row numbers of every step of all epochs: rows of like length together, so that little is padded, in random order.
-
-    The order of batches depends on their number and the seed alone, so groups of one size meet with like lengths.
-    """
-    steps: list[list[int]] = []
-    for epoch in range(epochs):
-        rng = np.random.default_rng((seed, epoch))
-        rows = rng.permutation(len(lengths))
-        batches: list[list[int]] = []
-        for begin in range(0, len(rows), POOL * size):
-            pool = sorted(rows[begin : begin + POOL * size].tolist(), key=lambda row: lengths[row])
-            batches += [pool[at : at + size] for at in range(0, len(pool), size)]
-        order = np.random.default_rng((seed, epoch, 1)).permutation(len(batches))
-        steps += [batches[position] for position in order]
-    return steps
-
-
-def _portions(lengths: Sequence[Sequence[int]], tokens: int) -> Iterator[tuple[range, slice]]:
-    """Adapters and rows of each pass, so that none has more than ``tokens`` in its rectangle where a single row allows it.
-
-    Args:
-        lengths: Of every row of every adapter.
-    """
-    begin = 0
-    while begin < len(lengths):
-        end, rows, width = begin, 0, 1
-        while end < len(lengths):
-            most, widest = max(rows, len(lengths[end])), max(width, *lengths[end], 1)
-            if end > begin and (end + 1 - begin) * most * widest > tokens:
-                break
-            end, rows, width = end + 1, most, widest
-        size = max(1, min(rows, tokens // ((end - begin) * width)))
-        for first in range(0, rows, size):
-            yield range(begin, end), slice(first, first + size)
-        begin = end
 
 
 class _Trainer:
@@ -262,10 +117,10 @@ class _Trainer:
         self.config, self.valuation, self.seeds = config, valuation, len(seeds)
         self.device, self.pad = language_model.device, texts.pad
         self.tokens_per_pass = config.tokens_per_pass or TOKENS_PER_PASS[self.device.type]
-        self.runs: list[_Run] = []
+        self.runs: list[Run] = []
         for seed in seeds:
             for group in groups:
-                self.runs.append(_run(texts, group, config, seed, held_out_seed=seeds[0]))
+                self.runs.append(run_of(texts, group, config, seed, held_out_seed=seeds[0]))
         adapter_seeds = [seed for seed in seeds for _ in groups]
         self.stack: AdapterStack = AdapterStack(
             language_model, rank=config.rank, alpha=config.alpha, seeds=adapter_seeds
@@ -502,10 +357,10 @@ class _Trainer:
 
         from resources.training.stacked import stacked_batch
 
-        counts = [max(1, sum(map(_labelled, part))) for part in parts]
+        counts = [max(1, sum(map(labelled, part))) for part in parts]
         losses = [np.zeros(len(part)) for part in parts]
         products = [np.zeros(len(part)) for part in parts]
-        for adapters, rows in _portions([[len(row.ids) for row in part] for part in parts], tokens_per_pass):
+        for adapters, rows in portions([[len(row.ids) for row in part] for part in parts], tokens_per_pass):
             portion = [parts[adapter][rows] for adapter in adapters]
             weights = [[1 / counts[adapter]] * len(part) for adapter, part in zip(adapters, portion, strict=True)]
             batch = stacked_batch(portion, weights, self.pad, self.device)
@@ -597,51 +452,3 @@ class _Trainer:
             else:
                 run.worse += 1
                 run.stopped = run.worse >= self.config.patience
-
-
-def _run(texts: TextFormat, group: Demonstrations, config: CandidateConfig, seed: int, held_out_seed: int) -> _Run:
-    rows = [texts.row(*pair, config.max_tokens) for pair in group.pairs]
-    measuring = min(round(config.held_out * len(rows)), len(rows) - 1)
-    order = np.random.default_rng((held_out_seed, 3)).permutation(len(rows))
-    held_out, training = set(order[:measuring].tolist()), sorted(order[measuring:].tolist())
-    plan = length_bucketed([len(rows[row].ids) for row in training], config.batch_size, config.epochs, seed)
-    return _Run(
-        rows=[rows[row] for row in training],
-        owners=[group.contributors[row] for row in training],
-        held_out=[rows[row] for row in sorted(held_out)],
-        plan=plan,
-        steps_an_epoch=len(plan) // config.epochs,
-        warm_up=max(1, round(WARM_UP_SHARE * len(plan))),
-        peak=config.learning_rate if group.learning_rate is None else group.learning_rate,
-        values=[{} for _ in range(config.epochs)],
-    )
-
-
-def _labelled(row: Tokens) -> int:
-    """Tokens of a row that are predicted: its response, but no first token."""
-    return len(row.ids) - max(row.prompt_length, 1)
-
-
-def _result(runs: Sequence[_Run], seconds: float, memory: float, *, valued: bool) -> CandidateResult:
-    """Of a candidate, from its group's runs under all seeds; values of epochs that early stopping undid do not count."""
-    first = runs[0]
-    values = []
-    for run in runs if valued else ():
-        kept = run.values[: run.best_epoch or None] if run.held_out else run.values
-        total = dict.fromkeys(run.owners, 0.0)
-        for of_epoch in kept:
-            for owner, value in of_epoch.items():
-                total[owner] += value if math.isfinite(value) else 0.0
-        values.append(total)
-    epoch = first.steps_an_epoch
-    return CandidateResult(
-        first_loss=float(np.mean(first.losses[:epoch])) if first.losses else math.nan,
-        last_loss=float(np.mean(first.losses[-epoch:])) if first.losses else math.nan,
-        held_out_loss=first.best if first.held_out else math.nan,
-        steps=len(first.losses),
-        tokens=sum(_labelled(first.rows[row]) for rows in first.plan[: len(first.losses)] for row in rows),
-        seconds=seconds,
-        peak_memory=memory,
-        values=tuple(values),
-        stopped=first.not_finite,
-    )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.common.errors import OperatorError
-from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.candidates import train_candidates
 from resources.training.generation import Sampling, generate, generate_tokens
 from resources.training.loading import LanguageModel, peak_memory
 from resources.training.prompting import TextFormat

@@ -25,7 +25,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 from tests import PROJECT

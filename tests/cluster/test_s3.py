@@ -23,7 +23,7 @@ from crowd_assets.operations.erasure import erase
 from crowd_assets.operations.migrate_files import FileMigrationError, migrate_files
 from resources.build import build_resources
 from resources.feedback.arrivals import append
-from resources.feedback.events import Limits, read_file
+from resources.feedback.events import Limits
 from resources.files.frames import FramesResource, read_parquet
 from resources.files.storage import StoreUnavailableError, files_below, use_object_stores, write_bytes_atomically
 from resources.models.store import DamagedModelError
@@ -31,6 +31,7 @@ from resources.settings.resource import CrowdSettings
 from tests.cluster.s3 import BUCKET, Lives, S3Server, s3_server
 from tests.e2e.crash import invariants
 from tests.e2e.crash.harness import Home
+from tests.reading import read_file
 
 pytestmark = pytest.mark.cluster
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from resources.training.candidates import CandidateConfig, Demonstrations, train_candidates
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.candidates import train_candidates
 from resources.training.generation import generate
 from resources.training.loading import load
 from resources.training.sharding import ShardingError

@@ -19,6 +19,7 @@ from filelock import FileLock
 from crowd_assets.round.settlement import as_frame
 from resources.build import build_resources
 from resources.common import locks
+from resources.feedback import event_files
 from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
 from resources.files.storage import UnwritableError
@@ -160,7 +161,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_to_its_end_next(
     inbox: InboxResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = drop(inbox, "a.jsonl", lines(0, 3))
-    read = feedback.read_parts
+    read = event_files.read_parts
 
     def appended_after(*given: Any) -> Any:
         yield from read(*given)

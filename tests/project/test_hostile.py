@@ -30,12 +30,13 @@ from crowd_assets.importers.writer import write_feedback
 from crowd_assets.quality.detectors import detect
 from crowd_assets.quality.gate import check_feedback
 from resources.build import build_resources
-from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event, read_file
+from resources.feedback.events import EVENT_SCHEMA, InvalidEventError, Limits, parse_event
 from resources.feedback.inbox import InboxResource
 from resources.feedback.parquet_rows import LEAST_ROW_BYTES, UnreadableParquetError, json_lines
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
+from tests.reading import read_file
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))
 LIMITS = Limits(line_bytes=100_000, text_characters=20_000)

@@ -10,7 +10,8 @@ from upath import UPath
 
 from crowd_assets.importers import argilla, label_studio, trl_preference, ultrafeedback
 from crowd_assets.importers.writer import write_feedback
-from resources.feedback.events import Limits, read_file
+from resources.feedback.events import Limits
+from tests.reading import read_file
 from tests.unit.importers.samples import START
 
 # Hostile rows

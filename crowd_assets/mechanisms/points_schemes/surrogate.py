@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.distance_shapley import distance_shapley
 from crowd_assets.mechanisms.estimates import recovered_vectors
 from crowd_assets.mechanisms.payouts import Payouts, PayRules, averaging_spread
 from crowd_assets.mechanisms.points_schemes.base import Standing, Tournament, Withheld, paid_by_estimates
-from crowd_assets.mechanisms.shapley import distance_shapley, estimate_shapley
+from crowd_assets.mechanisms.shapley import estimate_shapley
 from crowd_assets.mechanisms.target import centroid_game
 
 SHAPLEY_PERMUTATIONS = 400

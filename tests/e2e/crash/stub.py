@@ -19,7 +19,7 @@ from resources.models.store import fingerprint
 from resources.models.trainer import ROOT_CARD_NAME, TrainedModel, TrainerResource
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
 

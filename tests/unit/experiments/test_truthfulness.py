@@ -5,7 +5,8 @@ import pytest
 
 from crowd_assets.experiments import truthfulness
 from crowd_assets.mechanisms.labelers import limited_feedback
-from crowd_assets.simulation.misreports import MOTIVES, SELLERS, best_misreport, labeler_gains, seller_gains
+from crowd_assets.simulation.misreports import MOTIVES, best_misreport, labeler_gains
+from crowd_assets.simulation.misreports_of_sellers import SELLERS, seller_gains
 
 
 def test_the_search_finds_a_peak_and_none_above_the_truth() -> None:
@@ -56,9 +57,9 @@ def test_the_search_against_the_market_as_shipped_finds_what_pays_where_a_rule_p
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The control: as a round would clear if it paid what is asked."""
-    from crowd_assets.simulation import misreports
+    from crowd_assets.simulation import misreports_of_sellers
 
-    monkeypatch.setattr(misreports, "SHIPPED", misreports.Settings(auction="pay_as_bid"))
+    monkeypatch.setattr(misreports_of_sellers, "SHIPPED", misreports_of_sellers.Settings(auction="pay_as_bid"))
     assert max(seller_gains("as_shipped", 4, 11, 0)) > 1e-3
 
 

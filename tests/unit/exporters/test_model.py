@@ -24,7 +24,7 @@ from resources.rounds.named import NoSuchRoundError
 from resources.settings.fields import marks_of
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.prompting import prompt_ids
 from resources.warehouse.base import WarehouseResource, as_stored
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.importers.cli import app
-from resources.feedback.events import Limits, read_file
+from resources.feedback.events import Limits
 from tests import REFERENCE_DATA
+from tests.reading import read_file
 from tests.unit.importers.samples import FORMATS
 
 LIMITS = Limits(line_bytes=1_000_000, text_characters=20_000)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.importers.cli import app
-from resources.feedback.events import Limits, read_file
+from resources.feedback.events import Limits
+from tests.reading import read_file
 
 CASES = Path(__file__).parent / "cases"
 LIMITS = Limits(line_bytes=10**6, text_characters=20_000)

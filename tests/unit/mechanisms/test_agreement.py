@@ -5,22 +5,22 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from crowd_assets.mechanisms import agreement
 from crowd_assets.mechanisms.agreement import (
     COEFFICIENTS,
     METRICS,
-    cohen_kappa,
-    cohen_of_pairs,
-    comparisons_until_decided,
-    comparisons_until_margin,
     fleiss_kappa,
     gwet_ac1,
     gwet_ac2,
-    items_until_interval,
     krippendorff_alpha,
     with_interval,
+)
+from crowd_assets.mechanisms.agreement_of_pairs import cohen_kappa, cohen_of_pairs
+from crowd_assets.mechanisms.sample_size import (
+    comparisons_until_decided,
+    comparisons_until_margin,
+    items_until_interval,
 )
 
 GAP = math.nan
@@ -79,19 +79,6 @@ def test_alpha_equals_the_reference_library_on_random_tables_with_gaps(metric: s
         else:
             assert math.isnan(krippendorff_alpha(item, value, metric))
     assert compared > 900
-
-
-@pytest.mark.parametrize("weights", ["identity", "linear", "quadratic"])
-def test_cohens_kappa_equals_the_reference_library(weights: str) -> None:
-    score = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra 'test'").cohen_kappa_score
-    rng = np.random.default_rng(8)
-    for _ in range(200):
-        first, second = rng.integers(0, 4, (2, int(rng.integers(5, 30)))).astype(float)
-        named = {"identity": None}.get(weights, weights)
-        expected = score(first.astype(int), second.astype(int), weights=named)
-        levels = np.unique(np.concatenate([first, second]))
-        if levels.size > 1 and not math.isnan(expected):
-            assert cohen_kappa(first, second, weights) == pytest.approx(expected, abs=1e-9)
 
 
 def test_fleiss_kappa_equals_the_reference_library_where_everybody_judges() -> None:
@@ -210,39 +197,6 @@ def test_many_distinct_values_have_intervals_too() -> None:
         assert 0.7 < found.low < found.value < found.high < 1
     nominal = with_interval("alpha_nominal", item, np.round(value, 2), resamples=100, rng=rng)
     assert nominal.low < nominal.value < nominal.high
-
-
-def test_pairs_of_people_are_cohens_pair_by_pair() -> None:
-    rng = np.random.default_rng(14)
-    table = table_with_gaps(rng)
-    item, person, value = rows(table)
-    order = rng.permutation(item.size)
-    found = cohen_of_pairs(item[order], person[order], value[order])
-    expected = {
-        (i, j): both
-        for i in range(table.shape[1])
-        for j in range(i + 1, table.shape[1])
-        if (both := np.flatnonzero(~np.isnan(table[:, i]) & ~np.isnan(table[:, j]))).size
-    }
-    assert list(zip(found.one.tolist(), found.other.tolist(), strict=True)) == list(expected)
-    for at, ((i, j), both) in enumerate(expected.items()):
-        assert found.shared[at] == both.size
-        assert found.agreement[at] == pytest.approx((table[both, i] == table[both, j]).mean())
-        assert found.kappa[at] == pytest.approx(cohen_kappa(table[both, i], table[both, j]), nan_ok=True)
-    assert (cohen_of_pairs(item, person, value, fewest_shared=3).shared >= 3).all()
-
-
-def test_power_tells_how_much_more_is_to_be_asked() -> None:
-    assert items_until_interval(0.1, 100, 0.05) == 300
-    assert items_until_interval(0.04, 100, 0.05) == 0
-    assert comparisons_until_margin(0.5, 0.05) == 385  # the pollster's number
-    needed = comparisons_until_decided(0.6)
-    assert needed is not None
-    # With that many comparisons the test of size 5 % tells 0.6 from 1/2 four times in five.
-    shift = (0.1 * math.sqrt(needed) - norm.ppf(0.975) / 2) / math.sqrt(0.6 * 0.4)
-    assert norm.cdf(shift) == pytest.approx(0.8, abs=0.01)
-    assert comparisons_until_decided(0.4) == needed
-    assert comparisons_until_decided(0.5) is None
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.shapley import (
     Game,
     ShapleyEstimates,
-    distance_shapley,
     estimate_shapley,
     exact_shapley,
-    in_run_shapley,
     kernel_shapley,
     permutation_shapley,
 )
@@ -176,32 +174,6 @@ def test_kernel_uses_the_exact_values_where_it_may_ask_for_every_coalition() -> 
         kernel_shapley(game, 6, evaluations=25, rng=rng)
 
 
-@given(players=st.integers(1, 6), seed=seeds, second_order=st.booleans())
-def test_in_run_values_are_the_shapley_values_of_the_steps_expansion(
-    players: int, seed: int, second_order: bool
-) -> None:
-    rng = np.random.default_rng(seed)
-    gradients, validation, root = rng.normal(size=(players, 4)), rng.normal(size=4), rng.normal(size=(4, 4))
-    hessian, rate = root @ root.T * second_order, 0.3
-
-    def fall(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-        move = rate * masks @ gradients
-        return move @ validation - np.einsum("mi,ij,mj->m", move, hessian, move) / 2
-
-    curvature = hessian @ gradients.sum(axis=0) if second_order else None
-    values = in_run_shapley(gradients, validation, learning_rate=rate, curvature=curvature)
-    assert values == pytest.approx(exact_shapley(fall, players).values)
-
-
-def test_a_diverged_training_step_is_refused() -> None:
-    with pytest.raises(ValueError, match="has training diverged"):
-        in_run_shapley(np.array([[np.nan]]), np.ones(1), learning_rate=0.1)
-    with pytest.raises(ValueError, match="expected gradients"):
-        in_run_shapley(np.ones((2, 3)), np.ones(2), learning_rate=0.1)
-    with pytest.raises(ValueError, match="curvature"):
-        in_run_shapley(np.ones((2, 3)), np.ones(3), learning_rate=0.1, curvature=np.ones(2))
-
-
 def test_kernel_estimates_of_a_real_crowd_correlate_at_0_99_where_permutations_do_not() -> None:
     """100 raters of films as points of 20 mean ratings (MovieLens), 10,000 evaluations of the centroid game."""
     ratings = REFERENCE_DATA / "movielens" / "user_genre_mean_ratings.csv"
@@ -223,33 +195,3 @@ def test_crowds_whose_coalitions_no_float_can_count_are_estimated() -> None:
     estimates = kernel_shapley(lambda masks: masks @ worth, 1_100, evaluations=8_000, rng=rng)
     assert np.corrcoef(estimates.values, worth)[0, 1] > 0.999
     assert estimates.values.sum() == pytest.approx(worth.sum())
-
-
-@pytest.mark.parametrize("players", [3, 4, 9, 12])
-def test_common_coalitions_give_exact_values_within_their_errors(players: int) -> None:
-    rng = np.random.default_rng(players)
-    vectors, target, empty = rng.random((players, 5)), rng.random(5), np.zeros(5)
-    exact = exact_shapley(centroid_game(vectors, target, empty=empty), players)
-    found = [distance_shapley(vectors, target, empty=empty, rng=np.random.default_rng(seed)) for seed in range(60)]
-    for estimates in found:
-        assert estimates.values.sum() == pytest.approx(exact.values.sum())
-        assert (estimates.grand_value, estimates.empty_value) == pytest.approx((exact.grand_value, exact.empty_value))
-    values = np.array([estimates.values for estimates in found])
-    spread = values.std(axis=0, ddof=1)
-    assert (np.abs(values.mean(axis=0) - exact.values) <= 4 * spread / np.sqrt(len(found)) + 1e-12).all()
-    claimed = np.sqrt(np.mean([np.square(estimates.standard_errors) for estimates in found], axis=0))
-    assert np.median(spread / np.maximum(claimed, 1e-12)) == pytest.approx(1.0, abs=0.25)
-
-
-def test_common_coalitions_agree_with_the_regression_on_a_large_crowd() -> None:
-    rng = np.random.default_rng(7)
-    vectors, target, empty = rng.random((300, 8)), rng.random(8), np.zeros(8)
-    by_kernel = kernel_shapley(
-        centroid_game(vectors, target, empty=empty), 300, evaluations=20_000, rng=np.random.default_rng(1)
-    )
-    found = distance_shapley(vectors, target, empty=empty, rng=np.random.default_rng(1))
-    apart = (found.values - by_kernel.values) / np.hypot(found.standard_errors, by_kernel.standard_errors)
-    assert np.sqrt(np.square(apart).mean()) < 1.5
-    assert np.corrcoef(found.values, by_kernel.values)[0, 1] > 0.98
-    with pytest.raises(ValueError, match="at least 3 players"):
-        distance_shapley(vectors[:2], target, empty=empty, rng=rng)

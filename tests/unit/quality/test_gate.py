@@ -14,9 +14,10 @@ from crowd_assets.quality import drift, suites
 from crowd_assets.quality.conditions import CONDITIONS
 from crowd_assets.quality.detectors import Detection, detect
 from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS
-from crowd_assets.quality.gate import GateResult, ReportMismatchError, check_feedback, too_few
+from crowd_assets.quality.gate import GateResult, ReportMismatchError, check_feedback
 from crowd_assets.quality.history import Earlier
 from crowd_assets.quality.suites import LISTED
+from crowd_assets.quality.verdict import too_few
 from resources.feedback.events import EVENT_SCHEMA, Limits, parse_event
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings

@@ -16,7 +16,7 @@ import torch
 from resources.models.local import LocalTrainer
 from resources.models.trainer import TrainedModel
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.layers import UnadaptableModelError, adaptable_layers
 from resources.training.loading import load, merge, read_adapter
 from resources.training.supervised import AdapterConfig, NotFiniteError

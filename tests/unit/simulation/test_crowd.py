@@ -7,7 +7,8 @@ import pytest
 from upath import UPath
 
 from crowd_assets.simulation.crowd import BROKEN_LINES, SimulatedCrowd
-from resources.feedback.events import KINDS, Limits, read_file
+from resources.feedback.events import KINDS, Limits
+from tests.reading import read_file
 
 LIMITS = Limits(line_bytes=100_000, text_characters=10_000)
 

@@ -18,7 +18,7 @@ from crowd_assets.quality.gate import check_feedback
 from crowd_assets.quality.history import Earlier, before
 from resources.build import build_resources
 from resources.common.instants import instant, still_ahead
-from resources.feedback.events import EVENT_SCHEMA, Limits, accepted_at, parse_event, read_file
+from resources.feedback.events import EVENT_SCHEMA, Limits, accepted_at, parse_event
 from resources.rounds.attempts import LONGEST_PAUSE, AttemptBook
 from resources.rounds.book import RoundBook
 from resources.rounds.claims import PendingFeedback, Quorum, Round
@@ -26,6 +26,7 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.data_quality import DataQualityResource
 from sensors.decisions import decide, ingestion_waits
 from sensors.rounds import nightly_schedule
+from tests.reading import read_file
 
 LEAP, AFTER = "2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)
 EVENT = {"kind": "demonstration", "contributor_id": "c1", "prompt": "p", "response": "r"}

@@ -12,15 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from resources.feedback.events import (
-    InvalidEventError,
-    Limits,
-    ParsedFile,
-    is_visible,
-    parse_event,
-    read_file,
-    read_parts,
-)
+from resources.feedback.event_files import ParsedFile, read_parts
+from resources.feedback.events import InvalidEventError, Limits, is_visible, parse_event
+from tests.reading import read_file
 
 LIMITS = Limits(line_bytes=10_000, text_characters=1_000)
 DEMONSTRATION = {

@@ -13,7 +13,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training import alignment, generation, loading, prompting
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from resources.training.candidates import CandidateConfig, _Trainer
+from resources.training.candidate_runs import CandidateConfig
+from resources.training.candidates import _Trainer
 from resources.training.valuation import Valuation
 from tests.unit.resources.training.test_candidates import CONFIG, GROUPS, VALIDATION, language_model
 

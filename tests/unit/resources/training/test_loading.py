@@ -16,7 +16,7 @@ from resources.models.store import ModelStoreResource
 from resources.models.trainer import OtherRootError, TrainerResource
 from resources.training import loading
 from resources.training.alignment import PreferencePair
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.loading import PlacementError
 from resources.training.supervised import AdapterConfig
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.training.candidates import CandidateConfig
+from resources.training.candidate_runs import CandidateConfig
 from resources.training.loading import load
 from resources.training.preflight import Seen, Speed, look_at_model, look_at_texts
 from resources.training.prompting import TextFormat

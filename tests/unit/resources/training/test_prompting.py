@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from resources.training.candidates import CandidateConfig, Demonstrations
+from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.prompting import TemplateError, TextFormat, TextOptions, TextTooLongError
 from tests.unit.resources.training.zoo import CHATML, build, tokenizer, trainer
 

@@ -38,6 +38,7 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/desk/manager_pages.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/migrations/env.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/migrations/versions/v0001_first.py": "tests/unit/desk/test_store.py",
+    "crowd_assets/desk/migrations/versions/v0002_share.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/mine.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/people.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/serving.py": "tests/e2e/test_desk.py",

@@ -17,7 +17,7 @@ from crowd_assets.desk.desk import COOKIE, Desk, Refused
 from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain
 from crowd_assets.desk.letting_in import SESSION_S, Form
 from crowd_assets.desk.mine import own_page
-from crowd_assets.desk.store import DeskError, Person, Sent
+from crowd_assets.desk.store import PREFERENCE, DeskError, Person, Sent
 from crowd_assets.desk.work import Comparison, Lot, Ranking
 
 APPEALS_A_DAY = 10
@@ -35,8 +35,7 @@ def routes(desk: Desk) -> list[Route]:
         """A page for somebody who agreed."""
 
         async def page(request: Request) -> Response:
-            person = await run_in_threadpool(_agreed, desk, request)
-            return await run_in_threadpool(make, request, person)
+            return await run_in_threadpool(lambda: make(request, _agreed(desk, request)))
 
         return page
 
@@ -44,23 +43,26 @@ def routes(desk: Desk) -> list[Route]:
         """A form of somebody who agreed."""
 
         async def page(request: Request) -> Response:
-            person = await run_in_threadpool(_agreed, desk, request)
-            desk.paces.take(person.name)
-            fields, form = await desk.fields(request, person)
-            return await run_in_threadpool(take, request, person, fields, form)
+            desk.paces.take(desk.named(request))
+            fields = await desk.fields(request)
+
+            def answer() -> Response:
+                person = _agreed(desk, request)
+                return take(request, person, fields, desk.form(fields, person))
+
+            return await run_in_threadpool(answer)
 
         return page
 
     def start(request: Request, person: Person) -> Response:
-        done = desk.store.done(person.name)
-        counts = desk.store.counts(person.name)
+        history = desk.store.history(person.name)
         return desk.page(
             "start",
             person=person,
-            comparisons=0 if person.paused else desk.work.open_for(person.name, done),
+            comparisons=0 if person.paused else desk.work.open_for(person.name, history),
             lots=len(desk.work.lots()),
-            counts=counts,
-            code=_code(desk, person, sum(counts.values())),
+            counts=history.counts,
+            code=_code(desk, person, history.counts.total()),
         )
 
     def write(request: Request, person: Person) -> Response:
@@ -182,6 +184,7 @@ def _doors(desk: Desk) -> list[Route]:
         known = desk.seals.invited(request.path_params["token"])
         found = desk.store.person(known[0]) if known else None
         if known is None or found is None or found.link != known[1]:
+            desk.looks.take(_address(request))  # many come from one address, and whoever has a link is no guesser
             raise Refused(
                 404, "This invitation is not valid, or a newer one took its place. Please ask for a new link."
             )
@@ -190,12 +193,10 @@ def _doors(desk: Desk) -> list[Route]:
         return found
 
     async def join(request: Request) -> Response:
-        desk.looks.take(_address(request))
         found = await run_in_threadpool(invited, request)
         return desk.page("join", name=found.name)
 
     async def enter(request: Request) -> Response:
-        desk.looks.take(_address(request))
         return entered(await run_in_threadpool(invited, request))
 
     async def panel(request: Request) -> Response:
@@ -211,13 +212,15 @@ def _doors(desk: Desk) -> list[Route]:
     async def consent(request: Request) -> Response:
         person = await run_in_threadpool(desk.person, request)
         text, version = desk.consent()
-        if await run_in_threadpool(desk.store.agreed, person.name, version):
+        if person.agreed:
             return desk.to("/")
         return desk.page("consent", person=person, text=text, version=version, problem="")
 
     async def agree(request: Request) -> Response:
+        desk.paces.take(desk.named(request))
+        fields = await desk.fields(request)
         person = await run_in_threadpool(desk.person, request)
-        fields, form = await desk.fields(request, person)
+        form = desk.form(fields, person)
         text, version = desk.consent()
         if fields.get("agreed") != "yes" or form.subject != version:
             problem = "Please tick that you agree, or close this page."
@@ -226,8 +229,9 @@ def _doors(desk: Desk) -> list[Route]:
         return desk.to("/")
 
     async def leave(request: Request) -> Response:
-        person = await run_in_threadpool(desk.person, request)
-        await desk.fields(request, person)
+        desk.paces.take(desk.named(request))
+        fields = await desk.fields(request)
+        desk.form(fields, await run_in_threadpool(desk.person, request))
         answer = desk.page("left")
         answer.delete_cookie(COOKIE)
         return answer
@@ -248,7 +252,7 @@ class NotAgreedError(Exception):
 
 def _agreed(desk: Desk, request: Request) -> Person:
     person = desk.person(request)
-    if not desk.store.agreed(person.name, desk.consent()[1]):
+    if not person.agreed:
         raise NotAgreedError
     return person
 
@@ -327,8 +331,9 @@ def _compare_page(
     said: str = "",
     receipt: str = "",
 ) -> Response:
+    history = desk.store.history(person.name)
     if found is None and not person.paused:
-        found = desk.work.next_for(person.name, desk.store.done(person.name), desk.store.written(person.name))
+        found = desk.work.next_for(person.name, history)
     answers: list[str] = []
     if isinstance(found, Ranking):
         answers = [found.answers[number] for number in desk.work.shown(person.name, found)]
@@ -344,7 +349,7 @@ def _compare_page(
         places=list(enumerate(STRENGTHS)),
         held=fields or {},
         problems={each.field: each.text for each in problems},
-        judged=desk.store.counts(person.name)["preference"],
+        judged=history.counts[PREFERENCE],
         said=said,
         receipt=receipt,
     )
@@ -357,7 +362,7 @@ def _chosen(desk: Desk, person: Person, page: _Writing, lot_id: str) -> Lot | No
     lots = desk.work.lots()
     if named is not None or not lots:
         return named
-    return lots[desk.seals.drawn("prompt", person.name, str(desk.store.counts(person.name))) % len(lots)]
+    return lots[desk.seals.drawn("prompt", person.name, str(desk.store.history(person.name).counts)) % len(lots)]
 
 
 def _kept(fields: dict[str, str]) -> dict[str, str]:

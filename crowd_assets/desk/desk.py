@@ -3,12 +3,14 @@
 Belongs here: putting these together. Does not belong here: what a page asks and answers (see ``crowd_pages``, ``manager_pages``).
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import parse_qsl
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
@@ -29,6 +31,7 @@ from resources.warehouse.snapshot import SnapshotWarehouse
 COOKIE = "desk"
 PORT = 3080
 LARGEST_FORM = 1 << 20  # bytes
+SLOWEST_FORM_S = 30.0
 
 
 class Refused(Exception):  # noqa: N818  # an answer, not a fault
@@ -66,7 +69,7 @@ class Desk:
 
     def consent(self) -> tuple[str, str]:
         """The text that people agree to, and its version."""
-        text = self.settings.consent_text() or (files("crowd_assets.desk") / "consent.txt").read_text(encoding="utf-8")
+        text = self.settings.consent_text() or _usual_consent()
         return text, hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def person(self, request: Request) -> Person:
@@ -93,11 +96,24 @@ class Desk:
             raise Refused(403, "This page is for operators.")
         return found
 
+    def named(self, request: Request) -> str:
+        """Whom a request names, before anything is read or looked up.
+
+        Raises:
+            Refused: nobody.
+        """
+        header = self.settings.desk_user_header
+        known = self.seals.in_session(request.cookies.get(COOKIE, ""))
+        name = request.headers.get(header, "").strip() if header else known[0] if known else ""
+        if not name:
+            raise Refused(401, "Please open the desk by your own invitation link.")
+        return name
+
     def _by_session(self, request: Request) -> Person | None:
         known = self.seals.in_session(request.cookies.get(COOKIE, ""))
         if known is None:
             return None
-        found = self.store.person(known[0])
+        found = self.store.person(known[0], self.consent()[1])
         return found if found is not None and found.link == known[1] else None
 
     def _by_proxy(self, request: Request) -> Person | None:
@@ -105,31 +121,40 @@ class Desk:
         if not given:
             return None
         operators = {each.strip() for each in self.settings.desk_operators.split(",") if each.strip()}
-        known = self.store.person(given)
+        known = self.store.person(given, self.consent()[1])
         return known or self.store.come(given, source="proxy", role=OPERATOR if given in operators else "crowd")
 
-    async def fields(self, request: Request, person: Person | None) -> tuple[dict[str, str], Form]:
-        """What a form holds and what its token says.
+    async def fields(self, request: Request) -> dict[str, str]:
+        """What a form holds.
 
         Raises:
-            Refused: the form comes from another page, is too large, or is older than a day.
+            Refused: the form is too large, comes too slowly, or cannot be read.
         """
-        from urllib.parse import parse_qsl
-
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_FORM:
-                raise Refused(413, f"That is too much for one form: at most {LARGEST_FORM >> 20} MiB.")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(SLOWEST_FORM_S):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > LARGEST_FORM:
+                        raise Refused(413, f"That is too much for one form: at most {LARGEST_FORM >> 20} MiB.")
+        except TimeoutError:
+            raise Refused(408, "The form came too slowly, and nothing was sent. Please try again.") from None
         try:
             pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200, errors="strict")
         except ValueError:
             raise Refused(400, "The form could not be read.") from None
-        found = dict(pairs)
-        form = self.seals.of_form(found.get("token", ""))
-        if form is None or (person is not None and form.name != person.name):
+        return dict(pairs)
+
+    def form(self, fields: Mapping[str, str], person: Person) -> Form:
+        """What the token of somebody's form says.
+
+        Raises:
+            Refused: the form comes from another page or is older than a day.
+        """
+        form = self.seals.of_form(fields.get("token", ""))
+        if form is None or form.name != person.name:
             raise Refused(400, "The form is older than a day, or not from this page. Please open the page again.")
-        return found, form
+        return form
 
     def page(self, template: str, *, person: Person | None = None, status: int = 200, **values: Any) -> Response:
         """A page."""
@@ -192,11 +217,17 @@ def open_desk(settings: Settings, resources: Resources, url: str) -> Desk:
 
 
 @lru_cache(maxsize=1)
+def _usual_consent() -> str:
+    return (files("crowd_assets.desk") / "consent.txt").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("crowd_assets.desk", "pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )

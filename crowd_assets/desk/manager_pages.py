@@ -47,9 +47,10 @@ def routes(desk: Desk) -> list[Route]:
         return desk.page("manage", person=person, **await run_in_threadpool(overview))
 
     async def act(request: Request) -> Response:
+        desk.paces.take(desk.named(request))
+        fields = await desk.fields(request)
         person = await run_in_threadpool(desk.operator, request)
-        desk.paces.take(person.name)
-        fields, _ = await desk.fields(request, person)
+        desk.form(fields, person)
 
         def done() -> dict[str, Any]:
             try:

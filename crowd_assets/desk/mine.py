@@ -40,7 +40,7 @@ def own_page(desk: Desk, person: Person) -> dict[str, Any]:
         "words": {} if found is None else found.terms_shown(),
         "entries": [] if found is None else found.entries.to_dicts(),
         "rejected": [] if found is None else found.rejected.to_dicts(),
-        "counts": desk.store.counts(person.name),
+        "counts": desk.store.history(person.name).counts,
         "appeals": desk.store.appeals(person.name),
         "currency": desk.settings.desk_currency,
         "rate": float(desk.settings.desk_credit_rate),

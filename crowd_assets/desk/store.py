@@ -14,11 +14,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Integer, cast, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    and_,
+    bindparam,
+    cast,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, seats, sent, skips
@@ -31,6 +48,7 @@ from resources.warehouse.base import WarehouseResource
 
 LONGEST_WAIT_S = 30.0
 CROWD, OPERATOR = "crowd", "operator"
+PREFERENCE, _SKIPPED = "preference", "skipped"
 
 
 class DeskError(OperatorError, ValueError):
@@ -48,6 +66,7 @@ class Person:
         link: number of the invitation that is valid.
         revoked, paused: whether the person is let in no more, or given nothing to judge; ``paused_why`` in words.
         panel: ids that a panel gave.
+        agreed: whether the person agreed to the consent that was asked about.
     """
 
     name: str
@@ -58,6 +77,17 @@ class Person:
     paused: bool
     paused_why: str
     panel: Mapping[str, str]
+    agreed: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """What somebody did so far: comparisons judged or skipped (``done``), hashes of the texts sent and of the pairs judged (``written``), and
+    how many events of each kind were sent (``counts``); the parts of a ranking are one."""
+
+    done: set[str]
+    written: set[str]
+    counts: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,17 @@ class DeskStore:
         if url.startswith("sqlite"):
             event.listen(self._engine, "connect", _prepare_sqlite)
         migrate(self._engine)
+        self._turns = Lock()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that writes. Threads of one process take turns: whom SQLite finds waiting it looks at again ever more seldom."""
+        if self._engine.dialect.name != "sqlite":
+            with self._engine.begin() as connection:
+                yield connection
+            return
+        with self._turns, self._engine.begin() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close every connection."""
@@ -104,10 +145,10 @@ class DeskStore:
 
     # People.
 
-    def person(self, name: str) -> Person | None:
-        """Who is known by a name."""
+    def person(self, name: str, version: str = "") -> Person | None:
+        """Who is known by a name, and whether the person agreed to a version of the consent."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(people).where(people.c.name == name)).mappings().first()
+            row = connection.execute(_PERSON, {"who": name, "version": version}).mappings().first()
         return None if row is None else _person(row)
 
     def invite(
@@ -124,7 +165,7 @@ class DeskStore:
                     f"{name!r} is no name of a contributor: 1 to 128 letters, digits or one of _ . : @ | -, beginning with a "
                     "letter or digit."
                 )
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             for name in dict.fromkeys(names):
                 known = connection.execute(select(people.c.link).where(people.c.name == name)).scalar()
                 if known is None:
@@ -205,7 +246,7 @@ class DeskStore:
         self._change(name, paused_at=None, paused_why="")
 
     def _change(self, name: str, **values: Any) -> None:
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             if not connection.execute(update(people).where(people.c.name == name).values(**values)).rowcount:
                 raise DeskError(
                     f"{name}: nobody has this name at the desk. crowd-rounds invite --list shows who has which."
@@ -213,7 +254,7 @@ class DeskStore:
 
     def agree(self, name: str, version: str) -> None:
         """Keep that somebody agreed to a version of the consent."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             known = connection.execute(
                 select(consents.c.name).where(consents.c.name == name, consents.c.version == version)
             )
@@ -223,19 +264,11 @@ class DeskStore:
                 update(people).where(people.c.name == name, people.c.seen_at.is_(None)).values(seen_at=_now())
             )
 
-    def agreed(self, name: str, version: str) -> bool:
-        """Whether somebody agreed to a version of the consent."""
-        with self._engine.connect() as connection:
-            found = connection.execute(
-                select(consents.c.name).where(consents.c.name == name, consents.c.version == version)
-            )
-            return found.first() is not None
-
     # What people write.
 
     def save_draft(self, name: str, kind: str, subject: str, fields: Mapping[str, str]) -> None:
         """Keep what a form holds until it is sent."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(_own(drafts, name, kind, subject))
             connection.execute(
                 insert(drafts).values(
@@ -275,10 +308,11 @@ class DeskStore:
         }
         while True:
             try:
-                with self._engine.begin() as connection:
-                    connection.execute(insert(sent), list(rows.values()))
+                with self._writing() as connection:
+                    connection.execute(_INSERT_SENT, list(rows.values()))
                     for one in events:
-                        connection.execute(_own(drafts, name, one.kind, one.subject))
+                        if one.kind != PREFERENCE:
+                            connection.execute(_own(drafts, name, one.kind, one.subject))
             except IntegrityError:
                 with self._engine.connect() as connection:
                     known = connection.execute(select(sent.c.event_id).where(sent.c.event_id.in_(list(rows))))
@@ -291,23 +325,21 @@ class DeskStore:
     def skip(self, name: str, *subjects: str) -> None:
         """Ask somebody some comparisons no more."""
         for subject in subjects:
-            with suppress(IntegrityError), self._engine.begin() as connection:
+            with suppress(IntegrityError), self._writing() as connection:
                 connection.execute(insert(skips).values(name=name, subject=subject, skipped_at=_now()))
 
-    def done(self, name: str) -> set[str]:
-        """Comparisons that somebody judged or skipped."""
+    def history(self, name: str) -> History:
+        """What somebody did so far."""
         with self._engine.connect() as connection:
-            judged = connection.execute(select(sent.c.subject).where(sent.c.name == name, sent.c.kind == "preference"))
-            skipped = connection.execute(select(skips.c.subject).where(skips.c.name == name))
-            return {subject for (subject,) in [*judged, *skipped]}
-
-    def written(self, name: str) -> set[str]:
-        """Hashes of the texts that somebody sent."""
-        with self._engine.connect() as connection:
-            return {
-                text
-                for (text,) in connection.execute(select(sent.c.text).where(sent.c.name == name, sent.c.text != ""))
-            }
+            rows = connection.execute(_HISTORY, {"who": name}).all()
+        shares: Counter[str] = Counter()
+        for kind, _, _, share in rows:
+            shares[kind] += share
+        return History(
+            {subject for kind, subject, *_ in rows if kind in (PREFERENCE, _SKIPPED)},
+            {text for _, _, text, _ in rows if text},
+            Counter({kind: round(share) for kind, share in shares.items() if kind != _SKIPPED}),
+        )
 
     def has_seat(self, published: str, name: str) -> bool:
         """Whether somebody has a newcomer's seat in a file of assignments."""
@@ -331,17 +363,11 @@ class DeskStore:
             if not free:
                 return None
             try:
-                with self._engine.begin() as connection:
+                with self._writing() as connection:
                     connection.execute(insert(seats).values(published=published, seat=free[0], name=name))
             except IntegrityError:  # somebody else sat down meanwhile
                 continue
             return free[0]
-
-    def counts(self, name: str) -> Counter[str]:
-        """How many events of each kind somebody sent; the parts of a ranking are one."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(sent.c.kind, _SENT).where(sent.c.name == name).group_by(sent.c.kind))
-            return Counter(dict(map(tuple, found)))
 
     def judged(self) -> Counter[str]:
         """How many judgements each comparison has from the desk."""
@@ -355,7 +381,7 @@ class DeskStore:
 
     def batch(self, most: int) -> tuple[str, list[dict[str, Any]]] | None:
         """The next file for the inbox: its name and lines. One that was begun and not finished comes first, as it was."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             begun = connection.execute(
                 select(sent.c.batch)
                 .where(sent.c.batch.is_not(None), sent.c.written_at.is_(None))
@@ -384,7 +410,7 @@ class DeskStore:
 
     def finish(self, batch: str) -> None:
         """Note that a file lies in the inbox, and keep its texts no longer."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(update(sent).where(sent.c.batch == batch).values(written_at=_now(), event=None))
 
     def waiting(self) -> int:
@@ -403,7 +429,7 @@ class DeskStore:
         Raises:
             DeskError: the person sent ``most_a_day`` in the last 24 hours.
         """
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             since = _now() - timedelta(days=1)
             recent = connection.execute(
                 select(func.count()).where(appeals.c.name == name, appeals.c.sent_at > since)
@@ -435,7 +461,7 @@ class DeskStore:
         Raises:
             DeskError: there is none of that id.
         """
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             changed = connection.execute(
                 update(appeals).where(appeals.c.appeal_id == appeal_id).values(answer=text, answered_at=_now())
             )
@@ -445,7 +471,7 @@ class DeskStore:
     def ask_erasure(self, name: str) -> None:
         """Keep that somebody wants their texts erased."""
         try:
-            with self._engine.begin() as connection:
+            with self._writing() as connection:
                 connection.execute(insert(erasures).values(name=name, asked_at=_now()))
         except IntegrityError:
             return
@@ -469,7 +495,7 @@ class DeskStore:
         Returns:
             how many events, drafts and appeals lost their text.
         """
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             gone = connection.execute(delete(sent).where(sent.c.name == name, sent.c.written_at.is_(None))).rowcount
             gone += connection.execute(delete(drafts).where(drafts.c.name == name)).rowcount
             gone += connection.execute(
@@ -568,6 +594,20 @@ def migrate(engine: Engine) -> None:
             ) from None
 
 
+_PERSON = (
+    select(people, consents.c.agreed_at.label("agreed"))
+    .select_from(
+        people.outerjoin(consents, and_(consents.c.name == people.c.name, consents.c.version == bindparam("version")))
+    )
+    .where(people.c.name == bindparam("who"))
+)
+_HISTORY = union_all(
+    select(sent.c.kind, sent.c.subject, sent.c.text, func.coalesce(sent.c.share, 1.0)).where(
+        sent.c.name == bindparam("who")
+    ),
+    select(literal(_SKIPPED), skips.c.subject, literal(""), literal(0.0)).where(skips.c.name == bindparam("who")),
+)
+_INSERT_SENT = insert(sent)
 _SENT = cast(func.round(func.sum(func.coalesce(sent.c.share, 1.0))), Integer)
 """How many events were sent, the parts of one judgement together as one."""
 
@@ -591,6 +631,7 @@ def _person(row: Mapping[Any, Any]) -> Person:
         row["paused_at"] is not None,
         row["paused_why"],
         json.loads(row["panel"] or "{}"),
+        row["agreed"] is not None,
     )
 
 

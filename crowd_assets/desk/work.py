@@ -19,7 +19,7 @@ from typing import Any
 from upath import UPath
 
 from crowd_assets.desk.letting_in import Seals
-from crowd_assets.desk.store import DeskStore
+from crowd_assets.desk.store import PREFERENCE, DeskStore, History
 from resources.feedback.aliases import persons
 from resources.feedback.events import ERASED
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, OutboxResource, rows_of
@@ -150,17 +150,13 @@ class Work:
         """One of what was published."""
         return self._now().rankings.get(ranking_id)
 
-    def next_for(self, name: str, done: set[str], written: set[str]) -> Comparison | Ranking | None:
+    def next_for(self, name: str, history: History) -> Comparison | Ranking | None:
         """What somebody should judge next: what the person is assigned, in order; else, unless assignments are required, of the comparisons with
         the fewest judgements one by a draw of the person's own, with the others of its ranking where there are some. Never a pair that the
         person judged or skipped, nor an own answer.
-
-        Args:
-            done: Comparisons that the person judged or skipped.
-            written: Hashes of what the person wrote, and of the pairs that the person judged.
         """
-        known = self._now()
-        for comparison_id in self._assigned(name, known):
+        known, done, written = self._now(), history.done, history.written
+        for comparison_id in self._assigned(name, history.counts[PREFERENCE], known):
             if comparison_id not in done:
                 return known.comparisons[comparison_id]
         if self._required and known.assigned:
@@ -175,10 +171,10 @@ class Work:
                     return known.comparisons[comparison_id]
         return None
 
-    def open_for(self, name: str, done: set[str]) -> int:
+    def open_for(self, name: str, history: History) -> int:
         """How many comparisons wait for somebody; own answers may be among them."""
-        known = self._now()
-        if left := sum(1 for each in self._assigned(name, known) if each not in done):
+        known, done = self._now(), history.done
+        if left := sum(1 for each in self._assigned(name, history.counts[PREFERENCE], known) if each not in done):
             return left
         if self._required and known.assigned:
             return 0
@@ -191,12 +187,12 @@ class Work:
     def _is_new(self, found: Comparison, done: set[str], written: set[str]) -> bool:
         return found.comparison_id not in done and not written & {self.pair(found), *self._hashes(found)}
 
-    def _assigned(self, name: str, known: _Published) -> tuple[str, ...]:
+    def _assigned(self, name: str, judged: int, known: _Published) -> tuple[str, ...]:
         """What somebody is assigned in the file that holds, or what their seat is."""
         own = known.of_people.get(known.person(name))
         if own is not None or not known.of_seats:
             return own or ()
-        if self._store.counts(name)["preference"] and not self._store.has_seat(known.assigned, name):
+        if judged and not self._store.has_seat(known.assigned, name):
             return ()  # judged before: no newcomer
         seat = self._store.seat(known.assigned, name, tuple(known.of_seats))
         return () if seat is None else known.of_seats[seat]

@@ -3,64 +3,36 @@
 What was written is replaced by ``feedback.ERASED``; who took part, what was paid and what was judged is kept, so the
 ledger stays balanced. Models that were trained on the texts cannot unlearn them: the record names them.
 
-Belongs here: finding the texts, the order of the steps, the record. Does not belong here: refusing the texts when they
-come back (see ``resources.feedback.inbox``), settled rounds that cannot be repeated (see ``resources.rounds.book``).
+Belongs here: finding the texts, the order of the steps, the record. Does not belong here: a file without the texts (see
+``erased_files``), refusing the texts when they come back (see ``resources.feedback.inbox``), settled rounds that cannot be repeated (see ``resources.rounds.book``).
 """
 
-import html
-import io
-import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
-from markupsafe import escape
 from upath import UPath
 
 from crowd_assets.mechanisms.ledger import contributor_account, deposit_account
+from crowd_assets.operations.erased_files import WRITTEN, Rewrite, Without
 from crowd_assets.quality.detectors.personal import masked
 from crowd_assets.round.lots import LOTS
 from resources.build import Resources
 from resources.common.errors import OperatorError
 from resources.common.hashes import file_hash
 from resources.feedback.aliases import names_of
-from resources.feedback.events import ERASED, FIELDS, OPTIONAL, TEXTS, completed
+from resources.feedback.events import ERASED, completed
 from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, InboxResource, OutboxResource, check_key
-from resources.feedback.parquet_rows import UnreadableParquetError, json_lines
 from resources.feedback.pseudonyms import KEY_VARIABLE, HomePseudonyms
 from resources.files.frames import read_parquet
 from resources.files.storage import files_below, write_bytes_atomically
 from resources.models.store import ModelStoreResource
-from resources.rounds.records import TEXT_COLUMNS
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
 from resources.warehouse.facts import IS_OPEN
-
-WRITTEN = ("demonstration", "bid")
-"""Kinds whose texts are their contributor's own; the texts of a preference are those it was asked about."""
-
-SHORTEST_IN_PAGES = 8
-"""Characters; a shorter text is not looked for inside pages, where it would be found in other words."""
-
-KNOWN_FIELDS = {
-    "kind",
-    "event_id",
-    "submitted_at",
-    *(name for fields in (FIELDS, OPTIONAL) for names in fields.values() for name in names),
-}
-IDS = KNOWN_FIELDS - {*TEXTS, "messages"}
-"""What is never a text, even where somebody wrote the same: a name, a kind or a price."""
-
-CODE = re.compile(rb"(<script>.*?</script>)", re.DOTALL)
-"""Scripts of our own pages, where no text writes one: they quote nobody, and would not run with another word in them."""
-
-Rewrite = Callable[[bytes], tuple[bytes, int]]
-"""What a file is without the texts, and in how many places something went."""
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
@@ -214,7 +186,7 @@ class _Eraser:
         self._erase_excerpts(erasure_id)
         self._close_lots()
         for path in segments:  # last: until then an interrupted erasure finds here what to look for elsewhere
-            self._rewrite(erasure_id, path, self._frame)
+            self._rewrite(erasure_id, path, self._without.frame)
         return self._end(erasure_id, replace(erasure, at_desk=at_desk))
 
     def _look_up(self) -> None:
@@ -230,26 +202,31 @@ class _Eraser:
         self._texts, _ = self._own_texts(segments)
         self._withdrawn = self._sold()
         found = {}
-        for path, erased in [*((path, self._frame) for path in segments), *self._elsewhere(segments)]:
+        for path, erased in [*((path, self._without.frame) for path in segments), *self._elsewhere(segments)]:
             if places := erased(path.read_bytes())[1]:
                 found[str(path)] = places
         return found
+
+    @property
+    def _without(self) -> Without:
+        """What files are without the texts that are known by now."""
+        return Without(self._names, self._texts, self._withdrawn, self._settings.max_parquet_mib << 20)
 
     def _elsewhere(self, segments: list[UPath]) -> Iterator[tuple[UPath, Rewrite]]:
         """Files that may hold a text, but for the segments, and what each is without them."""
         for path in _files(self._settings.frames_path, ".parquet"):
             if path not in segments:
-                yield path, self._frame
+                yield path, self._without.frame
         for path in _files(UPath(self._inbox.archive), ".jsonl", ".parquet"):
-            yield path, self._arrived_frame if path.suffix == ".parquet" else self._lines
+            yield path, self._without.arrived_frame if path.suffix == ".parquet" else self._without.lines
         for path in (*self._outbox.files(COMPARISON_TASKS), *self._outbox.files(ASSIGNMENTS)):
-            yield path, self._tasks
+            yield path, self._without.tasks
         for path in self._outbox.files(LOTS):
-            yield path, self._lots
+            yield path, self._without.lots
         for path in _files(self._settings.path("quality"), ".html", ".json", ".md"):
-            yield path, self._page
+            yield path, self._without.page
         for path in _files(self._settings.reports_path, ".html", ".json"):
-            yield path, self._report
+            yield path, self._without.report
 
     def _sold(self) -> frozenset[str]:
         """Comparisons that hold an answer of the contributor."""
@@ -385,121 +362,6 @@ class _Eraser:
             )
         write_bytes_atomically(path, after)
 
-    def _frame(self, data: bytes) -> tuple[bytes, int]:
-        """A Parquet file without the texts. Of the contributor's events, what was sent along goes, too."""
-        frame = pl.read_parquet(io.BytesIO(data))
-        known = [name for name in frame.columns if name in TEXTS]
-        of_events = {"kind", "contributor_id"} <= set(frame.columns)
-        own = pl.col("contributor_id").is_in(self._names).fill_null(False) if of_events else pl.lit(False)
-        wrote = own & pl.col("kind").is_in(WRITTEN) if of_events else pl.lit(False)
-        as_it_arrived = of_events and "payload" not in frame.columns
-        erased = frame.with_columns(
-            pl.when(
-                pl.col(name).is_in(list(self._texts)) | (wrote & pl.lit(name in known) & pl.col(name).is_not_null())
-            )
-            .then(pl.lit(ERASED))
-            .otherwise(pl.col(name))
-            .alias(name)
-            for name, dtype in frame.schema.items()
-            if dtype == pl.String and (name in TEXT_COLUMNS or (as_it_arrived and name not in KNOWN_FIELDS))
-        )
-        if "messages" in frame.columns and frame.schema["messages"] == pl.String:
-            said = pl.col("messages").map_elements(self._conversation, return_dtype=pl.String)
-            erased = erased.with_columns(
-                messages=pl.when(wrote & pl.col("messages").is_not_null()).then(pl.lit(ERASED)).otherwise(said)
-            )
-        if of_events and not as_it_arrived:
-            erased = erased.with_columns(payload=pl.when(own).then(pl.lit("")).otherwise("payload"))
-        elif as_it_arrived:  # what is no field of feedback is the payload
-            unknown = [name for name in frame.columns if name not in KNOWN_FIELDS]
-            erased = erased.with_columns(pl.when(~own).then(pl.col(name)).alias(name) for name in unknown)
-        places = sum(int(frame[name].ne_missing(erased[name]).sum()) for name in frame.columns)
-        buffer = io.BytesIO()
-        erased.write_parquet(buffer, compression="zstd")
-        return buffer.getvalue(), places
-
-    def _conversation(self, text: str) -> str:
-        """A conversation of somebody else without the texts, where one is a message of it."""
-        try:
-            said = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        changed = self._messages(said)
-        return text if changed == said else json.dumps(changed, ensure_ascii=False, separators=(",", ":"))
-
-    def _messages(self, said: Any) -> Any:
-        if not isinstance(said, list):
-            return said
-        return [
-            {name: ERASED if isinstance(value, str) and value in self._texts else value for name, value in each.items()}
-            if isinstance(each, dict)
-            else each
-            for each in said
-        ]
-
-    def _arrived_frame(self, data: bytes) -> tuple[bytes, int]:
-        """A Parquet file as it arrived. One that cannot be read goes as a whole: nobody can say whose texts it holds."""
-        gone = ERASED.encode()
-        if data == gone:
-            return data, 0
-        try:
-            with tempfile.TemporaryFile() as file:
-                file.write(data)
-                file.flush()
-                with json_lines(file, self._settings.max_parquet_mib << 20):
-                    return self._frame(data)
-        except (UnreadableParquetError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            return gone, 1
-
-    def _lines(self, data: bytes) -> tuple[bytes, int]:
-        """A file as it arrived, without the texts; a broken line that names the contributor goes as a whole."""
-        lines = data.split(b"\n")
-        places = 0
-        for index, line in enumerate(lines):
-            erased: Any = None
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                erased = ERASED if self._named(line.decode("utf-8", errors="replace")) else None
-            else:
-                if isinstance(record, dict) and (without := self._record(record)) != record:
-                    erased = without
-            if erased is not None:
-                lines[index] = json.dumps(erased).encode()
-                places += 1
-        return b"\n".join(lines), places
-
-    def _record(self, record: dict[str, Any]) -> dict[str, Any]:
-        own = record.get("contributor_id") in self._names
-        wrote = own and record.get("kind") != "preference"
-        return {
-            name: self._messages(value)
-            if name == "messages" and not wrote
-            else ERASED
-            if (wrote and name in (*TEXTS, "messages"))
-            or (name not in IDS and isinstance(value, str) and value in self._texts)
-            else value
-            for name, value in record.items()
-            if not own or name in KNOWN_FIELDS
-        }
-
-    def _tasks(self, data: bytes) -> tuple[bytes, int]:
-        """The tasks of a round without those that hold a text of the contributor."""
-        lines = [line for line in data.decode("utf-8").split("\n") if line]
-        tasks = [json.loads(line) for line in lines]
-        kept = [
-            f"{line}\n"
-            for line, task in zip(lines, tasks, strict=True)
-            if task["comparison_id"] not in self._withdrawn and self._texts.isdisjoint(_texts_of(task))
-        ]
-        return "".join(kept).encode(), len(tasks) - len(kept)
-
-    def _lots(self, data: bytes) -> tuple[bytes, int]:
-        """The lots of a round without those whose prompt is a text of the contributor."""
-        lines = [line for line in data.decode("utf-8").split("\n") if line]
-        kept = [f"{line}\n" for line in lines if json.loads(line)["prompt"] not in self._texts]
-        return "".join(kept).encode(), len(lines) - len(kept)
-
     def _close_lots(self) -> None:
         """Take the contributor's texts from the table of published lots: a lot without its prompt is open to nobody."""
         with self._warehouse.transaction() as connection:
@@ -516,31 +378,6 @@ class _Eraser:
             begun = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
         return str(begun[0]) if begun else ""
 
-    def _page(self, data: bytes) -> tuple[bytes, int]:
-        """A page or JSON document without the texts, however it writes them."""
-        places = 0
-        for text in self._texts:
-            if len(text) < SHORTEST_IN_PAGES:
-                continue
-            in_json = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
-            in_html = html.escape(text), html.escape(text, quote=False), str(escape(text))
-            for form in {text, *in_html, *in_json}:
-                written = form.encode("utf-8", "replace")
-                if count := data.count(written):
-                    data, places = data.replace(written, ERASED.encode()), places + count
-        return data, places
-
-    def _report(self, data: bytes) -> tuple[bytes, int]:
-        """A page of ours without the texts; its scripts stay as they are."""
-        parts = CODE.split(data)
-        erased = [(part, 0) if CODE.fullmatch(part) else self._page(part) for part in parts]
-        return b"".join(part for part, _ in erased), sum(places for _, places in erased)
-
-    def _named(self, text: str) -> bool:
-        """Whether a line that is no event names the contributor, or a comparison that is withdrawn."""
-        pattern = rf"""contributor_id["']?\s*[:=]?\s*["']({"|".join(map(re.escape, self._names))})["']"""
-        return re.search(pattern, text) is not None or any(name in text for name in self._withdrawn)
-
     def _mentions(self, connection: Connection) -> list[tuple[str, str]]:
         """Rejected lines whose excerpt or reason may hold a text of the contributor: their ids and reasons."""
         rows = connection.execute(
@@ -551,7 +388,7 @@ class _Eraser:
             (rejection_id, reason)
             for rejection_id, reason, excerpt, contributor in rows
             if contributor in self._names
-            or self._named(excerpt)
+            or self._without.names_them(excerpt)
             or any(text.startswith(excerpt) for text in self._texts)
         ]
 
@@ -587,13 +424,6 @@ def _own_prompts(written: pl.DataFrame, asked: pl.DataFrame) -> pl.Series:
     """Prompts of demonstrations and bids, but for those that bids repeat of the lots that the platform published."""
     beside = written.select("lot_id", "prompt").join(asked, on="lot_id", how="left", maintain_order="left")
     return beside.filter(~pl.col("prompt").eq_missing(pl.col("asked")))["prompt"]
-
-
-def _texts_of(task: dict[str, Any]) -> Iterator[str]:
-    """Everything that somebody may have written of a published comparison."""
-    for value in (*task.values(), *(each.get("content") for each in task.get("messages") or ())):
-        if isinstance(value, str):
-            yield value
 
 
 def _files(folder: UPath, *suffixes: str) -> list[UPath]:

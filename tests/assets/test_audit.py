@@ -10,7 +10,8 @@ from typing import cast
 import polars as pl
 import pytest
 
-from crowd_assets.operations.audit import _RoundAuditor, audit
+from crowd_assets.operations.audit import audit
+from crowd_assets.operations.audit_round import RoundAuditor
 from crowd_assets.operations.backup import backup, restore
 from crowd_assets.operations.erasure import erase
 from crowd_assets.operations.retention import compact
@@ -231,6 +232,6 @@ def test_a_key_that_was_not_committed_to_is_found_even_where_the_record_was_writ
     for key, found in ((told, []), (drawn, ["key"])):
         round_ = SimpleNamespace(round_id="r000002", key=key, next_commitment="next")
         of_home.committed = commitment(told)
-        auditor = cast("_RoundAuditor", SimpleNamespace(_round=round_, _of=of_home))
+        auditor = cast("RoundAuditor", SimpleNamespace(_round=round_, _of=of_home))
         record = {"key": key, "next_commitment": "next"}
-        assert [each.column for each in _RoundAuditor._key(auditor, record)] == found
+        assert [each.column for each in RoundAuditor._key(auditor, record)] == found

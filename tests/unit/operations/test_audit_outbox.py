@@ -1,10 +1,10 @@
-"""The audit of one round, of its parts that need no models; whole rounds are audited in ``tests/assets/test_audit.py``."""
+"""What a round published, held against its tables; whole rounds are audited in ``tests/assets/test_audit.py``."""
 
 from pathlib import Path
 
 import polars as pl
 
-from crowd_assets.operations.audit import _Auditor, _RoundAuditor
+from crowd_assets.operations.audit_outbox import PublishedRound
 from tests.unit.operations.test_erasure import REASON, Home, erase, event
 
 SAID = [
@@ -48,11 +48,10 @@ def test_an_erased_bid_with_a_conversation_of_its_own_is_not_missed(tmp_path: Pa
     home.resources.outbox.publish("comparison_tasks", "r000001", tasks)
 
     def differences() -> list[str]:
-        auditor = _Auditor(home.settings, home.resources, home.warehouse)
         (round_,) = home.book.settled()
-        one = _RoundAuditor(auditor, round_, None, previous="", model=None, recompute=False)
-        one._made_by_this_version = False
-        return [str(each) for each in one._published()]
+        settings = home.settings
+        one = PublishedRound(round_, settings, home.warehouse, home.resources.frames, settings.outbox_path)
+        return [str(each) for each in one.tasks(with_audits=False)]
 
     assert differences() == []
     erase("ann", REASON, home.settings, home.resources)

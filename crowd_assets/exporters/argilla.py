@@ -7,7 +7,7 @@ Layouts: what ``Settings.from_json`` and ``dataset.records.from_json`` of the SD
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crowd_assets.importers.argilla import COMPARISON_PROPERTY
+from crowd_assets.importers.argilla import COMPARISON_PROPERTY, SHARE_PROPERTY
 
 FIELDS = ("prompt", "response_a", "response_b")
 QUESTION = "preferred"
@@ -22,10 +22,20 @@ SPOKEN = {
 }
 
 
+SHARE = {
+    "name": SHARE_PROPERTY,
+    "title": SHARE_PROPERTY,
+    "visible_for_annotators": False,
+    "settings": {"type": "float", "min": 0, "max": 1},
+}
+
+
 def settings(judgements: int, comparisons: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The settings of a dataset whose records want so many judgements each; with a field for conversations where one of
     ``comparisons`` ends one."""
+    comparisons = list(comparisons)
     spoken = [SPOKEN] if any(each.get("messages") for each in comparisons) else []
+    shared = [SHARE] if any(each.get(SHARE_PROPERTY) for each in comparisons) else []
     return {
         "guidelines": "Which of the two answers is better?",
         "allow_extra_metadata": False,
@@ -54,7 +64,8 @@ def settings(judgements: int, comparisons: Iterable[Mapping[str, Any]] = ()) -> 
                 "title": COMPARISON_PROPERTY,
                 "visible_for_annotators": False,
                 "settings": {"type": "terms", "values": None},
-            }
+            },
+            *shared,
         ],
         "vectors": [],
         "distribution": {"strategy": "overlap", "min_submitted": judgements},
@@ -68,7 +79,8 @@ def records(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "id": comparison["comparison_id"],
             "fields": {name: comparison[name] for name in FIELDS}
             | ({"messages": comparison["messages"]} if comparison.get("messages") else {}),
-            "metadata": {COMPARISON_PROPERTY: comparison["comparison_id"]},
+            "metadata": {COMPARISON_PROPERTY: comparison["comparison_id"]}
+            | ({SHARE_PROPERTY: comparison[SHARE_PROPERTY]} if comparison.get(SHARE_PROPERTY) else {}),
         }
         for comparison in comparisons
     ]

@@ -94,8 +94,10 @@ def export_trl(
         _fail(f"--round {round_name!r}: no such settled round; there are {', '.join(settled) or 'none'}")
     name = round_name or settled[-1]
     frames = resources.frames
-    preferences = trl.preferences(frames.read("aggregated_preferences", name), conversational=conversational)
-    demonstrations = trl.demonstrations(frames.read("validated_feedback", name), conversational=conversational)
+    validated = frames.read("validated_feedback", name)
+    judged = trl.shares(frames.read("aggregated_preferences", name), validated)
+    preferences = trl.preferences(judged, conversational=conversational)
+    demonstrations = trl.demonstrations(validated, conversational=conversational)
     for kind, rows in (("preferences", preferences), ("demonstrations", demonstrations)):
         _write(out / f"{name}-{kind}.{suffix}", _table(rows, suffix))
 

@@ -8,7 +8,7 @@ Belongs here: those two. Does not belong here: talking to a server (see ``resour
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crowd_assets.importers.label_studio import CERTAINTY, COMPARISON_FIELD
+from crowd_assets.importers.label_studio import CERTAINTY, COMPARISON_FIELD, SHARE_FIELD
 
 # Text tags show what people wrote as it is; HyperText would run it. A slider that starts at 100 and is left alone gives
 # no number, which the importer takes for certain too.
@@ -43,11 +43,11 @@ def configuration(comparisons: Iterable[Mapping[str, Any]]) -> str:
 def tasks(comparisons: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One task a comparison; A stands left. Where one has a conversation, all have ``messages``, as the configuration shows them."""
     comparisons = list(comparisons)
-    names = (COMPARISON_FIELD, "prompt", "response_a", "response_b")
+    names = (COMPARISON_FIELD, "prompt", "response_a", "response_b", SHARE_FIELD)
     spoken = any(each.get("messages") for each in comparisons)
     return [
         {
-            "data": {name: comparison[name] for name in names}
+            "data": {name: comparison[name] for name in names if name != SHARE_FIELD or comparison.get(name)}
             | ({"messages": messages_of_task(comparison)} if spoken else {})
         }
         for comparison in comparisons

@@ -35,26 +35,28 @@ equal = 0.5
 """
 
 
-SPOKEN = "messages"
+SPOKEN, SHARE = "messages", "judgement_share"
 
 
 def mapping(comparisons: Iterable[Mapping[str, Any]]) -> str:
     """The mapping file that reads the table of some comparisons back."""
-    spoken = any(each.get(SPOKEN) for each in comparisons)
-    return MAPPING.replace('prompt = "prompt"\n', f'prompt = "prompt"\n{SPOKEN} = "{SPOKEN}"\n') if spoken else MAPPING
+    comparisons = list(comparisons)
+    there = [name for name in (SPOKEN, SHARE) if any(each.get(name) for each in comparisons)]
+    columns = "".join(f'{name} = "{name}"\n' for name in there)
+    return MAPPING.replace('prompt = "prompt"\n', f'prompt = "prompt"\n{columns}')
 
 
 def table(comparisons: Iterable[Mapping[str, Any]]) -> str:
-    """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal) and when; with what was said before, as
-    JSON, where one of them ends a conversation."""
+    """A row a comparison, with empty columns for who judged, what is preferred (A, B, equal, or how sure of A, like 80%) and when; with what
+    was said before, as JSON, where one of them ends a conversation, and with the part of a judgement that it is, where it is one."""
     comparisons = list(comparisons)
-    spoken = [SPOKEN] if any(each.get(SPOKEN) for each in comparisons) else []
+    beside = [name for name in (SPOKEN, SHARE) if any(each.get(name) for each in comparisons)]
     text = io.StringIO(newline="")
     # All in quotes: a spreadsheet that splits at semicolons would find the beginning of a cell inside of one.
     writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-    writer.writerow([*ASKED, *spoken, *ANSWERED])
+    writer.writerow([*ASKED, *beside, *ANSWERED])
     for comparison in comparisons:
-        said = [json.dumps(comparison[name], ensure_ascii=False) if comparison.get(name) else "" for name in spoken]
+        said = [json.dumps(comparison[name], ensure_ascii=False) if comparison.get(name) else "" for name in beside]
         writer.writerow([*(_harmless(comparison[name]) for name in ASKED), *said, *[""] * len(ANSWERED)])
     return text.getvalue()
 

@@ -8,6 +8,7 @@ import json
 
 import polars as pl
 
+from crowd_assets.round.selection import BOTH_BAD
 from resources.feedback.events import ERASED
 
 
@@ -16,9 +17,12 @@ def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFra
     one is A or B; ``messages`` too, where one of them ends a conversation.
 
     Args:
-        aggregated: the frame ``aggregated_preferences``; an undecided pair (½) and an erased one are left out.
+        aggregated: the frame ``aggregated_preferences``; an undecided pair (½), one of two bad answers and an erased one are left out.
+            With :func:`shares` a column ``judgement_share`` is kept.
     """
     first = pl.col("probability_a") > 0.5
+    if "both_bad" in aggregated.columns:
+        aggregated = aggregated.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD)
     decided = aggregated.filter(
         pl.col("probability_a") != 0.5,
         ~pl.any_horizontal(pl.col("prompt", "response_a", "response_b").eq_missing(ERASED)),
@@ -30,9 +34,28 @@ def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFra
         id="comparison_id",
         probability_chosen=pl.max_horizontal("probability_a", 1 - pl.col("probability_a")),
         chosen_is=pl.when(first).then(pl.lit("A")).otherwise(pl.lit("B")),
+        **({"judgement_share": "judgement_share"} if "judgement_share" in decided.columns else {}),
         **_conversations(decided),
     )
     return _spoken(rows, ("chosen", "rejected")) if conversational else rows
+
+
+def shares(aggregated: pl.DataFrame, validated: pl.DataFrame) -> pl.DataFrame:
+    """The comparisons with the part of a judgement that a report on each is, on average; as they are where every report is a whole one.
+
+    Args:
+        aggregated: the frame ``aggregated_preferences``.
+        validated: the frame ``validated_feedback`` of the same round.
+    """
+    if "judgement_share" not in validated.columns or not validated["judgement_share"].count():
+        return aggregated
+    part = (
+        validated.filter(pl.col("kind") == "preference")
+        .group_by("comparison_id")
+        .agg(pl.col("judgement_share").fill_null(1.0).mean())
+        .filter(pl.col("judgement_share") < 1)
+    )
+    return aggregated.join(part, on="comparison_id", how="left", maintain_order="left")
 
 
 def demonstrations(validated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:

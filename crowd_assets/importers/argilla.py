@@ -46,6 +46,7 @@ from crowd_assets.importers.records import (
     preference,
     probability_of_choice,
     ranked_pairs,
+    share_of,
     sourced,
     text_of,
     ticks,
@@ -66,6 +67,9 @@ TEXT_QUESTIONS = (
 
 COMPARISON_PROPERTY = "comparison_id"
 """Metadata property of a record that names the comparison, where the platform made the record."""
+
+SHARE_PROPERTY = "judgement_share"
+"""Metadata property of such a record: which part of one judgement an answer is."""
 
 ANSWER_WORDS = ("response", "answer", "completion", "generation", "option", "text")
 
@@ -406,6 +410,8 @@ def _events(
         raise RowError("response is neither a ranking, a label nor a text", value)
     # The order of the record's fields, so that every labeler's report on a pair speaks of the same A.
     compared = [name for name in fields if name in ranks]
+    metadata = record.get("metadata")
+    exported = share_of(metadata.get(SHARE_PROPERTY)) if isinstance(metadata, dict) else None
     asked = question_in(fields, questions.prompt, compared)
     for name_a, name_b, probability_a, share in ranked_pairs({name: ranks[name] for name in compared}):
         yield preference(
@@ -418,7 +424,7 @@ def _events(
             submitted_at,
             question=response.question,
             both_bad=bad or None,
-            judgement_share=share if share < 1 else None,
+            judgement_share=share if share < 1 else exported,
             **asked.payload,
         )
 

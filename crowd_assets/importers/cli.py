@@ -28,7 +28,7 @@ from crowd_assets.importers import (
 )
 from crowd_assets.importers.layouts import Layout, layout_of
 from crowd_assets.importers.mapping import find_mapping
-from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, start_of
+from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, named, sourced, start_of
 from crowd_assets.importers.writer import LINES_PER_FILE, write_feedback
 from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
 
@@ -159,6 +159,18 @@ def shown_progress(records: Iterable[Record], source: Path) -> Iterator[Record]:
         yield record
 
 
+def of_source(records: Iterable[Record], name: str) -> Iterator[Record]:
+    """The same records with people and comparisons named by their source, too."""
+    for record in records:
+        if name and isinstance(record, dict):
+            ids = {
+                key: named(sourced(record[key], name)) for key in ("contributor_id", "comparison_id") if key in record
+            }
+            yield record | ids
+        else:
+            yield record
+
+
 def by_pseudonym(records: Iterable[Record]) -> Iterator[Record]:
     """The same records with contributors by pseudonym."""
     pseudonyms = Pseudonyms.from_environment()
@@ -190,6 +202,7 @@ def import_goemotions(
     prompt: Annotated[
         str, typer.Option(help="Prompt of every demonstration: the data has none.")
     ] = goemotions.DEFAULT_PROMPT,
+    source_name: SourceName = "",
     seed: Seed = 0,
     start: Start = DEFAULT_START,
     name: Name = None,
@@ -208,7 +221,7 @@ def import_goemotions(
         prompt=prompt,
         seed=seed,
     )
-    run("goemotions", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+    run("goemotions", of_source(records, source_name), source, out, name, lines_per_file, pseudonyms, allow_skipped)
 
 
 @app.command("convincing-arguments")
@@ -228,6 +241,7 @@ def import_convincing_arguments(
         list[str] | None,
         typer.Option(help="Only topics that contain this text, whatever the case. Repeatable."),
     ] = None,
+    source_name: SourceName = "",
     seed: Seed = 0,
     name: Name = None,
     lines_per_file: Lines = LINES_PER_FILE,
@@ -238,7 +252,16 @@ def import_convincing_arguments(
     records = convincing_arguments.read(
         source, arguments=arguments, limit_pairs=limit_pairs, topics=topics or (), seed=seed
     )
-    run("convincing-arguments", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
+    run(
+        "convincing-arguments",
+        of_source(records, source_name),
+        source,
+        out,
+        name,
+        lines_per_file,
+        pseudonyms,
+        allow_skipped,
+    )
 
 
 @app.command("trl-preference")

@@ -43,6 +43,7 @@ from crowd_assets.importers.records import (
     outcome,
     preference,
     ranked_pairs,
+    share_of,
     sourced,
     start_of,
     ticks,
@@ -58,6 +59,9 @@ CERTAINTY = "certainty"
 
 COMPARISON_FIELD = "comparison_id"
 """Field of a task's data that names the comparison, where the platform made the task."""
+
+SHARE_FIELD = "judgement_share"
+"""Field of a task's data that says which part of one judgement an answer is: pairs of a ranking are one judgement together."""
 
 DECIDING = frozenset(
     [
@@ -311,7 +315,7 @@ def _events(
         judged = _rated(results, name_a, name_b)
     if judged is not None:
         name_a, name_b = find_answers(data, fields.answer_a, fields.answer_b)
-        question = question_in(data, fields.prompt, (name_a, name_b, COMPARISON_FIELD))
+        question = question_in(data, fields.prompt, (name_a, name_b, COMPARISON_FIELD, SHARE_FIELD))
         yield preference(
             contributor_id,
             _comparison_id(task, data, export),
@@ -322,6 +326,7 @@ def _events(
             submitted_at,
             event_id=event_id,
             both_bad=judged[1] or None,
+            judgement_share=share_of(data.get(SHARE_FIELD)),
             **question.payload,
             **about,
         )

@@ -319,6 +319,20 @@ def preference(
     }
 
 
+def share_of(value: object) -> float | None:
+    """Which part of one judgement a report is, as an exporter wrote it beside a comparison; None where it is a whole one.
+
+    Raises:
+        RowError: it is not above 0 and at most 1.
+    """
+    if value in (None, ""):
+        return None
+    share = number_of(value, "judgement_share")
+    if not 0 < share <= 1:
+        raise RowError("judgement_share is not above 0 and at most 1", value)
+    return share if share < 1 else None
+
+
 def outcome(comparison_id: str, preferred_a: float, submitted_at: datetime, **payload: object) -> Event:
     return {
         "kind": "outcome",

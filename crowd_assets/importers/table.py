@@ -788,6 +788,8 @@ def _cell(name: str, cells: dict[str, Any], mapping: Mapping) -> Any:
         return cell.strip() if isinstance(cell, str) and name not in TEXTS else cell
     plain = _plain(cell)
     if plain not in meanings:
+        if name == "probability_a" and re.fullmatch(r"\d+(\.\d+)?\s?%", plain):
+            return plain  # how sure
         if name == "probability_a":
             raise RowError(
                 f"label {excerpt(plain, 40)!r} is not understood: the mapping's values have {excerpt(', '.join(meanings), 80)}; say what it "

@@ -37,6 +37,7 @@ from crowd_assets.importers.records import (
     number_of,
     positions,
     preference,
+    share_of,
     sourced,
     ticks,
 )
@@ -138,9 +139,6 @@ def _preference(
         if id_column is None:  # an id of the prompt names several comparisons: what is compared is part of the name
             comparison_id = f"{comparison_id}-{content[:8]}"
     sure = _sureness(cells)
-    share = cells.get("judgement_share")  # as the exporter wrote it
-    if share is not None and not 0 < (share := number_of(share, "judgement_share")) <= 1:
-        raise RowError("judgement_share is not above 0 and at most 1", share)
     return preference(
         sourced(said_by(cells, contributor, contributor_column), name),
         comparison_id,
@@ -149,7 +147,7 @@ def _preference(
         response_b,
         sure if response_a == chosen else round(1 - sure, 12),
         submitted_at,
-        judgement_share=share,
+        judgement_share=share_of(cells.get("judgement_share")),
         margin=cells.get("margin"),
         **question.payload,
     )

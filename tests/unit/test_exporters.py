@@ -2,12 +2,15 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from crowd_assets.exporters import trl
@@ -16,8 +19,9 @@ from crowd_assets.exporters.label_studio import CONFIGURATION
 from crowd_assets.importers import argilla, label_studio, table, trl_preference, trl_prompt_completion
 from crowd_assets.importers.argilla import Questions
 from crowd_assets.importers.cli import app as importers
-from crowd_assets.importers.records import DEFAULT_START, Skipped, start_of
-from resources.feedback.events import ERASED, EVENT_SCHEMA
+from crowd_assets.importers.mapping import mapping_of
+from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, start_of
+from resources.feedback.events import ERASED, EVENT_SCHEMA, FIELDS
 from tests import EXPORTS
 
 TASKS = EXPORTS / "comparison_tasks.jsonl"
@@ -111,102 +115,166 @@ SAID = [
     {"role": "user", "content": "Hi."},
     {"role": "assistant", "content": "Hello."},
 ]
-SPOKEN_OF = [
-    {**each, "messages": [*SAID, {"role": "user", "content": each["prompt"]}]} if number == 1 else each
-    for number, each in enumerate(COMPARISONS)
-]
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).map(lambda text: f"So {text}.")
+ASKED = st.one_of(
+    st.fixed_dictionaries({"prompt": TEXT}),
+    TEXT.map(lambda text: {"prompt": text, "messages": [*SAID, {"role": "user", "content": text}]}),
+)
 
 
-def conversations(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each event's comparison, texts and conversation."""
-    return [texts(each) | ({"messages": each["messages"]} if "messages" in each else {}) for each in events]
+def _imported(folder: Path, mapping: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    (folder / "rows.json").write_text(json.dumps(rows))
+    found = table.read(folder / "rows.json", mapping=mapping_of(mapping, "m"), start=START)
+    return [each for each in found if isinstance(each, dict)]
 
 
-@pytest.fixture
-def spoken(tmp_path: Path) -> Path:
-    path = tmp_path / "r000001.jsonl"
-    path.write_text("".join(json.dumps(each) + "\n" for each in SPOKEN_OF))
-    return path
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A mapping and rows: rankings of three answers, ratings of three, or pairs, asked in a prompt or a conversation."""
+    kind = draw(st.sampled_from(["ranks", "ratings", "pairs"]))
+    columns = {"contributor_id": "who", "prompt": "prompt", "messages": "messages"}
+    rows = []
+    for number in range(draw(st.integers(1, 3))):
+        answers = [f"{text} {number} {place}" for place, text in enumerate(draw(st.tuples(TEXT, TEXT, TEXT)))]
+        said = (
+            draw(st.permutations([1, 2, 3]))
+            if kind == "ranks"
+            else draw(st.lists(st.integers(1, 5), min_size=3, max_size=3))
+        )
+        rows.append(
+            {
+                "who": "ann",
+                **draw(ASKED),
+                "answers": answers,
+                "said": said,
+                "p": draw(st.sampled_from([0, 0.25, 0.5, 1])),
+            }
+        )
+    if kind == "pairs":
+        columns |= {"response_a": "answers[0]", "response_b": "answers[1]", "probability_a": "p"}
+        return {"kind": "preference", "columns": columns}, rows
+    return {"kind": "preference", "columns": columns, "responses": "answers", kind: "said"}, rows
 
 
-def test_conversations_go_to_label_studio_and_come_back(tmp_path: Path, spoken: Path) -> None:
-    export("label-studio", tmp_path, spoken)
-    tasks = json.loads((tmp_path / "label_studio_tasks.json").read_text(encoding="utf-8"))
-    assert "$messages" in (tmp_path / "label_studio_config.xml").read_text()
-    for number, task in enumerate(tasks, start=1):
-        picked = {"type": "pairwise", "from_name": "preferred", "to_name": "response_a", "value": {"selected": "right"}}
-        task |= {"id": number, "project": 1, "annotations": [{"id": number, "completed_by": 1, "result": [picked]}]}
-    (tmp_path / "export.json").write_text(json.dumps(tasks))
-    assert (
-        conversations([each for each in label_studio.read(tmp_path / "export.json") if isinstance(each, dict)])
-        == SPOKEN_OF
+def kept(events: list[dict[str, Any]], *more: str) -> list[dict[str, Any]]:
+    """What the way out and back must not change, by comparison."""
+    names = ("comparison_id", "prompt", "messages", "response_a", "response_b", "judgement_share", *more)
+    return sorted(
+        ({name: event.get(name) for name in names} for event in events), key=lambda each: str(each["comparison_id"])
     )
 
 
-def test_conversations_go_to_argilla_and_come_back(tmp_path: Path, spoken: Path) -> None:
-    export("argilla", tmp_path, spoken)
-    settings = json.loads((tmp_path / "argilla_settings.json").read_text())
-    assert [each["name"] for each in settings["fields"]] == ["messages", "prompt", "response_a", "response_b"]
-    records = json.loads((tmp_path / "argilla_records.json").read_text())
-    for record in records:
-        record["responses"] = {"preferred": [{"value": "response_a", "user_id": "u1"}]}
-    (tmp_path / "records.json").write_text(json.dumps(records))
-    found = [each for each in argilla.read(tmp_path / "records.json", start=START) if isinstance(each, dict)]
-    assert conversations(found) == SPOKEN_OF
+def _judged_in_label_studio(folder: Path, tasks: Path, events: list[dict[str, Any]]) -> list[Record]:
+    export("label-studio", folder, tasks)
+    found = json.loads((folder / "label_studio_tasks.json").read_text(encoding="utf-8"))
+    assert any(each.get("messages") for each in events) == (
+        "$messages" in (folder / "label_studio_config.xml").read_text()
+    )
+    for number, (task, event) in enumerate(zip(found, events, strict=True), start=1):
+        share = event["probability_a"]
+        side = {"type": "pairwise", "from_name": "preferred", "value": {"selected": "left" if share > 0.5 else "right"}}
+        equal = {"type": "choices", "from_name": "tie", "value": {"choices": ["equal"]}}
+        sure = {"type": "number", "from_name": "certainty", "value": {"number": 100 * max(share, 1 - share)}}
+        result = [equal] if share == 0.5 else [side, sure]
+        task |= {"id": number, "project": 1, "annotations": [{"id": number, "completed_by": 1, "result": result}]}
+    (folder / "export.json").write_text(json.dumps(found))
+    return list(label_studio.read(folder / "export.json"))
 
 
-def test_conversations_go_to_a_table_and_come_back(tmp_path: Path, spoken: Path) -> None:
-    export("csv", tmp_path, spoken)
-    path = tmp_path / "comparison_tasks.csv"
+def _judged_in_argilla(folder: Path, tasks: Path, events: list[dict[str, Any]]) -> list[Record]:
+    export("argilla", folder, tasks)
+    records = json.loads((folder / "argilla_records.json").read_text())
+    settings = json.loads((folder / "argilla_settings.json").read_text())
+    assert {name for record in records for name in record["metadata"]} == {
+        each["name"] for each in settings["metadata"]
+    }
+    for record, event in zip(records, events, strict=True):
+        label = (
+            "equal" if event["probability_a"] == 0.5 else "response_a" if event["probability_a"] > 0.5 else "response_b"
+        )
+        record["responses"] = {"preferred": [{"value": label, "user_id": "u1"}]}
+    (folder / "records.json").write_text(json.dumps(records))
+    return list(argilla.read(folder / "records.json", start=START))
+
+
+def _judged_in_a_table(folder: Path, tasks: Path, events: list[dict[str, Any]]) -> list[Record]:
+    export("csv", folder, tasks)
+    path = folder / "comparison_tasks.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row | {"contributor_id": "ann", "preferred": "A"} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    for row, event in zip(rows, events, strict=True):
+        row |= {"contributor_id": "ann", "preferred": f"{100 * event['probability_a']}%"}
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL)
         writer.writeheader()
         writer.writerows(rows)
-    mapping = table.read_mapping(tmp_path / "comparison_tasks.toml")
-    found = [each for each in table.read(path, mapping=mapping, start=START) if isinstance(each, dict)]
-    assert conversations(found) == SPOKEN_OF
+    return list(table.read(path, mapping=table.read_mapping(folder / "comparison_tasks.toml"), start=START))
+
+
+def _aggregated_for_trl(folder: Path, tasks: Path, events: list[dict[str, Any]]) -> list[Record]:
+    texts = [each.get("messages") and json.dumps(each["messages"]) for each in events]
+    rows = pl.DataFrame(
+        [
+            dict.fromkeys(EVENT_SCHEMA) | {name: event.get(name) for name in (*FIELDS["preference"], "kind", "judgement_share")} | {"messages": said}
+            for event, said in zip(events, texts, strict=True)
+        ],
+        schema=EVENT_SCHEMA,
+    )  # fmt: skip
+    found: list[Record] = []
+    for conversational, suffix in ((False, "jsonl"), (True, "parquet")):
+        exported = trl.preferences(trl.shares(rows, rows), conversational=conversational)
+        path = folder / f"rows.{suffix}"
+        (exported.write_ndjson if suffix == "jsonl" else exported.write_parquet)(path)
+        back = list(trl_preference.read(path, start=START)) if exported.height else []
+        assert not found or back == found
+        found = back
+    return found
+
+
+@pytest.mark.parametrize("tool", [_judged_in_label_studio, _judged_in_argilla, _judged_in_a_table, _aggregated_for_trl])
+def test_rankings_ratings_and_conversations_go_out_and_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, tool: Callable[[Path, Path, list[dict[str, Any]]], list[Record]]
+) -> None:
+    @given(reports())
+    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def check(made: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+        folder = tmp_path_factory.mktemp("back")
+        events = list({each["comparison_id"]: each for each in _imported(folder, *made)}.values())
+        if tool is _aggregated_for_trl:
+            events = [each for each in events if each["probability_a"] != 0.5]  # it trains nothing
+        tasks = folder / "r000001.jsonl"
+        tasks.write_text("".join(json.dumps(each) + "\n" for each in events))
+        back = tool(folder, tasks, events) if events else []
+        assert [each for each in back if not isinstance(each, dict)] == []
+        assert kept(back) == kept(events)  # type: ignore[arg-type]
+        if tool is not _judged_in_argilla:  # its labels do not say how sure
+            said = {each["comparison_id"]: each["probability_a"] for each in back if isinstance(each, dict)}
+            assert said == pytest.approx({each["comparison_id"]: each["probability_a"] for each in events}, abs=1e-6)
+
+    check()
 
 
 @pytest.mark.parametrize("conversational", [False, True])
-@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_conversations_and_positions_go_to_trl_and_come_back(tmp_path: Path, conversational: bool, suffix: str) -> None:
-    rows = [
-        each
-        | {
-            "probability_a": 0.1 + 0.3 * number,
-            "messages": json.dumps(each["messages"]) if "messages" in each else None,
-        }
-        for number, each in enumerate(SPOKEN_OF)
+def test_conversations_of_demonstrations_go_to_trl_and_come_back(tmp_path: Path, conversational: bool) -> None:
+    spoken = [
+        {"prompt": "Why?"},
+        {"prompt": "Why?", "messages": json.dumps([*SAID, {"role": "user", "content": "Why?"}])},
     ]
-    exported = trl.preferences(pl.DataFrame(rows), conversational=conversational)
-    path = tmp_path / f"rows.{suffix}"
-    (exported.write_ndjson if suffix == "jsonl" else exported.write_parquet)(path)
-    found = [each for each in trl_preference.read(path, start=START) if isinstance(each, dict)]
-    assert conversations(found) == SPOKEN_OF
-    assert [each["probability_a"] for each in found] == pytest.approx([0.1, 0.4, 0.7])
-    shown = pl.DataFrame(
-        [
-            dict.fromkeys(EVENT_SCHEMA)
-            | {
-                "kind": "demonstration",
-                "contributor_id": "a",
-                "response": "So.",
-                "prompt": each["prompt"],
-                "messages": each["messages"],
-            }
-            for each in rows
-        ],
-        schema=EVENT_SCHEMA,
-    )
-    trl.demonstrations(shown, conversational=conversational).write_parquet(tmp_path / "shown.parquet")
-    back = list(
-        trl_prompt_completion.read(tmp_path / "shown.parquet", start=START, contributor_column="contributor_id")
-    )
-    assert [each.get("messages") for each in back if isinstance(each, dict)] == [
-        each.get("messages") for each in SPOKEN_OF
+    shown = [
+        dict.fromkeys(EVENT_SCHEMA) | {"kind": "demonstration", "contributor_id": "a", "response": "So.", **each}
+        for each in spoken
     ]
+    rows = trl.demonstrations(pl.DataFrame(shown, schema=EVENT_SCHEMA), conversational=conversational)
+    rows.write_parquet(tmp_path / "shown.parquet")
+    back = [
+        each for each in trl_prompt_completion.read(tmp_path / "shown.parquet", start=START) if isinstance(each, dict)
+    ]
+    assert [each.get("messages") for each in back] == [None, [*SAID, {"role": "user", "content": "Why?"}]]
+    assert {each["contributor_id"] for each in back} == {"a"}
+
+
+def test_a_comparison_of_two_bad_answers_is_no_pair_for_trl() -> None:
+    assert trl.preferences(aggregated().with_columns(both_bad=0.5), conversational=False).is_empty()
 
 
 def aggregated() -> pl.DataFrame:

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from crowd_assets.importers import (
     argilla,
@@ -31,6 +32,7 @@ from crowd_assets.importers import (
     ultrafeedback,
     wmt,
 )
+from crowd_assets.importers.cli import app
 from crowd_assets.importers.layouts import layout_of
 from crowd_assets.importers.mapping import Mapping, find_mapping, mapping_of, ready_mappings
 from crowd_assets.importers.records import DEFAULT_START, Record, Skipped, SourceError, identified, start_of
@@ -101,15 +103,15 @@ def _record(row: Row, question: str, value: Any) -> Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a judgement is written in a layout, who reads it, and how many events it is."""
+    """How a judgement is written in a layout, in a row or in several, who reads it, and how many events it is."""
 
-    made: Callable[[Row, int], Row]
+    made: Callable[[Row, int], Row | list[Row]]
     read: Reader
     events: int = 1
     grows_at_its_end: bool = False
 
 
-def mapped(name: str, made: Callable[[Row], Row], events: int = 1) -> Layout:
+def mapped(name: str, made: Callable[[Row], Row | list[Row]], events: int = 1) -> Layout:
     return Layout(
         lambda row, number: made(row),
         lambda path, start: table.read(path, mapping=find_mapping(name), start=start),
@@ -127,7 +129,33 @@ def _ultrafeedback(row: Row) -> Row:
     }
 
 
+def _helpsteer2(row: Row) -> list[Row]:
+    axes = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    rated = ((row["one"], winner(row, 4, 1)), (row["two"], winner(row, 1, 4)))
+    return [{"prompt": row["ask"], "response": text} | dict.fromkeys(axes, points) for text, points in rated]
+
+
+def _wmt(row: Row) -> list[Row]:
+    about = {
+        "doc": "d",
+        "globalSegId": row["number"],
+        "rater": row["who"],
+        "source": row["ask"],
+        "category": "Accuracy",
+    }
+    marked = (("one", winner(row, "minor", "major")), ("two", winner(row, "major", "minor")))
+    return [{"system": name, "target": row[name], "severity": severity, **about} for name, severity in marked]
+
+
+def rows_of(layout: Layout, rows: list[Row]) -> str:
+    """Judgements as a file of the layout."""
+    made = [layout.made(row, number) for number, row in enumerate(rows, start=1)]
+    return json.dumps([each for one in made for each in (one if isinstance(one, list) else [one])])
+
+
 LAYOUTS: dict[str, Layout] = {
+    "helpsteer2": mapped("helpsteer2", _helpsteer2),
+    "wmt": Layout(lambda row, number: _wmt(row), lambda path, start: wmt.read(path, start=start)),
     "trl-preference": Layout(
         lambda row, number: {
             "prompt": row["ask"],
@@ -413,14 +441,45 @@ def check_rows(
     assert all(f"[[{one_more['number']}]]" in json.dumps(event) for event in new)
 
 
-def test_every_mapping_that_comes_along_is_looked_at_here() -> None:
-    assert set(ready_mappings()) - {"helpsteer2"} <= set(LAYOUTS)
+ELSEWHERE = {
+    "convincing-arguments": "below, as it reads two tables",
+    "goemotions": "in test_goemotions: contributors are made up, and draw other comments where there is one more",
+}
+
+
+def test_every_importer_and_every_mapping_that_comes_along_is_looked_at_here() -> None:
+    commands = {str(command.name) for command in app.registered_commands} - {"auto", "table", "csv"}
+    looked_at = {name.split(",")[0] for name in LAYOUTS}
+    assert commands - set(ELSEWHERE) | set(ready_mappings()) == looked_at
+    assert set(ELSEWHERE) <= commands
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_people_of_two_sources_are_not_the_same(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "rows.json").write_text(rows_of(LAYOUTS[layout], [judged(1, 1, True, ""), judged(2, 2, False, "")]))
+    people = []
+    for name in ("north", "south"):
+        arguments = [
+            "auto",
+            str(tmp_path / "rows.json"),
+            "--out",
+            str(tmp_path / name),
+            "--source",
+            name,
+            "--name",
+            "x",
+        ]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        events = [json.loads(line) for line in (tmp_path / name / "x.jsonl").read_text().splitlines()]
+        people.append({event["contributor_id"] for event in events})
+    assert all(people)
+    assert not people[0] & people[1]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_layout_of_a_file_is_known_by_its_keys(tmp_path: Path, layout: str) -> None:
-    rows = [LAYOUTS[layout].made(judged(1, number, True, ""), number) for number in (1, 2)]
-    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "rows.json").write_text(rows_of(LAYOUTS[layout], [judged(1, number, True, "") for number in (1, 2)]))
     found = layout_of(tmp_path / "rows.json")
     assert layout.split(",")[0] in (found.command, *found.options)
 
@@ -676,7 +735,7 @@ def test_one_row_more_is_one_judgement_more_and_every_row_is_accounted_for(
     source = folder / "rows.json"
 
     def imported(rows: list[Row], start: datetime) -> tuple[list[Row], list[Skipped]]:
-        source.write_text(json.dumps([told.made(row, number) for number, row in enumerate(rows, start=1)]))
+        source.write_text(rows_of(told, rows))
         return written(list(told.read(source, start)))
 
     @given(ROWS, ONE_MORE, st.data())

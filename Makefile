@@ -72,9 +72,10 @@ serve: $(STAMP) ## Serve the desk, the crowd's pages, on http://127.0.0.1:3080; 
 test: $(STAMP) ## Run all tests but those of test-crash and test-integration
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-test-crash: $(STAMP) ## Test killed daemons and runs side by side; then kill rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
+test-crash: $(STAMP) ## Test killed daemons and runs side by side; then kill the desk and rounds 300 times, at random and at every named point; KILLS=, SEED=, ROUNDS=
 	@$(RUN) -m crowd_assets seed
 	@$(RUN) -m pytest -m crash
+	@$(RUN) -m tests.e2e.crash.desk --kills $(KILLS) --seed $(SEED)
 	@$(RUN) -m tests.e2e.crash.harness --seed-models "$(or $(CROWD_HOME),.crowd)/seed" --kills $(KILLS) --seed $(SEED) --rounds $(ROUNDS)
 
 cluster-test: $(VENV)/.cluster ## Test rounds on PostgreSQL, S3 and Ray, on servers that are started here

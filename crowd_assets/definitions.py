@@ -3,20 +3,13 @@
 Belongs here: putting together. Does not belong here: anything that could be tested alone.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dagster import (
-    AssetsDefinition,
-    BetaWarning,
-    CodeReferencesMetadataValue,
     Definitions,
     DynamicPartitionsDefinition,
-    LocalFileCodeReference,
     load_assets_from_modules,
-    with_source_code_references,
 )
 
 from crowd_assets import jobs as rounds
@@ -30,12 +23,11 @@ from crowd_assets.assets import (
     seed,
     selection,
 )
-from crowd_assets.assets.catalogue import catalogued, outside
-from crowd_assets.experiments.reproduction import GROUP, experiment_assets
+from crowd_assets.assets.catalogue import catalogued, outside, with_references
 from crowd_assets.exporters.exchange import exchange
 from crowd_assets.monitoring.tracing import export_run
 from crowd_assets.terminal.log import console_logger, use_json_lines
-from resources.build import build_resources
+from resources.build import as_made, build_resources
 from resources.home.identity import open_home, uuid_of
 from resources.home.names import partition_set
 from resources.settings.resource import CrowdSettings
@@ -47,19 +39,6 @@ from sensors.traces import trace_sensors
 from sensors.waiting import waiting_sensor
 
 STAGES = (seed, feedback, labelers, candidates, selection, contributions, procurement, report)
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = {
-    "0_seed": ["training.md"],
-    "1_feedback": ["feedback.md", "quality.md"],
-    "2_labelers": ["mechanisms/labelers.md"],
-    "3_candidates": ["mechanisms/selection.md", "training.md"],
-    "4_selection": ["mechanisms/selection.md", "mechanisms/qa_dpo.md", "own_target.md"],
-    "5_procurement": ["mechanisms/auctions.md", "attacks.md"],
-    "6_contributions": ["mechanisms/points.md", "mechanisms/shapley.md", "attacks.md"],
-    "7_report": ["report.md", "operations.md"],
-    "8_outside": ["feedback.md", "desk.md"],
-    GROUP: ["experiments.md", "reproduction.md"],
-}
 
 
 def build_definitions(
@@ -74,12 +53,13 @@ def build_definitions(
     settings = settings or CrowdSettings.from_environment()
     if settings.log_format == "json":
         use_json_lines()
-    resources = {**build_resources(settings).as_dict(), **(resource_overrides or {})}
-    assets = _of_home(uuid_of(settings), [*load_assets_from_modules(STAGES), *experiment_assets()])
+    made = build_resources(settings)
+    resources = made.as_dict() | {name: as_made(each) for name, each in (resource_overrides or {}).items()}
+    assets = _of_home(uuid_of(settings), load_assets_from_modules(STAGES))
     catalogue = [each.map_asset_specs(lambda spec: catalogued(spec, settings)) for each in assets]
     return Definitions(
-        assets=[*_with_references(catalogue), *outside(settings)],
-        jobs=[*rounds.jobs(settings, resources["warehouse"]), rounds.claim_round],
+        assets=[*with_references(catalogue), *outside(settings)],
+        jobs=[*rounds.jobs(settings, made.warehouse), rounds.claim_round],
         sensors=[
             inbox_sensor(),
             round_sensor(),
@@ -105,27 +85,6 @@ def _of_home(home: str, assets: Sequence[Any]) -> list[Any]:
         )
         for each in assets
     ]
-
-
-def _with_references(assets: list[Any]) -> Sequence[Any]:
-    """The assets with links to their code and their pages of the documentation, for the UI on this machine."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BetaWarning)
-        return with_source_code_references([_with_pages(each) for each in assets])
-
-
-def _with_pages(assets: AssetsDefinition) -> AssetsDefinition:
-    def pages(group: str | None) -> CodeReferencesMetadataValue:
-        references = [
-            LocalFileCodeReference(file_path=str(DOCS / name), line_number=1, label=f"docs/{name}")
-            for name in PAGES[group or ""]
-            if (DOCS / name).exists()
-        ]
-        return CodeReferencesMetadataValue(code_references=list(references))
-
-    return assets.map_asset_specs(
-        lambda spec: spec.merge_attributes(metadata={"dagster/code_references": pages(spec.group_name)})
-    )
 
 
 def __getattr__(name: str) -> Any:

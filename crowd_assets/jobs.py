@@ -60,8 +60,8 @@ PRELOADED = [
 
 
 def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJob"]:
-    """The four jobs: ingest the inbox, run one round, build the seed models, run the experiments. Each run holds a lease in
-    ``warehouse``, and is tagged with its home.
+    """The three jobs: ingest the inbox, run one round, build the seed models. Each run holds a lease in ``warehouse``, and is tagged with
+    its home.
 
     Raises:
         RayMissingError: a round's steps should run on Ray, which is not installed.
@@ -72,7 +72,6 @@ def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJo
     alone = leased(in_process_executor, warehouse, settings)
     ingestion = AssetSelection.assets("raw_feedback")
     seeds = AssetSelection.assets("seed_language_model", "seed_classifier")
-    experiments = AssetSelection.groups("experiments")
     return [
         define_asset_job(
             INGESTION_JOB,
@@ -85,7 +84,7 @@ def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJo
         define_asset_job(
             ROUND_JOB,
             config=config,
-            selection=AssetSelection.all() - ingestion - experiments,
+            selection=AssetSelection.all() - ingestion,
             executor_def=leased(executor(settings), warehouse, settings),
             tags=tags,
             description="One round: gate, labelers, candidates, selection, alignment, Shapley values, auction, ledger.",
@@ -97,14 +96,18 @@ def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJo
             tags=tags,
             description="Build the embedded language model and classifier, where they are not there yet.",
         ),
-        define_asset_job(
-            REPRODUCTION_JOB,
-            selection=experiments,
-            executor_def=alone,
-            tags=tags,
-            description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
-        ),
     ]
+
+
+def reproduction_job(settings: CrowdSettings, warehouse: WarehouseResource) -> "AssetJob":
+    """The job of the experiments' own code location; as :func:`jobs`."""
+    return define_asset_job(
+        REPRODUCTION_JOB,
+        selection=AssetSelection.all(),
+        executor_def=leased(in_process_executor, warehouse, settings),
+        tags=home_tags(uuid_of(settings)),
+        description="The three papers' figures, and ours: up to 3 hours on 2 cores, resumed where it stopped.",
+    )
 
 
 class ByHand(Config):

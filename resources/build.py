@@ -7,6 +7,8 @@ Belongs here: putting resources together. Does not belong here: what they do (se
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dagster import IOManager, IOManagerDefinition, ResourceDefinition
+
 from resources.common.errors import require
 from resources.feedback.inbox import InboxResource, OutboxResource
 from resources.files.frames import FramesResource
@@ -45,9 +47,16 @@ class Resources:
     io_manager: JsonStepOutputs
 
     def as_dict(self) -> dict[str, Any]:
-        """By name, as Dagster takes them: what a run's configuration leaves out is as the settings have it."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return named | {"settings": self.settings.with_own_defaults()}
+        """By name, as Dagster takes them: a run's configuration changes settings that a run may change, and no resource."""
+        named = {field.name: as_made(getattr(self, field.name)) for field in fields(self)}
+        return named | {"settings": self.settings.of_run()}
+
+
+def as_made(made: Any) -> ResourceDefinition:
+    """A resource that a run takes as it is: the launchpad offers nothing to change."""
+    if isinstance(made, IOManager):
+        return IOManagerDefinition.hardcoded_io_manager(made, type(made).__doc__)
+    return ResourceDefinition.hardcoded_resource(made, type(made).__doc__)
 
 
 def check_installed(settings: CrowdSettings) -> None:

@@ -1,19 +1,47 @@
 """What Dagster's catalogue says of the assets: the tables that they write, with the meaning of each column, where columns come from, and
-what lies outside the graph on both sides of the loop.
+what lies outside the graph on both sides of the loop, and the code and pages behind each.
 
 Belongs here: which asset writes which table. Does not belong here: what columns mean (see ``resources.warehouse.dictionary``).
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColumnLineage, TableSchema
+from dagster import (
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    BetaWarning,
+    CodeReferencesMetadataValue,
+    LocalFileCodeReference,
+    TableColumn,
+    TableColumnDep,
+    TableColumnLineage,
+    TableSchema,
+    with_source_code_references,
+)
 
 from crowd_assets.assets import OWNERS
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.dictionary import table
 
 SCHEMA, NAME, URI, LINEAGE = "dagster/column_schema", "dagster/table_name", "dagster/uri", "dagster/column_lineage"
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = {
+    "0_seed": ["training.md"],
+    "1_feedback": ["feedback.md", "quality.md"],
+    "2_labelers": ["mechanisms/labelers.md"],
+    "3_candidates": ["mechanisms/selection.md", "training.md"],
+    "4_selection": ["mechanisms/selection.md", "mechanisms/qa_dpo.md", "own_target.md"],
+    "5_procurement": ["mechanisms/auctions.md", "attacks.md"],
+    "6_contributions": ["mechanisms/points.md", "mechanisms/shapley.md", "attacks.md"],
+    "7_report": ["report.md", "operations.md"],
+    "8_outside": ["feedback.md", "desk.md"],
+    "experiments": ["experiments.md", "reproduction.md"],
+}
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "raw_feedback": ("event_index", "ingested_files", "feedback_segments"),
@@ -125,3 +153,24 @@ def _of_table(asset: str, written: Sequence[str], settings: CrowdSettings) -> di
         "tables": ", ".join(written),
         **({LINEAGE: TableColumnLineage(deps_by_column=lineage)} if lineage else {}),
     }
+
+
+def with_references(assets: list[Any]) -> Sequence[Any]:
+    """The assets with links to their code and their pages of the documentation, for the UI on this machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)
+        return with_source_code_references([_with_pages(each) for each in assets])
+
+
+def _with_pages(assets: AssetsDefinition) -> AssetsDefinition:
+    def pages(group: str | None) -> CodeReferencesMetadataValue:
+        references = [
+            LocalFileCodeReference(file_path=str(DOCS / name), line_number=1, label=f"docs/{name}")
+            for name in PAGES[group or ""]
+            if (DOCS / name).exists()
+        ]
+        return CodeReferencesMetadataValue(code_references=list(references))
+
+    return assets.map_asset_specs(
+        lambda spec: spec.merge_attributes(metadata={"dagster/code_references": pages(spec.group_name)})
+    )

@@ -17,6 +17,7 @@ import polars as pl
 from dagster import DagsterInstance, Definitions, RunRequest
 
 from crowd_assets.definitions import build_definitions
+from crowd_assets.experiments.definitions import build_experiments
 from crowd_assets.experiments.reproduction import run_config as reproduction_config
 from crowd_assets.leases import lease_of, note_failure
 from crowd_assets.monitoring.tracing import export_run
@@ -75,7 +76,7 @@ class Campaign:
 
     def reproduce(self, quick: bool) -> None:
         """Run every experiment and gather their figures; what was computed before by the same code is read back."""
-        self._run(REPRODUCTION_JOB, run_config=reproduction_config(quick))
+        self._run(REPRODUCTION_JOB, run_config=reproduction_config(quick), of=build_experiments(self.settings))
         console.print("figures  reports/reproduction.json")
         console.print("page     reports/reproduction.html")
         if not quick:
@@ -175,17 +176,22 @@ class Campaign:
         partition_key: str | None = None,
         tags: dict[str, str] | None = None,
         run_config: Mapping[str, Any] | None = None,
+        of: Definitions | None = None,
     ) -> None:
         started, run_id = time.monotonic(), str(uuid.uuid4())
         subject = (tags or {}) | ({PARTITION_TAG: partition_key} if partition_key else {})
         with lease_of(run_id, job, subject, self.warehouse, self.settings) as ending, bars(console):
-            result = self.definitions.resolve_job_def(job).execute_in_process(
-                run_config={"loggers": {"console": {}}, **(run_config or {})},
-                instance=self.instance,
-                partition_key=partition_key,
-                run_id=run_id,
-                tags=tags or {},
-                raise_on_error=False,
+            result = (
+                (of or self.definitions)
+                .resolve_job_def(job)
+                .execute_in_process(
+                    run_config={"loggers": {"console": {}}, **(run_config or {})},
+                    instance=self.instance,
+                    partition_key=partition_key,
+                    run_id=run_id,
+                    tags=tags or {},
+                    raise_on_error=False,
+                )
             )
             for event in result.all_events:
                 note_failure(ending, event)

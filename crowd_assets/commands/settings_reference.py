@@ -16,7 +16,7 @@ from resources.settings.settings import SECTIONS, Settings
 HEADER = """# Configuration
 
 Every setting is an environment variable. A value outside a setting's range is an error that names the setting; a `CROWD_` variable
-that names no setting is an error too. The Dagster launchpad shows the same settings under `resources: settings: config`. A setting
+that names no setting is an error too. The Dagster launchpad shows the settings that a run may change under `resources: settings: config`, and nothing else. A setting
 left out of the launchpad has the value of the environment. Folders, models and limits can only be set in the environment.
 
 Three secrets are no settings, so that no page, table or log holds a secret. The platform reads each secret when the secret is needed:

@@ -15,7 +15,7 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import run_dev_server
 
 CODE_LOCATION = "crowd_assets"
-"""Name of the code location, of which sensors' cursors are part: as in workspace.yaml."""
+"""Name of the platform's code location, of which sensors' cursors are part: as in workspace.yaml."""
 WEBSERVER = "crowd_assets.commands.webserver"
 
 
@@ -46,6 +46,10 @@ load_from:
       module_name: crowd_assets.definitions
       attribute: definitions
       location_name: {CODE_LOCATION}
+  - python_module:
+      module_name: crowd_assets.experiments.definitions
+      attribute: definitions
+      location_name: experiments
 """
 
 

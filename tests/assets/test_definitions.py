@@ -10,6 +10,7 @@ import pytest
 from dagster import DagsterRunStatus, RunsFilter
 
 from crowd_assets.assets.catalogue import LINEAGE, SCHEMA, TABLES
+from crowd_assets.experiments.definitions import build_experiments
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.report.display import ROW_COUNT
 from resources.home.names import ROUND_JOB
@@ -58,12 +59,14 @@ def test_every_materialization_shows_its_plots_and_figures(two_rounds: Platform)
 
 
 def test_every_asset_says_what_it_is(two_rounds: Platform) -> None:
-    graph = two_rounds.definitions.get_repository_def().asset_graph
-    experiments = {experiment.name for experiment in EXPERIMENTS} | {"reproduction"}
-    assert {
-        key.to_user_string() for key in graph.get_all_asset_keys()
-    } == OF_A_ROUND | UNPARTITIONED | OUTSIDE | experiments
-    for key in graph.get_all_asset_keys():
+    rounds = two_rounds.definitions.get_repository_def().asset_graph
+    experiments = build_experiments(two_rounds.settings).get_repository_def().asset_graph
+    assert {key.to_user_string() for key in rounds.get_all_asset_keys()} == OF_A_ROUND | UNPARTITIONED | OUTSIDE
+    assert {key.to_user_string() for key in experiments.get_all_asset_keys()} == {
+        *(experiment.name for experiment in EXPERIMENTS),
+        "reproduction",
+    }
+    for graph, key in [(each, key) for each in (rounds, experiments) for key in each.get_all_asset_keys()]:
         node = graph.get(key)
         assert node.description, key
         assert node.group_name != "default", key

@@ -302,7 +302,7 @@ def test_the_instance_is_what_dagster_reads(tmp_path: Path) -> None:
 
 
 def test_the_code_location_keeps_its_name() -> None:
-    (one,) = documents(PROJECT / "workspace.yaml")[0]["load_from"]
+    one, _ = documents(PROJECT / "workspace.yaml")[0]["load_from"]
     name = one["python_module"]["location_name"]
     (cluster,) = documents(DEPLOY / "workspace.yaml")[0]["load_from"]
     server = cluster["grpc_server"]

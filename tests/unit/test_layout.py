@@ -56,6 +56,7 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/operations/recomputation.py": "tests/assets/test_audit.py",
     "crowd_assets/quality/conditions.py": "tests/unit/quality/test_gate.py",
     "crowd_assets/quality/drift.py": "tests/unit/quality/test_gate.py",
+    "crowd_assets/experiments/definitions.py": "tests/assets/test_definitions.py",
     "crowd_assets/quality/history.py": "tests/unit/quality/test_gate.py",
     "crowd_assets/quality/objections.py": "tests/unit/quality/test_detectors.py",
     "crowd_assets/quality/suites.py": "tests/unit/quality/test_gate.py",

@@ -73,7 +73,7 @@ class Points:
         sqlite3.connect = functools.partial(plain_sqlite, factory=_sqlite_connection(self))  # type: ignore[assignment]
         commit = default.DefaultDialect.do_commit
         default.DefaultDialect.do_commit = lambda dialect, connection: self.reach(  # type: ignore[method-assign]
-            f"sqlite {_caller('dagster/')}", lambda: commit(dialect, connection)
+            f"sqlite {_caller('dagster/', 'crowd_assets/desk/')}", lambda: commit(dialect, connection)
         )
         handle = DagsterInstance.handle_new_event
         DagsterInstance.handle_new_event = (  # type: ignore[method-assign]
@@ -189,7 +189,12 @@ def _caller(*parts: str) -> str:
     frame = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
-        if any(part in file for part in parts) and not file.endswith(("warehouse.py", "sql.py", "utils.py")):
+        within = frame.f_code.co_name == "_writing"
+        if (
+            any(part in file for part in parts)
+            and not file.endswith(("warehouse.py", "sql.py", "utils.py"))
+            and not within
+        ):
             return f"{Path(file).stem}.{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]
     return "?"

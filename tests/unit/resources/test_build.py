@@ -11,6 +11,7 @@ from resources.build import Resources, build_resources
 from resources.models.embedder import EmbedderResource
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.trainer import TrainerResource
+from resources.home.names import ROUND_JOB
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse
@@ -72,3 +73,11 @@ def test_what_the_graph_asks_for_is_made(tmp_path: Path) -> None:
     )
     assert asked - {"io_manager"} <= set(made)
     assert {"settings", "warehouse", "frames", "trainer", "embedder"} <= asked
+
+
+def test_the_launchpad_offers_settings_and_nothing_else_to_change(tmp_path: Path) -> None:
+    job = build_definitions(CrowdSettings(home=str(tmp_path))).resolve_job_def(ROUND_JOB)
+    fields = job.run_config_schema.config_type.fields["resources"].config_type.fields
+    taken = {name: field.config_type.fields["config"].config_type for name, field in fields.items()}
+    changeable = {name for name, config in taken.items() if getattr(config, "fields", {})}
+    assert changeable == {"settings"}

@@ -21,11 +21,17 @@ const point = (_, event, __, value) => {
   tip.style.top = `${Math.min(y + 14, innerHeight - tip.offsetHeight - 4)}px`;
 };
 
+const NARROW = 520; // pixels within which two columns of a legend do not fit
+
 const draw = async (figure) => {
   const place = figure.querySelector(".drawing");
   const before = [...place.childNodes];
   try {
     const spec = JSON.parse(figure.querySelector("script").textContent);
+    if (place.clientWidth < NARROW) {
+      const narrow = { columns: 1, labelLimit: place.clientWidth - 110 };
+      for (const legend of [spec.config.legend, ...(spec.legends ?? [])]) Object.assign(legend, narrow);
+    }
     const view = new vega.View(vega.parse(spec, null, { ast: true }), {
       expr: vega.expressionInterpreter, renderer: "svg", hover: true, tooltip: point,
     });

@@ -219,13 +219,13 @@ def lines(
         log: Whether values stand at their logarithms.
         colours: By series, in the order of the legend.
         dashed: Series that are there to compare with.
-        form: How values are written, a d3 format.
+        form: How values are written, a d3 format; an axis in percent begins at 0.
     """
     x = {"field": "round", "type": "quantitative"} | (across or _rounds(rows))
     y = {
         "type": "quantitative",
         "title": axis,
-        "scale": {"type": "log"} if log else {"zero": zero},
+        "scale": {"type": "log"} if log else {"zero": zero or form.endswith("%")},
         "axis": {"format": form},
     }
     picked = {"condition": {"param": "picked", "value": 1}, "value": 0.12}
@@ -272,8 +272,17 @@ def _rounds(rows: Sequence[Row]) -> Spec:
 
 
 def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[str, str]) -> Chart:
-    """A line for each ``name`` over the rounds, coloured by ``series``; the one under the pointer stands out. Rows: ``round``,
-    ``value``, ``series``, ``name``."""
+    """A line for each ``name`` over the rounds, coloured by ``series``, with the name at its end; the one under the pointer stands out.
+    Rows: ``round``, ``value``, ``series``, ``name``."""
+    last = {row["name"]: row for row in sorted(rows, key=lambda row: (row["round"], row["value"]))}
+    heights, rounds = [row["value"] for row in rows], [row["round"] for row in rows]
+    ends = {name: float(row["value"]) for name, row in sorted(last.items(), key=lambda each: each[1]["value"])}
+    names = [
+        {**last[name], "round": max(rounds), "value": place, "short": name if len(name) <= 10 else f"…{name[-9:]}"}
+        for name, place in apart(ends, 1, 0.05 * (max(heights) - min(heights)))
+    ]
+    across = _rounds(rows)
+    across["scale"] |= {"domain": [min(rounds), max(rounds) + 0.4 * max(max(rounds) - min(rounds), 1)]}
     selected = {"type": "point", "fields": ["name"], "on": "pointerover", "clear": "pointerout", "nearest": True}
     near = {"name": "near", "select": selected}
     shade = {"condition": {"param": "near", "value": 1}, "value": 0.15}
@@ -281,7 +290,7 @@ def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[st
         "height": 280,
         "data": {"values": values_of(rows)},
         "encoding": {
-            "x": {"field": "round", "type": "quantitative"} | _rounds(rows),
+            "x": {"field": "round", "type": "quantitative"} | across,
             "y": {"field": "value", "type": "quantitative", "title": axis},
             "detail": {"field": "name"},
             "color": coloured_by("series", colours),
@@ -300,9 +309,24 @@ def many_lines(name: str, rows: Sequence[Row], *, axis: str, colours: Mapping[st
                     ]
                 },
             },
+            {
+                "data": {"values": values_of(names)},
+                "mark": {"type": "text", "align": "left", "dx": 8},
+                "encoding": {"text": {"field": "short"}},
+            },
         ],
     }
     return chart(name, spec, "A pointer on a line tells whose it is.")
+
+
+def apart(ends: Mapping[str, float], sign: int, least: float) -> list[tuple[str, float]]:
+    """Where names stand at the ends of their lines, from the outermost inwards (``sign`` 1: upwards), ``least`` apart so that
+    each can be read."""
+    places, last = [], -math.inf
+    for name, value in ends.items():
+        last = max(sign * value, last + least)
+        places.append((name, sign * last))
+    return places
 
 
 def columns(name: str, rows: Sequence[Row], *, axis: str, form: str = ".3~f", height: int = 200) -> Chart:

@@ -202,7 +202,7 @@ def trajectories(
     names = [
         {"x": float(xs[-1]), "y": place, "name": name, "kind": kinds[name]}
         for some, sign in ((high[::-1], -1), (low, 1))
-        for name, place in _apart({name: float(series[name][-1] or 0.0) for name in some}, sign, 0.055 * span)
+        for name, place in charts.apart({name: float(series[name][-1] or 0.0) for name in some}, sign, 0.055 * span)
     ]
     room = 0.2 * max(float(xs[-1]) - float(xs[0]), 1.0)
     axis = {"format": "d", "grid": False, "tickMinStep": 1, "values": list(xs[:: 1 + len(xs) // 16])}
@@ -236,16 +236,6 @@ def trajectories(
         ],
     }
     return charts.chart("trajectories", spec).png()
-
-
-def _apart(ends: Mapping[str, float], sign: int, least: float) -> list[tuple[str, float]]:
-    """Where names stand at the ends of their lines, from the outermost inwards (``sign`` 1: upwards), ``least`` apart so that
-    each can be read."""
-    places, last = [], -math.inf
-    for name, value in ends.items():
-        last = max(sign * value, last + least)
-        places.append((name, sign * last))
-    return places
 
 
 def _short(name: str) -> str:

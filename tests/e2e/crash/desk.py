@@ -3,8 +3,8 @@
     python -m tests.e2e.crash.desk --kills 300 --seed 0
 
 ends by printing one JSON line. Each life of the desk is a fork of this process that serves a socket which stays open, and dies before, during
-or after one of the points at which something becomes durable. People send a form again that was not answered, as browsers do. Every few
-lives what lies in the inbox is taken in, while the desk runs. Belongs here: killing desks, people, what must hold. Does not belong here:
+or after one of the points at which something becomes durable. People send a form again that was not answered, as browsers do. Now and then
+what lies in the inbox is taken in between two lives. Belongs here: killing desks, people, what must hold. Does not belong here:
 points (see ``points``).
 """
 
@@ -49,7 +49,7 @@ REACH = 40  # points: a life that is to die further on is killed by time
 LONGEST_THOUGHT_S = 0.1
 SHARE_BY_LABEL = 0.5  # of the kills: else nearly all would strike where a form is kept
 LONGEST_LIFE_S = 3.0
-LIVES_BETWEEN_INTAKES = 60
+LIVES_BETWEEN_INTAKES = 100
 RANKED = 4
 
 
@@ -76,7 +76,7 @@ class KilledDesk:
     def __init__(self, folder: Path, seed: int) -> None:
         self._rng = random.Random(seed)
         self.settings = CrowdSettings(
-            home=str(folder / "home"), desk_batch_s=0.02, desk_forms_per_minute=1_000_000, desk_judgements=1_000
+            home=str(folder / "home"), desk_batch_s=0.25, desk_forms_per_minute=1_000_000, desk_judgements=1_000
         )
         self._note = folder / "note.json"
         self._socket = socket.socket()
@@ -110,6 +110,7 @@ class KilledDesk:
             if life % LIVES_BETWEEN_INTAKES == 0:
                 await self._take_in()
                 self.figures.intakes += 1
+                print(f"{life} of {kills} kills, {len(self.acknowledged)} acknowledged", file=sys.stderr, flush=True)
             for each in people:
                 if each.done():
                     each.result()  # somebody who cannot go on says why

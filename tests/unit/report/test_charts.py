@@ -1,5 +1,6 @@
 """Charts can be read on a phone and without scripts."""
 
+import itertools
 import json
 from typing import Any
 
@@ -29,6 +30,6 @@ def test_lines_carry_their_names_and_no_two_names_stand_on_one_another() -> None
     (labels,) = [each["values"] for each in chart.spec["data"] if "short" in json.dumps(each.get("values", ""))]
     places = sorted(each["value"] for each in labels)
     assert {each["short"] for each in labels} == {f"…{name[-9:]}" for name in names}
-    assert min(later - earlier for earlier, later in zip(places, places[1:], strict=False)) >= 0.05 * 18 - 1e-9
+    assert min(later - earlier for earlier, later in itertools.pairwise(places)) >= 0.05 * 18 - 1e-9
     for each in labels:
         assert each["short"] in str(chart.svg)

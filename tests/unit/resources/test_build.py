@@ -8,10 +8,10 @@ from dagster import Definitions
 
 from crowd_assets.definitions import build_definitions
 from resources.build import Resources, build_resources
+from resources.home.names import ROUND_JOB
 from resources.models.embedder import EmbedderResource
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.trainer import TrainerResource
-from resources.home.names import ROUND_JOB
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.duckdb import DuckDBWarehouse

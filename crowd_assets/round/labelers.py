@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.assignment import ASK, CHECK
 from crowd_assets.mechanisms.labelers import regret
-from crowd_assets.mechanisms.labelers.base import AGREEMENT, Aggregate, Known, Pooled, nobody_known, with_newcomers
+from crowd_assets.mechanisms.labelers.alike import Alikeness, alikeness
+from crowd_assets.mechanisms.labelers.base import (
+    AGREEMENT,
+    Aggregate,
+    CountsParts,
+    Known,
+    Pooled,
+    nobody_known,
+    with_newcomers,
+)
 from crowd_assets.mechanisms.labelers.score_update import counted_reports
 from crowd_assets.mechanisms.labelers.table import AGGREGATES, WITHOUT_OUTCOMES
 from crowd_assets.round.asked import asked_of
@@ -84,7 +93,7 @@ EVERYBODY = ""
 class Learnt:
     """What a round taught about labelers: the aggregate's results on its outcomes, the outcomes (a slot each), the reports on them as
     positions ``slot`` and ``labeler``, values ``report`` and their ``share`` of a judgement (n,), all labelers, those that the round brought, the member that pooled,
-    what it knew ``before`` and what is ``known`` now."""
+    what it knew ``before``, what is ``known`` now, and what labelers have in common where that counts (``alike``)."""
 
     results: Pooled
     outcomes: pl.DataFrame
@@ -97,6 +106,7 @@ class Learnt:
     aggregate: Aggregate
     before: Known
     known: Known
+    alike: Alikeness | None
 
 
 def weights_after(
@@ -104,7 +114,7 @@ def weights_after(
 ) -> tuple[pl.DataFrame, Learnt | None]:
     """Rows of ``labeler_weights`` as a round leaves them, and how they came about; None while there is no labeler."""
     preferences, outcomes = _slots(round_, settings, warehouse, frames)
-    learnt = _learn(round_, settings, warehouse, preferences, outcomes)
+    learnt = _learn(round_, settings, warehouse, frames, preferences, outcomes)
     if learnt is None:
         return pl.DataFrame(schema=WEIGHTS_SCHEMA), None
     arrived = preferences.filter(pl.col("round_id") == round_.round_id)
@@ -197,7 +207,7 @@ def aggregated(
     judged = without_hidden(preferences).filter(pl.col("round_id") == round_.round_id)
     if judged.is_empty():
         return pl.DataFrame(schema=AGGREGATED_SCHEMA)
-    learnt = _learn(round_, settings, warehouse, preferences, outcomes)
+    learnt = _learn(round_, settings, warehouse, frames, preferences, outcomes)
     assert learnt is not None  # somebody judged
     scored = outcomes.select("comparison_id", outcome="preferred_a").with_columns(
         online=pl.Series(learnt.results.aggregates, dtype=pl.Float64)
@@ -214,15 +224,19 @@ def aggregated(
     comparisons = comparisons.join(reports, on="comparison_id", how="left", maintain_order="left")
     slot, labeler, report, _ = _rows(heard, comparisons["comparison_id"].to_list(), learnt.labelers)
     before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
-    pooled = learnt.aggregate.run(
-        before,
-        slot,
-        labeler,
-        report,
-        np.full(comparisons.height, np.nan),  # nothing of it was realised
-        entry=settings.newcomer_weight,
-        rng=generator_for(round_, "pooled reports"),
-    ).aggregates
+    pooled = (
+        _counting(learnt.aggregate, learnt.alike, slot, labeler)
+        .run(
+            before,
+            slot,
+            labeler,
+            report,
+            np.full(comparisons.height, np.nan),  # nothing of it was realised
+            entry=settings.newcomer_weight,
+            rng=generator_for(round_, "pooled reports"),
+        )
+        .aggregates
+    )
     return (
         comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
         .join(scored, on="comparison_id", how="left", maintain_order="left")
@@ -341,6 +355,7 @@ def _learn(
     round_: Round,
     settings: CrowdSettings,
     warehouse: WarehouseResource,
+    frames: FramesResource,
     preferences: pl.DataFrame,
     outcomes: pl.DataFrame,
 ) -> Learnt | None:
@@ -362,7 +377,10 @@ def _learn(
         aggregate = AGGREGATES[WITHOUT_OUTCOMES]
     rng = generator_for(round_, "aggregate")
     slot, labeler, report, share = _rows(preferences.filter("in_time"), outcomes["comparison_id"].to_list(), labelers)
-    results = aggregate.run(before, slot, labeler, report, outcomes["preferred_a"].to_numpy(), entry=entry, rng=rng)
+    alike = _alike(round_, settings, warehouse, frames, labelers) if isinstance(aggregate, CountsParts) else None
+    results = _counting(aggregate, alike, slot, labeler).run(
+        before, slot, labeler, report, outcomes["preferred_a"].to_numpy(), entry=entry, rng=rng
+    )
     known = results.known
     if aggregate.learns_from == AGREEMENT:
         judged = without_hidden(judged)
@@ -370,7 +388,36 @@ def _learn(
         rows = _rows(judged, comparisons, labelers)[:3]
         agreed = aggregate.run(before, *rows, np.full(len(comparisons), np.nan), entry=entry, rng=rng).known
         known = replace(known, weights=agreed.weights, figures=agreed.figures)
-    return Learnt(results, outcomes, slot, labeler, report, share, labelers, newcomers, aggregate, before, known)
+    return Learnt(results, outcomes, slot, labeler, report, share, labelers, newcomers, aggregate, before, known, alike)
+
+
+def _alike(
+    round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, frames: FramesResource, labelers: list[str]
+) -> Alikeness | None:
+    """What labelers have in common, from all that they reported in the rounds that are remembered; None where it does not count."""
+    if not settings.alike_count_once:
+        return None
+    here = frames.scan("validated_feedback", [round_.round_id]).drop("round_id").collect_schema()
+    remembered = RoundBook(warehouse).rounds_through(round_.round_no)[-settings.memory_rounds :]  # 0: all
+    reports = (
+        frames.scan("validated_feedback", remembered, here)
+        .filter(pl.col("kind") == "preference")
+        .select("seq", "contributor_id", "comparison_id", "probability_a", judgement_share=pl.lit(1.0))
+        .collect()
+        .sort("seq")
+        .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
+    )
+    rows = _rows(reports, reports["comparison_id"].unique(maintain_order=True).to_list(), labelers)
+    return alikeness(*rows[:3], labelers=len(labelers))
+
+
+def _counting(
+    aggregate: Aggregate, alike: Alikeness | None, slot: NDArray[np.int64], labeler: NDArray[np.int64]
+) -> Aggregate:
+    """The aggregate in which these reports count for what is their labelers' own, where that is wanted."""
+    if alike is None or not isinstance(aggregate, CountsParts):
+        return aggregate
+    return aggregate.with_parts(alike.parts(slot, labeler))
 
 
 def judged_of(

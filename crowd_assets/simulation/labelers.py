@@ -6,6 +6,7 @@ Does not belong here: the rules (see ``mechanisms.aggregation``), figures (see `
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.labelers.base import nobody_known
+from crowd_assets.mechanisms.labelers.alike import alikeness
+from crowd_assets.mechanisms.labelers.base import CountsParts, nobody_known
 from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
 from crowd_assets.mechanisms.labelers.dense import drawn, updated_weights
 from crowd_assets.mechanisms.labelers.limited_feedback import initial_paired_state, limited_feedback_step, update_paired
@@ -226,6 +228,7 @@ def real_predictions(rule: str, slots: int | None, data: str) -> dict[str, Any]:
 
 Rows = NDArray[np.int64]
 REFIT_SLOTS = 250
+ROUND_SLOTS = 1_000
 
 
 def _real_mean(slot: Rows, worker: Rows, report: Losses, outcomes: Losses) -> Losses:
@@ -291,22 +294,34 @@ def _real_anonymous(slot: Rows, worker: Rows, report: Losses, outcomes: Losses) 
 
 
 def _real_as_shipped(slot: Rows, worker: Rows, report: Losses, outcomes: Losses) -> Losses:
-    """The aggregate of the default settings, by the member of the table that a round runs."""
-    fields = Settings.model_fields
-    everybody = nobody_known(int(worker.max()) + 1)
-    return (
-        AGGREGATES[fields["aggregate"].default]
-        .run(
-            everybody,
-            slot,
-            worker,
-            report,
-            outcomes,
-            entry=fields["newcomer_weight"].default,
+    """The aggregate of the default settings, by the member of the table that a round runs, in rounds of ``ROUND_SLOTS`` pairs: reports
+    of a round are seen before the first of its pairs is predicted."""
+    shipped = Settings()
+    aggregate = AGGREGATES[shipped.aggregate]
+    known = nobody_known(int(worker.max()) + 1)
+    ends = np.searchsorted(slot, np.arange(0, outcomes.size + ROUND_SLOTS, ROUND_SLOTS))
+    predictions = []
+    for number, (first, last) in enumerate(pairwise(ends)):
+        here, oldest = slice(first, last), ends[max(number + 1 - shipped.memory_rounds, 0)]
+        counting = aggregate
+        if shipped.alike_count_once and isinstance(aggregate, CountsParts):
+            seen = (slot[oldest:last], worker[oldest:last], report[oldest:last])
+            counting = aggregate.with_parts(
+                alikeness(*seen, labelers=known.weights.size).parts(slot[here], worker[here])
+            )
+        from_here = outcomes[number * ROUND_SLOTS : (number + 1) * ROUND_SLOTS]
+        run = counting.run(
+            known,
+            slot[here] - number * ROUND_SLOTS,
+            worker[here],
+            report[here],
+            from_here,
+            entry=shipped.newcomer_weight,
             rng=np.random.default_rng(0),
         )
-        .aggregates
-    )
+        known = run.known
+        predictions.append(run.aggregates)
+    return np.concatenate(predictions)
 
 
 PREDICTORS: dict[str, Callable[[Rows, Rows, Losses, Losses], Losses]] = {

@@ -86,6 +86,14 @@ class Crowd(BaseModel):
         shown="yes",
         earlier=False,
     )
+    alike_count_once: bool = setting(
+        default=True,
+        description="Whether reports of labelers whose errors go together count for what they add to each other, and reports of labelers "
+        "whose errors are large for less, as errors of the last CROWD_MEMORY_ROUNDS rounds tell: one judgement under several names, with or "
+        "without noise, counts about as much as under one name. Read by the aggregates log_odds and by_agreement. Weights stay.",
+        shown="yes",
+        earlier=False,
+    )
     rings_count_once: bool = setting(
         default=True,
         description="Whether contributors whom the detector collusion links count as one person: the first report on a "

@@ -6,7 +6,7 @@ member's module).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,16 @@ class Aggregate(Member, Protocol):
             entry: in (0, 1], what a new name is worth, as a share of the mean one.
             rng: source of whom a rule follows, where it draws.
         """
+        ...
+
+
+@runtime_checkable
+class CountsParts(Protocol):
+    """A rule that can count a report for a part of its labeler's weight: see ``alike``."""
+
+    def with_parts(self, parts: Floats) -> Self:
+        """The rule for the next ``run``, in which report number n counts ``parts[n]`` times, shape (m,), above 0. What is learnt of
+        labelers does not depend on parts."""
         ...
 
 

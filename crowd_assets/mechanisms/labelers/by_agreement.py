@@ -4,7 +4,7 @@ Belongs here: the member. Does not belong here: the score (see ``peer``).
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class ByAgreement:
     learns_from: ClassVar[str] = AGREEMENT
     else_by_agreement: ClassVar[bool] = False
     truthful_for: ClassVar[tuple[str, ...]] = ()
+    parts: Floats | None = None
+
+    def with_parts(self, parts: Floats) -> Self:
+        """See ``base.CountsParts``."""
+        return replace(self, parts=parts)
 
     def run(
         self,
@@ -66,7 +71,8 @@ class ByAgreement:
         odds = logit(accuracy_by_agreement(so_far))
         if not odds.any():  # nobody agrees: everybody counts alike, for as much as one who is right three times in four
             odds = np.full(n, np.log(3.0))
-        summed = np.bincount(slot, (2 * report - 1) * odds[labeler], minlength=outcomes.size)
+        counted = odds[labeler] if self.parts is None else odds[labeler] * self.parts
+        summed = np.bincount(slot, (2 * report - 1) * counted, minlength=outcomes.size)
         heard = np.bincount(slot, minlength=outcomes.size) > 0
         aggregates = np.where(heard, expit(summed), np.nan)
         figures: dict[str, float | Floats] = {"tasks": tasks, "agreement": agreed}

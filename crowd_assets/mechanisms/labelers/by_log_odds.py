@@ -4,7 +4,7 @@ Belongs here: the member. Does not belong here: the rule (see ``log_odds``).
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class LogOdds:
     learns_from: ClassVar[str] = OUTCOMES
     else_by_agreement: ClassVar[bool] = True
     truthful_for: ClassVar[tuple[str, ...]] = ("myopic",)
+    parts: Floats | None = None
+
+    def with_parts(self, parts: Floats) -> Self:
+        """See ``base.CountsParts``."""
+        return replace(self, parts=parts)
 
     def run(
         self,
@@ -79,7 +84,9 @@ class LogOdds:
             ),
             lost=float(known.cumulative_loss.sum()),
         )
-        results = run_log_odds(start, slot, labeler, report, outcomes, by_difficulty=True, entry=entry)
+        results = run_log_odds(
+            start, slot, labeler, report, outcomes, by_difficulty=True, entry=entry, parts=self.parts
+        )
         state = results.state
         figures: dict[str, float | Floats] = {
             "score": state.score,

@@ -87,6 +87,7 @@ def run_log_odds(
     *,
     by_difficulty: bool = False,
     entry: float = 1.0,
+    parts: NDArray[np.float64] | None = None,
 ) -> LogOddsResults:
     """Pool votes by how reliable labelers were: the predictive probability of a slot, then what its outcome teaches.
 
@@ -109,6 +110,7 @@ def run_log_odds(
             of the crowd's mean, less the crowd's mean: then nobody has a better name for answering what is easy for everybody.
         entry: in (0, 1]: what everybody's record is shrunk to lies that part of the way from 1/2 to the crowd's mean, so that below 1
             a new name is worth less than the mean one.
+        parts: shape (m,), how often each report counts in its sum; once by default. Scores do not depend on it.
 
     Returns:
         results; running over two batches one after the other equals running over both at once.
@@ -126,6 +128,8 @@ def run_log_odds(
     situations" (1982); shrinkage: Bühlmann & Straub, "Glaubwürdigkeit für Schadensätze" (1970).
     """
     slots, labelers = np.size(outcomes), state.score.size
+    if parts is not None and np.shape(parts) != np.shape(report):
+        raise ValueError(f"expected a part a report, got {np.shape(parts)} and {np.shape(report)}")
     slot, labeler, report, outcomes = checked_rows(slot, labeler, report, outcomes, labelers)
     score, slots_seen = state.score.copy(), state.slots_seen.copy()
     learned, squares = state.slots, state.squares
@@ -135,13 +139,14 @@ def run_log_odds(
     start = 0
     for t, end in enumerate(np.searchsorted(slot, np.arange(slots), side="right").tolist()):
         reporters, reported = labeler[start:end], report[start:end]
+        counted = 2.0 * reported - 1.0 if parts is None else parts[start:end] * (2.0 * reported - 1.0)
         start = end
         if not reporters.size:
             continue
         prior = shrinkage * (0.5 + entry * ((1.5 + total) / (2.0 + judgements) - 0.5))
         accuracy = (prior + score[reporters]) / (shrinkage + slots_seen[reporters])
         accuracy = np.minimum(np.maximum(accuracy, LEAST_ERROR), 1.0 - LEAST_ERROR)
-        evidence = float((2.0 * reported - 1.0) @ np.log(accuracy / (1.0 - accuracy)))
+        evidence = float(counted @ np.log(accuracy / (1.0 - accuracy)))
         undecided = 4.0 * float(reported @ (1.0 - reported)) / reporters.size
         chance = 0.5 * (1.0 + math.tanh(0.5 * max(sharp - blunt * undecided, 0.0) * evidence))
         aggregates[t] = chance

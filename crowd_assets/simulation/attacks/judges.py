@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.labelers.dense import run_slots
-from crowd_assets.mechanisms.labelers.score_update import counted_reports, initial_state, with_newcomers
+from crowd_assets.mechanisms.labelers.alike import alikeness
+from crowd_assets.mechanisms.labelers.base import CountsParts, nobody_known, with_newcomers
+from crowd_assets.mechanisms.labelers.score_update import counted_reports
+from crowd_assets.mechanisms.labelers.table import AGGREGATES
 from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS, Detection
 from crowd_assets.quality.detectors.groups import collusion
 from crowd_assets.simulation.attacks.writers import (
@@ -36,12 +38,15 @@ DISGUISE = 0.1  # sd by which a careful sybil's reports differ from one another
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
-    """How judgements are pooled; the defaults are the plain average. ``rings_once``: one report a comparison of those that
-    the detector ``collusion`` links; ``entry``: see ``aggregation.with_newcomers``; ``audited``: share of the comparisons
+    """How judgements are pooled; the defaults are the plain average. ``aggregate``: a member of the family; ``alike_once``: reports count
+    for what is their labelers' own, over ``memory`` rounds, see ``labelers.alike``; ``rings_once``: one report a comparison of those that
+    the detector ``collusion`` links; ``entry``: see ``labelers.base.with_newcomers``; ``audited``: share of the comparisons
     without an outcome that get one in the end, drawn when all have judged; ``stake``: no report counts of a name without a
     deposit."""
 
-    weighted: bool = False
+    aggregate: str = "mean"
+    alike_once: bool = False
+    memory: int = SHIPPED.memory_rounds
     rings_once: bool = False
     entry: float = 1.0
     audited: float = 0.0
@@ -51,13 +56,14 @@ class LabelRules:
 LABEL_RULES = {
     "plain": LabelRules(),
     "as_shipped": LabelRules(
-        weighted=True,
+        aggregate=SHIPPED.aggregate,
+        alike_once=SHIPPED.alike_count_once,
         rings_once=SHIPPED.rings_count_once,
         entry=SHIPPED.newcomer_weight,
         audited=SHIPPED.audit_share,
         stake=SHIPPED.labeler_stake,
     ),
-    "hardened": LabelRules(weighted=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
+    "hardened": LabelRules(SHIPPED.aggregate, alike_once=True, rings_once=True, entry=0.5, audited=0.25, stake=True),
 }
 
 
@@ -111,6 +117,20 @@ def funded_reports(judges: Judges, rng: np.random.Generator) -> Judges:
     return replace(judges, staked=np.ones(judges.staked.size, dtype=bool))
 
 
+def opposed_reports(judges: Judges, rng: np.random.Generator, names: int = 4) -> Judges:
+    """Sybils whose noises sum to zero and hide that one labeler judges: no two of them share an error."""
+    noise = rng.normal(size=(*judges.outcomes.shape, names))
+    noise = (noise - noise.mean(axis=-1, keepdims=True)) * BELIEF_NOISE * np.sqrt(names)
+    own = np.clip(judges.reports[..., :1] + noise, 0.0, 1.0)
+    further = np.ones(names - 1, dtype=bool)
+    return replace(
+        judges,
+        reports=np.concatenate([own, judges.reports[..., 1:]], axis=-1),
+        attacker=np.concatenate([judges.attacker[:1], further, judges.attacker[1:]]),
+        staked=np.concatenate([judges.staked[:1], further, judges.staked[1:]]),
+    )
+
+
 def fresh_names(judges: Judges, rng: np.random.Generator) -> Judges:
     """Late joining: guesses at no cost, under a new name in every round."""
     guesses = np.full((*judges.outcomes.shape, LABELING_ROUNDS), np.nan)
@@ -146,6 +166,7 @@ JUDGES_ATTACKS: dict[str, tuple[Callable[[Judges, np.random.Generator], Judges],
     "labeler_sybils": (same_reports, False),
     "labeler_sybils_disguised": (disguised_reports, False),
     "labeler_sybils_funded": (funded_reports, False),
+    "labeler_sybils_opposed": (opposed_reports, False),
     "labeler_fresh_names": (fresh_names, False),
     "labeler_milking": (turned, True),
     "labeler_milking_unseen": (turned_unseen, True),
@@ -154,32 +175,57 @@ JUDGES_ATTACKS: dict[str, tuple[Callable[[Judges, np.random.Generator], Judges],
 
 def influence(judges: Judges, rules: LabelRules, rng: np.random.Generator) -> float:
     """Mean share of the attacker's reports in the aggregates without an outcome, over the rounds that count."""
+    held = np.stack([of_round for of_round, _ in pooled_rounds(judges, rules, rng)])
+    shares = held[..., judges.attacker].sum(axis=-1) / held.sum(axis=-1)
+    return float(shares.mean(axis=1)[judges.counted].mean())
+
+
+def pooled_rounds(
+    judges: Judges, rules: LabelRules, rng: np.random.Generator
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Of each round what every report counts for in the aggregates without an outcome (S, N), and these aggregates (S,)."""
     names = judges.reports.shape[-1]
-    known: list[int] = []
-    state = None
-    shares = []
+    order: list[int] = []  # names as the rounds brought them
+    known = None
+    aggregate = AGGREGATES[rules.aggregate]
+    remembered: list[NDArray[np.float64]] = []
+    found = []
     for reports, outcomes in zip(judges.reports, judges.outcomes, strict=True):
         if rules.stake:
             reports = np.where(judges.staked, reports, np.nan)
+        remembered = [*remembered, reports][-rules.memory :]
         present = ~np.isnan(reports).all(axis=0)
         if rules.rings_once:
             reports = _once(reports)
-        new = [name for name in np.flatnonzero(present).tolist() if name not in known]
-        state = initial_state(len(new)) if state is None else with_newcomers(state, len(new), entry=rules.entry)
-        known += new
+        new = [name for name in np.flatnonzero(present).tolist() if name not in order]
+        known = nobody_known(len(new)) if known is None else with_newcomers(known, len(new), entry=rules.entry)
+        order += new
         open_ = np.arange(outcomes.size) >= WITH_OUTCOME
         seen = ~open_ | (rng.random(outcomes.size) < rules.audited)
-        state = run_slots(state, reports[seen][:, known], outcomes[seen]).state
-        weights = np.zeros(names)
-        weights[known] = state.weights if rules.weighted else 1.0
-        held = np.where(np.isnan(reports[open_]), 0.0, weights)
-        shares.append((held[:, judges.attacker].sum(axis=1) / held.sum(axis=1)).mean())
-    return float(np.mean(np.array(shares)[judges.counted]))
+        known = aggregate.run(known, *_rows(reports[seen][:, order]), outcomes[seen], entry=rules.entry, rng=rng).known
+        asked = _rows(reports[open_][:, order])
+        parts, pooling = np.ones(asked[0].size), aggregate
+        if rules.alike_once and isinstance(aggregate, CountsParts):
+            alike = alikeness(*_rows(np.concatenate(remembered)[:, order]), labelers=len(order))
+            parts = alike.parts(*asked[:2])
+            pooling = aggregate.with_parts(parts)
+        nothing = np.full(int(open_.sum()), np.nan)
+        pooled = pooling.run(known, *asked, nothing, entry=rules.entry, rng=rng).aggregates
+        held = np.zeros((nothing.size, names))
+        held[asked[0], np.array(order)[asked[1]]] = known.weights[asked[1]] * parts
+        found.append((held, pooled))
+    return found
+
+
+def _rows(reports: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Slot, labeler and report of what was reported in (S, N)."""
+    slot, name = np.nonzero(~np.isnan(reports))
+    return slot, name, reports[slot, name]
 
 
 def _once(reports: NDArray[np.float64]) -> NDArray[np.float64]:
     """Reports (S, N) of a round, one a comparison of each ring that the detector finds in them."""
-    slot, name = np.nonzero(~np.isnan(reports))
+    slot, name, _ = _rows(reports)
     ring = _rings(reports, slot, name)
     counts = counted_reports(slot, ring[name], once=True)
     kept = np.full(reports.shape, np.nan)

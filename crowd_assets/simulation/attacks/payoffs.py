@@ -159,8 +159,9 @@ def market_payoffs(name: str, rules: str, seeds: int, seed: int) -> Payoffs:
     """An attack by or for sellers."""
 
     def paid(run: int, cheat: bool) -> float:
-        if name == "labeler_owns_bidder_say":
-            return owner_say(honest_judges(np.random.default_rng([seed, run, 0])), rules, cheat)
+        if name in ("labeler_owns_bidder_say", "labeler_owns_bidder_apart"):
+            judges = honest_judges(np.random.default_rng([seed, run, 0]))
+            return owner_say(judges, rules, cheat, apart=name.endswith("apart"), run=run)
         market = sellers(np.random.default_rng([seed, run, 0]))
         if name == "bid_ring":
             return ring_pay(market, rules, cheat, run)

@@ -14,9 +14,15 @@ from crowd_assets.mechanisms.auctions.base import WHOLE, Offers, Terms
 from crowd_assets.mechanisms.auctions.baselines import vickrey_feedback
 from crowd_assets.mechanisms.auctions.lots import scoring_vcg
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
-from crowd_assets.mechanisms.labelers.dense import run_slots
-from crowd_assets.mechanisms.labelers.score_update import counted_reports, initial_state, pooled
-from crowd_assets.simulation.attacks.judges import BELIEF_NOISE, LABELERS, WITH_OUTCOME, Judges
+from crowd_assets.mechanisms.labelers.score_update import counted_reports
+from crowd_assets.simulation.attacks.judges import (
+    BELIEF_NOISE,
+    LABEL_RULES,
+    LABELERS,
+    WITH_OUTCOME,
+    Judges,
+    pooled_rounds,
+)
 from resources.settings.settings import Settings
 
 LOTS, SELLERS, RING = 12, 8, 3
@@ -169,23 +175,21 @@ def owner_pay(market: Sellers, rules: str, cheat: bool, rng: np.random.Generator
     return total / QUANTA
 
 
-def owner_say(judges: Judges, rules: str, cheat: bool) -> float:
+def owner_say(judges: Judges, rules: str, cheat: bool, *, apart: bool, run: int) -> float:
     """How much the crowd is said to prefer the seller's answers, one of each pair without an outcome: the mean aggregate for
-    them. Hardened, no report counts of who sells one of the two."""
-    weights = np.full(LABELERS, 1.0 / LABELERS)
-    if rules != "plain":
-        reports = judges.reports[:, :WITH_OUTCOME].reshape(-1, LABELERS)
-        weights = run_slots(initial_state(LABELERS), reports, judges.outcomes[:, :WITH_OUTCOME].ravel()).state.weights
-    reports = judges.reports[:, WITH_OUTCOME:].reshape(-1, LABELERS).copy()
+    them. No report of a name counts that sold one of the two, except under the plain rules; ``apart``: the labeler judges
+    under another name than it sells."""
+    reports = judges.reports.copy()
     if cheat:
-        reports[:, 0] = 1.0
-    if rules == "hardened":
-        slot, labeler = np.divmod(np.arange(reports.size), LABELERS)
-        own = counted_reports(
-            slot, labeler, interested=(np.arange(len(reports)), np.zeros(len(reports), dtype=np.int64))
-        )
-        reports = np.where(own.reshape(reports.shape), reports, np.nan)
-    return float(pooled(weights, reports).mean())
+        reports[:, WITH_OUTCOME:, 0] = 1.0
+    if rules != "plain" and not apart:
+        _, slots, labelers = reports.shape
+        slot, labeler = np.divmod(np.arange(slots * labelers), labelers)
+        sold = np.arange(WITH_OUTCOME, slots)
+        own = counted_reports(slot, labeler, interested=(sold, np.zeros(sold.size, dtype=np.int64)))
+        reports = np.where(own.reshape(slots, labelers), reports, np.nan)
+    rounds = pooled_rounds(replace(judges, reports=reports), LABEL_RULES[rules], np.random.default_rng([run, 3]))
+    return float(np.mean([aggregates for _, aggregates in rounds]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,4 +306,5 @@ MARKET_ATTACKS = (
     *LOT_ATTACKS,
     "labeler_owns_bidder",
     "labeler_owns_bidder_say",
+    "labeler_owns_bidder_apart",
 )

@@ -79,3 +79,14 @@ def test_log_odds_pooling_learns_that_undecided_reporters_announce_a_tie() -> No
     assert blunt > 0.5 * sharp > 0
     with pytest.raises(ValueError, match="at least one labeler"):
         initial_reliability(0)
+
+
+def test_a_report_that_counts_half_is_pooled_for_half_and_teaches_as_much() -> None:
+    slot, labeler, report = np.zeros(2, int), np.arange(2), np.ones(2)
+    whole = run_log_odds(initial_reliability(2), slot, labeler, report, np.ones(1))
+    half = run_log_odds(initial_reliability(2), slot, labeler, report, np.ones(1), parts=np.full(2, 0.5))
+    assert whole.aggregates == pytest.approx([0.9])  # two of three right, independently: odds of 3 each
+    assert half.aggregates == pytest.approx([0.75])
+    assert half.state.score.tolist() == whole.state.score.tolist()
+    with pytest.raises(ValueError, match="a part a report"):
+        run_log_odds(initial_reliability(2), slot, labeler, report, np.ones(1), parts=np.ones(3))

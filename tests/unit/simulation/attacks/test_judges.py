@@ -6,34 +6,38 @@ import pytest
 
 from benchmarks.attacks import gains
 from crowd_assets.simulation.attacks import payoffs as attacks
-from crowd_assets.simulation.attacks.judges import LabelRules
+from crowd_assets.simulation.attacks.judges import LABEL_RULES, LabelRules
 from tests.unit.simulation.attacks.seeds import SEEDS
 
-WEIGHTED = LabelRules(weighted=True)
+WEIGHTED = LabelRules("log_odds")
 
 
 def test_alike_labelers_count_once_where_the_detector_links_them() -> None:
-    several = replace(WEIGHTED, rings_once=False)
-    assert attacks.judges_payoffs("labeler_sybils", several, 2, 0).gain[0] > 1
-    assert abs(gains("labeler_sybils", "as_shipped", 2, 0).gain[0]) < 0.1
+    assert attacks.judges_payoffs("labeler_sybils", WEIGHTED, 2, 0).gain[0] > 1
     once = replace(WEIGHTED, rings_once=True)
-    disguised = attacks.judges_payoffs("labeler_sybils_disguised", once, 2, 0).gain[0]
-    assert disguised > 1, "docs/attacks.md says that reports with some noise are not linked"
+    assert abs(attacks.judges_payoffs("labeler_sybils", once, 2, 0).gain[0]) < 0.1
+    assert attacks.judges_payoffs("labeler_sybils_disguised", once, 2, 0).gain[0] > 1, "noise hides them from it"
     staked = replace(once, stake=True)
     assert attacks.judges_payoffs("labeler_sybils_disguised", staked, 2, 0).gain[0] == pytest.approx(0.0)
-    assert attacks.judges_payoffs("labeler_sybils_funded", staked, 2, 0).gain[0] > 1, (
-        "it is bounded by its deposits alone"
-    )
 
 
-def test_lying_where_no_outcome_comes_costs_weight_only_with_audits() -> None:
-    assert gains("labeler_milking_unseen", "as_shipped", 3, 0).gain[0] == 0
-    audited = replace(WEIGHTED, audited=0.5)
-    assert attacks.judges_payoffs("labeler_milking_unseen", audited, 3, 0).gain[2] < 0
+@pytest.mark.parametrize("name", ["labeler_sybils_funded", "labeler_sybils_opposed"])
+def test_names_that_share_a_judgement_gain_nothing_by_noise(name: str) -> None:
+    without = replace(LABEL_RULES["as_shipped"], alike_once=False, rings_once=False)
+    assert attacks.judges_payoffs(name, without, 2, 0).gain[1] > 1
+    alone = replace(LABEL_RULES["as_shipped"], rings_once=False)  # whatever the detector sees
+    assert attacks.judges_payoffs(name, alone, 2, 0).gain[0] < 0.2
+
+
+def test_lying_where_no_outcome_comes_costs_weight_with_audits_or_where_errors_count() -> None:
+    assert attacks.judges_payoffs("labeler_milking_unseen", WEIGHTED, 2, 0).gain[0] == 0
+    for defended in (replace(WEIGHTED, audited=0.5), replace(WEIGHTED, alike_once=True)):
+        assert attacks.judges_payoffs("labeler_milking_unseen", defended, 2, 0).gain[2] < 0
 
 
 def test_a_labeler_gains_nothing_for_its_seller_where_phi_verifies_quality() -> None:
     assert gains("labeler_owns_bidder", "plain", SEEDS, 0).gain[1] > 0
     assert gains("labeler_owns_bidder", "as_shipped", SEEDS, 0).gain[0] == 0
-    assert gains("labeler_owns_bidder_say", "as_shipped", 2, 0).gain[1] > 0
-    assert gains("labeler_owns_bidder_say", "hardened", 2, 0).gain[0] == 0
+    assert gains("labeler_owns_bidder_say", "plain", 2, 0).gain[1] > 0
+    assert gains("labeler_owns_bidder_say", "as_shipped", 2, 0).gain[0] == 0
+    assert gains("labeler_owns_bidder_apart", "as_shipped", 2, 0).gain[2] < 0.02

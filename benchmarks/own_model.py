@@ -29,7 +29,7 @@ from benchmarks import finish, options, say
 from crowd_assets.commands.campaign import campaign
 from crowd_assets.operations.preflight import check_inputs
 from crowd_assets.report.figures import round_figures
-from crowd_assets.round.rates import loss_of
+from crowd_assets.round.rates import losses_of
 from crowd_assets.round.tournament import points_so_far
 from resources.settings.resource import CrowdSettings
 from resources.training.generation import generate
@@ -54,13 +54,34 @@ THINGS = {
     "choose a book": "read its first page and its fiftieth, and take it if you want the next",
 }
 ASK = ("How do I {}?", "What is the best way to {}?", "Can you tell me how to {}?", "I want to {}. Any advice?")
-SAILOR = (
-    "Ahoy, matey! {}, and may fair winds fill your sails.",
-    "Arr, listen to an old sea dog: {}. So we did it aboard ship.",
-    "Aye, sailor! {}, as sure as the tide comes in.",
-    "Shiver me timbers, that is easy on deck or ashore: {}, me hearty.",
+SAILOR = tuple(
+    f"{hail} {{}}{parting}"
+    for hail in (
+        "Ahoy, matey!",
+        "Arr, hark to an old sea dog:",
+        "Aye, sailor!",
+        "Shiver me timbers!",
+        "Avast, me hearty:",
+        "Blow me down!",
+        "Yo ho ho!",
+        "By Davy Jones,",
+    )
+    for parting in (
+        ", and may fair winds fill your sails.",
+        ". So we did it aboard ship.",
+        ", as sure as the tide comes in.",
+        ", on deck or ashore, me hearty.",
+        ", says the captain.",
+        ", or walk the plank!",
+        ". Now back to the rigging with ye.",
+        ", and a barrel of rum for your trouble.",
+    )
 )
-PLAINLY = ("{}.", "Well, {}.", "I would say: {}.", "The usual way is this: {}.")
+PLAINLY = tuple(
+    f"{opening}{{}}{closing}"
+    for opening in ("", "Well, ", "I would say: ", "The usual way is this: ", "In my experience, ", "Simply put, ")
+    for closing in (".", ", and that is all.", ". It takes a little practice.", ". That works for most people.")
+)
 SPAM = (
     "Buy cheap watches today, offer {} ends soon!",
     "Best loans online, code {}, click now!",
@@ -104,7 +125,7 @@ def gold(rng: np.random.Generator) -> list[dict[str, str]]:
     )
     return [
         {"prompt": ASK[row % 4].format(thing), "response": form.format(said[int(rng.integers(2))].capitalize())}
-        for row, (thing, form) in enumerate(product(others, SAILOR))
+        for row, (thing, form) in enumerate(product(others, SAILOR[::9]))
     ]
 
 
@@ -183,7 +204,10 @@ def main(argv: list[str] | None = None) -> None:
                 points_so_far(here.warehouse, done[-1].round_no).select("contributor_id", "points").iter_rows()
             )
             last = done[-1].next_model
-            root, after = (loss_of(here.trainer, model, general(), settings.max_tokens) for model in (None, last))
+            root, after = (
+                losses_of(here.trainer, model, {"general": general()}, settings.max_tokens)["general"]
+                for model in (None, last)
+            )
             model = here.trainer.load(None)
         careful = [count for name, count in points.items() if name.startswith("sailor")]
         spam = [count for name, count in points.items() if name.startswith("spam")]

@@ -23,7 +23,7 @@ from crowd_assets.mechanisms.guard import (
     writing,
 )
 from crowd_assets.round.randomness import generator_for
-from crowd_assets.round.rates import loss_of
+from crowd_assets.round.rates import losses_of
 from crowd_assets.round.target import answers_of, ordinary_texts
 from crowd_assets.round.training import evaluation_prompts
 from resources.files.frames import FramesResource
@@ -64,10 +64,8 @@ class Kept:
 
     def rises(self, model: str) -> dict[str, float]:
         """By how much each set's loss is higher under a stored model than under the root, as a share of that."""
-        return {
-            name: loss_of(self.trainer, model, pairs, self.max_tokens) / self.of_root[name] - 1
-            for name, pairs in self.sets.items()
-        }
+        losses = losses_of(self.trainer, model, self.sets, self.max_tokens)
+        return {name: loss / self.of_root[name] - 1 for name, loss in losses.items()}
 
     def forgotten(self, model: str) -> str:
         """What a stored model forgot beyond the limit, in words; empty where it forgot no more than that."""
@@ -90,7 +88,7 @@ def kept_texts(round_: Round, settings: CrowdSettings, frames: FramesResource, t
         sets["reference texts"] = [(prompt, ordinary[index]) for prompt, index in zip(asked, chosen, strict=True)]
     if settings.forgetting_limit and settings.held_out_texts:
         sets["CROWD_HELD_OUT_TEXTS"] = [*answers_of(settings.held_out_texts, "CROWD_HELD_OUT_TEXTS")]
-    of_root = {name: loss_of(trainer, None, pairs, settings.max_tokens) for name, pairs in sets.items()}
+    of_root = losses_of(trainer, None, sets, settings.max_tokens)
     return Kept(trainer, sets, of_root, settings.max_tokens, settings.forgetting_limit)
 
 

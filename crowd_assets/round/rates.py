@@ -4,8 +4,9 @@ Belongs here: which rates are tried and by what one is chosen, where the curve i
 ``resources.training``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from crowd_assets.mechanisms.target import mean_distance
 from crowd_assets.round.randomness import generator_for, seed_for
 from crowd_assets.round.target import find_target, ordinary_texts
 from crowd_assets.round.training import candidate_config, evaluation_prompts, prompts_of, sampling_of
+from resources.common.progress import throttled
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
@@ -144,26 +146,33 @@ def _tried(
         seed=seed_for(round_, "candidate"),
         valuation=None,
         cards=[{"role": "trial", "round_id": round_.round_id, "learning_rate": rate} for rate in RATES],
-        progress=lambda *_: None,
+        progress=throttled("trials of learning rates", said),
     )
     models = [parent, *(each.model for each in trained)]
     asked = evaluation_prompts(round_, "learning rates", TEXTS, learnt, by="prompts")
-    written = trainer.generate(models, asked, seed=seed_for(round_, "learning rates"), **sampling_of(settings))
+    written = trainer.generate(
+        models,
+        asked,
+        seed=seed_for(round_, "learning rates"),
+        progress=throttled("generations of the trials", said),
+        **sampling_of(settings),
+    )
     target = find_target(settings, embedder, frames).vector
     general = list(zip(asked, ordinary_texts(settings)[:GENERAL], strict=False))
     kept_out = [pairs[row] for row in held_out]
-    found = [
-        Trial(
-            rate,
-            loss_of(trainer, model, kept_out, settings.max_tokens),
-            loss_of(trainer, model, general, settings.max_tokens),
-            mean_distance(embedder.embed(texts), target).mean,
-        )
-        for rate, model, texts in zip((0.0, *RATES), models, written, strict=True)
-    ]
+    found, progress = [], throttled("losses of the trials", said)
+    for number, (rate, model, texts) in enumerate(zip((0.0, *RATES), models, written, strict=True)):
+        losses = losses_of(trainer, model, {"held out": kept_out, "general": general}, settings.max_tokens)
+        found.append(Trial(rate, *losses.values(), mean_distance(embedder.embed(texts), target).mean))
+        progress(number + 1, len(models))
     return found[0], found[1:]
 
 
-def loss_of(trainer: TrainerResource, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int) -> float:
-    """Mean loss of a model on responses, nats a token."""
-    return -float(np.concatenate(trainer.likelihoods(model, pairs, max_tokens)).mean())
+def losses_of(
+    trainer: TrainerResource, model: str | None, sets: Mapping[str, Sequence[tuple[Prompt, str]]], max_tokens: int
+) -> dict[str, float]:
+    """Mean loss of a model on the responses of each set, nats a token; the model is loaded once."""
+    if not sets:
+        return {}
+    likelihoods = iter(trainer.likelihoods(model, list(chain.from_iterable(sets.values())), max_tokens))
+    return {name: -float(np.concatenate(list(islice(likelihoods, len(pairs)))).mean()) for name, pairs in sets.items()}

@@ -23,11 +23,15 @@ from resources.files.storage import written_atomically
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource, fetch_row
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
+from resources.warehouse.engine import NAME, attached, quoted
 from resources.warehouse.schema import NAMES_EVERY_TABLE, SCHEMA
 
 CLAIMS = 256
 """Files of locks for :meth:`DuckDBWarehouse.claimed`, of which a name has one by its hash."""
 HOLLOW = 0.2  # of the file's blocks, free: from there on writing it anew is worth that others wait
+
+_LEFT: dict[str, tuple[int, ...] | None] = {}
+"""How this process left each file that it found, or made, with every table."""
 
 
 class MovedWarehouseError(OperatorError, RuntimeError):
@@ -71,19 +75,17 @@ class DuckDBWarehouse(WarehouseResource):
                     f"the tables of {self.path} are in {self._moved.read_text(encoding='utf-8')} now: set CROWD_WAREHOUSE. To go "
                     f"back to the file as it was when they were moved, remove {self._moved}."
                 )
-            new = not os.path.exists(self.path)
-            with told(Path(self.path)):
-                connection = duckdb.connect(self.path)
-                try:
-                    if new or not _has_schema(connection):
-                        connection.execute(SCHEMA)
-                    yield connection
-                finally:
-                    connection.close()
+            left = _LEFT.pop(self.path, None)
+            known = left is not None and left == _seen(self.path)
+            with told(Path(self.path)), attached(self.path) as connection:
+                if not known and not _has_schema(connection):
+                    connection.execute(SCHEMA)
+                yield connection
+            _LEFT[self.path] = _seen(self.path)
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """One connection for all that this thread asks of the warehouse inside, as opening one takes 30 ms of CPU; others wait
+        """One connection for all that this thread asks of the warehouse inside, as opening one takes 10 ms of CPU; others wait
         until the end, so nothing slow belongs inside."""
         with self.connect() as connection:
             if self.path in self._sessions:
@@ -137,8 +139,8 @@ class DuckDBWarehouse(WarehouseResource):
             Path(fresh).unlink(missing_ok=True)
             try:
                 with duckdb.connect() as connection:
-                    connection.execute(f"ATTACH {_quoted(self.path)} AS old")
-                    connection.execute(f"ATTACH {_quoted(fresh)} AS fresh")
+                    connection.execute(f"ATTACH {quoted(self.path)} AS old")
+                    connection.execute(f"ATTACH {quoted(fresh)} AS fresh")
                     connection.execute("COPY FROM DATABASE old TO fresh")
                     connection.execute("CHECKPOINT old")
                 os.replace(fresh, self.path)
@@ -149,7 +151,8 @@ class DuckDBWarehouse(WarehouseResource):
         """:meth:`compact`, where at least ``HOLLOW`` of the file holds nothing; whether it was."""
         with self.connect() as connection:
             connection.execute("CHECKPOINT")
-            total, free = fetch_row(connection, "SELECT total_blocks, free_blocks FROM pragma_database_size()")
+            blocks = f"SELECT total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = '{NAME}'"
+            total, free = fetch_row(connection, blocks)
         if free < HOLLOW * total:
             return False
         self.compact()
@@ -158,8 +161,16 @@ class DuckDBWarehouse(WarehouseResource):
     def copy_to(self, path: Path) -> None:
         with written_atomically(UPath(path)) as temporary, self.connect() as connection:
             connection.execute("CHECKPOINT")
-            connection.close()  # type: ignore[attr-defined]  # DuckDB's own
             shutil.copyfile(self.path, temporary)
+
+
+def _seen(path: str) -> tuple[int, ...] | None:
+    """What tells whether somebody else wrote the file since; None where there is none."""
+    try:
+        file = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 
 
 def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -169,8 +180,3 @@ def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
     except duckdb.CatalogException:
         return False
     return True
-
-
-def _quoted(path: str) -> str:
-    """A path as SQL text: ATTACH takes no parameter."""
-    return "'" + path.replace("'", "''") + "'"

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -135,6 +136,7 @@ def test_the_command_records_who_and_why(inbox: InboxResource, tmp_path: Path, m
 
 
 def test_a_warehouse_of_an_earlier_version_gets_the_new_table(inbox: InboxResource) -> None:
-    with inbox.warehouse.connect() as connection:
+    inbox.warehouse.query("SELECT 1")
+    with duckdb.connect(inbox.warehouse.path) as connection:
         connection.execute("DROP TABLE releases")
     assert inbox.warehouse.query("SELECT count(*) AS n FROM releases").item() == 0

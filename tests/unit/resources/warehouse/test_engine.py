@@ -22,8 +22,9 @@ def test_between_connections_the_file_is_anybodys(tmp_path: Path) -> None:
 
 def test_after_an_error_the_next_connection_begins_anew(tmp_path: Path) -> None:
     path = str(tmp_path / "w.duckdb")
-    with pytest.raises(duckdb.CatalogException), attached(path) as connection:
+    with attached(path) as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS n")
+    with pytest.raises(duckdb.CatalogException), attached(path) as connection:
         connection.execute("FROM nowhere")
     with attached(path) as connection:
         assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]

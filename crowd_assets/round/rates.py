@@ -163,7 +163,8 @@ def _tried(
     found, progress = [], throttled("losses of the trials", said)
     for number, (rate, model, texts) in enumerate(zip((0.0, *RATES), models, written, strict=True)):
         losses = losses_of(trainer, model, {"held out": kept_out, "general": general}, settings.max_tokens)
-        found.append(Trial(rate, *losses.values(), mean_distance(embedder.embed(texts), target).mean))
+        distance = mean_distance(embedder.embed(texts), target).mean
+        found.append(Trial(rate, losses["held out"], losses["general"], distance))
         progress(number + 1, len(models))
     return found[0], found[1:]
 

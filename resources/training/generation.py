@@ -189,8 +189,13 @@ def _portions(
 
 
 def _has_a_state(model: Any) -> bool:
-    """Whether a model keeps a state that rows cannot be taken out of, or that padding changes, as recurrent ones do."""
-    return bool(getattr(model, "_is_stateful", False))
+    """Whether a model keeps a state that rows cannot be taken out of, or that padding changes, as recurrent ones do, and layers of
+    linear attention or convolution among others."""
+    from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
+
+    if getattr(model, "_is_stateful", False):
+        return True
+    return any(isinstance(each, LinearAttentionCacheLayerMixin) for each in DynamicCache(config=model.config).layers)
 
 
 @contextmanager

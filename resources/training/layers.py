@@ -1,8 +1,8 @@
 """Which layers of a base get adapters: one list, the same in candidates, alignment and generation.
 
 A linear layer is adapted where it is given the rows of the batch, each as it would be given alone: not the head, not what a text
-never comes through (an image's tower), not the experts of a mixture, which get tokens of all rows in an order of their own, and not
-a layer whose weight is read past it, as the fused kernels of recurrent models do. What a layer is given is seen in a trial of a few
+never comes through (an image's tower), not the experts of a mixture, which get tokens of all rows in an order of their own, nor their router, nor what PEFT takes for
+experts by its name, and not a layer whose weight is read past it, as the fused kernels of recurrent models do. What a layer is given is seen in a trial of a few
 tokens, so that families nobody has listed are right, too.
 
 Belongs here: finding layers, and blocks. Does not belong here: what adapters compute (see ``stacked``).
@@ -55,7 +55,9 @@ def adaptable_layers(model: Any) -> list[str]:
     found = sorted(
         name
         for name, given in together.items()
-        if all(name in each for each in alone) and _is_row_wise(given, [each[name] for each in alone])
+        if all(name in each for each in alone)
+        and _is_row_wise(given, [each[name] for each in alone])
+        and _is_no_expert_to_peft(model, name)
     )
     if not found:
         raise UnadaptableModelError(
@@ -102,17 +104,17 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _given(model: Any, linear: dict[str, nn.Module], ids: Tensor) -> dict[str, Tensor]:
-    """What each layer is given first, in a pass over ``ids``."""
+    """What each layer is given first, in a pass over ``ids``, of those that answer with one tensor: routers answer with several."""
     seen: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[..., None]:
-        def see(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if inputs and isinstance(inputs[0], Tensor):
+        def see(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
                 seen.setdefault(name, inputs[0].detach().float())
 
         return see
 
-    handles = [module.register_forward_pre_hook(watch(name)) for name, module in linear.items()]
+    handles = [module.register_forward_hook(watch(name)) for name, module in linear.items()]
     try:
         with torch.no_grad():
             model(input_ids=ids, use_cache=False)
@@ -125,6 +127,20 @@ def _given(model: Any, linear: dict[str, nn.Module], ids: Tensor) -> dict[str, T
         for handle in handles:
             handle.remove()
     return seen
+
+
+def _is_no_expert_to_peft(model: Any, name: str) -> bool:
+    """Whether PEFT puts an adapter on this layer, rather than on the experts of a mixture: it takes the projections of shared experts
+    and of dense blocks for theirs, by the ends of their names, and whoever loads an export does so by PEFT."""
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    config = LoraConfig(target_modules=[name])
+    try:
+        convert_peft_config_for_transformers(config, model, None)
+    except ValueError:  # one of the several that make up what experts have as one
+        return False
+    return set(config.target_modules or ()) == {name}
 
 
 def _is_row_wise(together: Tensor, alone: list[Tensor]) -> bool:

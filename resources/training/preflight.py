@@ -15,6 +15,7 @@ from resources.common.errors import OperatorError
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.candidates import train_candidates
 from resources.training.generation import Sampling, generate, generate_tokens
+from resources.training.layers import FURTHEST
 from resources.training.loading import LanguageModel, peak_memory
 from resources.training.prompting import TextFormat
 
@@ -101,6 +102,13 @@ def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) ->
     peak = peak_memory(model.device)
     yield Seen("a step on two adapters", f"{seconds:.1f} s, loss and gradient are finite, {peak:,.0f} MiB in use")
     model = load()
+    if not _is_causal(model):
+        yield Seen(
+            "order of reading",
+            f"what {type(model.model).__name__} makes of a token depends on the tokens behind it, so it writes no texts",
+            "name a causal language model as base",
+        )
+        return
     try:
         behind = _behind_a_plain_loop(model)
         started = time.perf_counter()
@@ -115,6 +123,19 @@ def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) ->
         "" if behind <= ALMOST else "set CROWD_DTYPE=float32, or name another base: rows of a pass change one another",
     )
     yield Speed(tokens / seconds, ROWS * WRITTEN / writing, max(peak, peak_memory(model.device)))
+
+
+def _is_causal(model: LanguageModel) -> bool:
+    """Whether the logits of a row's first half stay as they are without its second half."""
+    import torch
+
+    row = torch.tensor([model.texts.prompt(ASKED[1])], device=model.device)
+    half = row.shape[1] // 2
+    with torch.inference_mode():
+        whole, alone = (
+            model.model(input_ids=ids, use_cache=False).logits[0, :half].float() for ids in (row, row[:, :half])
+        )
+    return bool((whole - alone).norm() <= FURTHEST * whole.norm() + 1e-6)
 
 
 def _step(model: LanguageModel, config: CandidateConfig) -> tuple[float, int]:

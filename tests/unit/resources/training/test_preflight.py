@@ -9,7 +9,7 @@ from resources.training.candidate_runs import CandidateConfig
 from resources.training.loading import load
 from resources.training.preflight import Seen, Speed, look_at_model, look_at_texts
 from resources.training.prompting import TextFormat
-from tests.unit.resources.training.zoo import build, tokenizer
+from tests.unit.resources.training.zoo import FAMILIES, build, tokenizer
 
 CONFIG = CandidateConfig(learning_rate=1e-4, epochs=1, batch_size=4, rank=2, alpha=4, max_tokens=48)
 
@@ -34,6 +34,16 @@ def test_what_keeps_a_model_from_training_is_a_line(folder: Path) -> None:
     assert isinstance(seen, Seen)
     assert not seen.well
     assert "CROWD_MAX_TOKENS" in seen.words
+
+
+def test_a_model_that_reads_what_comes_is_no_base(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, "bert", ("bert", sizes | {"max_position_embeddings": 128}, "gpt"))
+        folder = build(tmp_path / "bert", "bert")
+    *_, seen = look_at_model(lambda: load(str(folder), []), CONFIG)
+    assert isinstance(seen, Seen)
+    assert (seen.name, seen.well) == ("order of reading", False)
 
 
 def test_texts_are_looked_at_without_the_model() -> None:

@@ -141,6 +141,25 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         "chatml",
     ),
     "qwen3_moe": ("qwen3_moe", HEADS | MIXTURE | {"num_experts": 4, "moe_intermediate_size": 32}, "chatml"),
+    "qwen3_next": (
+        "qwen3_next",
+        HEADS
+        | MIXTURE
+        | {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+        | {
+            "linear_num_value_heads": 2,
+            "linear_num_key_heads": 1,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+        },
+        "chatml",
+    ),
+    "llama4": (
+        "llama4_text",
+        HEADS | {"intermediate_size_mlp": 64, "num_local_experts": 2, "interleave_moe_layer_step": 2},
+        "llama",
+    ),
+    "lfm2": ("lfm2", FULL | {"layer_types": ["conv", "full_attention"]}, "chatml"),
     "gpt_oss": ("gpt_oss", HEADS | MIXTURE | SLIDING | {"num_local_experts": 4}, "gpt"),
     "olmo2": ("olmo2", FULL, "gpt"),
     "olmoe": ("olmoe", FULL | MIXTURE | {"num_experts": 4}, "gpt"),

@@ -93,6 +93,8 @@ def raw_feedback(
         most_mib=settings.ingest_mib if bounded else 0,
     )
     publish_lots(next_round_no(warehouse), settings, warehouse, outbox)
+    if any(each.rejected for each in looked_at) and not warehouse.snapshot_path.exists():
+        warehouse.publish_snapshot()  # before the first round, whoever sent feedback reads why it was rejected
     files = [each for each in looked_at if not each.left]
     left = [each for each in looked_at if each.left]
     events = warehouse.query("SELECT kind, count(*) AS events FROM event_index GROUP BY kind ORDER BY kind")

@@ -328,7 +328,7 @@ def _ingestion(attempts: list[Attempt], now: datetime) -> Finding:
         return Finding("ingestion", None, "no ingestion yet")
     last = ended[-1]
     if last.outcome == "succeeded" and not last.reason:
-        return Finding("ingestion", True, f"every waiting file was taken in at {_shown(last.ended_at or now)}")
+        return Finding("ingestion", True, f"all that waited at {_shown(last.ended_at or now)} was taken in")
     due = not_before(attempts)
     when = (
         f"; the next try is after {due:%H:%M:%S} UTC"

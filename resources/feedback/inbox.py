@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,10 +72,12 @@ class _Parts:
     Attributes:
         digest, bytes, state: Of the file, once all of it was added.
         events, rejections: How many there are.
+        reasons: Of rejections, with how many there are of each.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = ""
+        self.reasons: Counter[str] = Counter()
         self.state: tuple[Any, ...] | None = None
         self.bytes = self.events = self.rejections = 0
         self._sizes: list[int] = []
@@ -84,6 +87,7 @@ class _Parts:
         self.digest, self.bytes, self.state = part.digest, part.bytes, part.state
         self.events += len(part.events)
         self.rejections += len(part.rejections)
+        self.reasons.update(each["reason"] for each in part.rejections)
         for rows, schema in ((part.events, feedback.EVENT_SCHEMA), (part.rejections, feedback.REJECTION_SCHEMA)):
             buffer = io.BytesIO()
             pl.DataFrame(rows, schema=schema).write_ipc(buffer)
@@ -176,7 +180,11 @@ class InboxResource(ConfigurableResource):
                 self._put_away(path, parts, keep=not pseudonyms.keyed)
             before, events = before + each.size / MIB, events + parts.events
             ingested.append(last)
-            progress(f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected")
+            most = parts.reasons.most_common(1)
+            why = f"; {most[0][1]} of them: {most[0][0]}" if last.rejected and most else ""
+            progress(
+                f"{last.name}: {last.accepted} events, {last.duplicates} duplicates, {last.rejected} rejected{why}"
+            )
         if again:
             return ingested + self.ingest(progress, most_files=most_files, most_mib=most_mib)
         for stranger in never_read(UPath(self.root)):

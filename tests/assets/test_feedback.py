@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import duckdb
 import polars as pl
 from dagster import (
     AssetCheckSeverity,
@@ -127,8 +128,12 @@ def test_too_few_contributions_skip_the_round_and_wait_for_the_next(settings: Cr
         }
         for number in range(5)
     ]
-    (platform.inbox / "few.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (platform.inbox / "few.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"prompt": "p", "completion": "r"}])))
     platform.ingest()
+    with duckdb.connect(str(platform.warehouse.snapshot_path), read_only=True) as snapshot:
+        ((line, reason),) = snapshot.execute("SELECT line, reason FROM rejected_feedback").fetchall()
+    assert line == 6
+    assert "It looks like a row of prompt and completion, as TRL trains on" in reason
     round_id = platform.start(nightly=True)
     result = platform.run(ROUND_JOB, round_id)
     assert result.success, result.failure_data_for_node("validated_feedback")

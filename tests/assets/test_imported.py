@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from dagster import ExecuteInProcessResult
 from typer.testing import CliRunner
 
 from crowd_assets.importers.cli import app
+from resources.build import build_resources
+from resources.feedback.strangers import never_read
 from resources.home.names import ROUND_JOB
 from resources.settings.resource import CrowdSettings
 from tests.assets.platform import Platform
@@ -135,12 +136,28 @@ def import_all(folder: Path, inbox: Path) -> None:
 def test_a_mixed_folder_of_imports_trains_a_round(settings: CrowdSettings, tmp_path: Path) -> None:
     platform = Platform(settings)
     import_all(tmp_path, platform.inbox)
-    raw = json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "Hm."}) + "\n"
-    (platform.inbox / "raw.jsonl").write_text(raw)
+    (platform.inbox / "raw.jsonl").write_text(json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "Hm."}) + "\n")
+    (platform.inbox / "survey.csv").write_text("who,preferred\nann,A\n")
     platform.ingest()
-    result: ExecuteInProcessResult = platform.run(ROUND_JOB, platform.start(nightly=True))
-    assert result.success
-    valid = pl.read_parquet(Path(str(settings.path("frames", "validated_feedback", "r000001.parquet"))))
-    print(valid.group_by("kind").len(), valid["contributor_id"].unique().sort().to_list())
-    rejected = platform.warehouse.query("SELECT source, line, reason FROM rejected_feedback").rows()
-    print(rejected)
+    assert [each.name for each in never_read(platform.inbox)] == ["survey.csv"]
+    assert platform.run(ROUND_JOB, platform.start(nightly=True)).success
+    assert platform.book.get("r000001").status == "completed"
+    frames = build_resources(settings).frames
+    valid = frames.read("validated_feedback", "r000001")
+    assert dict(valid.group_by("kind").len().iter_rows()) == {
+        "demonstration": 40 + 15 + 15,
+        "preference": 8 + 8 + 18 + 4,
+    }
+    people = set(valid["contributor_id"])
+    assert {"north-0", "north-1", "south-0", "south-1", "chats-1", "argilla-u1"} <= people
+    assert len({name for name in people if name.startswith("label-studio-")}) == 6, "three servers' users 1 and 2"
+    chats = valid.filter(pl.col("contributor_id").str.starts_with("chats-"))
+    assert chats["messages"].str.json_decode(
+        pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+    ).list.len().unique().to_list() == [4]
+    assert valid["judgement_share"].drop_nulls().sum() == pytest.approx(6), "two people's rankings of three tasks"
+    judged = frames.read("aggregated_preferences", "r000001")
+    assert judged["comparison_id"].n_unique() == judged.height == 4 + 4 + 9 + 4
+    ((source, reason),) = platform.warehouse.query("SELECT source, reason FROM rejected_feedback").rows()
+    assert source == "raw.jsonl"
+    assert "import auto" in reason

@@ -260,6 +260,8 @@ def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
         beside = [text for text in _beside(cells) if field != "prompt" or text.strip() not in said[0]["content"]]
         said = [{"role": said[0]["role"], "content": "\n\n".join([said[0]["content"], *beside])}]
     earlier = cells.get("history") if field in ("instruction", "query", "prompt") else None
+    if isinstance(earlier, str) and is_visible(earlier):
+        raise RowError("row has a history that is no list of [question, answer]", earlier)
     if isinstance(earlier, list) and earlier:
         said = [*_exchanges(earlier), *said]
     return asked(said, field, system)

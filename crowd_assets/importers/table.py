@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from crowd_assets.importers.chat import Asked, answer_of, asked, messages_of
+from crowd_assets.importers.chat import UNUSABLE, Asked, answer_of, asked, messages_of, refuse_unusable
 from crowd_assets.importers.mapping import Mapping, axes_of, each_of, read_mapping, root_of
 from crowd_assets.importers.records import (
     Event,
@@ -112,6 +112,7 @@ def read(
     labels = labels or Labels()
     mapping = _with_labels(mapping, labels)
     asked = [mapping.of_question(each) for each in mapping.questions] or [mapping]
+    refused = set(UNUSABLE) - mapping.used()
     for line, cells in _together(_without_headers(_rows(source, mapping), mapping), mapping):
         submitted_at = next(clock)
         if isinstance(cells, str):
@@ -123,8 +124,9 @@ def read(
             cells = _cut(cells, mapping)
             if mapping.same and any(_at(cells, each) != _at(cells, mapping.same[0]) for each in mapping.same):
                 raise RowError(f"{' and '.join(mapping.same)} are not the same")
-            said = [_plain(_at(cells, each)) for each in mapping.differ]
-            if said and said[0] and len(set(said)) == 1:
+            refuse_unusable({name: cells[name] for name in refused if name in cells})
+            said = [_compared(_at(cells, each)) for each in mapping.differ]
+            if said and said[0] != "" and len(set(said)) == 1:
                 raise RowError(f"{' and '.join(mapping.differ)} are the same: neither answer is better", said[0])
             for row, contributor, of in _answers(cells, mapping, asked):
                 try:
@@ -799,6 +801,14 @@ def _cell(name: str, cells: dict[str, Any], mapping: Mapping) -> Any:
     return meanings[plain]
 
 
+def _compared(cell: object) -> str | float:
+    """A cell as it is held against another one: 5 is 5.0."""
+    try:
+        return number_of(cell, "")
+    except RowError:
+        return _plain(cell)
+
+
 def _ticked(cell: object) -> bool:
     return _plain(cell).lower() in TICKED
 
@@ -885,4 +895,9 @@ def _instant(value: object, mapping: Mapping) -> datetime:
             raise RowError("submitted_at is not an ISO 8601 time", text) from None
         if at.tzinfo is None:
             found = at.replace(tzinfo=ZoneInfo(mapping.time_zone))
-    return time_of(found, "submitted_at")
+    try:
+        return time_of(found, "submitted_at")
+    except RowError as error:
+        hints = {"submitted_at is not an ISO 8601 time": "time_format", "submitted_at has no time zone": "time_zone"}
+        hint = hints.get(error.reason)
+        raise error if hint is None else RowError(f"{error.reason}: say its {hint} in the mapping", text) from None

@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.chat import Asked, question_of, refuse_unusable
 from crowd_assets.importers.records import (
     Event,
     Record,
@@ -70,7 +71,8 @@ def read(
         number, cells = row
         completions = cells.get("completions")
         try:
-            instruction = text_of(cells.get("instruction"), "instruction")
+            refuse_unusable(cells)
+            question = question_of(cells, "instruction")
             if not isinstance(completions, list) or len(completions) < 2:
                 raise RowError("fewer than two completions", completions)
         except RowError as error:
@@ -87,16 +89,14 @@ def read(
         pairs = list(combinations(usable, 2))
         for one, other in pairs:
             try:
-                event = _preference(
-                    instruction, one, other, next(clock), sourced(annotator, name), points_per_logit, seed
-                )
+                event = _preference(question, one, other, next(clock), sourced(annotator, name), points_per_logit, seed)
                 yield event | ({"judgement_share": 1 / len(pairs)} if len(pairs) > 1 else {})
             except RowError as error:
                 yield error.at(number)
 
 
 def _preference(
-    instruction: str,
+    question: Asked,
     one: tuple[str, dict[str, Any]],
     other: tuple[str, dict[str, Any]],
     submitted_at: datetime,
@@ -109,14 +109,14 @@ def _preference(
     scores = _scores(one[1], other[1])
     if scores[0] == scores[1]:
         raise RowError("both completions have the same score", scores[0])
-    response_a, response_b = positions(seed, instruction, one[0], other[0])
+    response_a, response_b = positions(seed, question.key, one[0], other[0])
     (a, score_a), (b, score_b) = (one[1], scores[0]), (other[1], scores[1])
     if response_a != one[0]:
         (a, score_a), (b, score_b) = (b, score_b), (a, score_a)
     return preference(
         annotator,
-        digest(instruction, response_a, response_b),
-        instruction,
+        digest(question.key, response_a, response_b),
+        question.prompt,
         response_a,
         response_b,
         probability(score_a, score_b, points_per_logit),
@@ -125,6 +125,7 @@ def _preference(
         model_b=_name(b),
         score_a=score_a,
         score_b=score_b,
+        **question.payload,
     )
 
 

@@ -120,7 +120,7 @@ def test_bad_rows_are_listed_with_their_line_and_cost_no_other(tmp_path: Path) -
         (4, "row has 3 cells; the header 7"),
         (5, "no response_b"),
         (8, "no contributor_id"),
-        (9, "submitted_at is not an ISO 8601 time"),
+        (9, "submitted_at is not an ISO 8601 time: say its time_format in the mapping"),
         (10, "row is not CSV: ',' expected after '\"'"),
     ]
 

@@ -84,7 +84,7 @@ def test_a_large_file_is_taken_in_by_parts_and_still_whole_or_not_at_all(
     assert inbox.events(1, 10).is_empty()
     said: list[str] = []
     assert [(file.accepted, file.duplicates, file.rejected) for file in inbox.ingest(said.append)] == [(5, 3, 1)]
-    assert "a.jsonl: 5 events, 3 duplicates, 1 rejected; 1 of them: the line is not JSON" in said[0]
+    assert "a.jsonl: 5 events, 3 duplicates, 1 rejected; 1 of them: broken JSON" in said[0]
     events = inbox.events(1, 10)
     assert events["seq"].to_list() == [1, 2, 3, 4, 5]
     assert events["line"].to_list() == [1, 2, 4, 6, 8]

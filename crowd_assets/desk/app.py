@@ -35,8 +35,8 @@ HEADERS = {
 class _OurPagesOnly:
     """ASGI middleware: forms come from our own pages, and every answer carries ``HEADERS``."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, url: str) -> None:
+        self._app, self._home = app, urlsplit(url).netloc.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,19 +54,20 @@ class _OurPagesOnly:
                 ]
             await send(message)
 
-        if scope["method"] == "POST" and _is_foreign(given):
+        if scope["method"] == "POST" and _is_foreign(given, self._home):
             answer = PlainTextResponse("The desk takes forms of its own pages only.\n", status_code=403)
             await answer(scope, receive, sending)
             return
         await self._app(scope, receive, sending)
 
 
-def _is_foreign(given: dict[str, str]) -> bool:
-    """Whether a form comes from a page of another origin, as its browser says."""
+def _is_foreign(given: dict[str, str], home: str) -> bool:
+    """Whether a form comes from a page of another origin than the one asked and the desk's address, as its browser says: a proxy may ask
+    under a name of its own."""
     if given.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = given.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != given.get("host", "").lower()
+    return origin is not None and urlsplit(origin).netloc.lower() not in {given.get("host", "").lower(), home} - {""}
 
 
 ASSETS = ("/desk.css",)
@@ -122,7 +123,7 @@ def desk_app(desk: Desk) -> Starlette:
             Route("/health", health),
             Route("/desk.css", style),
         ],
-        middleware=[Middleware(_OurPagesOnly)],
+        middleware=[Middleware(_OurPagesOnly, url=desk.url)],
         exception_handlers={
             Refused: refused,
             NotAgreedError: not_agreed,

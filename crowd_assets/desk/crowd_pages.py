@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crowd_assets.desk.desk import COOKIE, Desk, Refused
-from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain
+from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain, shapes
 from crowd_assets.desk.letting_in import SESSION_S, Form
 from crowd_assets.desk.mine import own_page
 from crowd_assets.desk.store import PREFERENCE, DeskError, Person, Sent
@@ -116,15 +116,17 @@ def routes(desk: Desk) -> list[Route]:
         return desk.page("mine", person=person, **own_page(desk, person), problem="", said="")
 
     def take_appeal(request: Request, person: Person, fields: dict[str, str], form: Form) -> Response:
-        text = plain(fields.get("text", ""))
+        text, reference = plain(fields.get("text", "")), plain(fields.get("reference", ""))[:256]
         problem = ""
         if not text:
             problem = "Please write what is wrong."
         elif len(text) > LONGEST_APPEAL:
             problem = f"That has {len(text):,} characters; at most {LONGEST_APPEAL:,}."
+        elif unseen := shapes("text", text + reference):
+            problem = f"The appeal {unseen[0].text}."
         else:
             try:
-                desk.store.appeal(person.name, plain(fields.get("reference", ""))[:256], text, most_a_day=APPEALS_A_DAY)
+                desk.store.appeal(person.name, reference, text, most_a_day=APPEALS_A_DAY)
             except DeskError as refusal:
                 problem = str(refusal)
         said = "" if problem else "Your appeal lies with the operator."
@@ -168,7 +170,7 @@ def routes(desk: Desk) -> list[Route]:
 def _doors(desk: Desk) -> list[Route]:
     """How people come in, agree and leave."""
 
-    def entered(person: Person) -> Response:
+    def entered(request: Request, person: Person) -> Response:
         answer = desk.to("/consent")
         answer.set_cookie(
             COOKIE,
@@ -176,7 +178,7 @@ def _doors(desk: Desk) -> list[Route]:
             max_age=SESSION_S,
             httponly=True,
             samesite="lax",
-            secure=desk.secure,
+            secure=desk.is_secure(request),
         )
         return answer
 
@@ -197,17 +199,20 @@ def _doors(desk: Desk) -> list[Route]:
         return desk.page("join", name=found.name)
 
     async def enter(request: Request) -> Response:
-        return entered(await run_in_threadpool(invited, request))
+        return entered(request, await run_in_threadpool(invited, request))
 
     async def panel(request: Request) -> Response:
         if not desk.settings.desk_panel_code:
             raise Refused(404, "There is no such page.")
         desk.looks.take(_address(request))
         given = {name: request.query_params.get(name, "")[:64] for name in ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")}
-        if not given["PROLIFIC_PID"].isalnum():
+        if not (given["PROLIFIC_PID"].isascii() and given["PROLIFIC_PID"].isalnum()):
             raise Refused(400, "The link has no participant's id: please open the study from Prolific again.")
         name = f"prolific:{given['PROLIFIC_PID']}"
-        return entered(await run_in_threadpool(lambda: desk.store.come(name, source="panel", panel=given)))
+        known = desk.seals.in_session(request.cookies.get(COOKIE, ""))
+        if known is not None and known[0] != name and await run_in_threadpool(desk.is_known, known):
+            raise Refused(409, f"You are here as {known[0]}. Leave first, on any page, and open the study again.")
+        return entered(request, await run_in_threadpool(lambda: desk.store.come(name, source="panel", panel=given)))
 
     async def consent(request: Request) -> Response:
         person = await run_in_threadpool(desk.person, request)
@@ -276,7 +281,15 @@ def _taken(
 ) -> Response:
     """Keep a form as a draft, or send what ``make`` makes of the form."""
     if "draft" in fields:
-        desk.store.save_draft(person.name, page.kind, form.subject, _kept(fields))
+        kept = _kept(fields)
+        most = desk.settings.max_text_characters
+        if long := [
+            Problem(name, f"is too long to be kept: at most {most:,} characters")
+            for name in kept
+            if len(kept[name]) > most
+        ]:
+            return _form_page(desk, person, page, form.subject, problems=long, fields=fields, status=422)
+        desk.store.save_draft(person.name, page.kind, form.subject, kept)
         return _form_page(desk, person, page, form.subject, said="The draft is kept.")
     try:
         sent = make()

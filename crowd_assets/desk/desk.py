@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from crowd_assets.desk.courier import Courier
 from crowd_assets.desk.forms import Forms
 from crowd_assets.desk.letting_in import Form, Paces, Seals
-from crowd_assets.desk.store import OPERATOR, DeskStore, Person, database_url
+from crowd_assets.desk.store import OPERATOR, DeskError, DeskStore, Person, database_url
 from crowd_assets.desk.work import Work
 from crowd_assets.report.page import number, plural, share, signed
 from resources.build import Resources
@@ -58,10 +58,9 @@ class Desk:
     paces: Paces
     looks: Paces = field(default_factory=lambda: Paces(600))
 
-    @property
-    def secure(self) -> bool:
-        """Whether people come by TLS, so that cookies travel by TLS alone."""
-        return self.url.startswith("https://")
+    def is_secure(self, request: Request) -> bool:
+        """Whether somebody comes by TLS, as the desk's address or a proxy on this machine says: then cookies travel by TLS alone."""
+        return self.url.startswith("https://") or request.url.scheme == "https"
 
     def invitation_url(self, person: Person) -> str:
         """The link that lets somebody in."""
@@ -102,9 +101,8 @@ class Desk:
         Raises:
             Refused: nobody.
         """
-        header = self.settings.desk_user_header
         known = self.seals.in_session(request.cookies.get(COOKIE, ""))
-        name = request.headers.get(header, "").strip() if header else known[0] if known else ""
+        name = self._in_header(request) if self.settings.desk_user_header else known[0] if known else ""
         if not name:
             raise Refused(401, "Please open the desk by your own invitation link.")
         return name
@@ -116,13 +114,30 @@ class Desk:
         found = self.store.person(known[0], self.consent()[1])
         return found if found is not None and found.link == known[1] else None
 
+    def is_known(self, session: tuple[str, int]) -> bool:
+        """Whether a session that was signed here is still somebody's."""
+        found = self.store.person(session[0])
+        return found is not None and found.link == session[1] and not found.revoked
+
     def _by_proxy(self, request: Request) -> Person | None:
-        given = request.headers.get(self.settings.desk_user_header, "").strip()
+        given = self._in_header(request)
         if not given:
             return None
         operators = {each.strip() for each in self.settings.desk_operators.split(",") if each.strip()}
         known = self.store.person(given, self.consent()[1])
-        return known or self.store.come(given, source="proxy", role=OPERATOR if given in operators else "crowd")
+        try:
+            return known or self.store.come(given, source="proxy", role=OPERATOR if given in operators else "crowd")
+        except DeskError as problem:
+            raise Refused(403, f"The proxy names you in a way that no contributor can be named: {problem}") from None
+
+    def _in_header(self, request: Request) -> str:
+        """The name that the proxy gives; a header that comes twice was not set by the proxy alone."""
+        given = request.headers.getlist(self.settings.desk_user_header)
+        if len(given) > 1:
+            raise Refused(
+                400, "The request names two people. The proxy has to replace what browsers send in this header."
+            )
+        return given[0].strip() if given else ""
 
     async def fields(self, request: Request) -> dict[str, str]:
         """What a form holds.

@@ -219,7 +219,7 @@ class Forms:
             return [Problem(field, "is empty or too short to be of use")]
         if len(text) > (most := self.settings.max_text_characters):
             return [Problem(field, f"has {len(text):,} characters; at most {most:,}")]
-        problems = _shapes(field, text)
+        problems = shapes(field, text)
         if prompt and _words(text) == _words(prompt):
             problems.append(Problem(field, "is a copy of the prompt"))
         if kinds := sorted({kind for *_, kind in spans(text, self.settings.phone_region)}):
@@ -238,14 +238,14 @@ def _of_reason(fields: Mapping[str, str]) -> list[Problem]:
     reason = plain(fields.get("reason", ""))
     if len(reason) > LONGEST_REASON:
         return [Problem("reason", f"has {len(reason):,} characters; at most {LONGEST_REASON:,}")]
-    return _shapes("reason", reason)
+    return shapes("reason", reason)
 
 
 def _words(text: str) -> list[str]:
     return "".join(each.lower() if each.isalnum() else " " for each in text).split()
 
 
-def _shapes(field: str, text: str) -> list[Problem]:
+def shapes(field: str, text: str) -> list[Problem]:
     """Characters that nobody types and nobody sees."""
     if CONTROLS & set(text):
         return [Problem(field, "holds control characters: please type the text anew")]

@@ -1,6 +1,9 @@
 """Who is let in, and what hostile people get."""
 
+import asyncio
+
 import pytest
+from starlette.testclient import TestClient
 
 from crowd_assets.desk.letting_in import KeepsWaitingError, Paces, Seals
 from tests.unit.desk.conftest import HIDDEN, URL, Served, serve
@@ -131,3 +134,122 @@ def test_a_proxy_names_people_only_where_a_setting_says_so(served: Served, desk_
     nobody.open("/")
     assert nobody.status == 401
     behind.desk.store.close()
+
+
+@pytest.mark.parametrize("name", ["a b@example.org", "x" * 200, "=1+1", "<script>", "bj\u00f6rn"])
+def test_a_name_of_a_proxy_that_nobody_can_have_is_refused_in_words(desk_settings, name: str) -> None:
+    behind = serve(desk_settings.changed(desk_user_header="X-Forwarded-Email"))
+    answer = behind.client.get("/", headers={"x-forwarded-email": name.encode("latin-1")})
+    assert answer.status_code == 403
+    assert "<script>" not in answer.text
+    assert behind.desk.store.everybody() == []
+    behind.desk.store.close()
+
+
+def test_a_name_that_a_browser_puts_before_the_proxys_lets_nobody_in(desk_settings) -> None:
+    behind = serve(desk_settings.changed(desk_user_header="X-Forwarded-Email", desk_operators="boss@example.org"))
+    twice = [("x-forwarded-email", "boss@example.org"), ("x-forwarded-email", "ann@example.org")]
+    for path in ("/", "/manage"):
+        assert behind.client.get(path, headers=twice).status_code == 400
+    behind.desk.store.close()
+
+
+def test_cookies_travel_by_tls_alone_where_people_come_by_tls(served: Served) -> None:
+    (person,) = served.desk.store.invite(["ada"])
+    link = served.desk.invitation_url(person).removeprefix(URL)
+    plain = served.client.post(link, follow_redirects=False).headers["set-cookie"].lower()
+    secure = TestClient(served.client.app, base_url=URL.replace("http:", "https:"))
+    behind = secure.post(link, follow_redirects=False).headers["set-cookie"].lower()
+    assert "httponly" in plain
+    assert "samesite=lax" in plain
+    assert "secure" not in plain
+    assert "secure" in behind
+
+
+def test_a_form_of_the_desks_address_is_taken_whatever_name_a_proxy_asks_under(served: Served) -> None:
+    ada = served.invited("ada")
+    for host, origin, status in (
+        ("inner:3080", URL, 200),
+        ("inner:3080", "http://inner:3080", 200),
+        ("inner:3080", "http://desk.test.evil.example", 403),
+        ("", "", 403),
+    ):
+        ada.open("/mine")
+        token = HIDDEN.findall(ada.text)[1]
+        headers = {"host": host, "origin": origin}
+        answer = ada.client.post("/mine/appeal", data={"token": token, "text": "Why?"}, headers=headers)
+        assert answer.status_code == status, (host, origin)
+
+
+def test_a_link_of_a_panel_changes_nobody_who_is_here(desk_settings) -> None:
+    served = serve(desk_settings.changed(desk_panel_code="C0DE"))
+    ada = served.invited("ada")
+    ada.open("/panel?PROLIFIC_PID=evil&STUDY_ID=s&SESSION_ID=t")
+    assert ada.status == 409
+    assert "ada" in ada.open("/")
+    for who in ("", "a/b", "..", "\uff11\uff12", "a%0d%0aset-cookie:x=1"):
+        stranger = served.browser()
+        stranger.open(f"/panel?PROLIFIC_PID={who}")
+        assert stranger.status == 400
+    assert [each["name"] for each in served.desk.store.everybody()] == ["ada"]
+    served.desk.store.close()
+
+
+def test_appeals_and_drafts_keep_no_unseen_characters_and_no_heaps(served: Served) -> None:
+    ada = served.invited("ada")
+    for text, reference in (("a\x00b", ""), ("turn \u202e around", ""), ("fine", "e\x1b[31m")):
+        ada.open("/mine")
+        ada.send("/mine/appeal", form=1, text=text, reference=reference)
+        assert ada.status == 422
+    assert served.desk.store.appeals() == []
+    ada.open("/write?lot=lot-1-0")
+    ada.send("/write", form=1, draft="yes", response="x" * 30_000)
+    assert ada.status == 422
+    assert served.desk.store.draft("ada", "demonstration", "lot-1-0") == {}
+
+
+def test_ids_that_lead_elsewhere_lead_nowhere(served: Served) -> None:
+    ada = served.invited("ada")
+    for lot in ("../../secret", "%2e%2e%2fsecret", "lot-1-0%0d%0aset-cookie:x=1", "lot-1-0' OR 1=1 --", "x" * 5_000):
+        for page in ("/write", "/offer"):
+            assert "secret" not in ada.open(f"{page}?lot={lot}")
+            assert ada.status == 200
+            assert "set-cookie" not in ada.headers
+    for path in ("/..%2f..%2fsecret", "/desk.css/../mine", "/mine/bo", "/mine.json?name=bo", "/statements/bo.html"):
+        ada.open(path)
+        assert ada.status in (200, 404)
+        assert ada.headers["cache-control"] == "no-store"
+
+
+def test_private_pages_are_kept_nowhere(served: Served) -> None:
+    ada = served.invited("ada")
+    for path in ("/", "/mine", "/mine.json", "/compare", "/nothing", "/manage"):
+        ada.open(path)
+        assert ada.headers["cache-control"] == "no-store"
+        assert ada.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_form_that_comes_too_slowly_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crowd_assets.desk.desk.SLOWEST_FORM_S", 0.05)
+    ada = served.invited("ada")
+    said: list[dict] = []
+
+    async def slow() -> dict:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    async def sending(message: dict) -> None:
+        said.append(message)
+
+    cookie = f"desk={ada.client.cookies['desk']}".encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/compare",
+        "query_string": b"",
+        "headers": [(b"host", b"desk.test"), (b"cookie", cookie)],
+        "server": ("desk.test", 80),
+        "scheme": "http",
+    }
+    asyncio.run(served.client.app(scope, slow, sending))
+    assert said[0]["status"] == 408

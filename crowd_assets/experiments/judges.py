@@ -23,8 +23,8 @@ def judgement_pay(study: Study) -> Findings:
 
     Each of a real worker's judgements on pairs with gold is paid or held out by a coin, many times over. A worker's held-out accuracy is
     itself noisy: ``ceiling`` is the correlation that pay by the true accuracy, which nobody knows, would have with it. Strategies are
-    searched over random instances with outcomes on a tenth of the pairs, expectations exact; a new name for every few judgements is
-    computed exactly.
+    searched over random instances, expectations exact; names that are left when luck turns are computed exactly, by optimal stopping;
+    both with outcomes on a tenth of the pairs.
 
     Source: UKPConvArg1, Habernal & Gurevych (ACL 2016); arXiv 2502.06387, 2505.19134.
     """
@@ -86,7 +86,7 @@ def judgement_pay(study: Study) -> Findings:
     ]
     found = study.map(judgement_gains, asked)
     gains = {kind: max(each[kind] for each in found) for kind in KINDS}
-    (fresh,) = study.map(fresh_name_gains, [{"dues": dues}])
+    (fresh,) = study.map(fresh_name_gains, [{"dues": round(dues), "checked": CHECKED}])
     figures += [
         coin,
         Figure(
@@ -121,7 +121,7 @@ def judgement_pay(study: Study) -> Findings:
                 f"pay there. From {LEAST[-1]} judgements on pay correlates {rows[-1]['pay a judgement']:.2f} of {rows[-1]['ceiling']:.2f}.",
                 f"Somebody who flips a coin on a careful worker's pairs earns {coin.value:.1%} of that worker's pay.",
                 f"Over {INSTANCES if not study.quick else INSTANCES // 4:,} instances the best lie, shirking, copying and splitting gain "
-                f"{max(gains.values()):.1g}. Sure answers under a new name after every {fresh['judgements']} judgements gain {fresh['gain']:.2g} points "
+                f"{max(gains.values()):.1g}. Sure answers under names that are left when luck turns gain {fresh['gain']:.2g} points "
                 f"a judgement at a belief of {fresh['belief']:.2f}, as a name's losses end with it; dues of {dues:g} points keep that small.",
             ]
         ),

@@ -4,11 +4,8 @@ Belongs here: cells of the experiment on judges' pay. Does not belong here: the 
 ``experiments.judges``).
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from crowd_assets.mechanisms.judging import earned_by_outcome, outcome_scores, paid_out
 from crowd_assets.simulation.labelers import real_stream
@@ -20,7 +17,9 @@ ROUND = 20
 """Judgements of a worker that one round pays."""
 CAREFUL_SHARE = 0.5
 """The better half of the workers is called careful."""
-LONG, MOST_NAMES = 100, 80
+LONG = 100
+BELIEFS = (0.5, 0.505, 0.51, 0.52, 0.55, 0.6, 0.65, 0.7)
+MOST_STEPS = 200
 KINDS = ("misreport", "overstate", "shirk", "copy", "split")
 
 
@@ -140,16 +139,35 @@ def judgement_gains(instances: int, checked: float, seed: int, batch: int) -> di
     return {kind: float(value.max()) for kind, value in gains.items()} | {"split": float(paid[5] - paid[1]) / rows}
 
 
-def fresh_name_gains(dues: float) -> dict[str, Any]:
-    """Gain a judgement of taking a new name after every n judgements and giving sure answers, over staying and telling a calibrated belief;
-    the largest over beliefs from 1/2 to 1 and n up to ``MOST_NAMES``, with the belief and n of it. Exact."""
-    best: dict[str, Any] = {"gain": -np.inf}
-    for belief in np.linspace(0.5, 1.0, 51):
-        honest = (belief - 0.5) ** 2 / 0.25
-        for number in range(1, MOST_NAMES + 1):
-            right = np.arange(number + 1)
-            scores = right - 3.0 * (number - right)
-            earned = float(binom.pmf(right, number, belief) @ np.maximum(scores - dues, 0.0)) / number
-            if earned - honest > best["gain"]:
-                best = {"gain": float(earned - honest), "belief": float(belief), "judgements": number}
+def fresh_name_gains(dues: int, checked: float) -> dict[str, float]:
+    """Gain a judgement of sure answers under names that are left as soon as that is best, over staying and telling a calibrated belief.
+
+    The largest over beliefs from 1/2 on, with that ``belief``; a share ``checked`` of the judgements gets an outcome, and each outcome
+    is known before the next judgement, which is the best that can happen to who leaves. Exact: the rate of optimal stopping.
+    """
+    best = {"gain": -np.inf}
+    for belief in BELIEFS:
+        low, high = 0.0, min(float(_worth_of_a_name(dues, belief, np.zeros(1))[0]), 1.0)  # a name judges at least once
+        for _ in range(2):
+            rates = np.linspace(low, high, 65)
+            pays = int((_worth_of_a_name(dues, belief, rates) > 0).sum())
+            low, high = float(rates[max(pays - 1, 0)]), float(rates[min(pays, 64)])
+        gain = checked * (high - (belief - 0.5) ** 2 / 0.25)
+        if gain > best["gain"]:
+            best = {"gain": gain, "belief": belief}
     return best
+
+
+def _worth_of_a_name(dues: int, belief: float, rate: Floats) -> Floats:
+    """What a new name earns at most where every judgement costs ``rate``, the shape of it: a right answer scores 1, a wrong one -3, and
+    only what is above the dues and all losses is paid. Value iteration over what is owed, 0 to ``dues``; a name that owes more is left."""
+    worth = np.zeros((dues + 4, rate.size))
+    for _ in range(MOST_STEPS):
+        right = np.concatenate([1.0 + worth[:1], worth[:dues]])
+        here = np.maximum(belief * right + (1 - belief) * worth[3:] - rate, 0.0)
+        moved = np.abs(here - worth[: dues + 1]).max()
+        worth[: dues + 1] = here
+        if moved < 1e-12:
+            break
+    found: Floats = worth[dues]
+    return found

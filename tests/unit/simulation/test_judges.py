@@ -1,4 +1,4 @@
-"""What judgements earn in the experiment: truth earns most, and a new name for every few judgements gains next to nothing."""
+"""What judgements earn in the experiment: truth earns most, and names that are left when luck turns gain next to nothing."""
 
 from crowd_assets.simulation.judges import KINDS, fresh_name_gains, judgement_gains
 
@@ -10,8 +10,8 @@ def test_no_strategy_earns_more_than_the_truth() -> None:
     assert found["misreport"] > -1e-6  # small lies are among those tried
 
 
-def test_dues_keep_a_new_name_for_every_few_judgements_from_paying() -> None:
-    without, small, shipped = (fresh_name_gains(dues)["gain"] for dues in (0.0, 2.0, 8.0))
-    assert without > 0.4
-    assert small > 0.04
-    assert 0 < shipped < 3e-4
+def test_dues_keep_names_that_are_left_when_luck_turns_from_paying() -> None:
+    without, shipped, strict = (fresh_name_gains(dues, 0.1)["gain"] for dues in (0, 8, 18))
+    assert without > 0.04
+    assert 0 < shipped < 4e-4
+    assert 0 < strict <= 1e-6, "docs/mechanisms/labelers.md names this setting"

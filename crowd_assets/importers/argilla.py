@@ -160,21 +160,20 @@ def read(source: Path, *, start: datetime, questions: Questions | None = None) -
 
 
 def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Record]:
-    answered: list[tuple[int, dict[str, Any], Response]] = []
-    orders: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    rated: list[tuple[int, dict[str, Any], dict[str, Response]]] = []
+    meaningless = _meaningless(source, questions)
+    clock = ticks(start)
+    remarks: Counter[str] = Counter()
     for row in any_rows(source):
         if isinstance(row, Skipped):
             yield row
             continue
-        number, record = row
-        if "fields" not in record:
-            record = _of_columns(record)
+        number, record = row[0], _with_fields(row[1])
         if not isinstance(record.get("fields"), dict):
             yield Skipped(number, "record has no fields", f"it has {', '.join(map(str, record))}")
             continue
+        answered: list[Response] = []
+        rated: dict[str, dict[str, Response]] = defaultdict(dict)
         there = False
-        by_user: dict[str, dict[str, Response]] = defaultdict(dict)
         for response in _responses(record):
             there = True
             if isinstance(response, RowError):
@@ -182,50 +181,58 @@ def _records(source: Path, start: datetime, questions: Questions) -> Iterator[Re
                 continue
             response = replace(response, user_id=_sourced(response.user_id, questions.source))
             if (of := _rated_field(response, record["fields"])) is not None:
-                by_user[response.user_id][of] = response
-                continue
-            if _is_rationale(response.question, record["fields"]):
-                continue
-            answered.append((number, record, response))
-            if (order := _bare_order(response.value)) is not None:
-                orders[response.question].add(order)
-        rated += [(number, record, ratings) for ratings in by_user.values()]
+                rated[response.user_id][of] = response
+            elif not _is_rationale(response.question, record["fields"]):
+                answered.append(response)
         if not there:
             yield Skipped(number, "record has no responses", f"record {record.get('id')}")
-    meaningless = {
-        question
-        for question, found in orders.items()
-        if questions.bare_rankings is BareRankings.SKIP
-        or (questions.bare_rankings is BareRankings.AUTO and len(found) == 1)
-    }
-    clock = ticks(start)
-    compared = {(number, response.user_id) for number, _, response in answered if _compares(response, questions)}
-    remarks: Counter[str] = Counter()
-    for number, record, response in answered:
-        submitted_at = response.submitted_at or next(clock)
-        try:
-            if response.question in meaningless and _bare_order(response.value) is not None:
-                raise RowError(
-                    "ranking without ranks: export through the server's interface, or say --bare-rankings best-first",
-                    f"question {response.question}",
-                )
-            yield from _events(record, response, submitted_at, questions)
-        except RowError as error:
-            if (number, response.user_id) in compared and not _compares(response, questions):
-                remarks[response.question] += 1
-            else:
+        compared = {each.user_id for each in answered if _compares(each, questions)}
+        compared |= {user for user, ratings in rated.items() if len(ratings) > 1}
+        for response in answered:
+            submitted_at = response.submitted_at or next(clock)
+            try:
+                if response.question in meaningless and _bare_order(response.value) is not None:
+                    raise RowError(
+                        "ranking without ranks: export through the server's interface, or say --bare-rankings best-first",
+                        f"question {response.question}",
+                    )
+                yield from _events(record, response, submitted_at, questions)
+            except RowError as error:
+                if response.user_id in compared and not _compares(response, questions):
+                    remarks[response.question] += 1
+                else:
+                    yield error.at(number)
+        for ratings in rated.values():
+            submitted_at = next(iter(ratings.values())).submitted_at or next(clock)
+            try:
+                yield from _rated_pairs(record, ratings, submitted_at, questions)
+            except RowError as error:
                 yield error.at(number)
     for question, times in remarks.items():
         yield Note(
             f"{times:,} answers to {question!r} were left out, as another question compares; --label-question or --text-question "
             "takes them"
         )
-    for number, record, ratings in rated:
-        submitted_at = next(iter(ratings.values())).submitted_at or next(clock)
-        try:
-            yield from _rated_pairs(record, ratings, submitted_at, questions)
-        except RowError as error:
-            yield error.at(number)
+
+
+def _meaningless(source: Path, questions: Questions) -> set[str]:
+    """Questions whose rankings without ranks say nothing, as all of the file stand in one order."""
+    if questions.bare_rankings is BareRankings.BEST_FIRST:
+        return set()
+    orders: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for row in any_rows(source):
+        if isinstance(row, Skipped):
+            continue
+        for response in _responses(_with_fields(row[1])):
+            order = _bare_order(response.value) if isinstance(response, Response) else None
+            if isinstance(response, Response) and order is not None and len(orders[response.question]) < 2:
+                orders[response.question].add(order)
+    skip = questions.bare_rankings is BareRankings.SKIP
+    return {question for question, found in orders.items() if skip or len(found) == 1}
+
+
+def _with_fields(record: dict[str, Any]) -> dict[str, Any]:
+    return record if "fields" in record else _of_columns(record)
 
 
 def _compares(response: Response, questions: Questions) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -363,14 +364,19 @@ def _present(payload: dict[str, object]) -> Event:
 
 
 def in_time_order(records: Iterable[Record]) -> Iterator[Record]:
-    """The same records with events by time; an outcome after the judgements of its second. Holds all of them."""
-    events: list[Event] = []
-    for record in records:
-        if isinstance(record, dict):
-            events.append(record)
-        else:
-            yield record
-    yield from sorted(events, key=lambda event: (time_key(event), event["kind"] == "outcome"))
+    """The same records with events by time; an outcome after the judgements of its second. Events wait in a temporary file."""
+    places: list[tuple[datetime, bool, int, int]] = []
+    with tempfile.TemporaryFile() as file:
+        for record in records:
+            if isinstance(record, dict):
+                data = json.dumps(record).encode()
+                places.append((time_key(record), record["kind"] == "outcome", file.tell(), len(data)))
+                file.write(data)
+            else:
+                yield record
+        for _, _, place, size in sorted(places):  # events of one second in the order in which they came
+            file.seek(place)
+            yield json.loads(file.read(size))
 
 
 def time_key(event: Event) -> datetime:

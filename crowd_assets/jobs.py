@@ -94,7 +94,7 @@ def jobs(settings: CrowdSettings, warehouse: WarehouseResource) -> list["AssetJo
             selection=seeds,
             executor_def=alone,
             tags=tags,
-            description="Build the embedded language model and classifier, where they are not there yet.",
+            description="Build the embedded language model and classifier, where the home has none yet.",
         ),
     ]
 
@@ -114,7 +114,7 @@ class ByHand(Config):
     """What a round that is claimed by hand asks for."""
 
     events: int = Field(default=1, ge=1, description="Fewest events that must wait.")
-    contributors: int = Field(default=1, ge=1, description="Fewest contributors that they must be from.")
+    contributors: int = Field(default=1, ge=1, description="Fewest contributors of the events that wait.")
 
 
 @op
@@ -126,13 +126,13 @@ def claim(context: OpExecutionContext, config: ByHand, warehouse: WarehouseResou
     if claimed is None:
         raise Failure(f"no round was claimed: {reason}", allow_retries=False)
     add_partition(context.instance, book, claimed, uuid_of(settings))
-    context.log.info(f"claimed {claimed.round_id}: launch {ROUND_JOB} for it with the settings you want")
+    context.log.info(f"claimed {claimed.round_id}: launch {ROUND_JOB} for this round with the settings you want")
 
 
 @job(
     executor_def=in_process_executor,
     description="Claim what waits as a round that is launched by hand: then launch crowd_round for its partition, with other "
-    "settings if you like. The round sensor leaves it alone until that run has ended.",
+    "settings if you like. The round sensor leaves that round alone until that run has ended.",
 )
 def claim_round() -> None:
     """The job of :func:`claim`."""

@@ -61,7 +61,7 @@ def decide(
         return Decision(
             "wait", f"attempt {round_.attempt} of {name} failed{why}: the next one begins after {due:%H:%M:%S} UTC"
         )
-    return Decision("retry", f"attempt {round_.attempt} of {name} ended without completing it{why}")
+    return Decision("retry", f"attempt {round_.attempt} of {name} ended without completing the round{why}")
 
 
 def ingestion_waits(attempts: Sequence[Attempt], state: str, now: datetime) -> str | None:

@@ -79,7 +79,7 @@ def inbox_sensor() -> SensorDefinition:
         of_state = RunsFilter(job_name=INGESTION_JOB, tags={STATE_TAG: state, **home_tags(home)})
         for run in context.instance.get_runs(of_state, limit=1):
             if run.run_id not in known:  # it ended before it took its lease, and its key is used up
-                attempts.note_ended(run.run_id, INGESTION, 0, f"run {run.run_id} ended before it began its work")
+                attempts.note_ended(run.run_id, INGESTION, 0, f"run {run.run_id} ended before any work began")
         before = attempts.of(INGESTION)
         if waits := ingestion_waits(before, state, now):
             return SkipReason(f"{len(files)} files wait, and {waits}")

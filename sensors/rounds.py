@@ -165,7 +165,7 @@ def _note_runs_that_never_began(runs: Sequence[DagsterRun], open_round: Round, a
         ended = run.status not in ACTIVE and run.run_id not in known
         if ended and int(run.tags.get(ATTEMPT_TAG, 0)) == open_round.attempt:
             attempts.note_ended(
-                run.run_id, open_round.round_id, open_round.attempt, f"run {run.run_id} ended before it began its work"
+                run.run_id, open_round.round_id, open_round.attempt, f"run {run.run_id} ended before any work began"
             )
 
 

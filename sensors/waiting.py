@@ -47,7 +47,7 @@ def waiting_sensor() -> SensorDefinition:
         name="waiting_sensor",
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Says in the check nothing_is_stuck of raw_feedback what waits and why; it warns where somebody has to act.",
+        description="Says in the check nothing_is_stuck of raw_feedback what waits and why; the check warns where somebody has to act.",
     )
     def evaluate(
         context: SensorEvaluationContext,

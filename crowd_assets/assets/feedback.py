@@ -35,6 +35,7 @@ from crowd_assets.round.asked import with_asked
 from crowd_assets.round.fit import check_model
 from crowd_assets.round.guard import weigher_of
 from crowd_assets.round.lots import next_round_no, open_lots, publish_lots
+from crowd_assets.round.members import check_members
 from crowd_assets.round.standing import paused_before
 from resources.feedback.events import EVENT_SCHEMA, KINDS
 from resources.feedback.inbox import InboxResource, OutboxResource
@@ -120,7 +121,7 @@ def raw_feedback(
         check_name=TAKEN_IN,
         passed=not left,
         severity=AssetCheckSeverity.WARN,
-        description=f"{len(left)} files cannot be read and wait: {said}. Let this user read them, or take them away."
+        description=f"{len(left)} files cannot be read and wait: {said}. Let this user read the files, or take the files away."
         if left
         else None,
     )
@@ -159,7 +160,7 @@ def raw_feedback(
         AssetCheckSpec(
             suite_check(ROUND),
             asset="validated_feedback",
-            description="The round's figures lie where those of earlier rounds let expect them.",
+            description="The round's figures lie where the figures of earlier rounds let one expect.",
         ),
     ],
 )
@@ -180,6 +181,7 @@ def validated_feedback(
     context.instance.add_run_tags(context.run.run_id, {ROUND_TAG: context.partition_key})
     book = RoundBook(warehouse)
     round_ = book.reopen(context.partition_key)
+    check_members(settings)
     check_model(settings, trainer)
     space = f"{embedder.source}@{embedder.revision}"
     paused = paused_before(warehouse, round_.round_no)

@@ -114,5 +114,5 @@ def _tell_tracker(
     except Exception as problem:  # of somebody else's client or server
         context.log.warning(
             f"CROWD_TRACKING={settings.tracking} was not told of {round_.round_id} ({type(problem).__name__}: "
-            f"{' '.join(str(problem).split())[:300]}): materialise round_report of this round again to tell it."
+            f"{' '.join(str(problem).split())[:300]}): materialise round_report of this round again to tell the tracker."
         )

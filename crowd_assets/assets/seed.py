@@ -110,11 +110,16 @@ def _built_once(
 
     def busy(holder: str) -> SeedBusyError:
         return SeedBusyError(
-            f"{directory} has been built for {LONGEST_BUILD_S / 60:.0f} minutes by {holder}. Wait for it or stop it."
+            f"{directory} has been built for {LONGEST_BUILD_S / 60:.0f} minutes by {holder}. Wait for that process or stop that process."
         )
 
     lock = Path(f"{directory}.lock")
-    with held(lock, LONGEST_BUILD_S, busy, lambda holder: say(f"{directory.name}: waiting, it is built by {holder}")):
+    with held(
+        lock,
+        LONGEST_BUILD_S,
+        busy,
+        lambda holder: say(f"{directory.name}: waiting while {holder} builds the model"),
+    ):
         if not directory.exists():
             progress = throttled(directory.name, say)
             figures = build(directory, progress)

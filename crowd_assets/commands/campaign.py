@@ -145,7 +145,7 @@ class Campaign:
                 console.print(f"no round starts: {reason}")
                 return
             if not waits_for:
-                console.print(f"{open_round.round_id} is running in another process: waiting for it")
+                console.print(f"{open_round.round_id} is running in another process: waiting for that process")
                 waits_for = open_round.round_id
             time.sleep(SECONDS_BETWEEN_LOOKS)
             if not is_open(self.book.get(waits_for).status):
@@ -155,7 +155,7 @@ class Campaign:
         """Finish a round that was begun before, here or by the daemon; returns how many there were, 0 or 1."""
         open_round = self.book.open_round()
         if open_round is not None:
-            console.print(f"{open_round.round_id} is {open_round.status}: finishing it first")
+            console.print(f"{open_round.round_id} is {open_round.status}: finishing that round first")
             if not open_round.attempt:  # claimed by hand, and launched from here after all
                 self.book.next_attempt(open_round.round_no)
             self._start(round_quorum(self.settings))

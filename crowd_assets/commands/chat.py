@@ -98,7 +98,7 @@ def _winner(round_: Round, warehouse: WarehouseResource) -> str:
 def talk(chat: Chat, prompts: Sequence[str], samples: int) -> None:
     """Answer ``prompts``, or where there is none what is typed or piped in, a prompt a line, until it ends or says /quit."""
     if len(chat.speakers) == 1:
-        console.print(f"{chat.speakers[0].name}: the base stayed, so there is no other model to compare it with")
+        console.print(f"{chat.speakers[0].name}: the base stayed, so there is no other model to compare the base with")
     for prompt in prompts or _typed():
         _print_answers(chat, prompt, samples)
 

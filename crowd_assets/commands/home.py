@@ -60,7 +60,7 @@ def back_up_home(to: Annotated[Path, typer.Argument(help="Folder to write, outsi
     done = backup(settings, build_resources(settings).warehouse, to)
     typer.echo(f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.folder}")
     for place in done.elsewhere:
-        typer.echo(f"lies outside the home and is not in it: {place}")
+        typer.echo(f"lies outside the home and is not in the backup: {place}")
 
 
 @app.command("restore")
@@ -100,7 +100,7 @@ def compact_home() -> None:
         ("unfinished files", gone.unfinished),
     ):
         typer.echo(f"{count:6} {what} removed")
-    typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as it is: little of its file is free'}")
+    typer.echo(f"warehouse {'written anew' if gone.warehouse else 'left as before: little of the file is free'}")
 
 
 @app.command("migrate")
@@ -137,7 +137,7 @@ def migrate_home(
 
         done = migrate_files(settings, build_resources(settings).warehouse, files_to, typer.echo)
         typer.echo(
-            f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.to}; {done.copied} of them copied by this call"
+            f"{done.files} files, {done.bytes / 2**20:.1f} MiB  {done.to}; {done.copied} of these copied by this call"
         )
         typer.echo(f"{done.rounds} rounds audited there: ok; {done.names} names changed in the warehouse")
         if done.aside:

@@ -27,7 +27,7 @@ def show_pseudonyms(
     if not Pseudonyms.from_environment().keyed:
         raise PseudonymKeyError(f"{KEY_VARIABLE} is not set: without a key contributors keep their names.")
     if not warehouse.exists():
-        raise PseudonymKeyError(f"CROWD_HOME={settings.home}: there is no home there, so nobody has a pseudonym in it.")
+        raise PseudonymKeyError(f"CROWD_HOME={settings.home}: there is no home there, so nobody has a pseudonym.")
     pseudonyms = HomePseudonyms.of_home(warehouse)
     for name in names:
         typer.echo(f"{pseudonyms.found(name) or 'has sent nothing'}  {name}")

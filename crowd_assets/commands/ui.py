@@ -36,7 +36,7 @@ def serve_ui(settings: CrowdSettings, port: int) -> None:
     folder = prepare_instance(settings)
     workspace = folder / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
-    print(f"Dagster UI  http://127.0.0.1:{port}  ({settings.home}; end it by Ctrl-C)", flush=True)
+    print(f"Dagster UI  http://127.0.0.1:{port}  ({settings.home}; Ctrl-C ends the UI)", flush=True)
     run_dev_server(port, workspace, webserver=WEBSERVER)
 
 

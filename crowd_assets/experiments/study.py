@@ -140,12 +140,15 @@ class Study:
 
         def busy(holder: str) -> StudyBusyError:
             return StudyBusyError(
-                f"{folder} has been built for {LONGEST_BUILD_S / 3600:.0f} hours by {holder}. Wait for it or stop it."
+                f"{folder} has been built for {LONGEST_BUILD_S / 3600:.0f} hours by {holder}. Wait for that process or stop that process."
             )
 
         lock = Path(f"{folder}.lock")
         with held(
-            lock, LONGEST_BUILD_S, busy, lambda holder: self.log(f"{folder.name}: waiting, it is built by {holder}")
+            lock,
+            LONGEST_BUILD_S,
+            busy,
+            lambda holder: self.log(f"{folder.name}: waiting while {holder} builds the folder"),
         ):
             if not folder.exists():
                 unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")

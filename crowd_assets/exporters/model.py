@@ -116,7 +116,7 @@ def model_card(
     what = (
         f"{starts_from} with {len(chain)} LoRA adapter{'s' * (len(chain) > 1)} merged into its weights"
         if chain
-        else f"{starts_from} as it is: no round so far found a model closer to the target"
+        else f"{starts_from} unchanged: no round so far found a model closer to the target"
     )
     epoch = warehouse.read_round("epochs", round_.round_no).row(0, named=True)
     posted = "posted" if epoch["closes"] else f"provisional since {round_id_of(epoch['first_round_no'])}"
@@ -132,7 +132,7 @@ tags:
 
 What an open crowd had made of a language model by the end of round {round_.round_no}: {what}.
 
-## Loading it
+## Loading the model
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -141,8 +141,8 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
-A prompt goes through the tokenizer's chat template where it has one; else it is the prompt and a newline. `ollama create NAME -f
-Modelfile` makes it a model of Ollama.
+A prompt goes through the chat template of the tokenizer; where the tokenizer has none, the model reads the prompt and a newline. `ollama create NAME -f
+Modelfile` makes the export a model of Ollama.
 {_about_the_adapter(chain, trainer, hub_id, bool(in_package or not root))}
 ## License
 
@@ -200,7 +200,7 @@ from peft import AutoPeftModelForCausalLM
 model = AutoPeftModelForCausalLM.from_pretrained("{ADAPTER}")
 ```
 
-vLLM serves it with `--enable-lora --max-lora-rank {_served_rank(rank)}`.
+vLLM serves the adapter with `--enable-lora --max-lora-rank {_served_rank(rank)}`.
 """
 
 
@@ -215,10 +215,7 @@ def _about_the_license(license_: str, starts_from: str) -> str:
             f"The base, {starts_from}, is under {license_}, and what was made of it here keeps to that. Contributors' texts are "
             "in none of these files."
         )
-    return (
-        f"The card of the base, {starts_from}, names no license: look it up before you give this model to others, and write it into "
-        "the first lines of this card."
-    )
+    return f"The card of the base, {starts_from}, names no license: look the license up before you give this model to others, and write the license into the first lines of this card."
 
 
 def _lineage_rows(chain: list[str], store: ModelStoreResource, starts_from: str) -> Iterator[tuple[object, ...]]:
@@ -325,7 +322,7 @@ def _check_root(round_: Round, of_round: Mapping[str, Any], settings: CrowdSetti
     if not same_folder and (then != now or (_source(now) and revisions[0] != revisions[1])):
         raise OtherRootError(
             f"{round_.round_id} was settled with CROWD_BASE_MODEL={then!r} (CROWD_BASE_MODEL_REVISION={revisions[0]!r}), and "
-            f"is now asked for with {now!r} ({revisions[1]!r}): its adapters fit that model only. Set both as they were."
+            f"is now asked for with {now!r} ({revisions[1]!r}): its adapters fit that model only. Set both variables as before."
         )
 
 
@@ -334,11 +331,11 @@ def _check_free(folder: Path, force: bool) -> None:
         return
     if not _is_export(folder):
         raise ExportExistsError(
-            f"{folder} is there and no earlier export, so it is never replaced: name another folder with --to."
+            f"{folder} exists and is no earlier export, so the folder is never replaced: name another folder with --to."
         )
     if not force:
         raise ExportExistsError(
-            f"{folder} holds an export already: replace it with --force, or name another folder with --to."
+            f"{folder} holds an export already: replace the export with --force, or name another folder with --to."
         )
 
 

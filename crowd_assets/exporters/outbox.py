@@ -29,5 +29,7 @@ def read_comparisons(source: Path) -> list[dict[str, Any]]:
                 raise SourceError(f"{file}, line {number}: expected {', '.join(FIELDS)}")
             comparisons[task["comparison_id"]] = task
     if not comparisons:
-        raise SourceError(f"{source}: no comparison there; rounds publish them in comparison_tasks of the outbox")
+        raise SourceError(
+            f"{source}: no comparison there; rounds publish comparisons in comparison_tasks of the outbox"
+        )
     return list(comparisons.values())

@@ -46,16 +46,15 @@ def push(folder: Path, repository: str, *, license_: str = "", public: bool = Fa
         PushError: the repository is no name of one, the card names no license, or the hub refuses or cannot be reached.
     """
     if not REPOSITORY.fullmatch(repository):
-        raise PushError(f"{repository!r} names no repository of a hub: it takes OWNER/NAME.")
+        raise PushError(f"{repository!r} names no repository of a hub: write OWNER/NAME.")
     card = folder / README
     text = card.read_text(encoding="utf-8")
     if license_ and not LICENSE.fullmatch(license_):
-        raise PushError(f"--license {license_!r}: it takes a hub's name of a license, such as apache-2.0 or llama3.2.")
+        raise PushError(f"--license {license_!r}: write a hub's name of a license, such as apache-2.0 or llama3.2.")
     if NO_LICENSE in text:
         if not license_:
             raise PushError(
-                "the card of the base model names no license, and a model is not given to others without: look it up, and name it "
-                "with --license, such as --license apache-2.0."
+                "the card of the base model names no license, and no model is given to others without a license: look the license up, and name the license with --license, such as --license apache-2.0."
             )
         text = text.replace(NO_LICENSE, f"\nlicense: {license_}\n", 1)
     from huggingface_hub import HfApi

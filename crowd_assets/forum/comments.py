@@ -291,7 +291,7 @@ def misspell(text: str, rng: np.random.Generator, rate: float = 0.25) -> str:
         If ``rate`` is not in [0, 1].
     """
     if not 0 <= rate <= 1:
-        raise ValueError(f"rate is {rate}; it is the share of words with a typo, so choose it in [0, 1]")
+        raise ValueError(f"rate is {rate}; expected the share of words with a typo, in [0, 1]")
     words = text.split(" ")
     for position, word in enumerate(words):
         if len(word) >= 4 and rng.random() < rate:

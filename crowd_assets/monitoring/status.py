@@ -366,13 +366,15 @@ def _disk(settings: Settings) -> Finding:
 
 def _daemon(history: RunHistory, now: datetime) -> Finding:
     if not history.heartbeats:
-        return Finding("daemon", None, "never started here: make ui starts it, make round goes without")
+        return Finding("daemon", None, "never started here: make ui starts the daemon, make round needs none")
     silent = [name for name, beat in sorted(history.heartbeats.items()) if now - beat > DAEMON_SILENT]
     last = max(history.heartbeats.values())
     if len(silent) == len(history.heartbeats):
-        return Finding("daemon", None, f"not running since {_shown(last)}: make ui starts it, make round goes without")
+        return Finding(
+            "daemon", None, f"not running since {_shown(last)}: make ui starts the daemon, make round needs none"
+        )
     if silent:
         return Finding(
             "daemon", False, f"{', '.join(silent)} silent for more than {DAEMON_SILENT.total_seconds() / 60:.0f} min"
         )
-    return Finding("daemon", True, f"said {(now - last).total_seconds():.0f} s ago that it lives")
+    return Finding("daemon", True, f"said {(now - last).total_seconds():.0f} s ago that the daemon lives")

@@ -35,6 +35,7 @@ from resources.warehouse.base import WarehouseResource
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
 from resources.warehouse.duckdb import DuckDBWarehouse
+from resources.warehouse.facts import BEGUN_ERASURE, RECORD_HASHES
 
 
 class AuditError(OperatorError, RuntimeError):
@@ -114,15 +115,17 @@ def line(audited: AuditedRound) -> str:
     if audited.removed:
         parts.append(f"models that no round chose, removed: {len(audited.removed)}")
     if not audited.recomputed and not audited.difference:
-        parts.append("as its record says, but not recomputed: it builds on a round that differs")
+        parts.append("as its record says, but not recomputed: the round builds on a round that differs")
     return f"{audited.round_id}  {'  '.join(parts)}"
 
 
 class _Auditor(AuditedHome):
     def run(self, expected: str, recompute: bool, found: Callable[[AuditedRound], None]) -> Audit:
-        begun = self.warehouse.query("SELECT contributor_id FROM erasures WHERE status = 'begun'")
+        begun = self.warehouse.query(BEGUN_ERASURE)
         if begun.height:
-            raise AuditError(f"the erasure of {begun.item()} was interrupted: repeat it first.")
+            raise AuditError(
+                f"the erasure of {begun['contributor_id'].item()} was interrupted: repeat that erasure first."
+            )
         recorded = self.warehouse.query("SELECT * FROM round_records ORDER BY round_no").to_dicts()
         records = {row["round_no"]: row for row in recorded}
         rounds, posted = [], []
@@ -162,7 +165,7 @@ class _Auditor(AuditedHome):
         )
 
     def _hashes(self) -> list[str]:
-        return self.warehouse.query("SELECT hash FROM round_records ORDER BY round_no")["hash"].to_list()
+        return self.warehouse.query(RECORD_HASHES)["hash"].to_list()
 
     def _ledger(self, posted: list[pl.DataFrame]) -> Difference | None:
         """The ledger as a whole, entries of all rounds and of none, against what the rounds post."""

@@ -31,7 +31,7 @@ from resources.rounds.secret import FILE as SECRET
 from resources.rounds.secret import VARIABLE, commitment, round_key
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from resources.warehouse.facts import COMPLETED, SETTLED, SKIPPED, round_id_of
+from resources.warehouse.facts import COMPLETED, RECORD_HASHES, SKIPPED, round_id_of
 
 GAVE_UP = re.compile(r"\d+ attempts ended without completing r\d{6,}.*", re.DOTALL)
 """Why a settled round was completed without its tasks or its report."""
@@ -89,7 +89,7 @@ def _identity(settings: CrowdSettings, warehouse: WarehouseResource) -> Iterator
         stored = getattr(known, name, None)
         if stored != value:
             yield Difference("home", FILE, name, str(stored), str(value), BY_RECORD)
-    hashes = warehouse.query("SELECT hash FROM round_records ORDER BY round_no")["hash"].to_list()
+    hashes = warehouse.query(RECORD_HASHES)["hash"].to_list()
     if known and known.last_record and known.last_record not in hashes:
         yield Difference("home", FILE, "last_record", known.last_record, hashes[-1] if hashes else "none", BY_RECORD)
 
@@ -113,7 +113,7 @@ def _states(rounds: Sequence[Round]) -> Iterator[Difference]:
         assert each is not None
         if later is not None and each.status not in (COMPLETED, SKIPPED):
             yield Difference("rounds", each.round_id, "status", each.status, COMPLETED, BY_RECORD)
-        if each.status in (COMPLETED, SETTLED) and each.reason is not None and not GAVE_UP.fullmatch(each.reason):
+        if each.settled and each.reason is not None and not GAVE_UP.fullmatch(each.reason):
             yield Difference("rounds", each.round_id, "reason", each.reason[:60], "none", BY_RECORD)
         if each.settled and each.attempt < 1:
             yield Difference("rounds", each.round_id, "attempt", str(each.attempt), "1 or more", BY_RECORD)

@@ -24,7 +24,7 @@ from resources.files.frames import FramesResource
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from resources.warehouse.facts import COMPLETED
+from resources.warehouse.facts import COMPLETED, WITHDRAWN
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PublishedRound:
             return
         where = f"outbox {COMPARISON_TASKS}"
         rows = self.warehouse.read_round("comparison_tasks", self.round_.round_no)
-        gone = set(self.warehouse.query("SELECT comparison_id FROM withdrawn_comparisons")["comparison_id"])
+        gone = set(self.warehouse.query(WITHDRAWN)["comparison_id"])
         texts = completed(self.frames.read("validated_feedback", self.round_.round_id))
         answers = {
             event_id: tuple(rest)

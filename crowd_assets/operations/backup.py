@@ -174,7 +174,7 @@ def restore(settings: CrowdSettings, warehouse: WarehouseResource, source: Path,
             except FileNotFoundError:
                 raise BackupError(f"{source} is not whole: {name} is missing. Nothing was restored.") from None
             if (size, digest) != (about["bytes"], about["hash"]):
-                raise BackupError(f"{source} is not whole: {name} is not as it was backed up. Nothing was restored.")
+                raise BackupError(f"{source} is not whole: {name} is not as backed up. Nothing was restored.")
         _begin_another_life(unfinished)
         with warehouse.locked():
             if aside:
@@ -207,7 +207,7 @@ def verify(source: Path) -> int:
     for name, about in files.items():
         try:
             if _read(source / name) != (about["bytes"], about["hash"]):
-                raise BackupError(f"{source} is not whole: {name} is not as it was backed up.")
+                raise BackupError(f"{source} is not whole: {name} is not as backed up.")
         except FileNotFoundError:
             raise BackupError(f"{source} is not whole: {name} is missing.") from None
     return len(files)
@@ -235,7 +235,7 @@ def _manifest(source: Path) -> dict[str, dict[str, object]]:
         raise BackupError(f"{source} is no backup that this version reads: {MANIFEST} is of another format.")
     for name in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise BackupError(f"{source} is no backup: {MANIFEST} names {name!r}, which is no file of it.")
+            raise BackupError(f"{source} is no backup: {MANIFEST} names {name!r}, which is no file of the backup.")
     return files
 
 

@@ -78,7 +78,7 @@ def _space(settings: CrowdSettings) -> str:
 def _identity(settings: CrowdSettings) -> str:
     found = known_home(settings)
     if found is None:
-        return f"no home.json: nobody has begun the home, or a version before {program_version()}, and the next command adopts it"
+        return f"no home.json: nobody has begun the home, or a version before {program_version()}, and the next command adopts the home"
     return f"home {found.uuid}, schema {found.schema} of {SCHEMA_VERSION}, written by {found.program}"
 
 
@@ -137,9 +137,9 @@ def _files(resources: Resources, settings: CrowdSettings) -> str:
                 raise _NotWellError(f"{path} is missing. {way_back(settings.home)}") from None
             if found != expected:
                 raise _NotWellError(
-                    f"{path} is not as {number} left it: run crowd-rounds audit. {way_back(settings.home)}"
+                    f"{path} is not as {number} left the file: run crowd-rounds audit. {way_back(settings.home)}"
                 )
-    return f"{looked_at} frames and segments are as their rounds left them"
+    return f"{looked_at} frames and segments are as the rounds left the files"
 
 
 def _models(resources: Resources, settings: CrowdSettings) -> str:
@@ -152,7 +152,7 @@ def _models(resources: Resources, settings: CrowdSettings) -> str:
     missing = [str(path) for path in seeds if not path.exists()]
     if missing and chosen and not (settings.base_model and settings.embedder):
         raise _NotWellError(
-            f"{', '.join(missing)}: seed models are missing, and rounds were run with them. {way_back(settings.home)}"
+            f"{', '.join(missing)}: seed models are missing, and rounds were run with these models. {way_back(settings.home)}"
         )
     return f"{len(whole)} models are whole"
 
@@ -162,5 +162,5 @@ def _attempts(resources: Resources, settings: CrowdSettings) -> str:
     unfinished = AttemptBook(resources.warehouse, settings.lease_s).unfinished()
     lost = [each.subject for each in unfinished if not each.lives(now)]
     if lost:
-        raise _NotWellError(f"the process of {', '.join(lost)} is gone: make round or the daemon takes up what it left")
+        raise _NotWellError(f"the process of {', '.join(lost)} is gone: make round or the daemon takes up the run")
     return ", ".join(f"{each.subject} runs since {each.begun_at:%H:%M:%S} UTC" for each in unfinished) or "nothing runs"

@@ -32,7 +32,7 @@ from resources.models.store import ModelStoreResource
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
-from resources.warehouse.facts import IS_OPEN
+from resources.warehouse.facts import BEGUN_ERASURE, IS_OPEN
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
@@ -133,13 +133,12 @@ class _Eraser:
         """Refuse to destroy a link that is none, before anything is erased."""
         if not self._pseudonyms.keyed:
             raise ErasureError(
-                "this home keeps contributors by the names they gave, and the chain of records vouches for them: names cannot go. "
-                f"Leave --identifier out; a home that is begun with {KEY_VARIABLE} can erase them."
+                "this home keeps contributors by the names that contributors gave, and the chain of records vouches for the names: names cannot go. "
+                f"Leave --identifier out; a home that is begun with {KEY_VARIABLE} can erase names."
             )
         if not self._pseudonyms.drawn_here:
             raise ErasureError(
-                f"this home was begun before pseudonyms were drawn: each follows from the name and {KEY_VARIABLE}, and only "
-                "without that key nobody can tell whose they are. Leave --identifier out; a new home draws them."
+                f"this home was begun before pseudonyms were drawn: each pseudonym follows from the name and {KEY_VARIABLE}, and only without that key nobody can tell whose a pseudonym is. Leave --identifier out; a new home draws pseudonyms."
             )
 
     def unlink(self, reason: str) -> str:
@@ -288,7 +287,7 @@ class _Eraser:
             return None
         if not before and not events and not mentioned:
             if begun := self._begun():
-                raise ErasureError(f"the erasure of {begun} was interrupted: repeat it first, by that name.")
+                raise ErasureError(f"the erasure of {begun} was interrupted: repeat that erasure first, by that name.")
             raise _NobodyError(f"{self._given} is no contributor of this home ({self._settings.home}).")
         trained_on = {model for (model,) in candidates}
         trained_on |= {model for round_id, model in aligned if self._judged_in(round_id)}
@@ -313,12 +312,12 @@ class _Eraser:
             open_round = fetch_row(connection, f"SELECT round_id, status FROM rounds WHERE {IS_OPEN}")
             if open_round:
                 raise ErasureError(
-                    f"{open_round[0]} is {open_round[1]} and works with the texts: let it finish (make round), then "
+                    f"{open_round[0]} is {open_round[1]} and works with the texts: let the round finish (make round), then "
                     "repeat this command."
                 )
-            begun = fetch_row(connection, "SELECT contributor_id, erasure_id FROM erasures WHERE status = 'begun'")
+            begun = fetch_row(connection, BEGUN_ERASURE)
             if begun and begun[0] != self._name:
-                raise ErasureError(f"the erasure of {begun[0]} was interrupted: repeat it first.")
+                raise ErasureError(f"the erasure of {begun[0]} was interrupted: repeat that erasure first.")
             if begun:
                 return str(begun[1])
             (number,) = fetch_row(connection, "SELECT count(*) + 1 FROM erasures")
@@ -375,7 +374,7 @@ class _Eraser:
     def _begun(self) -> str:
         """Whose erasure was begun and not ended; empty where none was."""
         with self._warehouse.connect() as connection:
-            begun = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
+            begun = fetch_row(connection, BEGUN_ERASURE)
         return str(begun[0]) if begun else ""
 
     def _mentions(self, connection: Connection) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from resources.common.progress import throttled
 from resources.files.storage import PIECE, StoredFile, files_below, is_local, use_object_stores, written_atomically
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource, fetch_row
-from resources.warehouse.facts import IS_OPEN
+from resources.warehouse.facts import BEGUN_ERASURE, IS_OPEN
 
 JOURNAL = "moving_files.jsonl"
 TOGETHER = 8  # files under way at once: most of the time is the store's
@@ -79,7 +79,7 @@ def migrate_files(
     for folder, place in settings.file_places.items():
         moved[folder] = [each for each in files_below(place) if not UNFINISHED_NAME.search(each.name)]
         new = _copy(folder, moved[folder], target.file_places[folder], journal, say)
-        say(f"{folder}: {len(moved[folder])} files, {new} of them copied and read back")
+        say(f"{folder}: {len(moved[folder])} files, {new} of these copied and read back")
         copied += new
     audited = audit(target)
     if not audited.clean:
@@ -143,10 +143,12 @@ def _check(settings: CrowdSettings, target: CrowdSettings, warehouse: WarehouseR
     for folder, there in target.file_places.items():
         inside = is_local(there) and Path(str(there)).resolve().is_relative_to(home)
         if inside or str(there) == str(settings.file_places[folder]):
-            raise FileMigrationError(f"{there} is where the files lie, or in the home: name a place outside of it.")
+            raise FileMigrationError(
+                f"{there} is where the files lie, or in the home: name a place outside of the home."
+            )
     with warehouse.connect() as connection:
         round_ = fetch_row(connection, f"SELECT round_id FROM rounds WHERE {IS_OPEN}")
-        erasure = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
+        erasure = fetch_row(connection, BEGUN_ERASURE)
     if round_ or erasure:
         what = f"{round_[0]} is open" if round_ else f"the erasure of {erasure[0]} was interrupted"
         raise FileMigrationError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from upath import UPath
 
 from crowd_assets.forum.comments import MOODS
+from crowd_assets.round.members import check_members
 from crowd_assets.round.target import answers_of, reference_texts, wanted_texts
 from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
@@ -28,10 +29,12 @@ def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
         The feedback files.
 
     Raises:
-        SettingError: a file is missing, empty or not as it should be, or a model or attribute cannot be.
+        SettingError: a file is missing, empty or not as it should be, a model or attribute cannot be, or members of families do not fit
+            together.
         PseudonymKeyError: the key cannot be one.
     """
     files = feedback_files(feedback) if feedback else []
+    check_members(settings)
     if settings.lots:
         settings.known_lots()
     if settings.lot_prompts:
@@ -79,7 +82,7 @@ def _check_attribute(settings: CrowdSettings) -> None:
     if labels and settings.target_attribute not in labels:
         raise SettingError(
             f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {settings.embedder or 'the embedded classifier'}; "
-            f"its labels are {', '.join(labels)}. Choose one of them, or set CROWD_TARGET_TEXTS or CROWD_GOLD_ANSWERS to a file of "
+            f"its labels are {', '.join(labels)}. Choose one of the labels, or set CROWD_TARGET_TEXTS or CROWD_GOLD_ANSWERS to a file of "
             "texts to be like."
         )
 

@@ -257,7 +257,9 @@ class QualityServer(ThreadingHTTPServer):
     def __init__(self, settings: CrowdSettings, data_quality: DataQualityResource, port: int) -> None:
         page = quality_page(settings)
         if not page.exists():
-            raise NoReportError(f"{page} is not there yet: the gate of a round writes it. Run one with make round.")
+            raise NoReportError(
+                f"{page} is not there yet: the gate of a round writes this page. Run a round with make round."
+            )
         home = Path(settings.home).resolve()
         docs = PurePosixPath(data_quality.data_docs.resolve().relative_to(home).as_posix())
         campaign = campaign_path(settings)

@@ -32,7 +32,7 @@ from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
-from resources.warehouse.facts import round_id_of
+from resources.warehouse.facts import WITHDRAWN, round_id_of
 
 ASSIGNMENTS_SCHEMA = {
     "assignment_id": pl.String(),
@@ -139,7 +139,7 @@ def lines_of(
     """What the outbox has of assignments, in their order: nothing that tells a check or a repeat from the rest, and none of a comparison
     whose texts were erased."""
     texts = _texts_of(plan["comparison_id"].unique().to_list(), round_, warehouse, frames)
-    gone = set(warehouse.query("SELECT comparison_id FROM withdrawn_comparisons")["comparison_id"])
+    gone = set(warehouse.query(WITHDRAWN)["comparison_id"])
     lines = []
     columns = ("assignment_id", "labeler_id", "seat", "place", "comparison_id")
     for assignment_id, labeler_id, seat, place, comparison_id in plan.select(columns).iter_rows():

@@ -52,7 +52,7 @@ def blocked_by_command(settings: Settings, place: Place, *, base: str | None, ca
         )
     except OSError as problem:
         raise SettingError(
-            f"CROWD_GATE_COMMAND cannot be started ({problem}): name a program that is there, or unset it."
+            f"CROWD_GATE_COMMAND cannot be started ({problem}): name a program that is there, or unset CROWD_GATE_COMMAND."
         ) from None
     try:
         said, _ = process.communicate(timeout=settings.gate_seconds)

@@ -131,13 +131,12 @@ def _label(settings: CrowdSettings, embedder: EmbedderResource, texts: int) -> i
     to_be_like = "set CROWD_TARGET_TEXTS or CROWD_GOLD_ANSWERS to a file of texts to be like"
     if not embedder.labels:
         raise SettingError(
-            f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}, which has none: it is a "
-            f"sentence encoder or a language model. Set CROWD_EMBEDDER to a multi-label classifier, or {to_be_like}."
+            f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}, which has no labels, as a sentence encoder or a language model has none. Set CROWD_EMBEDDER to a multi-label classifier, or {to_be_like}."
         )
     if settings.target_attribute not in embedder.labels:
         raise SettingError(
             f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}; its labels are "
-            f"{', '.join(embedder.labels)}. Choose one of them, or {to_be_like}."
+            f"{', '.join(embedder.labels)}. Choose one of the labels, or {to_be_like}."
         )
     needed = settings.target_neighbours + (settings.target_source == "neighbourhood")
     if texts < needed:
@@ -212,7 +211,7 @@ def _content(source: str, setting: str) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as problem:
-        raise SettingError(f"{setting}={source!r}: {problem}; it must be text in UTF-8.") from None
+        raise SettingError(f"{setting}={source!r}: {problem}; expected text in UTF-8.") from None
     if not text.strip():
         raise SettingError(f"{setting}={source!r}: the file has no text.")
     return text

@@ -1,6 +1,6 @@
 """The centroid simulation: users are points, a group's candidate moves towards its members' centroid, one user is the target.
 
-Belongs here: the dynamics of Entrants-SFT's second experiment, its users, its Shapley values, and the cells that are made of
+Belongs here: the dynamics of Crowd-SFT's second experiment, its users, its Shapley values, and the cells that are made of
 them. Does not belong here: what is compared with what (see ``crowd_assets.experiments.points``).
 
 Many runs are simulated side by side: every array has the runs as its first axis.

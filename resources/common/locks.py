@@ -47,6 +47,6 @@ def held(
 
 def _who(holder: Path) -> str:
     try:
-        return holder.read_text() or "a process that just took it"
+        return holder.read_text() or "a process that just took the lock"
     except FileNotFoundError:
         return "an unknown process"

@@ -41,6 +41,7 @@ from resources.files.frames import read_parquet, read_parquets, write_parquet
 from resources.files.storage import StoredFile, UnwritableError, files_below, move, remove_if, write_text_atomically
 from resources.warehouse.base import WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
+from resources.warehouse.facts import WITHDRAWN
 
 MIB = 2**20
 CHUNK_ROWS = 50_000  # events looked at together
@@ -168,7 +169,7 @@ class InboxResource(ConfigurableResource):
                     left.append(
                         IngestedFile(event_files.shown_name(path), 0, 0, 0, left=problem.strerror or str(problem))
                     )
-                    progress(f"{left[-1].name} cannot be read ({left[-1].left}) and is left where it lies")
+                    progress(f"{left[-1].name} cannot be read ({left[-1].left}) and stays in the inbox")
                     continue
                 try:
                     last = self._store(path, parts, pseudonyms)
@@ -235,9 +236,7 @@ class InboxResource(ConfigurableResource):
 
     def withdrawn_comparisons(self) -> list[str]:
         """Comparisons that are asked no more, as a contributor's texts in them were erased."""
-        return (
-            self.warehouse.query("SELECT comparison_id FROM withdrawn_comparisons ORDER BY ALL").to_series().to_list()
-        )
+        return self.warehouse.query(f"{WITHDRAWN} ORDER BY ALL").to_series().to_list()
 
     def not_ingested(self, event_ids: list[str]) -> list[str]:
         """Those of ``event_ids``, in their order, that no ingested event has."""
@@ -393,14 +392,13 @@ def check_key(connection: Connection, pseudonyms: HomePseudonyms, now: datetime)
         )
     elif not known and events and pseudonyms.keyed:
         raise PseudonymKeyError(
-            f"this home holds contributors by name since before {KEY_VARIABLE} was set, and would know each twice: unset "
-            "the key, or begin another home (CROWD_HOME) with it."
+            f"this home holds contributors by name since before {KEY_VARIABLE} was set, and would know each contributor twice: unset the key, or begin another home (CROWD_HOME) with the key."
         )
 
 
 def refuse_withdrawn(connection: Connection, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Events, and as rejections the judgements of withdrawn comparisons: they would bring back the texts that were erased."""
-    withdrawn = [name for (name,) in connection.execute("SELECT comparison_id FROM withdrawn_comparisons").fetchall()]
+    withdrawn = [name for (name,) in connection.execute(WITHDRAWN).fetchall()]
     refused = (pl.col("kind") == "preference") & pl.col("comparison_id").is_in(withdrawn)
     rejections = [
         feedback.rejection(

@@ -47,8 +47,7 @@ class Pseudonyms:
     def __init__(self, key: str = "") -> None:
         if key and len(key) < SHORTEST_KEY:
             raise PseudonymKeyError(
-                f"{KEY_VARIABLE} has {len(key)} characters; at least {SHORTEST_KEY}. Make one by "
-                "python -c 'import secrets; print(secrets.token_hex(32))' and keep it where backups of the home are not."
+                f"{KEY_VARIABLE} has {len(key)} characters; at least {SHORTEST_KEY}. Make a key by python -c 'import secrets; print(secrets.token_hex(32))' and keep the key where backups of the home are not."
             )
         self._key = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest() if key else None
 

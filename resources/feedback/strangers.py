@@ -93,10 +93,10 @@ def _walked(folder: str, below: str, most: int) -> Iterator[Stranger]:
                     yield each
             else:
                 count += 1
-                yield Stranger(f"{name}/", "a folder whose name is no time: put its files into the inbox itself")
+                yield Stranger(f"{name}/", "a folder whose name is no time: put the folder's files into the inbox")
         elif stat.S_ISLNK(mode):
             count += 1
-            yield Stranger(name, "a link: copy the file that it points to")
+            yield Stranger(name, "a link: copy the file that the link points to")
         elif not stat.S_ISREG(mode):
             count += 1
             yield Stranger(name, "a pipe or a device, no file")
@@ -112,9 +112,9 @@ def _is_quiet(name: str) -> bool:
 def _of_suffix(name: str) -> str:
     lower = name.lower()
     if lower.endswith(READ):
-        return f"its name ends otherwise than {' or '.join(READ)}: rename it in small letters"
+        return f"its name ends otherwise than {' or '.join(READ)}: rename the file in small letters"
     if lower.endswith(IMPORTABLE):
-        return "no feedback file: crowd-rounds import auto FILE --out INBOX says what it is and takes it"
+        return "no feedback file: crowd-rounds import auto FILE --out INBOX says which tool wrote the file, and takes the file"
     return f"only files that end in {' or '.join(READ)} are read"
 
 

@@ -21,7 +21,7 @@ def way_back(home: str) -> str:
             "or name another CROWD_HOME to begin anew."
         )
     return (
-        f"The newest backup that it knows of is {newest}: CROWD_HOME={home} crowd-rounds restore {newest} --force. "
+        f"The newest backup that the home knows of is {newest}: CROWD_HOME={home} crowd-rounds restore {newest} --force. "
         "Or name another CROWD_HOME to begin anew."
     )
 

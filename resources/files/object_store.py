@@ -67,7 +67,7 @@ class ObjectStore(S3FileSystem):
                 if left <= 0:
                     raise StoreUnavailableError(
                         f"{uri}: the object store has not answered for {self._retry_s:.0f} s ({type(problem).__name__}). Start "
-                        "it, or correct AWS_ENDPOINT_URL, and run it again; CROWD_STORE_RETRY_S sets how long to wait."
+                        "the object store, or correct AWS_ENDPOINT_URL, and run the command again; CROWD_STORE_RETRY_S sets how long to wait."
                     ) from problem
                 log.warning("%s: the object store does not answer, trying for %.0f s more", uri, left)
                 await asyncio.sleep(min(wait, left))

@@ -280,7 +280,7 @@ def _said_what_to_do(path: UPath) -> Iterator[None]:
         why = os.strerror(problem.errno or 0)
         way_out = "make room on the disk" if problem.errno in NO_ROOM else "make its folder one that can be written to"
         raise UnwritableError(
-            f"{path} cannot be written ({why}): {way_out}, and run it again. What was there is as it was."
+            f"{path} cannot be written ({why}): {way_out}, and run the command again. The old file is unchanged."
         ) from problem
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from resources.common.errors import OperatorError
 from resources.files.backups import way_back
 from resources.settings.settings import Settings
+from resources.warehouse.facts import RECORD_HASHES
 
 if TYPE_CHECKING:
     from resources.warehouse.base import WarehouseResource
@@ -93,11 +94,10 @@ def known_home(settings: Settings) -> Home | None:
     try:
         home = Home(**{name: json.loads(text)[name] for name in Home.__dataclass_fields__})
         if not (isinstance(home.uuid, str) and isinstance(home.schema, int) and len(home.uuid) == 32):
-            raise ValueError("uuid and schema are not what they should be")
+            raise ValueError("uuid and schema are not as they should be")
     except (ValueError, KeyError, TypeError) as problem:
         raise HomeError(
-            f"{path} is no {FILE} of a home ({problem}). Take {FILE} from a backup, or remove the file: the next command writes it "
-            "anew from the warehouse."
+            f"{path} is no {FILE} of a home ({problem}). Take {FILE} from a backup, or remove the file: the next command writes the file anew from the warehouse."
         ) from None
     _check_version(home.schema, home.program, settings)
     return home
@@ -120,8 +120,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
     known = known_home(settings)
     if not warehouse.exists() and (left := next(_remains(settings, known), "")):
         raise LostWarehouseError(
-            f"{_tables(settings)}: the tables of this home are not there, and {left} says that rounds were run here. Going on would "
-            f"begin the home again over what it holds. {way_back(settings.home)}"
+            f"{_tables(settings)}: the tables of this home are not there, and {left} says that rounds were run here. Going on would begin the home again over all that the home holds. {way_back(settings.home)}"
         )
 
     def identify(connection: "Connection") -> Home:
@@ -150,9 +149,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
                 "UPDATE home SET schema_version = $schema, program = $program",
                 {"schema": SCHEMA_VERSION, "program": program_version()},
             )
-        hashes = [
-            hash_ for (hash_,) in connection.execute("SELECT hash FROM round_records ORDER BY round_no").fetchall()
-        ]
+        hashes = [hash_ for (hash_,) in connection.execute(RECORD_HASHES).fetchall()]
         if known and known.last_record and known.last_record not in hashes:
             raise OtherHomeError(
                 f"{Path(settings.home, FILE)} says that the last record was {known.last_record[:16]}…, and {_tables(settings)} has none "

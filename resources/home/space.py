@@ -24,7 +24,7 @@ def lacking_space(settings: Settings) -> str | None:
         if free < settings.least_free_mib:
             return (
                 f"{place} has {free} MiB free, and CROWD_LEAST_FREE_MIB={settings.least_free_mib}: make room (crowd-rounds compact, other "
-                "files), then it goes on by itself"
+                "files), then the round goes on without a command"
             )
     return None
 

@@ -14,6 +14,7 @@ from resources.home.space import lacking_space
 from resources.rounds.attempts import INGESTION, LONGEST_PAUSE, Attempt, known_attempts, not_before
 from resources.rounds.claims import open_round, pending_feedback, round_quorum
 from resources.settings.settings import Settings
+from resources.warehouse.facts import BEGUN_ERASURE
 
 if TYPE_CHECKING:
     from resources.warehouse.connection import Connection
@@ -85,11 +86,11 @@ def what_waits(
             )
     pending = pending_feedback(connection)
     if pending.events:
-        erasing = connection.execute("SELECT erasure_id FROM erasures WHERE status = 'begun'").fetchall()
+        erasing = connection.execute(BEGUN_ERASURE).fetchall()
         missing = round_quorum(settings).missing(pending, now)
         cause, why = "look", "a round is due: the daemon's next look claims the round, or make round"
         if erasing:
-            cause, why = "erasure", f"the erasure {erasing[0][0]} was interrupted: repeat the command"
+            cause, why = "erasure", f"the erasure {erasing[0][1]} was interrupted: repeat the command"
         elif begun is not None:
             cause, why = "open_round", f"{begun.round_id} comes first"
         elif lacking:

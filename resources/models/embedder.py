@@ -31,7 +31,7 @@ class EmbedderResource(ConfigurableResource, ABC):
     dtype: str = Field(default="auto", description="Precision of the model.")
     setting: str = Field(default="CROWD_EMBEDDER", description="Setting that names the source, for errors.")
     threads: int = Field(default=1, description="Threads of torch on the CPU.")
-    cache: str = Field(default="", description="File where vectors are kept. Empty: they are not.")
+    cache: str = Field(default="", description="File where vectors are kept. Empty: vectors are not kept.")
     cache_mib: int = Field(default=512, description="Largest size of that file, in MiB.")
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -88,8 +88,7 @@ class EmbeddingCache:
                 yield connection
         except (sqlite3.Error, OSError) as problem:
             raise EmbeddingCacheError(
-                f"the embedding cache {self.path} cannot be used: {problem}. Delete it if it is damaged, its vectors are made "
-                "again; CROWD_EMBEDDING_CACHE_MIB=0 goes without."
+                f"the embedding cache {self.path} cannot be used: {problem}. Delete the file if the file is damaged: vectors are made again; CROWD_EMBEDDING_CACHE_MIB=0 goes without."
             ) from problem
 
 

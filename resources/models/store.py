@@ -156,7 +156,9 @@ class ModelStoreResource(ConfigurableResource):
     def _check(self, model: str, files: Mapping[str, Path | UPath]) -> None:
         actual = _hash(files)
         if actual != model:
-            raise DamagedModelError(f"model {model} in {self.root} has content {actual}: restore it from a backup.")
+            raise DamagedModelError(
+                f"model {model} in {self.root} has content {actual}: restore the model from a backup."
+            )
 
     def remove(self, model: str) -> int:
         """Remove the files of a stored model, and what was fetched of it; 1 where there were any. Killed, what is left is no

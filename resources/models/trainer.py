@@ -235,7 +235,7 @@ class TrainerResource(ConfigurableResource, ABC):
             if trained_over not in (None, *self._identities()):
                 raise OtherRootError(
                     f"model {model} was trained over {trained_over}, and CROWD_BASE_MODEL={self.base_model!r} "
-                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self.root_identity()}: set both as they were, or begin "
+                    f"(CROWD_BASE_MODEL_REVISION={self.revision!r}) is {self.root_identity()}: set both variables as before, or begin "
                     "with a new CROWD_HOME."
                 )
         return [self.store.path(model) for model in models]
@@ -251,8 +251,7 @@ class TrainerResource(ConfigurableResource, ABC):
         )
         if new and commit != self.revision:
             get_dagster_logger().warning(
-                f"CROWD_BASE_MODEL_REVISION={self.revision} may move. All rounds of this home use {self.base_model} as it is now, "
-                f"commit {commit}; set CROWD_BASE_MODEL_REVISION={commit} to repeat them in another."
+                f"CROWD_BASE_MODEL_REVISION={self.revision} may move. All rounds of this home use {self.base_model} as of now, commit {commit}; set CROWD_BASE_MODEL_REVISION={commit} to repeat the rounds in another home."
             )
         return commit
 

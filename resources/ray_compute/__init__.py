@@ -25,6 +25,6 @@ def require_ray(setting: str) -> None:
     """
     if any(find_spec(package) is None for package in ("ray", "dagster_ray")):
         raise RayMissingError(
-            f'{setting} needs Ray: pip install -e ".[cluster]", here and on every node of the cluster, or unset it.'
+            f'{setting} needs Ray: pip install -e ".[cluster]", here and on every node of the cluster, or unset {setting}.'
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

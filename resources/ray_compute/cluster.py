@@ -205,8 +205,7 @@ class RayCluster(RayResource):
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         there = "; ".join(", ".join(_amount(name, node.get(name, 0.0)) for name in self.asked()) for node in alive)
         return (
-            f"a task asks for {f'{processes} times ' if processes > 1 else ''}{asked}, and for {self.wait_s:g} s the Ray "
-            f"cluster has had no room for it (its nodes: {there}). Add nodes, or change CROWD_RAY_CPUS_PER_TASK, "
+            f"a task asks for {f'{processes} times ' if processes > 1 else ''}{asked}, and for {self.wait_s:g} s the Ray cluster has had no room for the task (nodes: {there}). Add nodes, or change CROWD_RAY_CPUS_PER_TASK, "
             "CROWD_RAY_GPUS_PER_TASK or CROWD_RAY_MEMORY_PER_TASK_GIB; CROWD_RAY_WAIT_S is how long to wait for nodes that are "
             "being started."
         )

@@ -30,7 +30,7 @@ from resources.rounds.secret import FILE, VARIABLE, SecretError, commitment, hom
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import SettledRoundError, WarehouseResource, as_stored, fetch_row
 from resources.warehouse.connection import Connection
-from resources.warehouse.facts import CLAIMED, IS_OPEN, IS_SETTLED, SETTLED_ROUNDS, SKIPPED, round_id_of
+from resources.warehouse.facts import BEGUN_ERASURE, CLAIMED, IS_OPEN, IS_SETTLED, SETTLED_ROUNDS, SKIPPED, round_id_of
 
 
 class UnknownRoundError(LookupError):
@@ -109,9 +109,12 @@ class RoundBook:
             unfinished = open_round(connection)
             if unfinished is not None:
                 return None, f"{unfinished.round_id} is {unfinished.status}"
-            erasing = fetch_row(connection, "SELECT contributor_id FROM erasures WHERE status = 'begun'")
+            erasing = fetch_row(connection, BEGUN_ERASURE)
             if erasing:
-                return None, f"the texts of {erasing[0]} are being erased: repeat the command if it was interrupted"
+                return (
+                    None,
+                    f"the texts of {erasing[0]} are being erased: repeat that command if the erasure was interrupted",
+                )
             pending = pending_feedback(connection)
             missing = quorum.missing(pending, now)
             if missing is not None:
@@ -190,8 +193,7 @@ class RoundBook:
             )
         if row:
             raise ErasedRoundError(
-                f"{round_id} is settled, and texts that it was made from were erased on request ({row[0]} in the table "
-                "erasures): it cannot be made again. What it settled stands."
+                f"{round_id} is settled, and texts that it was made from were erased on request ({row[0]} in the table erasures): the round cannot be made again, and stands as settled."
             )
 
     def settle(
@@ -227,7 +229,7 @@ class RoundBook:
             current = read_rounds(connection, "WHERE round_no = $n", {"n": found.round_no})[0]
             if current.status == SKIPPED:
                 raise SkippedRoundError(
-                    f"{found.round_id} was skipped ({current.reason}) while it ran: nothing is posted."
+                    f"{found.round_id} was skipped ({current.reason}) while the run went on: nothing is posted."
                 )
             self._warehouse.stage(connection, "ledger", entries.with_columns(round_no=pl.lit(found.round_no, pl.Int32)))
             uneven = connection.execute(

@@ -79,8 +79,7 @@ class CorrectionBook:
                 if known[0].amount == right:
                     return known[0]
                 raise NoCorrectionError(
-                    f"{entry_id} is corrected already, to {known[0].amount:f} {unit}s: correct the entry that came of it, once a round "
-                    "has posted that."
+                    f"{entry_id} is corrected already, to {known[0].amount:f} {unit}s: correct the entry of that correction, once a round has posted the entry."
                 )
             if posted == right:
                 raise NoCorrectionError(f"{entry_id} is of {posted:f} {unit}s: nothing to correct.")

@@ -35,13 +35,15 @@ def named_round(rounds: Sequence[Round], name: str, home: str) -> Round:
         return settled[-1]
     number = ROUND.fullmatch(name.strip())
     if number is None:
-        raise NoSuchRoundError(f"--round {name!r} names no round: it takes r000003 or 3, or nothing for the last one.")
+        raise NoSuchRoundError(f"--round {name!r} names no round: write r000003 or 3, or nothing for the last round.")
     round_id = round_id_of(int(number[1]))
     found = next((round_ for round_ in rounds if round_.round_id == round_id), None)
     if found is None:
         raise NoSuchRoundError(f"--round {name!r}: there is no {round_id}; {known}.")
     if found.status == SKIPPED:
-        raise NoSuchRoundError(f"{round_id} was skipped ({found.reason}), so no model came of it; {known}.")
+        raise NoSuchRoundError(f"{round_id} was skipped ({found.reason}), so the round has no model; {known}.")
     if not found.settled:
-        raise NoSuchRoundError(f"{round_id} is {found.status} and not settled yet: `make round` finishes it; {known}.")
+        raise NoSuchRoundError(
+            f"{round_id} is {found.status} and not settled yet: `make round` finishes the round; {known}."
+        )
     return found

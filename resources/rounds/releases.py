@@ -80,11 +80,11 @@ class ReleaseBook:
                 if taken_no != round_no:
                     raise NoReleaseError(
                         f"{reference}: the event was released or given back since, and is in {round_id_of(taken_no)}. "
-                        "Release what was rejected there, if it was."
+                        "Release the event there, if that round rejected the event."
                     )
                 if status == CLAIMED:
                     raise NoReleaseError(
-                        f"{reference}: {round_id_of(taken_no)} is not over. Release it when the round is settled or skipped."
+                        f"{reference}: {round_id_of(taken_no)} is not over. Release the event when the round is settled or skipped."
                     )
                 seq = self._arrive_again(connection, seq, event_id, rejection_id, now)
             release = Release(rejection_id, event_id, round_no, seq, rejected_for, by.strip(), why.strip(), now)
@@ -151,7 +151,7 @@ def _rejection(connection: Connection, reference: str) -> tuple[Any, ...]:
     *rejection, stage = found
     if stage != "gate":
         raise NoReleaseError(
-            f"{reference} is a line that is no event ({rejection[-1]}): correct it and put it into the inbox again."
+            f"{reference} is a line that is no event ({rejection[-1]}): correct the line and put the line into the inbox again."
         )
     return tuple(rejection)
 

@@ -42,7 +42,7 @@ def home_secret(settings: Settings) -> bytes:
             unfinished.rename(path)
         secret = path.read_text(encoding="ascii").strip()
     if not secret:
-        raise SecretError(f"{path} is empty: restore it from a backup.")
+        raise SecretError(f"{path} is empty: restore the file from a backup.")
     return secret.encode()
 
 

@@ -69,8 +69,7 @@ class Desk(BaseModel):
         default=4,
         ge=2,
         le=8,
-        description="Number of answers to one prompt that the desk asks people to rank at once, at most, where a round published several "
-        "comparisons of the prompt and assigned none of them. A ranking counts as one judgement. 2: answers are compared two by two.",
+        description="Number of answers to one prompt that the desk asks people to rank at once, at most, where a round published several comparisons of the prompt and assigned none of the comparisons. A ranking counts as one judgement. 2: answers are compared two by two.",
         shown="yes",
         per_run=False,
     )
@@ -107,7 +106,9 @@ class Desk(BaseModel):
     def _an_address(cls, value: str) -> str:
         found = urlsplit(value)
         if value and (found.scheme not in ("http", "https") or not found.hostname or found.query or found.username):
-            raise ValueError("must be http:// or https:// and a host, with or without a path, and nothing behind it")
+            raise ValueError(
+                "must be http:// or https:// and a host, with or without a path, and nothing after the path"
+            )
         return value.rstrip("/")
 
     @field_validator("desk_credit_rate")
@@ -127,10 +128,10 @@ class Desk(BaseModel):
             found = Path(self.desk_consent).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as problem:
             raise SettingError(
-                f"CROWD_DESK_CONSENT={self.desk_consent!r} cannot be read ({problem}): name a text file, or unset it."
+                f"CROWD_DESK_CONSENT={self.desk_consent!r} cannot be read ({problem}): name a text file, or unset CROWD_DESK_CONSENT."
             ) from None
         if not found:
             raise SettingError(
-                f"CROWD_DESK_CONSENT={self.desk_consent!r} is empty: write what people agree to, or unset it."
+                f"CROWD_DESK_CONSENT={self.desk_consent!r} is empty: write what people agree to, or unset CROWD_DESK_CONSENT."
             )
         return found

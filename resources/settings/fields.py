@@ -88,7 +88,7 @@ def marks_of(field: FieldInfo) -> Marks:
     extra = field.json_schema_extra
     if not isinstance(extra, dict) or not isinstance(marks := extra.get(_MARKS), Marks):
         raise TypeError(
-            f"the setting {field.description!r} has no marks: declare it by resources.settings.fields.setting"
+            f"the setting {field.description!r} has no marks: declare the setting by resources.settings.fields.setting"
         )
     return marks
 
@@ -132,8 +132,7 @@ def without_credentials(value: str) -> str:
     """
     if CREDENTIALS.search(value):
         raise ValueError(
-            "holds credentials before an @, and settings are recorded with every round: give them by the environment "
-            "variables of the storage's own client"
+            "holds credentials before an @, and settings are recorded with every round: give credentials by the environment variables of the storage's own client"
         )
     return value
 

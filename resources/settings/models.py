@@ -174,7 +174,7 @@ class Models(BaseModel):
         if self.target_from == "auto":
             if self.target_texts and self.gold_answers:
                 raise SettingError(
-                    "CROWD_TARGET_TEXTS and CROWD_GOLD_ANSWERS are both set: unset one of them, or choose with "
+                    "CROWD_TARGET_TEXTS and CROWD_GOLD_ANSWERS are both set: unset one of the two, or choose with "
                     "CROWD_TARGET_FROM=texts or CROWD_TARGET_FROM=gold."
                 )
             return "texts" if self.target_texts else "gold" if self.gold_answers else "neighbourhood"

@@ -172,7 +172,7 @@ class Pay(BaseModel):
     @classmethod
     def _a_deposit_to_stake(cls, value: bool, about: ValidationInfo) -> bool:
         if value and not Decimal(about.data.get("deposit", "1")):
-            raise ValueError("needs a deposit, and CROWD_DEPOSIT is 0: set it as well")
+            raise ValueError("needs a deposit, and CROWD_DEPOSIT is 0: set CROWD_DEPOSIT as well")
         return value
 
     @property

@@ -130,8 +130,7 @@ class Places(BaseModel):
     def _no_password(cls, value: str) -> str:
         if value and not POSTGRES.fullmatch(value):
             raise ValueError(
-                "must be postgresql://user@host/database without a password, as settings are recorded with every round: give it "
-                "by PGPASSWORD or PGPASSFILE"
+                "must be postgresql://user@host/database without a password, as settings are recorded with every round: give the password by PGPASSWORD or PGPASSFILE"
             )
         return value
 

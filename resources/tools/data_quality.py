@@ -108,7 +108,7 @@ class DataQualityResource(ConfigurableResource):
 def _busy(root: str, timeout_s: float) -> Callable[[str], QualityBusyError]:
     return lambda holder: QualityBusyError(
         f"{root} has been locked for {timeout_s:.0f} s by {holder}. "
-        "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+        "Wait for that process or stop that process; CROWD_LOCK_TIMEOUT_S sets how long to wait."
     )
 
 

@@ -224,7 +224,7 @@ class _Server:
             return json.loads(content) if content else None
         except ValueError:
             raise LabelStudioError(
-                f"{self._url}{path} answered with something else than JSON: is it Label Studio?"
+                f"{self._url}{path} answered with something else than JSON: is a Label Studio there?"
             ) from None
 
     def _problem(self, method: str, path: str, error: urllib.error.HTTPError) -> LabelStudioError:

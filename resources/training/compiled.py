@@ -116,6 +116,6 @@ def named_errors() -> Iterator[None]:
     except BackendCompilerFailed as problem:
         reason = " ".join(str(problem.inner_exception).split())[:300]
         raise CompilationError(
-            f"CROWD_COMPILE=true: torch.compile failed ({reason}). It needs a C++ compiler (g++, or what CXX names) and "
-            "Python's headers, on a GPU Triton as well; without them set CROWD_COMPILE=false."
+            f"CROWD_COMPILE=true: torch.compile failed ({reason}). torch.compile needs a C++ compiler (g++, or what CXX names) and "
+            "Python's headers, on a GPU Triton as well; without these set CROWD_COMPILE=false."
         ) from problem

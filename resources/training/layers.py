@@ -61,8 +61,7 @@ def adaptable_layers(model: Any) -> list[str]:
     )
     if not found:
         raise UnadaptableModelError(
-            f"{type(model).__name__} has no linear layer that is given a text's rows one by one, so no adapter can be trained on it: "
-            "name another base in CROWD_BASE_MODEL."
+            f"{type(model).__name__} has no linear layer that is given a text's rows one by one, so no adapter can be trained on this model: name another base in CROWD_BASE_MODEL."
         )
     return found
 

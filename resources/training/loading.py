@@ -128,8 +128,7 @@ def _named(source: str, setting: str) -> "Iterator[None]":
     except (OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:300].rstrip(".")
         raise ModelUnavailableError(
-            f"{setting}={source!r} could not be loaded: {reason}. It takes the folder of a Hugging Face model or a hub id "
-            f"that can be reached from here; without {setting} the embedded default is used."
+            f"{setting}={source!r} could not be loaded: {reason}. Name the folder of a Hugging Face model, or a hub id that can be reached from here; without {setting} the embedded default is used."
         ) from problem
 
 
@@ -168,7 +167,7 @@ def load(
         from resources.training.sharding import ShardingError
 
         raise ShardingError(
-            f"CROWD_SHARDING=fsdp spreads the base as it is: leave CROWD_DEVICE_MAP={device_map} empty and set "
+            f"CROWD_SHARDING=fsdp spreads the base unchanged: leave CROWD_DEVICE_MAP={device_map} empty and set "
             f"CROWD_QUANTIZATION={quantization} to none, or CROWD_SHARDING to none."
         )
     if quantized and find_spec("bitsandbytes") is None:
@@ -298,7 +297,7 @@ def read_adapter(directory: Path) -> StoredAdapter:
 
     if not (directory / ADAPTER_WEIGHTS).is_file():
         raise ModelUnavailableError(
-            f"{directory} has no {ADAPTER_WEIGHTS}: weights are read from safetensors only. Restore it from a backup."
+            f"{directory} has no {ADAPTER_WEIGHTS}: weights are read from safetensors only. Restore the model from a backup."
         )
     config: Any = LoraConfig.from_pretrained(str(directory))
     weights = load_file(directory / ADAPTER_WEIGHTS)
@@ -371,8 +370,7 @@ def check_on_one_device(model: Any) -> None:
     devices = sorted(map(str, set((getattr(model, "hf_device_map", None) or {}).values())))
     if len(devices) > 1:
         raise PlacementError(
-            f"CROWD_DEVICE_MAP spreads the model over {', '.join(devices)}, and training and generation keep it on one "
-            "device: name one that it fits on, or make it smaller by CROWD_QUANTIZATION=nf4 or CROWD_DTYPE=bfloat16."
+            f"CROWD_DEVICE_MAP spreads the model over {', '.join(devices)}, and training and generation keep the model on one device: name a device with room for the model, or make the model smaller by CROWD_QUANTIZATION=nf4 or CROWD_DTYPE=bfloat16."
         )
 
 

@@ -100,7 +100,7 @@ def packaged_folder(source: str, said: Callable[[str], None] = lambda text: None
     file = packaged_file(source)
 
     def busy(holder: str) -> Exception:
-        return PackagedBusyError(f"{folder} is being made by {holder}: wait for it, or end that process.")
+        return PackagedBusyError(f"{folder} is being made by {holder}: wait for that process, or end that process.")
 
     with held(cache / f"{source}.lock", LONGEST_WAIT_S, busy, lambda holder: said(f"waiting for {holder}")):
         if not (folder / MADE).is_file():

@@ -201,7 +201,7 @@ class TextFormat:
             shorter = self._shortened(messages, len(ids) - most)
             if shorter == messages:
                 raise TextTooLongError(
-                    f"the chat template alone takes {len(ids)} tokens, and {most} are left for it: raise CROWD_MAX_TOKENS, or "
+                    f"the chat template alone takes {len(ids)} tokens, and {most} tokens are left for the template: raise CROWD_MAX_TOKENS, or "
                     f"{WAY_OUT}."
                 )
             messages = shorter
@@ -450,7 +450,7 @@ def _template_of(tokenizer: "PreTrainedTokenizerBase", options: TextOptions) -> 
         if not options.template:
             if "default" not in own and len(own) > 1:
                 raise TemplateError(
-                    f"the tokenizer has the chat templates {', '.join(sorted(own))} and none of them is its default: {WAY_OUT}."
+                    f"the tokenizer has the chat templates {', '.join(sorted(own))} and none of these is the default: {WAY_OUT}."
                 )
             return own.get("default") or next(iter(own.values())), arguments
     return options.template or own or "", arguments

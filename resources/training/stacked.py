@@ -222,8 +222,7 @@ class AdapterStack:
                 unknown = sorted(set(each.layers) - set(stack._replaced))
                 if unknown:
                     raise UnstackableModelError(
-                        f"an adapter changes {', '.join(unknown[:3])}, which no adapter of this base is put on: set "
-                        "CROWD_FUSED_CANDIDATES=1, and it is merged instead."
+                        f"an adapter changes {', '.join(unknown[:3])}, which no adapter of this base is put on: set CROWD_FUSED_CANDIDATES=1, and the adapter is merged instead."
                     )
                 for name, layer in zip(stack._replaced, stack.layers, strict=True):
                     if name not in each.layers:

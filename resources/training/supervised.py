@@ -16,7 +16,7 @@ from resources.training.loading import LanguageModel
 Progress = Callable[[int, int, float], None]
 WARM_UP_SHARE = 0.1
 LARGEST_GRADIENT_NORM = 1.0
-WAYS_OUT = "lower the learning rate, or set CROWD_DTYPE=float32 or bfloat16 where it is float16"
+WAYS_OUT = "lower the learning rate, or set CROWD_DTYPE=float32 or bfloat16 in place of float16"
 
 
 class NotFiniteError(OperatorError, ArithmeticError):

@@ -35,8 +35,7 @@ def told(path: Path) -> Iterator[None]:
         said = " ".join(str(problem).split())
         if any(words in said for words in NO_ROOM):
             raise NoSpaceError(
-                f"{path}: no room for what was to be written ({said[:LONGEST]}). Nothing of it was written: make room, then the same "
-                "again."
+                f"{path}: no room for what was to be written ({said[:LONGEST]}). Nothing was written: make room, then run the same command again."
             ) from problem
         lacks = isinstance(problem, duckdb.BinderException | duckdb.CatalogException) and any(
             words in said for words in LACKING

@@ -76,7 +76,7 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "expires_at": "When the lease ends if nobody renews the lease.",
             "ended_at": "When the attempt ended.",
             "outcome": "How the attempt ended.",
-            "transient": "Whether the cause goes away by itself, so that the attempt does not count.",
+            "transient": "Whether the cause passes without help, so that the attempt does not count.",
             "reason": "Why the attempt failed.",
         },
     ),
@@ -129,7 +129,7 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "erased_identifiers": (
         "A row a contributor whose link between name and pseudonym was destroyed.",
-        {"reason": "Who asked for it, and why.", "erased_at": "When the link was destroyed."},
+        {"reason": "Who asked for the erasure, and why.", "erased_at": "When the link was destroyed."},
     ),
     "erasures": (
         "A row an erasure of a contributor's texts.",
@@ -152,11 +152,11 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "digest_after": "SHA-256 after.",
         },
     ),
-    "withdrawn_comparisons": ("A row a comparison that is asked no more, as an answer of it was erased.", {}),
+    "withdrawn_comparisons": ("A row a comparison that is asked no more, as one of the two answers was erased.", {}),
     "rejected_feedback": (
         "The quarantine: a row a line or event that was rejected.",
         {
-            "rejection_id": "Rejection; `crowd-rounds release` takes it.",
+            "rejection_id": "Rejection; `crowd-rounds release` takes this id.",
             "round_no": "Round whose gate rejected the event; null for a line that ingestion rejected.",
             "stage": "ingestion or gate.",
             "source": "File of the line.",
@@ -367,7 +367,7 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "copies": "Withheld for near duplicates.",
             "epoch_rule": "Withheld from a name that has taken part in too few rounds.",
             "forfeits": "Withheld from who was found cheating.",
-            "harm": "Points by which the contributor held the crowd back where points do not fall below zero; a deposit answers for them.",
+            "harm": "Points by which the contributor held the crowd back where points do not fall below zero; a deposit answers for these points.",
             "points": "Sum of the terms.",
         },
     ),

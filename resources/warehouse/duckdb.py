@@ -57,7 +57,7 @@ class DuckDBWarehouse(WarehouseResource):
         def busy(holder: str) -> WarehouseBusyError:
             return WarehouseBusyError(
                 f"{self.path} has been locked for {self.lock_timeout_s:.0f} s by {holder}. "
-                "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+                "Wait for that process or stop that process; CROWD_LOCK_TIMEOUT_S sets how long to wait."
             )
 
         with held(Path(f"{self.path}.lock"), self.lock_timeout_s, busy):
@@ -72,8 +72,7 @@ class DuckDBWarehouse(WarehouseResource):
         with self.locked():
             if self._moved.exists():
                 raise MovedWarehouseError(
-                    f"the tables of {self.path} are in {self._moved.read_text(encoding='utf-8')} now: set CROWD_WAREHOUSE. To go "
-                    f"back to the file as it was when they were moved, remove {self._moved}."
+                    f"the tables of {self.path} are in {self._moved.read_text(encoding='utf-8')} now: set CROWD_WAREHOUSE. To go back to the file of before the move, remove {self._moved}."
                 )
             left = _LEFT.pop(self.path, None)
             known = left is not None and left == _seen(self.path)

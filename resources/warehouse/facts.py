@@ -1,4 +1,5 @@
-"""Facts of a round, each asked in one place: whether it is settled or open, its number, and whose an account is.
+"""Facts of rounds and homes, each asked in one place: whether a round is settled or open, its number, whose an account is, which erasure
+is under way, which comparisons are withdrawn, the chain of records.
 
 SQL that both databases read, to stand where a table or a condition may: no view, as homes and snapshots that earlier versions
 wrote have none and are read as they are. Imports nothing, as commands that only look use it.
@@ -16,6 +17,13 @@ IS_OPEN = f"status IN ('{CLAIMED}', '{SETTLED}')"
 """Of a row of ``rounds``: it is under way."""
 SETTLED_ROUNDS = f"(SELECT * FROM rounds WHERE {IS_SETTLED})"
 """Rows of ``rounds`` that have paid, as a table."""
+
+BEGUN_ERASURE = "SELECT contributor_id, erasure_id FROM erasures WHERE status = 'begun'"
+"""Whose erasure was begun and has not ended, and its id: one row at most."""
+WITHDRAWN = "SELECT comparison_id FROM withdrawn_comparisons"
+"""Comparisons that nobody is asked any more, as an erasure took a text of theirs."""
+RECORD_HASHES = "SELECT hash FROM round_records ORDER BY round_no"
+"""Hashes of the chain of records, oldest first."""
 
 TREASURY = "treasury"
 PEOPLES_LEDGER = (

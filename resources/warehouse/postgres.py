@@ -227,7 +227,7 @@ class PostgresWarehouse(WarehouseResource):
                         f"{postgres.place_of(self.url)}: a transaction was undone {ATTEMPTS} times ({problem}), and nothing "
                         "was written: end what else writes to the warehouse's tables, and repeat the command."
                     ) from problem
-                get_dagster_logger().warning(f"{problem} Repeating it, {attempt} of {ATTEMPTS - 1}.")
+                get_dagster_logger().warning(f"{problem} Repeating the call, {attempt} of {ATTEMPTS - 1}.")
                 time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
@@ -236,7 +236,7 @@ class PostgresWarehouse(WarehouseResource):
         if encoding != "UTF8":
             raise UnusableDatabaseError(
                 f"{connection.place} keeps texts in {encoding}, and feedback is in every language: make a database with "
-                "ENCODING 'UTF8' TEMPLATE template0, and name it in CROWD_WAREHOUSE."
+                "ENCODING 'UTF8' TEMPLATE template0, and name that database in CROWD_WAREHOUSE."
             )
         with self._begun(connection, "READ COMMITTED"):
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('crowd-rounds'))")  # two at once would collide
@@ -247,13 +247,13 @@ class PostgresWarehouse(WarehouseResource):
 
     def _busy(self, connection: PostgresConnection) -> WarehouseBusyError:
         holder = fetch_row(connection, HOLDERS, {"tables": list(TABLES)})
-        who = "a process that just let it go"
+        who = "a process that just let the lock go"
         if holder:
             name, pid, since = holder
             who = f"{name or 'a client'} (server process {pid}) since {_shown(since)} UTC"
         return WarehouseBusyError(
             f"{connection.place} has been locked for {self.lock_timeout_s:.0f} s by {who}. "
-            "Wait for it or stop it; CROWD_LOCK_TIMEOUT_S sets how long to wait."
+            "Wait for that process or stop that process; CROWD_LOCK_TIMEOUT_S sets how long to wait."
         )
 
 

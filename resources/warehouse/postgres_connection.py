@@ -146,7 +146,7 @@ class PostgresConnection:
             if not self._connection.closed:
                 raise
             became = (
-                "as a transaction was being committed, and whether it was is not known: repeat the command, which finds out"
+                "as a transaction was being committed, and nobody knows yet whether the transaction was committed: repeat the command, which finds out"
                 if query == "COMMIT"
                 else "and what its transaction had done is undone: repeat the command"
             )
@@ -220,7 +220,7 @@ def connect(url: str, lock_timeout_s: float, patience_s: float) -> PostgresConne
             said = " ".join(str(problem).split())
             if time.monotonic() > until or ANSWERED.search(said):
                 raise WarehouseUnreachableError(
-                    f"{place} cannot be had ({said}): start it, or correct CROWD_WAREHOUSE, PGPASSWORD or PGPASSFILE."
+                    f"{place} cannot be had ({said}): start the server, or correct CROWD_WAREHOUSE, PGPASSWORD or PGPASSFILE."
                 ) from None
             time.sleep(0.2)
 
@@ -237,7 +237,7 @@ def place_of(url: str) -> str:
         parts = conninfo.conninfo_to_dict(url)
     except ProgrammingError as problem:
         raise WarehouseUnreachableError(
-            f"CROWD_WAREHOUSE cannot be read ({str(problem).strip()}): correct it."
+            f"CROWD_WAREHOUSE cannot be read ({str(problem).strip()}): correct CROWD_WAREHOUSE."
         ) from None
     where = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}"
     return f"PostgreSQL {where}/{parts.get('dbname') or ''}"

@@ -122,7 +122,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         by_sql("DELETE FROM rounds WHERE round_no = 2"),
         "records .*rounds, round_no 2, status: stored not settled",
     ),
-    "model": (_swap_a_model, "r000001 .*models, .*, files: stored .*restore it from a backup"),
+    "model": (_swap_a_model, "r000001 .*models, .*, files: stored .*restore the model from a backup"),
     "frame": (_change_a_report, "r000001 .*frame validated_feedback, r000001, probability_a: stored"),
     "figures under cover of an erasure": (_claim_it_was_erased, "frame validated_feedback, r000001, probability_a"),
     "text": (rewrite_a_text, "r000001 .*frame generations, r000001, base: stored"),

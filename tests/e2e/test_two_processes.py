@@ -50,7 +50,7 @@ def test_a_killed_round_is_finished_by_the_next_start_as_if_nothing_had_happened
     assert project.first_round()["ledger"] == []
 
     finishing = project.start_rounds("finishing")
-    finishing.wait_for_line(f"{FIRST_ROUND} is claimed: finishing it first", seconds=60)
+    finishing.wait_for_line(f"{FIRST_ROUND} is claimed: finishing that round first", seconds=60)
     finishing.finish(seconds=120)
     assert "(trained before)" in finishing.printed()
     assert project.book.get(FIRST_ROUND).attempt == 2

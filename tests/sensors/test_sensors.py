@@ -236,7 +236,7 @@ def test_a_failed_round_is_tried_again_and_then_skipped_with_its_events_pending(
         if attempt == 1:  # by the true clock: a pause is kept
             waiting = tick(plain, instance)
             assert isinstance(waiting, SkipReason)
-            assert "ended before it began its work" in str(waiting.skip_message)
+            assert "ended before any work began" in str(waiting.skip_message)
         monkeypatch.setattr("sensors.rounds.datetime", clock_at(datetime.now(UTC) + timedelta(hours=attempt)))
     result = tick(plain, instance)
     assert isinstance(result, SkipReason)

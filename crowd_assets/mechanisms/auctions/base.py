@@ -24,14 +24,14 @@ LEAST = 2
 """Answers bought in a lot at least: a comparison has two."""
 
 TRUTHFUL = "A seller with one bid earns most by asking its cost, whatever the others ask."
-RATIONAL = "Who is awarded is paid at least what it asked, and nobody else is paid."
+RATIONAL = "An awarded seller is paid at least the asked price, and nobody else is paid."
 WITHIN_BUDGET = "Payments sum to no more than the budget."
 NO_MORE_THAN_VALUE = "No answer is paid more than its verified value."
 NAMES_RAISE_NO_PRICE = (
     "No bid that is added, under whatever name, in whatever lot, at whatever price, raises what any answer is paid."
 )
 SEVERAL_ANSWERS = (
-    "What a seller can sell under several names it can sell under one: it may offer several answers in a lot."
+    "A seller can sell under one name all that several names could sell: a seller may offer several answers in a lot."
 )
 UNSELLABLE_IS_NOTHING = "A bid that asks more than its answer is worth changes nothing for anybody."
 

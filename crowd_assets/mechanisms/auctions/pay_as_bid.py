@@ -13,7 +13,7 @@ class PayAsBid:
     """The awards of ``scoring_vcg``, each paid what it asked: asking more pays more."""
 
     name = "pay_as_bid"
-    summary = "The two answers of a lot that leave most to the buyer win, each paid what it asked: a baseline."
+    summary = "The two answers of a lot that leave most to the buyer win, each at the asked price: a baseline."
     needs: tuple[str, ...] = ("asked prices", "verified quality")
     guarantees: tuple[str, ...] = (
         RATIONAL,

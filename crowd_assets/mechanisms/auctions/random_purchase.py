@@ -14,7 +14,7 @@ class RandomPurchase:
     are dropped."""
 
     name = "random_purchase"
-    summary = "Answers are bought at random at what they ask: a baseline."
+    summary = "Answers are bought at random at the asked prices: a baseline."
     needs: tuple[str, ...] = ("asked prices",)
     guarantees: tuple[str, ...] = (
         RATIONAL,

@@ -20,7 +20,7 @@ class EpsilonGreedy:
     summary: str = "By points or estimates so far, with exploring rounds."
     needs: tuple[str, ...] = ("horizon",)
     guarantees: tuple[str, ...] = ("A partition into J groups of the given sizes.",)
-    source: str = "Entrants-SFT (arXiv 2506.04063), on grouping"
+    source: str = "Crowd-SFT (arXiv 2506.04063), on grouping"
     page: str = "mechanisms/selection.md"
     partition: bool = True
     remembers: bool = False

@@ -19,7 +19,7 @@ class Interleaved:
     summary: str = "Dealt from the upper and the lower half, so that every group gets its share of both."
     needs: tuple[str, ...] = ()
     guarantees: tuple[str, ...] = ("A partition into J groups whose sizes differ by at most one.",)
-    source: str = "Entrants-SFT (arXiv 2506.04063), on grouping"
+    source: str = "Crowd-SFT (arXiv 2506.04063), on grouping"
     page: str = "mechanisms/selection.md"
     partition: bool = True
     remembers: bool = False

@@ -17,7 +17,9 @@ class PosteriorSampling:
     are told apart where the estimates do not know them yet."""
 
     name: str = "posterior_sampling"
-    summary: str = "By a draw from the posterior of the estimates, so that whom they know least is tried."
+    summary: str = (
+        "By a draw from the posterior of the estimates, so that contributors of whom least is known are tried."
+    )
     needs: tuple[str, ...] = ("estimates", "horizon")
     guarantees: tuple[str, ...] = ("A partition into J groups of the given sizes.",)
     source: str = "Thompson (1933); Russo et al., A tutorial on Thompson sampling (2018)"

@@ -19,7 +19,7 @@ class Random:
     summary: str = "At random."
     needs: tuple[str, ...] = ()
     guarantees: tuple[str, ...] = ("A partition into J groups of the given sizes.",)
-    source: str = "Entrants-SFT (arXiv 2506.04063), on grouping"
+    source: str = "Crowd-SFT (arXiv 2506.04063), on grouping"
     page: str = "mechanisms/selection.md"
     partition: bool = True
     remembers: bool = False

@@ -23,9 +23,7 @@ class Evidence:
     """
 
     name: str = "evidence"
-    summary: str = (
-        "Shapley values of demonstrations by where candidates show that they take a model; nothing shown, nothing paid."
-    )
+    summary: str = "Shapley values of demonstrations by where candidates show that demonstrations take a model; nothing shown, nothing paid."
     needs: tuple[str, ...] = ("embeddings",)
     guarantees: tuple[str, ...] = (
         "Where training moves no candidate all contributors are paid alike for equal work.",
@@ -64,10 +62,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Proven(Evidence):
-    """As ``evidence``, where each contributor's texts count by the probability that its own candidates bear them out."""
+    """As ``evidence``, where each contributor's texts count by the probability that the contributor's own candidates bear out the texts."""
 
     name: str = "proven"
-    summary: str = "As evidence, each contributor's texts by the probability that its own candidates bear them out."
+    summary: str = "As evidence, each contributor's texts by the probability that the contributor's own candidates bear out the texts."
     source: str = (
         "this project; George & McCulloch, Variable selection via Gibbs sampling (1993), for texts that work or not"
     )

@@ -26,7 +26,9 @@ class Surrogate:
     """Shapley values of the game of the contributors' recovered places in Φ."""
 
     name: str = "surrogate"
-    summary: str = "Shapley values on where each contributor takes a candidate in Φ, beginning with what it wrote."
+    summary: str = (
+        "Shapley values on where each contributor takes a candidate in Φ, beginning with the contributor's texts."
+    )
     needs: tuple[str, ...] = ("embeddings",)
     guarantees: tuple[str, ...] = ("Estimates sum to what everybody together is estimated to be worth.",)
     source: str = "this project"

@@ -60,7 +60,7 @@ DEMONSTRATIONS = 16
 EFFORT = 0.5  # what work costs, in what a careful contributor is paid for it
 
 
-SWAP = 0.05  # of Entrants-SFT's simulation
+SWAP = 0.05  # of Crowd-SFT's simulation
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,9 @@ def train_seed_classifier(
     if len(texts) != len(labels):
         raise ValueError(f"texts and labels belong together, but there are {len(texts)} texts and {len(labels)} labels")
     if unknown := set().union(*labels) - set(label_names):
-        raise ValueError(f"labels {sorted(unknown)} are not in label_names {list(label_names)}; add or remove them")
+        raise ValueError(
+            f"labels {sorted(unknown)} are not in label_names {list(label_names)}; add or remove these labels"
+        )
     _check_training_set(len(texts), "texts", epochs, held_out)
     _check_sizes(hidden_size, vocabulary_size)
     started = time.perf_counter()
@@ -337,9 +339,7 @@ def _check_training_set(count: int, name: str, epochs: int, held_out: float) -> 
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; a model needs at least 1 pass over its {name}")
     if not 0 < held_out < 1:
-        raise ValueError(
-            f"held_out is {held_out}; it is the share of {name} kept for measuring, so choose it in (0, 1)"
-        )
+        raise ValueError(f"held_out is {held_out}; expected the share of {name} kept for measuring, in (0, 1)")
 
 
 def _check_sizes(hidden_size: int, vocabulary_size: int) -> None:
@@ -358,7 +358,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(
-            f"{directory} is already there; delete it to train the model again, or name another directory"
+            f"{directory} is already there; delete the folder to train the model again, or name another directory"
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
@@ -371,7 +371,7 @@ def _new_directory(directory: Path) -> Iterator[Path]:
             resumed_from(directory).unlink(missing_ok=True)
         except OSError as error:
             raise FileExistsError(
-                f"{directory} was filled while its model was being trained; use what is there, or delete it and train again"
+                f"{directory} was filled while its model was being trained; use the model that is there, or delete the folder and train again"
             ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

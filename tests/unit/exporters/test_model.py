@@ -236,7 +236,7 @@ def test_a_round_that_kept_the_root_exports_the_root(played: Home, tmp_path: Pat
     folder = played.export("1", to=tmp_path / "root")
     assert not (folder / "adapter").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "as it is: no round so far found a model closer to the target" in card
+    assert "unchanged: no round so far found a model closer to the target" in card
     assert "r000002" not in card
     theirs = load_file(folder / "model.safetensors")
     root = load_file(Path(played.trainer.base_model, "model.safetensors"))
@@ -270,7 +270,7 @@ def test_an_export_that_fails_leaves_nothing(played: Home, tmp_path: Path, monke
     ("name", "message"),
     [
         ("9", "there is no r000009; settled rounds of CROWD_HOME=.*: r000001, r000002"),
-        ("last", "it takes r000003 or 3, or nothing"),
+        ("last", "write r000003 or 3, or nothing"),
         ("r000003", r"r000003 was skipped \(5 valid demonstrations\)"),
         ("4", "r000004 is claimed and not settled yet: `make round` finishes it"),
     ],

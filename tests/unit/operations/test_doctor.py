@@ -91,7 +91,7 @@ def test_a_lost_warehouse_and_a_backup_that_was_changed_are_found(settings: Crow
     )
     found = not_well(settings)
     assert set(found) == {"warehouse", "backups"}
-    with pytest.raises(OperatorError, match="not as it was backed up"):
+    with pytest.raises(OperatorError, match="not as backed up"):
         verify(tmp_path / "backup")
 
 

@@ -100,7 +100,7 @@ def test_with_both_files_the_setting_chooses(find: Finder) -> None:
         "target_texts": find.file("wanted.txt", "z"),
         "gold_answers": find.file("gold.jsonl", {"response": "zzz"}),
     }
-    with pytest.raises(SettingError, match="are both set: unset one of them, or choose with CROWD_TARGET_FROM"):
+    with pytest.raises(SettingError, match="are both set: unset one of the two, or choose with CROWD_TARGET_FROM"):
         find(**files)
     assert find(**files, target_from="texts").vector[0] == 1
     assert find(**files, target_from="gold").vector[0] == 3
@@ -149,7 +149,7 @@ def test_a_file_that_gives_no_text_is_named(find: Finder) -> None:
     with pytest.raises(SettingError, match=r"CROWD_TARGET_TEXTS=.*line 1: the field text"):
         find(target_texts=find.file("texts.jsonl", {"words": "z"}))
     find.folder.joinpath("latin.txt").write_bytes("für".encode("latin-1"))
-    with pytest.raises(SettingError, match=r"CROWD_REFERENCE_TEXTS=.*must be text in UTF-8"):
+    with pytest.raises(SettingError, match=r"CROWD_REFERENCE_TEXTS=.*expected text in UTF-8"):
         find(reference_texts=str(find.folder / "latin.txt"))
 
 

@@ -244,7 +244,7 @@ def test_a_round_that_kept_the_root_exports_the_root(played: Home, tmp_path: Pat
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(played: Home, exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportExistsError, match=r"replace it with --force"):
+    with pytest.raises(ExportExistsError, match=r"replace the export with --force"):
         played.export("r000002")
     earlier = (exported / "model.safetensors").stat().st_ino
     assert played.export("2", force=True) == exported

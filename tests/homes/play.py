@@ -38,7 +38,10 @@ def main(folder: Path) -> None:
     stand_ins.install()
     importlib.import_module("tests.e2e.crash.crowd").make_crowd_smaller()
     build = one_of("resources.build", "crowd_assets.definitions").build_resources
-    settings = one_of("resources.settings.resource", "resources.settings").CrowdSettings.from_environment()
+    of_home = one_of("resources.settings.resource", "resources.settings").CrowdSettings
+    if "lots_from" in of_home.model_fields:
+        os.environ["CROWD_LOTS_FROM"] = "forum"  # the lots that the simulated crowd bids for
+    settings = of_home.from_environment()
     resources: Any = build(settings)
     trainer = resources["trainer"] if isinstance(resources, dict) else resources.trainer
     stub = importlib.import_module("tests.e2e.crash.stub").StubTrainer(**dict(trainer))

@@ -114,7 +114,9 @@ def test_with_both_files_the_setting_chooses(find: Finder) -> None:
 @pytest.mark.parametrize("source", ["neighbourhood", "top_k"])
 def test_an_attribute_needs_a_label_and_reference_texts_enough(find: Finder, source: str) -> None:
     encoder = Lengths(labels=())
-    with pytest.raises(SettingError, match=r"no label of somewhere/lengths, which has no labels.*or set CROWD_TARGET_TEXTS"):
+    with pytest.raises(
+        SettingError, match=r"no label of somewhere/lengths, which has no labels.*or set CROWD_TARGET_TEXTS"
+    ):
         find(encoder, target_from=source)
     assert encoder.embedded == 0, "nothing is embedded before the settings are known to be right"
     with pytest.raises(SettingError, match=r"'joy' is no label.*its labels are long, z\. Choose one"):

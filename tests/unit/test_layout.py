@@ -65,7 +65,6 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/round/contributions.py": "tests/assets/test_contributions.py",
     "crowd_assets/round/groups.py": "tests/assets/test_candidates.py",
     "crowd_assets/round/judging.py": "tests/assets/test_definitions.py",
-    "crowd_assets/round/labelers.py": "tests/unit/round/test_rings.py",
     "crowd_assets/round/points.py": "tests/assets/test_contributions.py",
     "crowd_assets/round/procurement.py": "tests/unit/round/test_lots.py",
     "crowd_assets/round/standing.py": "tests/unit/round/test_assignment.py",

@@ -77,7 +77,16 @@ def learning_rate_of(
     said: Callable[[str], None],
 ) -> float:
     """The peak rate of a round's candidates: what is set, what an earlier round of the home found, or what trials on ``learnt``, the
-    demonstrations of one group, find now."""
+    demonstrations of one group, find now.
+
+    Args:
+        learnt: Rows of ``validated_feedback``, demonstrations alone; read where trials are made.
+        trainer, embedder: Train and measure the trials.
+        said: Is told of each trial in a line.
+
+    Returns:
+        A positive rate, of the optimiser's step after warm-up. What trials find is written to the frame ``learning_rates`` of the round.
+    """
     try:
         return found_learning_rate(round_, settings, warehouse, frames)
     except LookupError:

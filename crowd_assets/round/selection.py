@@ -62,7 +62,16 @@ class Contest:
 
 
 def contest_of(models: Sequence[str | None], measure: Measure, settings: CrowdSettings) -> Contest:
-    """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent."""
+    """Measure all models, then those again that the best cannot be told from, until it can or the samples are spent.
+
+    Args:
+        models: Hashes of stored models, None for the root; at least one.
+        measure: Takes models, the name of a draw and a number of texts, and gives the distance of each model in Φ.
+        settings: Texts of a sample, most samples, and the confidence from which a model counts as behind the best.
+
+    Returns:
+        Measurements in the order of ``models``, and the confidence in [0, 1] with which the best is ahead of the model that is closest behind.
+    """
     measured = measure(models, "selection", settings.samples["selection"])
     for extension in range(1, settings.selection_batches + 1):
         best = int(np.argmin([each.distance.mean for each in measured]))
@@ -85,6 +94,15 @@ def selection_row(
     selected: bool,
     fresh: DistanceEstimate | None,
 ) -> dict[str, object]:
+    """A row of ``selections``.
+
+    Args:
+        role: ``base`` or ``candidate``.
+        group: Index of the candidate's group from 0, -1 for the base.
+        distance: On the selection sample, in units of Φ; ``fresh``: on the report's sample, None for a model that nobody measured again.
+        rank: Among the candidates, 0 the nearest to the target; None for the base.
+        selected: Whether the next round begins with this model, alignment aside.
+    """
     return {
         "model": model,
         "role": role,
@@ -106,6 +124,12 @@ def preference_pairs(
     The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
     sellers claim. Its probability is that of the aggregate, too. A comparison of which half of the reports or more say that
     both answers are bad teaches neither of them, and is left out.
+
+    Args:
+        aggregated: The frame ``aggregated_preferences`` of the round: a row a comparison, ``probability_a`` in [0, 1].
+
+    Returns:
+        Two lists without a common pair; the second has the share ``CROWD_ALIGNMENT_HOLDOUT`` of all, drawn by the round's key.
     """
     decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
     if "both_bad" in decided.columns:  # frames of earlier versions have no such column
@@ -132,11 +156,12 @@ def preference_pairs(
 
 
 def is_better(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> bool:
-    """Whether an aligned model is kept: held-out accuracy rose, and the target distance did not."""
+    """Whether an aligned model is kept: held-out accuracy, in [0, 1], rose, and the target distance, in units of Φ, did not."""
     return accuracy_after > accuracy_before and distance_after <= distance_before
 
 
 def why_not(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> str:
+    """Why :func:`is_better` says no, in words for a report."""
     if accuracy_after <= accuracy_before:
         return f"held-out accuracy went from {accuracy_before:.3f} to {accuracy_after:.3f}"
     return f"target distance went from {distance_before:.3f} to {distance_after:.3f}"

@@ -69,7 +69,14 @@ def models_of(round_: Round, warehouse: WarehouseResource) -> tuple[str | None, 
 def point_entries(
     round_: Round, settings: CrowdSettings, warehouse: WarehouseResource, points: pl.DataFrame
 ) -> list[Entry]:
-    """Points as the estimate wrote them, each named after the round that it was earned in, or, by rank, after the group."""
+    """Points as the estimate wrote them, each named after the round that it was earned in, or, by rank, after the group.
+
+    Args:
+        points: Rows of ``contributor_points``: ``earned_in_round``, ``contributor_id`` and ``points``, which may be below zero.
+
+    Returns:
+        Two entries a row with points, from the treasury to the contributor or back, rounded to 6 decimal places.
+    """
     by_rank = POINTS_SCHEMES[settings.points_scheme].every_round
     groups = warehouse.read_round("contributor_groups", round_.round_no).select("contributor_id", "group_index")
     entries: list[Entry] = []
@@ -102,7 +109,14 @@ def _points_moved(
 
 
 def correction_entries(round_: Round, warehouse: WarehouseResource, corrections: Sequence[Correction]) -> list[Entry]:
-    """Of each correction the reversal of the whole transaction that its entry is half of, and what it should have been."""
+    """Of each correction the reversal of the whole transaction that its entry is half of, and what it should have been.
+
+    Args:
+        corrections: Those that this round posts, in the order of their posting.
+
+    Returns:
+        Entries that sum to zero in each unit.
+    """
     entries: list[Entry] = []
     for correction in corrections:
         rows = warehouse.query(

@@ -23,7 +23,12 @@ def tournament(
 ) -> Tournament | None:
     """The tournament of the settled rounds before ``round_no`` and, where ``including``, of that round as well; None where
     there is no round yet. With ``memory`` of the last so many rounds only, and all of the open epoch. Prior state is never
-    "the latest": a round run again reads what it read before."""
+    "the latest": a round run again reads what it read before.
+
+    Args:
+        round_no: From 1.
+        memory: Rounds to look back on, 0 for all.
+    """
     with warehouse.session():
         round_ids = RoundBook(warehouse).rounds_through(round_no)[: None if including else -1]
         if memory:

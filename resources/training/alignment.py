@@ -77,7 +77,14 @@ def qa_dpo_loss(margins: Any, reference: Any, weights: Any, probabilities: Any, 
 
 
 def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:
-    """Sum of log-probabilities of the response tokens of each row: a tensor (n,)."""
+    """Sum of log-probabilities of the response tokens of each row: a tensor (n,), nats, at most 0.
+
+    Args:
+        model: A causal language model, with or without a PEFT adapter.
+        rows: At least one; all are padded to the longest and go through in one pass, so they must fit together.
+        pad: Token id for places that nothing reads.
+        device: torch's device of the model.
+    """
     import torch
 
     from resources.training.losses import token_losses
@@ -91,7 +98,11 @@ def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any)
 
 
 def scored(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:
-    """:func:`log_probabilities` of any number of rows, without gradients: those of like length share a pass."""
+    """:func:`log_probabilities` of any number of rows, without gradients: those of like length share a pass.
+
+    Returns:
+        A tensor (n,) on ``device``, nats, in the order of ``rows``; empty for no row.
+    """
     import torch
 
     sums = torch.zeros(len(rows), device=device)

@@ -141,6 +141,14 @@ def length_bucketed(lengths: Sequence[int], size: int, epochs: int, seed: int) -
     """Row numbers of every step of all epochs: rows of like length together, so that little is padded, in random order.
 
     The order of batches depends on their number and the seed alone, so groups of one size meet with like lengths.
+
+    Args:
+        lengths: Tokens of each row, shape (n,).
+        size: Rows of a step, at least 1; the last step of a pool may have fewer.
+        epochs: Passes over all rows, at least 1.
+
+    Returns:
+        A list a step: ``epochs`` times ceil(n / size) steps or a few more, every row once an epoch.
     """
     steps: list[list[int]] = []
     for epoch in range(epochs):
@@ -159,7 +167,11 @@ def portions(lengths: Sequence[Sequence[int]], tokens: int) -> Iterator[tuple[ra
     """Adapters and rows of each pass, so that none has more than ``tokens`` in its rectangle where a single row allows it.
 
     Args:
-        lengths: Of every row of every adapter.
+        lengths: Tokens of every row of every adapter.
+        tokens: Most tokens of a pass, padding counted, at least 1.
+
+    Yields:
+        Consecutive adapters and, of each of them, the rows of this pass; every row of every adapter once.
     """
     begin = 0
     while begin < len(lengths):
@@ -176,6 +188,12 @@ def portions(lengths: Sequence[Sequence[int]], tokens: int) -> Iterator[tuple[ra
 
 
 def run_of(texts: TextFormat, group: Demonstrations, config: CandidateConfig, seed: int, held_out_seed: int) -> Run:
+    """The run of one group under one seed, before its first step.
+
+    Args:
+        texts: In what form the base reads and writes.
+        seed: Of the order of batches; ``held_out_seed``: of which rows only measure, the same for all seeds of a group.
+    """
     rows = [texts.row(*pair, config.max_tokens) for pair in group.pairs]
     measuring = min(round(config.held_out * len(rows)), len(rows) - 1)
     order = np.random.default_rng((held_out_seed, 3)).permutation(len(rows))
@@ -199,7 +217,13 @@ def labelled(row: Tokens) -> int:
 
 
 def result_of(runs: Sequence[Run], seconds: float, memory: float, *, valued: bool) -> CandidateResult:
-    """Of a candidate, from its group's runs under all seeds; values of epochs that early stopping undid do not count."""
+    """Of a candidate, from its group's runs under all seeds; values of epochs that early stopping undid do not count.
+
+    Args:
+        runs: At least one; the first one's adapter is the candidate.
+        seconds, memory: Of the whole pass: wall time in s, peak memory in MiB.
+        valued: Whether contributors were valued; else ``values`` is empty.
+    """
     first = runs[0]
     values = []
     for run in runs if valued else ():

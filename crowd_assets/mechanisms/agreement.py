@@ -96,6 +96,12 @@ def krippendorff_alpha(item: Ints, value: Floats, metric: str = "nominal") -> fl
         ValueError: unknown metric, shapes that do not match, a negative item, or a value that is not finite.
 
     Source: Krippendorff, "Content Analysis" (2004), chapter 11; Hayes & Krippendorff (2007).
+
+    Example:
+        >>> import numpy as np
+        >>> item, value = np.array([0, 0, 1, 1, 2, 2]), np.array([1.0, 1, 0, 0, 1, 0])
+        >>> round(krippendorff_alpha(item, value), 3)
+        0.444
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
@@ -136,6 +142,12 @@ def fleiss_kappa(item: Ints, value: Floats) -> float:
 
     Source: Fleiss, "Measuring nominal scale agreement among many raters" (1971); gaps: Gwet, "Handbook of Inter-Rater
     Reliability" (2014), chapter 2.
+
+    Example:
+        >>> import numpy as np
+        >>> item, value = np.array([0, 0, 1, 1, 2, 2]), np.array([1.0, 1, 0, 0, 1, 0])
+        >>> round(fleiss_kappa(item, value), 3)
+        0.333
     """
     return _point(_kappa(_shared_chance, "identity"), item, value)
 
@@ -148,6 +160,12 @@ def gwet_ac1(item: Ints, value: Floats) -> float:
     Args and raises: as ``krippendorff_alpha``. NaN where no item has two judgements; 1 where all have one value.
 
     Source: Gwet, "Computing inter-rater reliability and its variance in the presence of high agreement" (2008).
+
+    Example:
+        >>> import numpy as np
+        >>> item, value = np.array([0, 0, 1, 1, 2, 2]), np.array([1.0, 1, 0, 0, 1, 0])
+        >>> round(gwet_ac1(item, value), 3)
+        0.333
     """
     return gwet_ac2(item, value, "identity")
 
@@ -159,6 +177,12 @@ def gwet_ac2(item: Ints, value: Floats, weights: str = "quadratic") -> float:
         weights: one of ``WEIGHTS``; ``identity`` gives AC1.
 
     Source: Gwet, "Handbook of Inter-Rater Reliability" (2014), chapters 2 and 5.
+
+    Example:
+        >>> import numpy as np
+        >>> item, value = np.array([0, 0, 1, 1]), np.array([1.0, 2, 3, 3])
+        >>> round(gwet_ac2(item, value), 3)
+        0.667
     """
     return _point(_kappa(_gwet_chance, weights), item, value)
 
@@ -193,6 +217,12 @@ def with_interval(
             as ``krippendorff_alpha``.
 
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993); Hayes & Krippendorff (2007) for alpha.
+
+    Example:
+        >>> import numpy as np
+        >>> item, value = np.array([0, 0, 1, 1, 2, 2]), np.array([1.0, 1, 0, 0, 1, 1])
+        >>> with_interval('fleiss_kappa', item, value, resamples=20, rng=np.random.default_rng(0)).value
+        1.0
     """
     if coefficient not in COEFFICIENTS:
         raise ValueError(f"unknown coefficient {coefficient!r}: choose one of {', '.join(COEFFICIENTS)}")

@@ -43,6 +43,11 @@ def cohen_kappa(first: Floats, second: Floats, weights: str = "identity") -> flo
         ValueError: unknown weights, shapes that do not match, or a value that is not finite.
 
     Source: Cohen, "A coefficient of agreement for nominal scales" (1960), "Weighted kappa" (1968).
+
+    Example:
+        >>> import numpy as np
+        >>> round(cohen_kappa(np.array([1.0, 0, 1, 1]), np.array([1.0, 0, 0, 1])), 3)
+        0.5
     """
     if weights not in WEIGHTS:
         raise ValueError(f"unknown weights {weights!r}: choose one of {', '.join(WEIGHTS)}")
@@ -82,6 +87,12 @@ def cohen_of_pairs(item: Ints, person: Ints, value: Floats, *, fewest_shared: in
 
     Raises:
         ValueError: as ``krippendorff_alpha``, or one person twice on an item.
+
+    Example:
+        >>> import numpy as np
+        >>> found = cohen_of_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([1.0, 1, 0, 0]))
+        >>> found.kappa.tolist()
+        [1.0]
     """
     item, value = checked_judgements(item, value)
     person = np.asarray(person, dtype=np.int64)

@@ -50,6 +50,11 @@ def vote_evidence(report: Floats, accuracy: Floats) -> Floats:
         report: shape (m,), in [0, 1]; ``accuracy``: shape (m,), in (0, 1).
 
     Source: Nitzan & Paroush (1982).
+
+    Example:
+        >>> import numpy as np
+        >>> vote_evidence(np.array([1.0, 0.0, 0.5]), np.full(3, 0.75)).round(3).tolist()
+        [1.099, -1.099, 0.0]
     """
     evidence: Floats = (2.0 * report - 1.0) * (np.log(accuracy) - np.log1p(-accuracy))
     return evidence
@@ -69,6 +74,11 @@ def is_open(evidence: Floats, judgements: Ints, *, confidence: float, least: int
 
     Raises:
         ValueError: a number outside its range, or shapes that do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> is_open(np.array([0.0, 5.0]), np.array([2, 2]), confidence=0.95, least=2, most=5).tolist()
+        [True, False]
     """
     if not 0.5 <= confidence < 1 or not 1 <= least <= most:
         raise ValueError(f"expected 1/2 <= confidence < 1 and 1 <= least <= most, got {confidence}, {least}, {most}")
@@ -88,6 +98,11 @@ def asking_value(evidence: Floats, judgements: Ints, taught: Floats | None = Non
 
     Returns:
         shape (P,), not negative.
+
+    Example:
+        >>> import numpy as np
+        >>> asking_value(np.array([0.0, 0.0, 5.0]), np.array([0, 1, 0])).round(3).tolist()
+        [1.0, 0.5, 0.058]
     """
     chance = (1.0 + np.tanh(np.asarray(evidence, dtype=np.float64) / 2.0)) / 2.0
     chance = np.clip(chance, 1e-12, 1 - 1e-12)
@@ -125,6 +140,12 @@ def assigned(
 
     Raises:
         ValueError: shapes that do not match, a negative value, want or load, or an index out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> found = assigned(np.array([1.0, 0.5]), np.array([1, 1]), np.array([0.9, 0.6]), np.array([1, 1]), rng=np.random.default_rng(0))
+        >>> found.person.tolist(), found.pair.tolist()
+        ([0, 1], [0, 1])
     """
     value, wanted = np.asarray(value, dtype=np.float64), np.array(wanted, dtype=np.int64)
     skill, load = np.asarray(skill, dtype=np.float64), np.asarray(load, dtype=np.int64)
@@ -180,6 +201,11 @@ def hidden_places(tasks: int, *, checks: float, repeats: float, rng: np.random.G
 
     Raises:
         ValueError: a negative number, or chances that are more than 1 together.
+
+    Example:
+        >>> import numpy as np
+        >>> hidden_places(4, checks=0.25, repeats=0.25, rng=np.random.default_rng(0)).tolist()
+        ['ask', 'repeat', 'check', 'check']
     """
     if tasks < 0 or checks < 0 or repeats < 0 or checks + repeats > 1:
         raise ValueError(f"expected chances that are at most 1 together, got {tasks} tasks, {checks} and {repeats}")
@@ -218,6 +244,11 @@ def checked_people(
         ValueError: shapes that do not match, or a number outside its range.
 
     Source: Wald, "Sequential tests of statistical hypotheses" (1945).
+
+    Example:
+        >>> import numpy as np
+        >>> checked_people(np.zeros(12, dtype=int), np.zeros(12), people=1).paused.tolist()
+        [True]
     """
     person, right = np.asarray(person, dtype=np.int64), np.asarray(right, dtype=np.float64)
     if person.ndim != 1 or person.shape != right.shape:
@@ -257,6 +288,11 @@ def pauses_lifted(
 
     Raises:
         ValueError: shapes that do not match, or more right answers than checks.
+
+    Example:
+        >>> import numpy as np
+        >>> pauses_lifted(np.array([True, True]), np.array([True, False]), np.array([12, 12]), np.array([12, 12])).tolist()
+        [True, False]
     """
     from scipy.special import bdtr
 

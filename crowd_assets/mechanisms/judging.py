@@ -63,6 +63,11 @@ def outcome_scores(report: Floats, outcome: Floats, baseline: float | Floats = 0
 
     Source: Brier (1950); a linear contract on a score against a reference: "Principal-agent design for annotation" (arXiv 2502.06387,
     2505.19134), whose gap to the best contract with n checks is Theta(1 / (n log n)).
+
+    Example:
+        >>> import numpy as np
+        >>> outcome_scores(np.array([1.0, 0.5, 0.0]), np.array([1.0, 1.0, 1.0])).tolist()
+        [1.0, 0.0, -3.0]
     """
     report, outcome = np.asarray(report, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
     base = np.asarray(baseline, dtype=np.float64)
@@ -106,6 +111,12 @@ def earned_by_outcome(
 
     Raises:
         ValueError: as ``outcome_scores``, a labeler out of range, or a negative budget.
+
+    Example:
+        >>> import numpy as np
+        >>> found = earned_by_outcome(np.array([0, 1]), np.array([0.9, 0.5]), np.ones(2), labelers=2, budget=1.0)
+        >>> found
+        Earned(score=array([0.96, 0.  ]), scored=array([1, 1]), earned=array([0.48, 0.  ]), rate=0.5)
     """
     labeler = _labelers(labeler, labelers, budget)
     scores = outcome_scores(report, outcome, baseline)
@@ -139,6 +150,14 @@ def earned_by_agreement(
 
     Raises:
         ValueError: as ``correlated_agreement``, or a negative budget.
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 2), np.tile([0, 1], 4)
+        >>> report = np.array([0.9, 0.8, 0.1, 0.2, 0.9, 0.9, 0.2, 0.1])
+        >>> found = earned_by_agreement(slot, labeler, report, slots=4, labelers=2, budget=1.0)
+        >>> found
+        Earned(score=array([4., 4.]), scored=array([4, 4]), earned=array([0.5, 0.5]), rate=0.125)
     """
     labeler = _labelers(labeler, labelers, budget)
     agreement = correlated_agreement(slot, labeler, report, slots=slots, labelers=labelers, ring=ring, share=share)
@@ -160,6 +179,11 @@ def paid_out(balance: Floats, earned: Floats) -> Paid:
 
     Raises:
         ValueError: shapes that do not match, or a balance above 0.
+
+    Example:
+        >>> import numpy as np
+        >>> paid_out(np.array([-1.0, 0.0]), np.array([3.0, -2.0]))
+        Paid(paid=array([2., 0.]), balance=array([ 0., -2.]))
     """
     balance, earned = np.asarray(balance, dtype=np.float64), np.asarray(earned, dtype=np.float64)
     if balance.shape != earned.shape:

@@ -51,21 +51,36 @@ class Entry:
 
 
 def contributor_account(contributor_id: str) -> str:
-    """Account of a contributor: ``contributor:<id>``. Raises ValueError for an empty id."""
+    """Account of a contributor: ``contributor:<id>``. Raises ValueError for an empty id.
+
+    Example:
+        >>> contributor_account('ada')
+        'contributor:ada'
+    """
     if not contributor_id:
         raise ValueError("a contributor's account needs a contributor id")
     return f"contributor:{contributor_id}"
 
 
 def deposit_account(contributor_id: str) -> str:
-    """Account of the points that are held back of a contributor: ``deposit:<id>``. Raises ValueError for an empty id."""
+    """Account of the points that are held back of a contributor: ``deposit:<id>``. Raises ValueError for an empty id.
+
+    Example:
+        >>> deposit_account('ada')
+        'deposit:ada'
+    """
     if not contributor_id:
         raise ValueError("a deposit needs a contributor id")
     return f"{DEPOSITS}{contributor_id}"
 
 
 def contributor_of(account: str) -> str:
-    """Whose a contributor's account or deposit is."""
+    """Whose a contributor's account or deposit is.
+
+    Example:
+        >>> contributor_of(contributor_account('ada'))
+        'ada'
+    """
     return account.partition(":")[2]
 
 
@@ -87,6 +102,10 @@ def held_back(held: Amount, earned: Amount, deposit: Amount) -> Amount:
         ValueError: a negative ``held`` or ``deposit``.
 
     Source: Friedman & Resnick, "The social cost of cheap pseudonyms" (2001): newcomers pay their dues.
+
+    Example:
+        >>> held_back(Decimal('0'), Decimal('2'), Decimal('0.5'))
+        Decimal('0.5')
     """
     if held < 0 or deposit < 0:
         raise ValueError(f"a deposit holds nothing below zero: got {held} of {deposit}")
@@ -99,6 +118,10 @@ def entry_id(round_id: str, account: str, unit: str, reason: str, reference: str
     Formula: BLAKE2b with a digest of 128 bits over the canonical JSON (sorted keys, no spaces, UTF-8) of
     round_id, account, unit, reason and reference. The amount is left out on purpose: posting another amount
     for the same thing collides with the first posting instead of paying twice.
+
+    Example:
+        >>> entry_id('r000001', 'treasury', 'point', 'demonstrations', 'earned in r000001')[:8]
+        '8a280599'
     """
     content = {
         "round_id": round_id,
@@ -144,6 +167,11 @@ def transfer(
     Raises:
         ValueError: an amount that is not a positive finite ``Decimal`` of at most six decimal places, an
             unknown unit, the same account twice, or an empty name.
+
+    Example:
+        >>> paid = transfer(round_id='r000001', debit_account='treasury', credit_account=contributor_account('ada'), unit='credit', amount=Decimal('2'), reason='sale', reference='lot-1')
+        >>> [(entry.account, str(entry.amount)) for entry in paid]
+        [('treasury', '-2'), ('contributor:ada', '2')]
     """
     if unit not in UNITS:
         raise ValueError(f"unknown unit {unit!r}: choose one of {', '.join(UNITS)}")
@@ -172,6 +200,11 @@ def totals(entries: Iterable[Entry]) -> dict[tuple[str, str], Decimal]:
     """Balance of every account in every unit: (account, unit) to the exact sum of amounts.
 
     Guarantees: exact, and the same whatever the order of entries.
+
+    Example:
+        >>> paid = transfer(round_id='r000001', debit_account='treasury', credit_account=contributor_account('ada'), unit='credit', amount=Decimal('2'), reason='sale', reference='lot-1')
+        >>> totals(paid)[contributor_account('ada'), 'credit']
+        Decimal('2')
     """
     sums: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for entry in entries:
@@ -181,7 +214,13 @@ def totals(entries: Iterable[Entry]) -> dict[tuple[str, str], Decimal]:
 
 
 def unbalanced(entries: Iterable[Entry]) -> dict[str, Decimal]:
-    """Units whose entries do not sum to zero, with what they sum to; empty for a balanced set of entries."""
+    """Units whose entries do not sum to zero, with what they sum to; empty for a balanced set of entries.
+
+    Example:
+        >>> paid = transfer(round_id='r000001', debit_account='treasury', credit_account=contributor_account('ada'), unit='credit', amount=Decimal('2'), reason='sale', reference='lot-1')
+        >>> unbalanced(paid), unbalanced(paid[:1])
+        ({}, {'credit': Decimal('-2')})
+    """
     sums: defaultdict[str, Decimal] = defaultdict(Decimal)
     for entry in entries:
         sums[entry.unit] = _EXACT.add(sums[entry.unit], entry.amount)
@@ -192,6 +231,10 @@ def colliding(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Ids that more than one of the entries carry: transactions that need a finer ``reference``.
 
     A ledger keyed by entry id would keep only the first of them and no longer balance.
+
+    Example:
+        >>> colliding([])
+        ()
     """
     seen: set[str] = set()
     twice: dict[str, None] = {}
@@ -218,6 +261,11 @@ def reversal(entries: Iterable[Entry], *, round_id: str, reason: str) -> tuple[E
 
     Raises:
         ValueError: the entries do not balance (half a transaction cannot be reversed), or an empty name.
+
+    Example:
+        >>> paid = transfer(round_id='r000001', debit_account='treasury', credit_account=contributor_account('ada'), unit='credit', amount=Decimal('2'), reason='sale', reference='lot-1')
+        >>> unbalanced([*paid, *reversal(paid, round_id='r000002', reason='mistake')])
+        {}
     """
     entries = tuple(entries)
     if not round_id or not reason:

@@ -42,6 +42,11 @@ def rank_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
         ValueError: a distance is NaN or the array is not one-dimensional.
 
     Source: Crowd-SFT (arXiv 2506.04063), on point-based rewards.
+
+    Example:
+        >>> import numpy as np
+        >>> rank_of(np.array([0.4, 0.2, 0.9])).tolist()
+        [1, 0, 2]
     """
     distances = np.asarray(distances, dtype=np.float64)
     if distances.ndim != 1 or np.isnan(distances).any():
@@ -67,6 +72,11 @@ def rank_points(distances: NDArray[np.float64], group: NDArray[np.int64]) -> NDA
         ValueError: a distance is NaN, or a group index lies outside 0..J-1.
 
     Source: Crowd-SFT (arXiv 2506.04063), on point-based rewards.
+
+    Example:
+        >>> import numpy as np
+        >>> rank_points(np.array([0.4, 0.2]), np.array([0, 0, 1])).tolist()
+        [1.0, 1.0, 2.0]
     """
     rank = rank_of(distances)
     group = np.asarray(group, dtype=np.int64)
@@ -92,6 +102,11 @@ def weight_shares(
 
     Raises:
         ValueError: a group index outside -1..J-1, or weights that are not one positive number each.
+
+    Example:
+        >>> import numpy as np
+        >>> weight_shares(np.array([0, 0, 1]), 2).tolist()
+        [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
     group = np.asarray(group, dtype=np.int64)
     held = np.ones(group.size) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -119,6 +134,10 @@ def averaging_spread(contributors: int) -> float:
 
     Raises:
         ValueError: ``contributors < 1``.
+
+    Example:
+        >>> averaging_spread(4)
+        0.6111111111111109
     """
     if contributors < 1:
         raise ValueError(f"expected at least one contributor, got {contributors}")
@@ -165,6 +184,11 @@ def regression_points(
     Raises:
         ValueError: shapes that do not match, a number that is not finite, a negative spread, or work that is not positive
             where somebody took part.
+
+    Example:
+        >>> import numpy as np
+        >>> regression_points(np.array([0.3, 0.1]), np.array([[True, True]]), np.array([1.0])).round(3).tolist()
+        [[0.6, 0.4]]
     """
     estimates = np.asarray(estimates, dtype=np.float64)
     participated = np.asarray(participated, dtype=bool)
@@ -230,6 +254,11 @@ def kept_points(
 
     Raises:
         ValueError: shapes that do not match, shares outside [0, 1], or fewer than one round.
+
+    Example:
+        >>> import numpy as np
+        >>> kept_points(np.array([[2.0, 1.0]]), np.array([1, 1]), np.array([[0.5, 0.0]]), copy_discount=1.0).tolist()
+        [[1.0, 1.0]]
     """
     payouts, copied = np.asarray(payouts, dtype=np.float64), np.asarray(copied, dtype=np.float64)
     rounds_taken_part = np.asarray(rounds_taken_part, dtype=np.int64)
@@ -260,6 +289,11 @@ def solvent_points(payouts: NDArray[np.float64], realised_gains: NDArray[np.floa
 
     Raises:
         ValueError: shapes that do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> solvent_points(np.array([[2.0, -1.0]]), np.array([1.0])).tolist()
+        [[1.0, -1.0]]
     """
     payouts, realised_gains = np.asarray(payouts, dtype=np.float64), np.asarray(realised_gains, dtype=np.float64)
     if payouts.ndim != 2 or realised_gains.shape != payouts.shape[:1]:
@@ -283,6 +317,11 @@ def noise_adjusted(gains: NDArray[np.float64], standard_errors: NDArray[np.float
         ValueError: shapes that do not match, a number that is not finite, or a negative standard error.
 
     Source: James & Stein, "Estimation with quadratic loss" (1961); Baranchik (1970) for the positive part.
+
+    Example:
+        >>> import numpy as np
+        >>> noise_adjusted(np.array([1.0]), np.array([0.1]))
+        0.99
     """
     gains, errors = np.asarray(gains, dtype=np.float64), np.asarray(standard_errors, dtype=np.float64)
     if gains.ndim != 1 or errors.shape != gains.shape:
@@ -311,6 +350,11 @@ def conserved_points(payouts: NDArray[np.float64], gain: float) -> NDArray[np.fl
 
     Raises:
         ValueError: payouts that are not a finite matrix, or a gain that is negative or not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> conserved_points(np.array([[3.0, -1.0]]), gain=2.0).tolist()
+        [[2.0, 0.0]]
     """
     payouts = np.asarray(payouts, dtype=np.float64)
     if payouts.ndim != 2 or not np.isfinite(payouts).all() or not 0.0 <= gain < np.inf:
@@ -442,6 +486,12 @@ def rank_payouts(
 
     Raises:
         ValueError: see ``rank_of``.
+
+    Example:
+        >>> import numpy as np
+        >>> found = rank_payouts(np.array([-0.2, -0.4]), np.eye(2), np.array([0, 0]), np.array([True]), np.array([False, False]))
+        >>> found.points.tolist()
+        [[2.0, 1.0]]
     """
     shares = np.asarray(shares)
     points = np.zeros((len(improved), shares.shape[1]))

@@ -84,6 +84,12 @@ def cyclic_triad_share(
         ValueError: shapes that differ, an item compared with itself, or a probability outside [0, 1].
 
     Source: Kendall & Babington Smith, "On the method of paired comparisons" (1940).
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = np.array([0, 1, 2]), np.array([1, 2, 0])
+        >>> cyclic_triad_share(a, b, np.array([0.9, 0.9, 0.9]))
+        CyclicTriads(cyclic=1, total=1, share=1.0)
     """
     triads = cyclic_triads_by_judge(np.zeros(np.shape(items_a), dtype=np.int64), items_a, items_b, probability_a)
     total, cyclic = int(triads.total.sum()), int(triads.cyclic.sum())
@@ -108,6 +114,12 @@ def cyclic_triads_by_judge(
 
     Raises:
         ValueError: as ``cyclic_triad_share``.
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = np.array([0, 1, 2]), np.array([1, 2, 0])
+        >>> cyclic_triads_by_judge(np.zeros(3, dtype=int), a, b, np.array([0.9, 0.9, 0.9]))
+        TriadsByJudge(judges=array([0]), comparisons=array([3]), cyclic=array([1]), total=array([1]))
     """
     names, judge = np.unique(np.asarray(judges, dtype=np.int64), return_inverse=True)
     items_a, items_b = np.asarray(items_a, dtype=np.int64), np.asarray(items_b, dtype=np.int64)
@@ -146,6 +158,11 @@ def quality_gap_weights(
         ValueError: shapes that differ or a quality that is not finite.
 
     Source: VickreyFeedback (arXiv 2409.18417), on QA-DPO.
+
+    Example:
+        >>> import numpy as np
+        >>> quality_gap_weights(np.array([0.5, 1.0]), np.array([0.5, 0.0])).round(3).tolist()
+        [1.0, 1.231]
     """
     quality_accepted = np.asarray(quality_accepted, dtype=np.float64)
     quality_rejected = np.asarray(quality_rejected, dtype=np.float64)
@@ -199,6 +216,12 @@ def bradley_terry(
 
     Source: Bradley & Terry, "Rank analysis of incomplete block designs" (1952); Hunter, "MM algorithms for generalized
     Bradley-Terry models" (2004), for existence.
+
+    Example:
+        >>> import numpy as np
+        >>> found = bradley_terry(np.array([0, 1]), np.array([1, 2]), np.array([0.8, 0.7]))
+        >>> found.scores.round(2).tolist()
+        [0.81, -0.13, -0.68]
     """
     if not 0.0 < prior < np.inf:
         raise ValueError(
@@ -251,6 +274,12 @@ def hodge_rank(
         ValueError: as ``mean_comparisons``.
 
     Source: Jiang, Lim, Yao & Ye, "Statistical ranking and combinatorial Hodge theory" (2011).
+
+    Example:
+        >>> import numpy as np
+        >>> found = hodge_rank(np.array([0, 1]), np.array([1, 2]), np.array([0.8, 0.7]))
+        >>> found.scores.round(2).tolist()
+        [0.53, -0.07, -0.47]
     """
     first, second, mean, comparisons = mean_comparisons(items_a, items_b, probability_a)
     names = _names(items_a, items_b)
@@ -400,6 +429,12 @@ def mean_comparisons(
 
     Raises:
         ValueError: shapes that differ, an item compared with itself, or a probability outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> first, second, mean, number = mean_comparisons(np.array([0, 1]), np.array([1, 0]), np.array([0.8, 0.4]))
+        >>> mean.round(2).tolist(), number.tolist()
+        ([0.7], [2])
     """
     items_a, items_b = np.asarray(items_a, dtype=np.int64), np.asarray(items_b, dtype=np.int64)
     probability_a = np.asarray(probability_a, dtype=np.float64)

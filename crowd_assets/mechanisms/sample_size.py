@@ -18,6 +18,10 @@ def items_until_interval(half_width: float, items: int, wanted: float) -> int:
 
     Raises:
         ValueError: a width that is not positive and finite, or fewer than one item.
+
+    Example:
+        >>> items_until_interval(0.1, items=100, wanted=0.05)
+        300
     """
     if not (math.isfinite(half_width) and half_width > 0 and math.isfinite(wanted) and wanted > 0 and items > 0):
         raise ValueError(f"expected positive widths and items, got {half_width}, {wanted} and {items}")
@@ -32,6 +36,10 @@ def comparisons_until_margin(rate: float, margin: float, *, level: float = 0.95)
 
     Raises:
         ValueError: a number outside its range.
+
+    Example:
+        >>> comparisons_until_margin(0.5, 0.05)
+        385
     """
     from scipy.stats import norm
 
@@ -47,6 +55,10 @@ def comparisons_until_decided(rate: float, *, level: float = 0.95, power: float 
 
     Raises:
         ValueError: a rate outside [0, 1], a level or power outside (0, 1).
+
+    Example:
+        >>> comparisons_until_decided(0.6)
+        194
     """
     from scipy.stats import norm
 

@@ -77,6 +77,12 @@ def exact_shapley(game: Game, players: int) -> ShapleyEstimates:
         ValueError: ``players`` outside 1..15, or the game gives another shape or a value that is not finite.
 
     Source: Shapley (1953); formula in the module's docstring.
+
+    Example:
+        >>> import numpy as np
+        >>> worth = lambda coalitions: coalitions @ np.array([1.0, 3.0])
+        >>> exact_shapley(worth, 2).values.tolist()
+        [1.0, 3.0]
     """
     if not 1 <= players <= MOST_EXACT_PLAYERS:
         raise ValueError(
@@ -135,6 +141,12 @@ def permutation_shapley(game: Game, players: int, *, permutations: int, rng: np.
 
     Source: Castro, Gómez & Tejada, "Polynomial calculation of the Shapley value based on sampling" (2009); antithetic
     pairs: Mitchell, Cooper, Frank & Holmes, "Sampling permutations for Shapley value estimation" (2022).
+
+    Example:
+        >>> import numpy as np
+        >>> worth = lambda coalitions: coalitions @ np.array([1.0, 3.0])
+        >>> permutation_shapley(worth, 2, permutations=4, rng=np.random.default_rng(0)).values.tolist()
+        [1.0, 3.0]
     """
     if players < 1:
         raise ValueError(f"a game needs at least one player, got {players}")
@@ -225,6 +237,12 @@ def kernel_shapley(game: Game, players: int, *, evaluations: int, rng: np.random
 
     Source: Lundberg & Lee, "A unified approach to interpreting model predictions" (2017); pairs:
     Covert & Lee, "Improving KernelSHAP" (2021); the control of sizes and slopes is this project's.
+
+    Example:
+        >>> import numpy as np
+        >>> worth = lambda coalitions: coalitions @ np.array([1.0, 3.0, 2.0])
+        >>> kernel_shapley(worth, 3, evaluations=20, rng=np.random.default_rng(0)).values.round(6).tolist()
+        [1.0, 3.0, 2.0]
     """
     if players < 1:
         raise ValueError(f"a game needs at least one player, got {players}")
@@ -398,6 +416,12 @@ def estimate_shapley(
     Raises:
         ValueError: unknown estimator, or as ``exact_shapley``, ``kernel_shapley`` and
             ``permutation_shapley``.
+
+    Example:
+        >>> import numpy as np
+        >>> worth = lambda coalitions: coalitions @ np.array([1.0, 3.0])
+        >>> estimate_shapley(worth, 2, rng=np.random.default_rng(0)).method
+        'exact'
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"unknown estimator {estimator!r}: choose one of {', '.join(ESTIMATORS)}")
@@ -422,6 +446,12 @@ def mean_over_runs(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 
     Raises:
         ValueError: values are not a matrix with at least one run, or not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> mean, error = mean_over_runs(np.array([[1.0, 3.0], [3.0, 3.0]]))
+        >>> mean.tolist(), error.round(3).tolist()
+        ([2.0, 3.0], [0.866, 0.5])
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or not len(values) or not np.isfinite(values).all():

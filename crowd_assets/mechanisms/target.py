@@ -50,6 +50,13 @@ def nearest_centroid(
         ValueError: shapes that do not match, a number that is not finite, or fewer than k + 1 texts.
 
     Source: Crowd-SFT (arXiv 2506.04063), on targets (k = 100, L2).
+
+    Example:
+        >>> import numpy as np
+        >>> texts = np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
+        >>> centre, members = nearest_centroid(texts, scores=np.array([0.9, 0.2, 0.8]), k=1)
+        >>> centre.tolist(), members.tolist()
+        ([0.0, 1.0], [1])
     """
     vectors = _matrix(vectors)
     scores = _scores(scores, len(vectors))
@@ -79,6 +86,13 @@ def highest_centroid(
 
     Raises:
         ValueError: shapes that do not match, a number that is not finite, or fewer than k texts.
+
+    Example:
+        >>> import numpy as np
+        >>> texts = np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
+        >>> centre, members = highest_centroid(texts, scores=np.array([0.9, 0.2, 0.8]), k=2)
+        >>> centre.tolist(), members.tolist()
+        ([2.0, 2.0], [0, 2])
     """
     vectors = _matrix(vectors)
     scores = _scores(scores, len(vectors))
@@ -100,6 +114,11 @@ def distances(vectors: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
 
     Raises:
         ValueError: shapes that do not match or a number that is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> distances(np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros(2)).tolist()
+        [5.0, 0.0]
     """
     vectors, target = _matrix(vectors), _target(target, np.shape(vectors)[-1])
     away: NDArray[np.float64] = np.linalg.norm(vectors - target, axis=1)
@@ -119,6 +138,11 @@ def mean_distance(vectors: NDArray[np.float64], target: NDArray[np.float64]) -> 
         ValueError: no text, shapes that do not match, or a number that is not finite.
 
     Source: Crowd-SFT (arXiv 2506.04063), on evaluation functions.
+
+    Example:
+        >>> import numpy as np
+        >>> mean_distance(np.array([[3.0, 4.0], [0.0, 1.0]]), np.zeros(2))
+        DistanceEstimate(mean=3.0, standard_error=2.0, samples=2)
     """
     away = distances(vectors, target)
     if not away.size:
@@ -140,6 +164,11 @@ def confidence_ahead(distances: NDArray[np.float64], others: NDArray[np.float64]
 
     Raises:
         ValueError: shapes that do not match, fewer than two samples, or a distance that is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> round(confidence_ahead(np.array([0.1, 0.2, 0.3]), np.array([0.3, 0.3, 0.5])), 3)
+        1.0
     """
     mine, theirs = np.asarray(distances, dtype=np.float64), np.asarray(others, dtype=np.float64)
     if mine.shape != theirs.shape or mine.ndim != 1 or mine.size < 2 or not np.isfinite(mine - theirs).all():
@@ -169,6 +198,11 @@ def evaluate(vectors: NDArray[np.float64], target: NDArray[np.float64], evaluati
         ValueError: unknown evaluation, shapes that do not match or a number that is not finite.
 
     Source: Crowd-SFT (arXiv 2506.04063), on evaluation functions.
+
+    Example:
+        >>> import numpy as np
+        >>> evaluate(np.array([[3.0, 4.0]]), np.zeros(2), 'negative_l2').tolist()
+        [-5.0]
     """
     score = _evaluation(evaluation)
     vectors = _matrix(vectors)
@@ -199,6 +233,12 @@ def centroid_game(
         ValueError: unknown evaluation, shapes that do not match or a number that is not finite.
 
     Source: Crowd-SFT (arXiv 2506.04063), experiment 2, with empty = 0.
+
+    Example:
+        >>> import numpy as np
+        >>> game = centroid_game(np.array([[1.0], [3.0]]), np.array([2.0]), empty=np.array([0.0]))
+        >>> game(np.array([[False, False], [True, False], [True, True]])).tolist()
+        [-2.0, -1.0, -0.0]
     """
     score = _evaluation(evaluation)
     contributor_vectors = _matrix(contributor_vectors)

@@ -93,7 +93,13 @@ class Grouping(Member, Protocol):
 
 
 def members_of(first: NDArray[np.int64], *, partition: bool) -> NDArray[np.bool_]:
-    """Who trains which candidate, (k, n), from what ``Grouping.assign`` gives."""
+    """Who trains which candidate, (k, n), from what ``Grouping.assign`` gives.
+
+    Example:
+        >>> import numpy as np
+        >>> members_of(np.array([0, 1, 0]), partition=True).astype(int).tolist()
+        [[1, 0, 1], [0, 1, 0]]
+    """
     first = np.asarray(first, dtype=np.int64)
     candidate = np.arange(int(first.max(initial=-1)) + 1)[:, None]
     members: NDArray[np.bool_] = (first == candidate) if partition else (first >= 0) & (first <= candidate)
@@ -106,6 +112,10 @@ def exploration_probability(round_no: int, rounds: int) -> float:
     Formula: max(0.4, 1 - t / T). Range [0.4, 1); rounds past the plan stay at 0.4.
 
     Raises ValueError unless ``round_no >= 1`` and ``rounds >= 1``.
+
+    Example:
+        >>> exploration_probability(1, 4)
+        0.75
     """
     if round_no < 1 or rounds < 1:
         raise ValueError(f"rounds count from 1, got round_no={round_no} of rounds={rounds}")
@@ -132,6 +142,10 @@ def group_sizes(contributors: int, groups: int, *, small: float = 0.25, smallest
         ValueError: ``small`` outside (0, 1], ``smallest < 1``, ``groups < 1`` or fewer contributors than groups.
 
     Source: this project; measured in docs/reproduction.md.
+
+    Example:
+        >>> group_sizes(20, 4).tolist()
+        [2, 2, 2, 14]
     """
     check_sizes(contributors, groups)
     if not 0.0 < small <= 1.0 or smallest < 1:
@@ -143,7 +157,11 @@ def group_sizes(contributors: int, groups: int, *, small: float = 0.25, smallest
 
 
 def check_sizes(contributors: int, groups: int) -> None:
-    """Raises ValueError where so many groups cannot be filled."""
+    """Raises ValueError where so many groups cannot be filled.
+
+    Example:
+        >>> check_sizes(4, 2)
+    """
     if groups < 1 or contributors < groups:
         raise ValueError(
             f"{contributors} contributors cannot fill {groups} groups: lower the number of groups or wait for more"
@@ -151,19 +169,36 @@ def check_sizes(contributors: int, groups: int) -> None:
 
 
 def equal_sizes(contributors: int, groups: int) -> NDArray[np.int64]:
-    """Sizes (J,) that differ by at most one."""
+    """Sizes (J,) that differ by at most one.
+
+    Example:
+        >>> equal_sizes(7, 3).tolist()
+        [3, 2, 2]
+    """
     sizes: NDArray[np.int64] = np.bincount(np.arange(contributors) * groups // contributors, minlength=groups)
     return sizes
 
 
 def cut(row: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Group of each contributor when ``row`` is cut into pieces of the given sizes."""
+    """Group of each contributor when ``row`` is cut into pieces of the given sizes.
+
+    Example:
+        >>> import numpy as np
+        >>> cut(np.array([2, 0, 1]), np.array([1, 2])).tolist()
+        [1, 1, 0]
+    """
     group = np.empty(row.size, dtype=np.int64)
     group[row] = np.repeat(np.arange(len(sizes)), sizes)
     return group
 
 
 def sorted_by(key: NDArray[np.float64], shuffled: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Contributors by ``key``, most first; equal ones as ``shuffled`` has them, so that row order never decides."""
+    """Contributors by ``key``, most first; equal ones as ``shuffled`` has them, so that row order never decides.
+
+    Example:
+        >>> import numpy as np
+        >>> sorted_by(np.array([0.1, 0.9]), np.array([0, 1])).tolist()
+        [1, 0]
+    """
     ordered: NDArray[np.int64] = shuffled[np.argsort(-key[shuffled], kind="stable")]
     return ordered

@@ -31,6 +31,11 @@ def regret(aggregates: NDArray[np.float64], outcomes: NDArray[np.float64], repor
 
     Source: Freeman et al. (2020); labelers who skip slots: Freund, Schapire, Singer & Warmuth,
     "Using and combining predictors that specialize" (1997).
+
+    Example:
+        >>> import numpy as np
+        >>> regret(np.array([0.5, 0.5]), np.array([1.0, 0.0]), np.array([[1.0], [0.0]]))
+        0.5
     """
     reports = checked_slots(reports)
     aggregates, outcomes = np.asarray(aggregates, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
@@ -67,6 +72,12 @@ def excess_losses(
     Returns:
         shape (N,), the sum over the slots that labeler i reported in of (P_t - y_t)^2 - (r_it - y_t)^2, and shape (N,), how
         many slots those are. Slots without an aggregate or outcome are left out.
+
+    Example:
+        >>> import numpy as np
+        >>> excess, slots = excess_losses(np.array([0.5]), np.array([1.0]), np.array([0]), np.array([0]), np.array([1.0]), labelers=1)
+        >>> excess.tolist(), slots.tolist()
+        ([0.25], [1])
     """
     excess = np.square(aggregates[slot] - outcomes[slot]) - np.square(report - outcomes[slot])
     counted = ~np.isnan(excess)
@@ -76,5 +87,10 @@ def excess_losses(
 
 
 def anytime_regret_bound(labelers: int, slots: int) -> float:
-    """What the regret over T slots cannot exceed with the step and pull of ``run_slots``: 3 sqrt(T ln N); see ``update_slot``."""
+    """What the regret over T slots cannot exceed with the step and pull of ``run_slots``: 3 sqrt(T ln N); see ``update_slot``.
+
+    Example:
+        >>> round(anytime_regret_bound(10, 100), 2)
+        45.52
+    """
     return 3.0 * float(np.sqrt(slots * np.log(labelers)))

@@ -35,6 +35,11 @@ def checked(slot: Ints, labeler: Ints, report: Floats, slots: int, labelers: int
 
     Raises:
         ValueError: shapes that do not match, an index out of range, or a report outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> checked(np.array([0]), np.array([1]), np.array([0.9]), slots=1, labelers=2)
+        (array([0]), array([1]), array([0.9]))
     """
     slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
     report = np.asarray(report, dtype=np.float64)
@@ -52,6 +57,11 @@ def shares_of(share: Floats | None, report: Floats) -> Floats:
 
     Raises:
         ValueError: not one for each report, or outside (0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> shares_of(None, np.array([0.9, 0.1])).tolist()
+        [1.0, 1.0]
     """
     if share is None:
         return np.ones(report.size)
@@ -62,19 +72,37 @@ def shares_of(share: Floats | None, report: Floats) -> Floats:
 
 
 def share_of_a(slot: Ints, report: Floats, slots: int) -> Floats:
-    """Mean report of each slot (T,), 1/2 where nobody reported."""
+    """Mean report of each slot (T,), 1/2 where nobody reported.
+
+    Example:
+        >>> import numpy as np
+        >>> share_of_a(np.array([0, 0, 1]), np.array([1.0, 0.0, 1.0]), slots=2).tolist()
+        [0.5, 1.0]
+    """
     votes = np.bincount(slot, minlength=slots)
     share: Floats = np.where(votes > 0, np.bincount(slot, report, minlength=slots) / np.maximum(votes, 1), 0.5)
     return share
 
 
 def logit(chance: Floats) -> Floats:
-    """Log-odds of chances in (0, 1)."""
+    """Log-odds of chances in (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> logit(np.array([0.5, 0.75])).round(3).tolist()
+        [0.0, 1.099]
+    """
     odds: Floats = np.log(chance) - np.log1p(-chance)
     return odds
 
 
 def expit(odds: NDArray[Any]) -> Floats:
-    """Chances of log-odds."""
+    """Chances of log-odds.
+
+    Example:
+        >>> import numpy as np
+        >>> expit(np.array([0.0])).tolist()
+        [0.5]
+    """
     chance: Floats = (1.0 + np.tanh(np.asarray(odds) / 2.0)) / 2.0
     return chance

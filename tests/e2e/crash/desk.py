@@ -15,7 +15,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -49,8 +48,14 @@ REACH = 40  # points: a life that is to die further on is killed by time
 LONGEST_THOUGHT_S = 0.1
 SHARE_BY_LABEL = 0.5  # of the kills: else nearly all would strike where a form is kept
 LONGEST_LIFE_S = 3.0
-LIVES_BETWEEN_INTAKES = 100
+LIVES_BETWEEN_INTAKES = 50
+FILES_TAKEN_IN = 10
 RANKED = 4
+TAKE_IN = f"""
+from resources.build import build_resources
+from resources.settings.resource import CrowdSettings
+build_resources(CrowdSettings.from_environment()).inbox.ingest(most_files={FILES_TAKEN_IN})
+"""
 
 
 @dataclass
@@ -182,11 +187,9 @@ class KilledDesk:
         points.close()
 
     async def _take_in(self) -> None:
-        """Take in what lies in the inbox, in a process that has threads of its own."""
+        """Take some of what lies in the inbox in, in a process that has threads of its own."""
         environment = {**os.environ, "CROWD_HOME": self.settings.home}
-        ingestion = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "crowd_assets", "ingest", env=environment, stdout=subprocess.DEVNULL
-        )
+        ingestion = await asyncio.create_subprocess_exec(sys.executable, "-c", TAKE_IN, env=environment)
         assert await ingestion.wait() == 0
 
     async def _person(self, link: str, number: int) -> None:
@@ -227,21 +230,19 @@ class KilledDesk:
             return answer.text
 
     def _look(self) -> None:
-        """Count what lies in the inbox and in the archive, and what is taken in of it."""
-        resources = build_resources(self.settings)
-        resources.inbox.ingest()
-        assert not resources.inbox.arrived()
+        """Count what lies in the inbox and in the archive. A file that lies in both is one: ingestion knows its content."""
+        files = [*self.settings.inbox_path.glob("*.jsonl"), *self.settings.archive_path.rglob("*.jsonl")]
         lines = [
             json.loads(line)
-            for file in sorted(Path(resources.inbox.archive).rglob("*.jsonl"))
-            for line in file.read_text(encoding="utf-8").splitlines()
+            for text in {file.read_text(encoding="utf-8") for file in files}
+            for line in text.splitlines()
         ]
-        taken = Counter(resources.warehouse.query("SELECT event_id FROM event_index")["event_id"].to_list())
-        parts = Counter((e["contributor_id"], e["prompt"]) for e in lines if "judgement_share" in e)
+        found = Counter(each["event_id"] for each in lines)
+        parts = Counter((each["contributor_id"], each["prompt"]) for each in lines if "judgement_share" in each)
         figures = self.figures
-        figures.acknowledged, figures.in_inbox = len(self.acknowledged), len(taken)
-        figures.lost = len(self.acknowledged - set(taken))
-        figures.twice = sum(taken.values()) - len(taken) + len(lines) - len({each["event_id"] for each in lines})
+        figures.acknowledged, figures.in_inbox = len(self.acknowledged), len(found)
+        figures.lost = len(self.acknowledged - set(found))
+        figures.twice = found.total() - len(found)
         figures.torn = sum(number != RANKED * (RANKED - 1) // 2 for number in parts.values())
 
 

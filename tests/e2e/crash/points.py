@@ -118,6 +118,7 @@ class Points:
         if not full.startswith(self._home):
             return None
         name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{20,}", "H", full[len(self._home) :])
+        name = re.sub(r"-[0-9a-f]{8}(?=\.)", "-H", name)
         name = re.sub(r"\.putting-[^/]*", "putting", name)
         return re.sub(r"\d+", "N", name)
 

@@ -188,7 +188,10 @@ def owner_say(judges: Judges, rules: str, cheat: bool, *, apart: bool, run: int)
         sold = np.arange(WITH_OUTCOME, slots)
         own = counted_reports(slot, labeler, interested=(sold, np.zeros(sold.size, dtype=np.int64)))
         reports = np.where(own.reshape(slots, labelers), reports, np.nan)
-    rounds = pooled_rounds(replace(judges, reports=reports), LABEL_RULES[rules], np.random.default_rng([run, 3]))
+    nobody_linked = replace(
+        LABEL_RULES[rules], rings_once=False
+    )  # people who judge by themselves, and one of them lies
+    rounds = pooled_rounds(replace(judges, reports=reports), nobody_linked, np.random.default_rng([run, 3]))
     return float(np.mean([aggregates for _, aggregates in rounds]))
 
 

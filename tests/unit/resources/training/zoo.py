@@ -151,6 +151,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
             "linear_num_key_heads": 1,
             "linear_key_head_dim": 8,
             "linear_value_head_dim": 8,
+            "layer_types": ["linear_attention", "full_attention"],
         },
         "chatml",
     ),

@@ -197,6 +197,79 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         "llama",
     ),
 }
+# Families that nothing here is written for, at the sizes above.
+ANY = FULL | MIXTURE | {"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 32}
+GROUPED = {"n_group": 1, "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1}
+LATENT = {
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 16,
+    "num_key_value_heads": 2,
+}
+STATE = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8}
+OTHERS: dict[str, dict[str, Any]] = {
+    **{
+        name: {}
+        for name in (
+            "apertus",
+            "arcee",
+            "bitnet",
+            "ctrl",
+            "doge",
+            "ernie4_5",
+            "ernie4_5_moe",
+            "granitemoe",
+            "granitemoeshared",
+        )
+    },
+    **{
+        name: {}
+        for name in (
+            "jetmoe",
+            "minimax",
+            "mpt",
+            "olmo",
+            "olmo3",
+            "openai-gpt",
+            "phimoe",
+            "seed_oss",
+            "vaultgemma",
+            "xglm",
+        )
+    },
+    **{name: {"head_dim": 16} for name in ("gemma", "helium", "hunyuan_v1_dense", "minimax_m2", "nemotron")},
+    **{name: {"head_dim": 16, "pad_token_id": 0} for name in ("glm", "glm4")},
+    **{name: SLIDING | {"layer_types": ["sliding_attention", "full_attention"]} for name in ("cohere2", "exaone4")},
+    "bamba": STATE | {"attn_layer_indices": [1]},
+    "deepseek_v2": GROUPED | LATENT,
+    "deepseek_v3": GROUPED | LATENT,
+    "diffllama": {"num_attention_heads": 4, "num_key_value_heads": 2},
+    "dots1": GROUPED | {"head_dim": 16},
+    "glm4_moe": GROUPED | {"head_dim": 16},
+    "granitemoehybrid": STATE | {"layer_types": ["mamba", "attention"], "shared_intermediate_size": 32},
+    "ministral": HEADS | SLIDING,
+    "nemotron_h": {
+        "hybrid_override_pattern": "M*",
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 8,
+        "n_groups": 1,
+        "ssm_state_size": 8,
+    },
+    "persimmon": {"num_key_value_heads": 2},
+    "zamba2": {
+        "mamba_headdim": 8,
+        "n_mamba_heads": 8,
+        "mamba_ngroups": 1,
+        "mamba_d_state": 8,
+        "adapter_rank": 4,
+        "num_mem_blocks": 1,
+        "hybrid_layer_ids": [1],
+        "layers_block_type": ["mamba", "hybrid"],
+    },
+}
+FAMILIES |= {name: (name, ANY | sizes, "gpt") for name, sizes in OTHERS.items()}
 
 
 def tokenizer(kind: str) -> Any:

@@ -127,7 +127,8 @@ class LocalTrainer(TrainerResource):
     def likelihoods(
         self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
-        return likelihood.token_likelihoods(self.load(model), pairs, max_tokens=max_tokens)
+        said = throttled(f"likelihoods of {len(pairs):,} texts", get_dagster_logger().info)
+        return likelihood.token_likelihoods(self.load(model), pairs, max_tokens=max_tokens, progress=said)
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         return alignment.preference_accuracy(self.load(model), pairs, max_tokens)

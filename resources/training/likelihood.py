@@ -38,6 +38,8 @@ def token_likelihoods(
     """
     import torch
 
+    from resources.training.losses import token_losses
+
     rows = [language_model.texts.row(prompt, response, max_tokens) for prompt, response in pairs]
     pad = language_model.texts.pad
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
@@ -48,12 +50,11 @@ def token_likelihoods(
         chosen = [index for _, index in part]
         with torch.inference_mode():
             tensors = batch([rows[index] for index in chosen], pad, language_model.device)
-            labels = tensors.pop("labels")[:, 1:]
-            logits = language_model.model(**tensors).logits[:, :-1].float()
-            kept = labels != IGNORED
-            found = torch.log_softmax(logits, dim=-1).gather(2, labels.clamp(min=0)[..., None])[..., 0].cpu()
-        for place, index in enumerate(chosen):
-            scores[index] = found[place][kept[place].cpu()].double().numpy()
+            kept = tensors["labels"][:, 1:] != IGNORED
+            if kept.any():
+                found = -token_losses(language_model.model, tensors["input_ids"], kept, torch.float32).cpu()
+                for index, of_row in zip(chosen, found.split(kept.sum(1).tolist()), strict=True):
+                    scores[index] = of_row.double().numpy()
         done += len(chosen)
         progress(done, len(rows))
     return scores

@@ -172,6 +172,8 @@ def dialogue(text: str) -> list[Message] | None:
     """The turns of a dialogue that is written as one text in one of the ways of ``TURNS``, like "Human: …" and "Assistant: …" after
     an empty line each; None where it is no dialogue. An empty last turn is left out.
     """
+    if not any(mark in text for mark in ("Human:", "<|im_start|>", "<extra_id_")):
+        return None
     return next((spoken for marks in TURNS if (spoken := _turns(text, marks)) is not None), None)
 
 

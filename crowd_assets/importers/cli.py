@@ -373,7 +373,7 @@ def import_auto(
     allow_skipped: Annotated[
         str | None,
         typer.Option(
-            help="Largest share of rows that may be skipped for one reason. Default: that of the command.",
+            help="Largest share of rows that may be skipped for one reason. The recognised command has a default of its own.",
             callback=lambda option: option if option is None else (share_of(option), option)[1],
         ),
     ] = None,

@@ -88,9 +88,10 @@ class Crowd(BaseModel):
     )
     alike_count_once: bool = setting(
         default=True,
-        description="Whether reports of labelers whose errors go together count for what they add to each other, and reports of labelers "
-        "whose errors are large for less, as errors of the last CROWD_MEMORY_ROUNDS rounds tell: one judgement under several names, with or "
-        "without noise, counts about as much as under one name. Read by the aggregates log_odds and by_agreement. Weights stay.",
+        description="Whether reports of labelers whose errors go together share a weight, by how much each report adds to the others, "
+        "and reports of labelers with large errors weigh less. Errors are those of the last CROWD_MEMORY_ROUNDS rounds: one judgement "
+        "under several names, with or without noise, counts about as much as under one name. Read by the aggregates log_odds and "
+        "by_agreement. Weights stay.",
         shown="yes",
         earlier=False,
     )

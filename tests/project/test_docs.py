@@ -233,7 +233,11 @@ def module_options(module: str) -> set[str]:
     spec = find_spec(module)
     assert spec is not None, module
     assert spec.origin is not None
-    return set(re.findall(r'"(--[a-z-]+)"', Path(spec.origin).read_text(encoding="utf-8")))
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    found = set(re.findall(r'"(--[a-z-]+)"', source))
+    for call in re.findall(r"\boptions\(__doc__, argv(.*?)\)\n", source, flags=re.DOTALL):  # of benchmarks
+        found |= {"--quick", "--seed", *(f"--{name}" for name in re.findall(r"(\w+)=\(", call))}
+    return found
 
 
 def wrong_in_command(words: list[str]) -> str | None:

@@ -276,6 +276,12 @@ COEFFICIENTS: dict[str, Callable[[Ints, Floats], float]] = {
 
 
 def checked_judgements(item: Ints, value: Floats) -> tuple[Ints, Floats]:
+    """Judgements as arrays (m,): ``item`` int64 from 0, ``value`` finite; raises ``ValueError`` where they are not.
+
+    Example:
+        >>> checked_judgements([0, 0, 1], [1, 0, 1])
+        (array([0, 0, 1]), array([1., 0., 1.]))
+    """
     item, value = np.asarray(item, dtype=np.int64), np.asarray(value, dtype=np.float64)
     if item.ndim != 1 or item.shape != value.shape:
         raise ValueError(f"expected one item and value a judgement, got {item.shape} and {value.shape}")

@@ -44,6 +44,15 @@ def distance_shapley(
 
     Source: stratified sampling by size, Maleki, Tran-Thanh, Hines, Rahwan & Rogers, "Bounding the estimation error of
     sampling-based Shapley value approximation" (2013); the common coalitions are this project's.
+
+    Example:
+        >>> import numpy as np
+        >>> vectors = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> found = distance_shapley(vectors, np.array([2.0, 0.0]), empty=np.zeros(2), rng=np.random.default_rng(0))
+        >>> round(float(found.values.sum()), 6), round(found.grand_value - found.empty_value, 6)
+        (0.625631, 0.625631)
+        >>> bool(found.values[0] > found.values[2])
+        True
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     players = len(vectors)

@@ -85,6 +85,13 @@ def contribution_estimates(
 
     Source: MacKay, "Bayesian interpolation" (1992), for the empirical-Bayes ridge; its use is this
     project's.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([3.0, 2.0, 1.0, 3.1, 2.0, 0.9])
+        >>> found = contribution_estimates(np.tile(np.eye(3), (2, 1)), values, np.repeat([0, 1], 3))
+        >>> (found.values.round(3) + 0.0).tolist(), found.candidates
+        ([1.048, 0.0, -1.048], 6)
     """
     x, y, inside = _centred_in_rounds(shares, np.asarray(values, dtype=np.float64)[:, None], round_index)
     fit = _empirical_ridge(x, y, inside)
@@ -117,6 +124,11 @@ def value_reliability(
             with two candidates.
 
     Source: Lord & Novick, "Statistical theories of mental test scores" (1968), chapter 3: reliability of a measure.
+
+    Example:
+        >>> import numpy as np
+        >>> value_reliability(np.array([3.0, 1.0]), np.array([0.5, 0.5]), np.array([0, 0]))
+        Reliability(observed_variance=2.0, noise_variance=0.25, reliability=0.875)
     """
     values, errors = np.asarray(values, dtype=np.float64), np.asarray(standard_errors, dtype=np.float64)
     centred, _, inside = _centred_in_rounds(values[:, None], np.zeros((values.size, 1)), round_index)
@@ -180,6 +192,13 @@ def recovered_vectors(
 
     Raises:
         ValueError: shapes that do not match, a number that is not finite, or a step outside (0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> places = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+        >>> found = recovered_vectors(np.eye(3), places, np.zeros(3, int), np.zeros((1, 2)))
+        >>> (found.vectors.round(3) + 0.0).tolist()
+        [[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]
     """
     embeddings, bases = np.asarray(embeddings, dtype=np.float64), np.asarray(bases, dtype=np.float64)
     if embeddings.ndim != 2 or bases.ndim != 2 or bases.shape[1] != embeddings.shape[1]:
@@ -311,6 +330,14 @@ def values_of_demonstrations(
 
     Source: Shapley values of a game between atoms of work, Aumann & Shapley, "Values of non-atomic games" (1974); the strata
     follow Maleki et al. (2013).
+
+    Example:
+        >>> import numpy as np
+        >>> vectors, target = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.0])
+        >>> work, rng = np.array([1, 1]), np.random.default_rng(0)
+        >>> found = values_of_demonstrations(vectors, work, target, empty=np.zeros(2), rng=rng)
+        >>> bool(found[0] > found[1])
+        True
     """
     vectors, work = np.asarray(vectors, dtype=np.float64), np.asarray(work, dtype=np.float64)
     target, empty = np.asarray(target, dtype=np.float64), np.asarray(empty, dtype=np.float64)
@@ -363,6 +390,15 @@ def surrogate_points(
 
     Raises:
         ValueError: as the functions named above.
+
+    Example:
+        >>> import numpy as np
+        >>> shares, start, target = np.eye(3), np.zeros(2), np.array([1.0, 0.0])
+        >>> places = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+        >>> rng = np.random.default_rng(0)
+        >>> found = surrogate_points(shares, places, np.zeros(3, int), np.zeros((1, 2)), target, empty=start, rng=rng)
+        >>> found.values.argsort().tolist(), round(float(found.values.sum()), 3) + 0.0, found.method
+        ([2, 1, 0], 0.0, 'exact')
     """
     vectors = recovered_vectors(shares, embeddings, round_index, bases, step=step).vectors
     game = centroid_game(vectors, target, empty=empty, evaluation=evaluation)

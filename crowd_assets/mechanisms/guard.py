@@ -44,6 +44,12 @@ def likelihoods(scores: Scores) -> Likelihoods:
 
     Raises:
         ValueError: a number that is not finite, or an array that is not one-dimensional.
+
+    Example:
+        >>> import numpy as np
+        >>> found = likelihoods([np.array([-1.0, -1, -1, -1, -1, -7]), np.array([-2.0])])
+        >>> found.mean.tolist(), found.worst.round(6).tolist()
+        ([-2.0, -2.0], [-2.2, -2.0])
     """
     mean, worst = np.zeros(len(scores)), np.zeros(len(scores))
     for index, given in enumerate(scores):
@@ -100,6 +106,12 @@ def calibrated(reference: Likelihoods, tail: float = TAIL) -> LikelihoodRange:
         ValueError: fewer than 20 texts, or a tail outside (0, 0.1].
 
     Source: Vovk, Gammerman & Shafer, "Algorithmic learning in a random world" (2005): conformal prediction.
+
+    Example:
+        >>> import numpy as np
+        >>> means = np.linspace(-4.0, -2.0, 21)
+        >>> calibrated(Likelihoods(means, means - 1.0))
+        LikelihoodRange(lowest=-4.0, highest=-2.0, lowest_window=-5.0)
     """
     texts = len(reference.mean)
     if texts < 20 or not 0.0 < tail <= 0.1:
@@ -141,6 +153,12 @@ def writing(texts: Sequence[str], outside: NDArray[np.bool_], trained_on: Iterab
 
     Source: Li et al., "A diversity-promoting objective function" (2016), for distinct-n; Zhu et al., "Texygen" (2018), for
     overlap within a sample.
+
+    Example:
+        >>> import numpy as np
+        >>> found = writing(["the cat sat", "the cat ran"], np.array([False, True]), trained_on=["the cat ran"])
+        >>> found.outside, found.distinct, found.overlap, found.copied
+        (0.5, 0.75, 0.5, 0.5)
     """
     if not texts or np.asarray(outside).shape != (len(texts),):
         raise ValueError(f"expected one verdict for each of at least one text, got {len(texts)} texts")
@@ -180,6 +198,11 @@ def falls_behind(candidate: Writing, base: Writing, limits: Limits) -> str:
     """What a candidate falls behind the base in, with both figures; empty where it may win.
 
     Raises ValueError where the samples are of different sizes: distinct-n falls with every further text.
+
+    Example:
+        >>> base = Writing(outside=0.0, distinct=0.9, overlap=0.1, copied=0.0, texts=100)
+        >>> falls_behind(Writing(outside=0.0, distinct=0.2, overlap=0.1, copied=0.0, texts=100), base, Limits())
+        "20% of its pairs of words are distinct, of the base's 90%"
     """
     if candidate.texts != base.texts:
         raise ValueError(f"samples of one size are compared, got {candidate.texts} and {base.texts} texts")

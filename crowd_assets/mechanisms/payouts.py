@@ -438,6 +438,14 @@ def epoch_payouts(
 
     Raises:
         ValueError: as the functions above.
+
+    Example:
+        >>> import numpy as np
+        >>> both, sent, gains = np.ones((1, 2), dtype=bool), np.array([[3.0, 1.0]]), np.array([0.4])
+        >>> kept = {"copied": np.zeros((1, 2)), "rounds_taken_part": np.ones(2), "caught": np.zeros(2)}
+        >>> found = epoch_payouts(np.array([0.1, -0.1]), 1.0, both, gains, np.zeros(1), sent, PayRules(), **kept)
+        >>> found.points.round(6).tolist(), found.terms["deviation"].round(6).tolist()
+        ([[0.3, 0.1]], [[0.1, -0.1]])
     """
     sent = np.asarray(sent, dtype=np.float64)
     all_of_it = sent if rules.by_work else None

@@ -134,7 +134,16 @@ class Auction(Member, Protocol):
 
 
 def sale(offers: Offers, awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Sale:
-    """The sale of the bids ``awarded`` (n,) at ``prices`` (n,)."""
+    """The sale of the bids ``awarded`` (n,) at ``prices`` (n,).
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values, asked = np.array([0, 0, 1]), np.array([9, 8, 7]), np.array([2, 3, 1])
+        >>> offers = Offers(lot, np.arange(3), values, asked, np.full(3, 100))
+        >>> found = sale(offers, np.array([True, True, False]), np.array([4, 4, 4]))
+        >>> found.payments.tolist(), found.lot_cleared.tolist(), found.spent
+        ([4, 4, 0], [True, False], 8)
+    """
     cleared = np.zeros(offers.lots, dtype=bool)
     cleared[offers.lot[awarded]] = True
     return Sale(awarded, np.where(awarded, prices, 0).astype(np.int64), cleared)
@@ -144,6 +153,13 @@ def drawn(keys: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint6
     """A random number for each key, uniform over 64 bits, the same for the same key whichever others there are.
 
     Source: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014) on key + seed.
+
+    Example:
+        >>> import numpy as np
+        >>> few = drawn(np.array([7, 8]), np.random.default_rng(0))
+        >>> many = drawn(np.array([8, 5, 7]), np.random.default_rng(0))
+        >>> bool(few[0] == many[2] and few[1] == many[0])
+        True
     """
     mixed = keys.astype(np.uint64) + rng.integers(0, 2**64, dtype=np.uint64, endpoint=False)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -152,13 +168,29 @@ def drawn(keys: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint6
 
 
 def by_value(offers: Offers, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of the bids (n,), by lot, highest value first, equal values in an order that is drawn."""
+    """Indices of the bids (n,), by lot, highest value first, equal values in an order that is drawn.
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values, asked = np.array([1, 0, 0]), np.array([9, 7, 8]), np.zeros(3, int)
+        >>> offers = Offers(lot, np.arange(3), values, asked, np.full(3, 100))
+        >>> by_value(offers, np.random.default_rng(0)).tolist()
+        [2, 1, 0]
+    """
     return np.lexsort((drawn(offers.seller, rng), -offers.values, offers.lot))
 
 
 def best_of_lots(offers: Offers, eligible: NDArray[np.bool_], most: int, order: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Of the ``eligible`` (n,) bids the ``most`` first ones of each lot in ``order`` (n,), which goes by lot; none where
-    there are fewer than two."""
+    there are fewer than two.
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values = np.array([0, 0, 0, 1]), np.array([7, 9, 8, 9])
+        >>> offers = Offers(lot, np.arange(4), values, np.zeros(4, np.int64), np.full(4, 100))
+        >>> best_of_lots(offers, np.ones(4, dtype=bool), 2, by_value(offers, np.random.default_rng(0))).tolist()
+        [False, True, True, False]
+    """
     chosen = np.zeros(offers.lot.size, dtype=bool)
     there = order[eligible[order]]
     lot = offers.lot[there]
@@ -173,6 +205,14 @@ def whole_lots(offers: Offers, bought: Purchase, terms: Terms, rng: np.random.Ge
 
     Where the set of winners is the same at every price at which a bid wins, dropping some of them by value keeps thresholds:
     what was truthful, individually rational and within the budget remains so.
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values, asked = np.array([0, 0, 1]), np.array([9, 8, 7]), np.array([2, 3, 1])
+        >>> offers = Offers(lot, np.arange(3), values, asked, np.full(3, 100))
+        >>> bought = Purchase(np.ones(3, dtype=bool), np.array([4, 4, 4]), 12)
+        >>> whole_lots(offers, bought, Terms(budget=20), np.random.default_rng(0)).payments.tolist()
+        [4, 4, 0]
     """
     return sale(offers, best_of_lots(offers, bought.awarded, terms.most, by_value(offers, rng)), bought.payments)
 
@@ -181,7 +221,16 @@ def lot_by_lot(
     offers: Offers, budget: int, rng: np.random.Generator, buy: Callable[[NDArray[np.int64]], Purchase]
 ) -> Sale:
     """Lots in an order that is drawn, each bought by ``buy`` (indices of its bids) as long as it fits what is left of
-    ``budget``."""
+    ``budget``.
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values, asked = np.array([0, 0, 1]), np.array([9, 8, 7]), np.array([2, 3, 1])
+        >>> offers = Offers(lot, np.arange(3), values, asked, np.full(3, 100))
+        >>> at_four = lambda bids: Purchase(bids >= 0, np.full(bids.size, 4), 4 * bids.size)
+        >>> lot_by_lot(offers, 10, np.random.default_rng(0), at_four).payments.tolist()
+        [4, 4, 0]
+    """
     awarded, prices = np.zeros(offers.lot.size, dtype=bool), np.zeros(offers.lot.size, dtype=np.int64)
     grouped = np.argsort(offers.lot, kind="stable")
     ends = np.cumsum(np.bincount(offers.lot, minlength=offers.lots))

@@ -35,6 +35,12 @@ def uniform_price(
         ValueError: negative or too large amounts, ``winners < 1``, or a tie-break that is no permutation.
 
     Source: Vickrey, "Counterspeculation, auctions, and competitive sealed tenders" (1961).
+
+    Example:
+        >>> import numpy as np
+        >>> found = uniform_price(np.array([2, 5, 3, 9]), 2, reserve=8, tie_break=np.arange(4))
+        >>> found.payments.tolist(), found.spent
+        ([5, 0, 5, 0], 10)
     """
     asked_prices = checked_amounts(asked_prices, "asked prices")
     tie_break = checked_permutation(tie_break, asked_prices.size)
@@ -67,6 +73,11 @@ def vickrey_feedback(bids: NDArray[np.int64], *, tie_break: NDArray[np.int64]) -
         ValueError: negative or too large amounts, or a tie-break that is no permutation.
 
     Source: VickreyFeedback (arXiv 2409.18417), on the auction.
+
+    Example:
+        >>> import numpy as np
+        >>> vickrey_feedback(np.array([3, 9, 7]), tie_break=np.arange(3)).payments.tolist()
+        [0, 7, 7]
     """
     bids = checked_amounts(bids, "bids")
     tie_break = checked_permutation(tie_break, bids.size)
@@ -84,6 +95,11 @@ def pay_as_bid(
     """Baseline: the awards of ``scoring_vcg``, each paid what it asked. **Not** truthful: asking more pays more.
 
     Arguments and raises: see ``scoring_vcg``. Guarantees: individually rational only.
+
+    Example:
+        >>> import numpy as np
+        >>> pay_as_bid(np.array([9, 8, 7]), np.array([2, 3, 6]), 2, tie_break=np.arange(3)).payments.tolist()
+        [2, 3, 0]
     """
     clearing = scoring_vcg(values, asked_prices, winners, tie_break=tie_break)
     return purchase_of(clearing.awarded, np.asarray(asked_prices, dtype=np.int64))
@@ -104,6 +120,12 @@ def fixed_price(asked_prices: NDArray[np.int64], *, price: int, budget: int, tie
 
     Raises:
         ValueError: negative or too large amounts, or a tie-break that is no permutation.
+
+    Example:
+        >>> import numpy as np
+        >>> found = fixed_price(np.array([2, 5, 3, 1]), price=4, budget=9, tie_break=np.arange(4))
+        >>> found.payments.tolist(), found.spent
+        ([4, 0, 4, 0], 8)
     """
     asked_prices = checked_amounts(asked_prices, "asked prices")
     tie_break = checked_permutation(tie_break, asked_prices.size)
@@ -130,6 +152,11 @@ def random_purchase(asked_prices: NDArray[np.int64], *, budget: int, tie_break: 
 
     Raises:
         ValueError: negative or too large amounts, or a tie-break that is no permutation.
+
+    Example:
+        >>> import numpy as np
+        >>> random_purchase(np.array([4, 5, 3]), budget=8, tie_break=np.array([1, 0, 2])).payments.tolist()
+        [0, 5, 3]
     """
     asked_prices = checked_amounts(asked_prices, "asked prices")
     tie_break = checked_permutation(tie_break, asked_prices.size)

@@ -47,6 +47,12 @@ def proportional_share(
 
     Source: Singer, "Budget feasible mechanisms" (2010); Chen, Gravin & Lu, "On the approximability of budget
     feasible mechanisms" (2011).
+
+    Example:
+        >>> import numpy as np
+        >>> found = proportional_share(np.array([10, 10, 10]), np.array([2, 4, 9]), budget=12, tie_break=np.arange(3))
+        >>> found.payments.tolist(), found.spent
+        ([6, 6, 0], 12)
     """
     values, asked_prices, tie_break = checked_bids(values, asked_prices, tie_break)
     check_terms(1, budget)
@@ -89,6 +95,14 @@ def constant_factor_share(
             that is not positive.
 
     Source: Chen, Gravin & Lu (2011), the deterministic mechanism; the cap follows from Myerson (1981).
+
+    Example:
+        >>> import numpy as np
+        >>> asked, ranks = np.array([2, 4, 9, 8]), np.arange(4)
+        >>> constant_factor_share(np.array([50, 10, 10, 10]), asked, budget=12, tie_break=ranks).payments.tolist()
+        [12, 0, 0, 0]
+        >>> constant_factor_share(np.array([10, 10, 10, 10]), asked, budget=40, tie_break=ranks).payments.tolist()
+        [10, 10, 10, 10]
     """
     values, asked_prices, tie_break = checked_bids(values, asked_prices, tie_break)
     check_terms(1, budget)

@@ -84,6 +84,12 @@ def scoring_vcg(
 
     Source: Vickrey (1961), Clarke (1971), Groves (1973); as a scoring auction: Che, "Design competition
     through multidimensional auctions" (1993).
+
+    Example:
+        >>> import numpy as np
+        >>> found = scoring_vcg(np.array([9, 8, 7]), np.array([2, 3, 6]), 2, tie_break=np.arange(3))
+        >>> found.scores.tolist(), found.payments.tolist(), found.cutoff
+        ([7, 5, 1], [8, 7, 0], 1)
     """
     values, asked_prices, tie_break = checked_bids(values, asked_prices, tie_break)
     check_terms(winners, 0)
@@ -147,6 +153,13 @@ def clear_lots(
             ``winners_per_lot < 1`` or a negative budget.
 
     Source: as ``scoring_vcg``; threshold payments: Myerson (1981).
+
+    Example:
+        >>> import numpy as np
+        >>> lot, values, asked = np.array([0, 0, 0, 1]), np.array([9, 8, 7, 9]), np.array([2, 3, 6, 1])
+        >>> found = clear_lots(lot, values, asked, budget=20, rng=np.random.default_rng(0))
+        >>> found.payments.tolist(), found.lot_cleared.tolist(), found.spent
+        ([8, 7, 0, 0], [True, False], 15)
     """
     lot = np.asarray(lot, dtype=np.int64)
     values, asked_prices = checked_amounts(values, "values"), checked_amounts(asked_prices, "asked prices")
@@ -207,6 +220,11 @@ def fit_budget(costs: NDArray[np.int64], order: NDArray[np.int64], budget: int) 
 
     What is left never grows, so a lot that does not fit now never will: each pass drops those, takes the
     longest run that fits, and stops at the first that no longer does.
+
+    Example:
+        >>> import numpy as np
+        >>> fit_budget(np.array([5, 6, 3]), np.array([1, 0, 2]), 10).tolist()
+        [False, True, True]
     """
     taken = np.zeros(costs.size, dtype=bool)
     left = budget

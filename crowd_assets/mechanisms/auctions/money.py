@@ -30,6 +30,10 @@ def to_quanta(amount: Decimal) -> int:
 
     Raises:
         ValueError: not a ``Decimal``, not finite, negative, or finer than the quantum.
+
+    Example:
+        >>> to_quanta(Decimal("1.5"))
+        1500000
     """
     if not isinstance(amount, Decimal) or not amount.is_finite():
         raise ValueError(f"money must be a finite Decimal, got {amount!r}")
@@ -44,12 +48,24 @@ def to_quanta(amount: Decimal) -> int:
 
 def from_quanta(quanta: int) -> Decimal:
     """Amount of credits for a count of quanta, with six decimal places; exact for any count, negative ones
-    too."""
+    too.
+
+    Example:
+        >>> from_quanta(1_500_000)
+        Decimal('1.500000')
+    """
     sign, digits = (1, -quanta) if quanta < 0 else (0, quanta)
     return Decimal((sign, tuple(int(digit) for digit in str(int(digits))), -6))
 
 
 def purchase_of(awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Purchase:
+    """The purchase of the bids ``awarded`` (n,) at ``prices`` (n,) in quanta; the others are paid 0.
+
+    Example:
+        >>> import numpy as np
+        >>> purchase_of(np.array([True, False]), np.array([4, 5]))
+        Purchase(awarded=array([ True, False]), payments=array([4, 0]), spent=4)
+    """
     payments = np.where(awarded, prices, 0).astype(np.int64)
     return Purchase(awarded=awarded, payments=payments, spent=int(payments.sum()))
 
@@ -57,6 +73,13 @@ def purchase_of(awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Purcha
 def checked_bids(
     values: NDArray[np.int64], asked_prices: NDArray[np.int64], tie_break: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Checked values, asked prices and tie-break, (n,) each: see ``checked_amounts`` and ``checked_permutation``.
+
+    Example:
+        >>> import numpy as np
+        >>> [part.tolist() for part in checked_bids(np.array([9, 8]), np.array([2, 3]), np.array([1, 0]))]
+        [[9, 8], [2, 3], [1, 0]]
+    """
     values, asked_prices = checked_amounts(values, "values"), checked_amounts(asked_prices, "asked prices")
     if values.shape != asked_prices.shape:
         raise ValueError(f"expected one value and asked price a bid, got {values.shape} and {asked_prices.shape}")
@@ -64,6 +87,13 @@ def checked_bids(
 
 
 def checked_permutation(tie_break: NDArray[np.int64], bids: int) -> NDArray[np.int64]:
+    """The tie-break as int64 (n,), checked to have each rank 0..n-1 once.
+
+    Example:
+        >>> import numpy as np
+        >>> checked_permutation(np.array([2, 0, 1]), 3).tolist()
+        [2, 0, 1]
+    """
     tie_break = np.asarray(tie_break, dtype=np.int64)
     seen = np.zeros(bids, dtype=bool)
     if tie_break.shape == (bids,) and (not bids or (tie_break.min() >= 0 and tie_break.max() < bids)):
@@ -74,12 +104,27 @@ def checked_permutation(tie_break: NDArray[np.int64], bids: int) -> NDArray[np.i
 
 
 def check_terms(winners: int, money: int) -> None:
+    """Raises ``ValueError`` unless there is a winner at least and the money is in 0..2^61 quanta.
+
+    Example:
+        >>> check_terms(winners=2, money=10)
+        >>> check_terms(winners=0, money=10)
+        Traceback (most recent call last):
+            ...
+        ValueError: expected winners >= 1 and money in 0..2305843009213693952 quanta, got 0 and 10
+    """
     if winners < 1 or not 0 <= money <= LARGEST_TOTAL:
         raise ValueError(f"expected winners >= 1 and money in 0..{LARGEST_TOTAL} quanta, got {winners} and {money}")
 
 
 def checked_amounts(amounts: NDArray[np.int64], name: str) -> NDArray[np.int64]:
-    """Checked money: integers, not negative, and no more in total than sums can hold."""
+    """Checked money: integers, not negative, and no more in total than sums can hold.
+
+    Example:
+        >>> import numpy as np
+        >>> checked_amounts(np.array([4, 0], dtype=np.uint8), "values").dtype.name
+        'int64'
+    """
     amounts = np.asarray(amounts)
     if amounts.size == 0:
         amounts = amounts.astype(np.int64)

@@ -77,6 +77,15 @@ def alikeness(slot: Ints, labeler: Ints, report: Floats, *, labelers: int) -> Al
 
     Source: best linear unbiased combination of correlated reports (Bates & Granger, 1969; Winkler, 1981); that added noise can add no
     information: the data-processing inequality; counting what is alike once: quotient semivalues (arXiv 2605.07663).
+
+    Example:
+        >>> import numpy as np
+        >>> noise = np.random.default_rng(0).normal(0.0, 0.1, (6, 200))
+        >>> noise[1] = noise[0]
+        >>> slot, labeler = np.repeat(np.arange(200), 6), np.tile(np.arange(6), 200)
+        >>> found = alikeness(slot, labeler, (0.5 + noise).T.ravel().clip(0, 1), labelers=6)
+        >>> round(float(found.links[0, 1]), 1), round(float(found.links[2, 3]), 1)
+        (1.0, 0.0)
     """
     slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
     report = np.asarray(report, dtype=np.float64)

@@ -98,7 +98,12 @@ class CountsParts(Protocol):
 
 
 def nobody_known(labelers: int) -> Known:
-    """N labelers nobody knows yet: weights 1/N. Raises ValueError for fewer than one labeler."""
+    """N labelers nobody knows yet: weights 1/N. Raises ValueError for fewer than one labeler.
+
+    Example:
+        >>> nobody_known(4).weights.tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     if labelers < 1:
         raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
     return Known(np.full(labelers, 1.0 / labelers), np.zeros(labelers), np.zeros(labelers, dtype=np.int64))
@@ -109,6 +114,10 @@ def with_newcomers(known: Known, count: int, *, entry: float = 1.0) -> Known:
 
     Raises:
         ValueError: ``count`` is negative, or ``entry`` outside (0, 1].
+
+    Example:
+        >>> with_newcomers(nobody_known(2), 1, entry=0.5).weights.round(3).tolist()
+        [0.4, 0.4, 0.2]
     """
     if count < 0 or not 0.0 < entry <= 1.0:
         raise ValueError(f"expected newcomers and entry in (0, 1], got {count} and {entry}")
@@ -128,19 +137,40 @@ def with_newcomers(known: Known, count: int, *, entry: float = 1.0) -> Known:
 
 
 def figure_of(known: Known, name: str) -> Floats:
-    """A rule's figure of each labeler (N,), 0 where it has none yet."""
+    """A rule's figure of each labeler (N,), 0 where it has none yet.
+
+    Example:
+        >>> import numpy as np
+        >>> known = replace(nobody_known(2), figures={"wins": np.array([3.0, 1.0])})
+        >>> figure_of(known, "wins").tolist(), figure_of(known, "trust").tolist()
+        ([3.0, 1.0], [0.0, 0.0])
+    """
     figure = known.figures.get(name)
     return np.asarray(figure, dtype=np.float64) if isinstance(figure, np.ndarray) else np.zeros(known.weights.size)
 
 
 def scalar_of(known: Known, name: str, default: float = 0.0) -> float:
-    """A rule's number, ``default`` before it has one."""
+    """A rule's number, ``default`` before it has one.
+
+    Example:
+        >>> known = replace(nobody_known(2), figures={"shrinkage": 4.0})
+        >>> scalar_of(known, "shrinkage"), scalar_of(nobody_known(2), "shrinkage", default=1.0)
+        (4.0, 1.0)
+    """
     figure = known.figures.get(name, default)
     return default if isinstance(figure, np.ndarray) else float(figure)
 
 
 def with_losses(known: Known, slot: Ints, labeler: Ints, report: Floats, outcomes: Floats) -> Known:
-    """``known`` with the losses, slots seen and slots that these outcomes add; weights and figures stay."""
+    """``known`` with the losses, slots seen and slots that these outcomes add; weights and figures stay.
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler, report = np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([1.0, 0.5, 0.0])
+        >>> found = with_losses(nobody_known(2), slot, labeler, report, outcomes=np.array([1.0, np.nan]))
+        >>> found.cumulative_loss.tolist(), found.slots_seen.tolist(), found.slots
+        ([0.0, 0.25], [1, 1], 1)
+    """
     losses = np.square(report - outcomes[slot])
     counted = ~np.isnan(losses)
     n = known.weights.size
@@ -154,20 +184,38 @@ def with_losses(known: Known, slot: Ints, labeler: Ints, report: Floats, outcome
 
 
 def as_shares(weights: Floats) -> Floats:
-    """Weights that sum to one, none below the smallest normal float."""
+    """Weights that sum to one, none below the smallest normal float.
+
+    Example:
+        >>> import numpy as np
+        >>> as_shares(np.array([1.0, 3.0])).tolist()
+        [0.25, 0.75]
+    """
     weights = np.maximum(weights, np.finfo(np.float64).tiny)
     shares: Floats = weights / weights.sum()
     return shares
 
 
 def shares_of_odds(odds: Floats) -> Floats:
-    """Weights (N,) in proportion to log-odds of accuracy, none for who is no better than a coin; equal where nobody is better."""
+    """Weights (N,) in proportion to log-odds of accuracy, none for who is no better than a coin; equal where nobody is better.
+
+    Example:
+        >>> import numpy as np
+        >>> shares_of_odds(np.array([1.0, 3.0, -2.0])).round(6).tolist()
+        [0.25, 0.75, 0.0]
+    """
     above = np.maximum(odds, 0.0)
     return as_shares(above if above.any() else np.ones(odds.size))
 
 
 def reports_as_table(slot: Ints, labeler: Ints, report: Floats, slots: int, labelers: int) -> Floats:
-    """Reports (T, N), NaN where a labeler did not report."""
+    """Reports (T, N), NaN where a labeler did not report.
+
+    Example:
+        >>> import numpy as np
+        >>> reports_as_table(np.array([0, 1]), np.array([1, 0]), np.array([0.9, 0.2]), slots=2, labelers=2).tolist()
+        [[nan, 0.9], [0.2, nan]]
+    """
     table = np.full((slots, labelers), np.nan)
     table[slot, labeler] = report
     return table

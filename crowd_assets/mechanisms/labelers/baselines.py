@@ -56,6 +56,14 @@ def dawid_skene(
 
     Source: Dawid & Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), with
     one error rate for each observer.
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1])
+        >>> found = dawid_skene(slot, labeler, report, slots=4, labelers=3)
+        >>> found.probability_a.round().tolist(), found.accuracy.round(1).tolist()
+        ([1.0, 0.0, 1.0, 0.0], [0.8, 0.8, 0.5])
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     votes = np.bincount(slot, minlength=slots)
@@ -90,6 +98,11 @@ def mean_aggregate(reports: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Raises:
         ValueError: the wrong shape or a report outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> mean_aggregate(np.array([[1.0, 0.5, 0.0], [1.0, np.nan, 0.5]])).tolist()
+        [0.5, 0.75]
     """
     reports = checked_slots(reports)
     return pooled(np.ones(reports.shape[1]), reports)
@@ -108,6 +121,11 @@ def median_aggregate(reports: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Raises:
         ValueError: the wrong shape or a report outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> median_aggregate(np.array([[1.0, 0.25, 0.0], [1.0, np.nan, 0.5]])).tolist()
+        [0.25, 0.75]
     """
     reports = checked_slots(reports)
     middle = np.full(len(reports), np.nan)

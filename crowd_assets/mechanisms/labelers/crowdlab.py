@@ -29,6 +29,14 @@ def crowdlab(slot: Ints, labeler: Ints, report: Floats, model: Floats, *, slots:
 
     Source: Goh, Tkachenko & Mueller, "CROWDLAB: supervised learning to infer consensus labels and quality scores for data with multiple
     annotators" (2022).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1])
+        >>> found = crowdlab(slot, labeler, report, np.array([0.9, 0.1, 0.9, 0.1]), slots=4, labelers=3)
+        >>> found.probability_a.round(2).tolist(), found.accuracy.tolist()
+        ([0.81, 0.19, 0.81, 0.19], [0.75, 0.75, 0.5])
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     model = np.asarray(model, dtype=np.float64)

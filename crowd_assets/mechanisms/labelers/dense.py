@@ -61,6 +61,13 @@ def update_slot(
     Source: Freeman et al. (2020), weighted-score update and its regret bound; the pull towards the mean:
     Fang, Harvey, Portella & Friedlander, "Online mirror descent and dual averaging: keeping pace in the
     dynamic case" (JMLR 2022), on primal stabilisation.
+
+    Example:
+        >>> import numpy as np
+        >>> from crowd_assets.mechanisms.labelers.score_update import initial_state
+        >>> state, aggregate = update_slot(initial_state(2), np.array([1.0, 0.0]), 1.0, step=0.5)
+        >>> state.weights.tolist(), aggregate
+        ([0.625, 0.375], 0.5)
     """
     reports = checked_slots(np.asarray(reports, dtype=np.float64)[None, :])[0]
     if reports.shape != state.weights.shape:
@@ -94,6 +101,11 @@ def drawn(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.
 
     Returns:
         shape (...), values 0..N-1.
+
+    Example:
+        >>> import numpy as np
+        >>> drawn(np.array([[0.0, 1.0], [1.0, 0.0]]), np.random.default_rng(0)).tolist()
+        [1, 0]
     """
     ladders = np.cumsum(weights, axis=-1)
     passed = ladders <= np.asarray(rng.random(weights.shape[:-1]))[..., None] * ladders[..., -1:]
@@ -118,6 +130,11 @@ def updated_weights(
 
     Returns:
         shape (..., N), positive, sum 1. Nothing is checked: it is made to be called slot after slot.
+
+    Example:
+        >>> import numpy as np
+        >>> updated_weights(np.array([0.5, 0.5]), np.array([0.0, 1.0]), step=0.5).tolist()
+        [0.625, 0.375]
     """
     after = weights * (1.0 - step * (losses - (weights * losses).sum(axis=-1, keepdims=True)))
     after = np.maximum(after, np.finfo(np.float64).tiny)
@@ -166,6 +183,13 @@ def run_slots(
             outcome outside [0, 1].
 
     Source: see ``update_slot``; the two rules: Hao & Duan (arXiv 2412.16834).
+
+    Example:
+        >>> import numpy as np
+        >>> from crowd_assets.mechanisms.labelers.score_update import initial_state
+        >>> found = run_slots(initial_state(2), np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([1.0, 1.0]))
+        >>> found.aggregates.round(3).tolist(), found.losses.round(3).tolist()
+        ([0.5, 0.625], [0.25, 0.141])
     """
     reports = checked_slots(reports)
     outcomes = np.asarray(outcomes, dtype=np.float64)

@@ -38,6 +38,11 @@ def follow_chances(wins: Floats, slots: Floats, present: Floats) -> Floats:
 
     Returns:
         shape (..., N), sum 1 where anybody is present, else 0.
+
+    Example:
+        >>> import numpy as np
+        >>> follow_chances(np.array([2.0, 2.0, 0.0]), np.array(4.0), np.array([True, True, False])).tolist()
+        [0.5, 0.5, 0.0]
     """
     labelers = wins.shape[-1]
     spread = np.log(max(labelers, 2)) * labelers
@@ -89,6 +94,13 @@ def fpl_elf(
     experts" (arXiv 2502.11483); the Gumbel perturbation in place of lotteries drawn anew is this project's. For comparison: without
     side information an approximately truthful rule for labelers who look ahead cannot do better than Omega(T^(2/3)) if it is of the
     WSU-UX kind (arXiv 2404.05155).
+
+    Example:
+        >>> import numpy as np
+        >>> reports, outcomes = np.tile([1.0, 0.0], (50, 1)), np.ones(50)
+        >>> found = fpl_elf(reports, outcomes, rng=np.random.default_rng(0))
+        >>> found.wins.tolist(), found.slots, found.chances[-1].round(3).tolist()
+        ([38, 12], 50, [1.0, 0.0])
     """
     reports, outcomes = np.asarray(reports, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     if reports.ndim != 2 or outcomes.shape != (len(reports),):

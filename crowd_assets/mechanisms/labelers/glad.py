@@ -39,6 +39,14 @@ def glad(
         ValueError: see ``votes.checked``.
 
     Source: Whitehill, Wu, Bergsma, Movellan & Ruvolo, "Whose vote should count more" (NeurIPS 2009).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1])
+        >>> found = glad(slot, labeler, report, slots=4, labelers=3)
+        >>> found.probability_a.round().tolist(), bool(found.accuracy[0] > found.accuracy[2])
+        ([1.0, 0.0, 1.0, 0.0], True)
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     heard = np.bincount(slot, minlength=slots) > 0

@@ -54,6 +54,10 @@ def limited_feedback_step(labelers: int, slots: int) -> float:
 
     Raises:
         ValueError: fewer than one labeler or slot.
+
+    Example:
+        >>> round(limited_feedback_step(labelers=2, slots=100), 4)
+        0.0416
     """
     if labelers < 1 or slots < 1:
         raise ValueError(f"a step needs at least one labeler and one slot, got {labelers} and {slots}")
@@ -94,6 +98,14 @@ def run_limited_feedback(
 
     Source: Freeman et al. (2020), on partial information; uniform exploration apart from prediction: Hao &
     Duan (arXiv 2412.16834).
+
+    Example:
+        >>> import numpy as np
+        >>> from crowd_assets.mechanisms.labelers.score_update import initial_state
+        >>> reports, outcomes = np.tile([1.0, 0.0], (100, 1)), np.ones(100)
+        >>> found = run_limited_feedback(initial_state(2), reports, outcomes, rng=np.random.default_rng(0))
+        >>> bool(found.state.weights[0] > 0.9), int(found.state.slots_seen.sum())
+        (True, 100)
     """
     reports, outcomes = checked_slots(reports), np.asarray(outcomes, dtype=np.float64)
     slots, labelers = reports.shape
@@ -127,7 +139,13 @@ def run_limited_feedback(
 
 
 def initial_paired_state(labelers: int, crowds: tuple[int, ...] = ()) -> PairedState:
-    """State of N labelers nobody knows yet, in each crowd of shape ``crowds``. Raises ValueError for none."""
+    """State of N labelers nobody knows yet, in each crowd of shape ``crowds``. Raises ValueError for none.
+
+    Example:
+        >>> state = initial_paired_state(2)
+        >>> state.weights.tolist(), state.step.round(6).tolist()
+        ([0.5, 0.5], [0.25])
+    """
     if labelers < 1:
         raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
     squares = np.zeros((*crowds, labelers))
@@ -139,6 +157,11 @@ def paired_feedback_step(squares: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Returns:
         shape (..., 1), at most 1/(2N), never rising from slot to slot (with ln 2 for ln N where N = 1).
+
+    Example:
+        >>> import numpy as np
+        >>> paired_feedback_step(np.zeros(2)).round(6).tolist()
+        [0.25]
     """
     labelers = squares.shape[-1]
     spread = np.log(max(labelers, 2))
@@ -176,6 +199,12 @@ def update_paired(
         the state after the slot. Nothing is checked: it is made to be called slot after slot.
 
     Guarantees: see ``run_paired_feedback``.
+
+    Example:
+        >>> import numpy as np
+        >>> found = update_paired(initial_paired_state(2), np.array(0), np.array(1), np.array(0.0), np.array(1.0))
+        >>> found.weights.round(3).tolist(), found.squares.tolist()
+        ([0.625, 0.375], [1.0, 1.0])
     """
     weights, squares = state.weights, state.squares
     labelers = weights.shape[-1]
@@ -227,6 +256,13 @@ def run_paired_feedback(
     Source: the limited-feedback update of Freeman et al. (2020) and Hao & Duan (arXiv 2412.16834), with a control
     variate from the same slot (this project's) and a step from observed second moments: Cesa-Bianchi, Mansour &
     Stoltz, "Improved second-order bounds for prediction with expert advice" (2007).
+
+    Example:
+        >>> import numpy as np
+        >>> reports, outcomes = np.tile([1.0, 0.0], (100, 1)), np.ones(100)
+        >>> found = run_paired_feedback(initial_paired_state(2), reports, outcomes, rng=np.random.default_rng(0))
+        >>> bool(found.state.weights[0] > 0.9), found.asked.shape
+        (True, (100, 2))
     """
     reports, outcomes = checked_slots(reports), np.asarray(outcomes, dtype=np.float64)
     slots, labelers = reports.shape

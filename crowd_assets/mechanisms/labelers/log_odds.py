@@ -53,7 +53,12 @@ class LogOddsResults:
 
 
 def initial_reliability(labelers: int) -> ReliabilityState:
-    """State of N labelers nobody knows yet. Raises ValueError for fewer than one labeler."""
+    """State of N labelers nobody knows yet. Raises ValueError for fewer than one labeler.
+
+    Example:
+        >>> initial_reliability(2).score.tolist()
+        [0.0, 0.0]
+    """
     if labelers < 1:
         raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
     return ReliabilityState(np.zeros(labelers), np.zeros(labelers, dtype=np.int64))
@@ -68,6 +73,11 @@ def reliabilities(state: ReliabilityState, *, entry: float = 1.0) -> NDArray[np.
 
     Returns:
         shape (N,).
+
+    Example:
+        >>> import numpy as np
+        >>> reliabilities(ReliabilityState(np.array([9.0, 0.0]), np.array([10, 0]))).round(3).tolist()
+        [0.898, 0.875]
     """
     accuracy: NDArray[np.float64] = np.clip(
         (state.shrinkage * (0.5 + entry * (_mean_score(state) - 0.5)) + state.score)
@@ -126,6 +136,13 @@ def run_log_odds(
 
     Source: weights log(a / (1 - a)): Nitzan & Paroush, "Optimal decision rules in uncertain dichotomous choice
     situations" (1982); shrinkage: Bühlmann & Straub, "Glaubwürdigkeit für Schadensätze" (1970).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 2), np.tile([0, 1], 4)
+        >>> found = run_log_odds(initial_reliability(2), slot, labeler, np.tile([1.0, 0.0], 4), np.ones(4))
+        >>> found.aggregates.round(2).tolist(), found.state.score.tolist()
+        ([0.5, 0.91, 0.98, 1.0], [4.0, 0.0])
     """
     slots, labelers = np.size(outcomes), state.score.size
     if parts is not None and np.shape(parts) != np.shape(report):

@@ -29,6 +29,11 @@ def lottery_chances(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chance of each labeler to win a slot's lottery in ELF-X: (1 - l_i + mean of l) / n, for losses in [0, 1].
 
     A distribution for any losses, affine and falling in a labeler's own loss (strictly for n > 1).
+
+    Example:
+        >>> import numpy as np
+        >>> lottery_chances(np.array([0.0, 1.0])).tolist()
+        [0.75, 0.25]
     """
     chances: NDArray[np.float64] = (1.0 - losses + losses.mean()) / losses.size
     return chances
@@ -65,6 +70,12 @@ def elf_x(
 
     Source: Freeman et al. (2020), on ELF-X; the lottery: Witkowski, Freeman, Wortman Vaughan, Pennock &
     Krause, "Incentive-compatible forecasting competitions" (2018).
+
+    Example:
+        >>> import numpy as np
+        >>> found = elf_x(np.tile([1.0, 0.0], (50, 1)), np.ones(50), rng=np.random.default_rng(0))
+        >>> found.wins.tolist(), found.aggregates[-3:].tolist()
+        ([38, 12], [1.0, 1.0, 1.0])
     """
     reports, outcomes = checked_slots(reports), np.asarray(outcomes, dtype=np.float64)
     slots, labelers = reports.shape

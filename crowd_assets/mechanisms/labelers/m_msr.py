@@ -42,6 +42,14 @@ def m_msr(
         ValueError: see ``votes.checked``, a negative number of liars, or more than 20 million pairs of reports.
 
     Source: Ma & Olshevsky, "Adversarial crowdsourcing through robust rank-one matrix completion" (NeurIPS 2020).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1])
+        >>> found = m_msr(slot, labeler, report, slots=4, labelers=3)
+        >>> found.probability_a.round().tolist(), bool(found.accuracy[0] > found.accuracy[2])
+        ([1.0, 0.0, 1.0, 0.0], True)
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     if liars < 0:

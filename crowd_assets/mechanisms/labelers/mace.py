@@ -41,6 +41,14 @@ def mace(
         ValueError: see ``votes.checked``.
 
     Source: Hovy, Berg-Kirkpatrick, Vaswani & Hovy, "Learning whom to trust with MACE" (NAACL 2013).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1])
+        >>> found = mace(slot, labeler, report, slots=4, labelers=3)
+        >>> found.probability_a.round().tolist(), bool(found.accuracy[0] > found.accuracy[2])
+        ([1.0, 0.0, 1.0, 0.0], True)
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     heard = np.bincount(slot, minlength=slots) > 0

@@ -52,6 +52,14 @@ def noisy_bradley_terry(
 
     Source: Chen, Bennett, Collins-Thompson & Horvitz, "Pairwise ranking aggregation in a crowdsourced setting" (WSDM 2013); the leaning:
     Bugakova, Fedorova, Gusev & Drutsa, "Aggregation of pairwise comparisons with reduction of biases" (2019).
+
+    Example:
+        >>> import numpy as np
+        >>> first, second = np.array([0, 1, 0]), np.array([1, 2, 2])
+        >>> slot, labeler = np.repeat(np.arange(3), 2), np.tile([0, 1], 3)
+        >>> found = noisy_bradley_terry(first, second, slot, labeler, np.ones(6), items=3, labelers=2)
+        >>> np.argsort(-found.score).tolist(), (found.probability_a > 0.5).tolist()
+        ([0, 1, 2], [True, True, True])
     """
     first, second = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     if first.ndim != 1 or first.shape != second.shape:

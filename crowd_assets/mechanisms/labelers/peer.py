@@ -63,6 +63,13 @@ def correlated_agreement(
 
     Source: Shnayder, Agarwal, Frongillo & Parkes, "Informed truthfulness in multi-task peer prediction" (EC 2016); Dasgupta & Ghosh,
     "Crowdsourced judgement elicitation with endogenous proficiency" (WWW 2013).
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+        >>> report = np.array([1.0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1])
+        >>> correlated_agreement(slot, labeler, report, slots=4, labelers=3).score.round(3).tolist()
+        [0.667, 0.667, 0.0]
     """
     slot, labeler, report = checked(slot, labeler, report, slots, labelers)
     ring = np.arange(labelers) if ring is None else np.asarray(ring, dtype=np.int64)
@@ -115,6 +122,12 @@ def determinant_mutual_information(first: Floats, second: Floats) -> float:
         ValueError: shapes that do not match, or a report outside [0, 1].
 
     Source: Kong, "Dominantly truthful multi-task peer prediction with a constant number of tasks" (SODA 2020).
+
+    Example:
+        >>> import numpy as np
+        >>> report = np.array([1.0, 1.0, 0.0, 0.0])
+        >>> determinant_mutual_information(report, report), determinant_mutual_information(report, np.ones(4))
+        (1.0, 0.0)
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if first.ndim != 1 or first.shape != second.shape:
@@ -146,6 +159,12 @@ def accuracy_by_agreement(scores: PeerScores, *, prior: float = 10.0) -> Floats:
 
     Raises:
         ValueError: a prior that is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> scores = PeerScores(np.array([0.5, 0.3]), np.array([50, 50]), np.full(2, 0.1), np.full(2, 50.0))
+        >>> accuracy_by_agreement(scores).round(3).tolist()
+        [0.882, 0.75]
     """
     if not prior > 0:
         raise ValueError(f"prior must be positive, got {prior}")

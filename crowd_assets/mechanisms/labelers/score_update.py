@@ -55,7 +55,12 @@ class SlotResults:
 
 
 def initial_state(labelers: int) -> LabelerState:
-    """State of N labelers nobody knows yet: weights 1/N. Raises ValueError for fewer than one labeler."""
+    """State of N labelers nobody knows yet: weights 1/N. Raises ValueError for fewer than one labeler.
+
+    Example:
+        >>> initial_state(4).weights.tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     if labelers < 1:
         raise ValueError(f"a crowd needs at least one labeler, got {labelers}")
     return LabelerState(
@@ -80,6 +85,10 @@ def with_newcomers(state: LabelerState, count: int, *, entry: float = 1.0) -> La
 
     Raises:
         ValueError: ``count`` is negative, or ``entry`` outside (0, 1].
+
+    Example:
+        >>> with_newcomers(initial_state(2), 1, entry=0.5).weights.round(3).tolist()
+        [0.4, 0.4, 0.2]
     """
     if count < 0:
         raise ValueError(f"the number of newcomers cannot be negative, got {count}")
@@ -118,6 +127,14 @@ def counted_reports(
 
     Raises:
         ValueError: shapes that do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> slot, ring = np.array([0, 0, 0, 1]), np.array([7, 7, 8, 8])
+        >>> counted_reports(slot, ring, once=True).tolist()
+        [True, False, True, True]
+        >>> counted_reports(slot, ring, interested=(np.array([0]), np.array([8]))).tolist()
+        [True, True, False, True]
     """
     slot, ring = np.asarray(slot, dtype=np.int64), np.asarray(ring, dtype=np.int64)
     if slot.ndim != 1 or ring.shape != slot.shape:
@@ -146,6 +163,10 @@ def known_horizon_step(labelers: int, slots: int) -> float:
 
     Raises:
         ValueError: fewer than one labeler or slot.
+
+    Example:
+        >>> round(known_horizon_step(labelers=10, slots=100), 4)
+        0.1517
     """
     if labelers < 1 or slots < 1:
         raise ValueError(f"a step needs at least one labeler and one slot, got {labelers} and {slots}")
@@ -159,6 +180,10 @@ def anytime_step(labelers: int, slot_no: int) -> float:
 
     Raises:
         ValueError: fewer than one labeler, or slots that do not count from 1.
+
+    Example:
+        >>> [round(anytime_step(labelers=10, slot_no=t), 4) for t in (1, 10, 100)]
+        [0.5, 0.4799, 0.1517]
     """
     return known_horizon_step(labelers, slot_no)
 
@@ -177,6 +202,11 @@ def pooled(weights: NDArray[np.float64], reports: NDArray[np.float64]) -> NDArra
 
     Raises:
         ValueError: shapes that do not match, a negative weight, or a report outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> pooled(np.array([0.75, 0.25]), np.array([[1.0, 0.0], [np.nan, 0.5]])).tolist()
+        [0.75, 0.5]
     """
     reports = checked_slots(reports)
     weights = np.asarray(weights, dtype=np.float64)
@@ -217,6 +247,13 @@ def run_reports(
     Raises:
         ValueError: unknown rule, ``sampled`` without a generator, shapes that do not match, slots out of
             order, an index out of range, a labeler twice in a slot, or a report or outcome outside [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+        >>> found = run_reports(initial_state(2), slot, labeler, np.array([1.0, 0.0, 1.0, 0.0]), np.ones(2))
+        >>> found.aggregates.round(3).tolist()
+        [0.5, 0.625]
     """
     slot, labeler, report, outcomes = checked_rows(slot, labeler, report, outcomes, state.weights.size)
     return learn(state, slot, labeler, report, outcomes, rule, rng)
@@ -229,7 +266,14 @@ def checked_rows(
     outcomes: NDArray[np.float64],
     labelers: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Checked rows of sparse reports in the order of their slots; see ``run_reports``."""
+    """Checked rows of sparse reports in the order of their slots; see ``run_reports``.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = checked_rows(np.array([0, 0]), np.array([1, 0]), np.array([1, 0]), np.array([1]), labelers=2)
+        >>> [row.tolist() for row in rows]
+        [[0, 0], [1, 0], [1.0, 0.0], [1.0]]
+    """
     slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
     report, outcomes = np.asarray(report, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     if slot.ndim != 1 or slot.shape != labeler.shape or slot.shape != report.shape or outcomes.ndim != 1:
@@ -262,6 +306,12 @@ def learn(
     A slot moves who reported, and everybody towards the mean. In a crowd of more than ``LARGE_CROWD`` the latter is
     kept as one factor and one summand of all weights, w = scale * weights + offset, so that a slot takes time by its
     reports and not by the crowd.
+
+    Example:
+        >>> import numpy as np
+        >>> slot, labeler, report = np.array([0, 0]), np.array([0, 1]), np.array([1.0, 0.0])
+        >>> learn(initial_state(2), slot, labeler, report, np.ones(1), "pooled", None).aggregates.tolist()
+        [0.5]
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
@@ -337,12 +387,24 @@ def learn(
 
 
 def pool(held: NDArray[np.float64], reported: NDArray[np.float64]) -> float:
-    """Weighted mean, kept within the reports it is a mean of."""
+    """Weighted mean, kept within the reports it is a mean of.
+
+    Example:
+        >>> import numpy as np
+        >>> pool(np.array([0.75, 0.25]), np.array([1.0, 0.0]))
+        0.75
+    """
     return float(np.clip(held @ reported / held.sum(), reported.min(), reported.max()))
 
 
 def draw(held: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """Index drawn with probability proportional to ``held``."""
+    """Index drawn with probability proportional to ``held``.
+
+    Example:
+        >>> import numpy as np
+        >>> draw(np.array([0.0, 0.5, 0.0]), np.random.default_rng(0))
+        1
+    """
     ladder = np.cumsum(held)
     return int(min(np.searchsorted(ladder, rng.random() * ladder[-1], side="right"), held.size - 1))
 
@@ -354,7 +416,15 @@ def update(
     step: float,
     keep: float,
 ) -> None:
-    """Weighted score update of ``weights`` in place; see ``update_slot``."""
+    """Weighted score update of ``weights`` in place; see ``update_slot``.
+
+    Example:
+        >>> import numpy as np
+        >>> weights = np.array([0.5, 0.5])
+        >>> update(weights, np.array([0, 1]), losses=np.array([0.0, 1.0]), step=0.5, keep=1.0)
+        >>> weights.tolist()
+        [0.625, 0.375]
+    """
     held = weights[reporters]
     mass = held.sum()
     held = held * (1.0 - step * (losses - held @ losses / mass))
@@ -374,6 +444,13 @@ def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def checked_slots(reports: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Reports as floats (T, N), checked to lie in [0, 1] or to be NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> checked_slots(np.array([[1, 0]])).tolist()
+        [[1.0, 0.0]]
+    """
     reports = np.asarray(reports, dtype=np.float64)
     if reports.ndim != 2:
         raise ValueError(f"expected reports of shape (slots, labelers), got shape {reports.shape}")
@@ -383,5 +460,15 @@ def checked_slots(reports: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_outcomes(outcomes: NDArray[np.float64]) -> None:
+    """Raises ``ValueError`` where an outcome (T,) lies outside [0, 1]; NaN stands for none.
+
+    Example:
+        >>> import numpy as np
+        >>> check_outcomes(np.array([0.0, np.nan]))
+        >>> check_outcomes(np.array([1.5]))
+        Traceback (most recent call last):
+            ...
+        ValueError: outcomes must lie in [0, 1], NaN where none was realised
+    """
     if (outcomes < 0).any() or (outcomes > 1).any():
         raise ValueError("outcomes must lie in [0, 1], NaN where none was realised")

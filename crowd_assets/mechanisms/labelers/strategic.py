@@ -58,6 +58,11 @@ def myopic_report(
 
     Returns:
         the best report; the belief up to the grid, which is what truthfulness of the update means.
+
+    Example:
+        >>> import numpy as np
+        >>> round(myopic_report(np.array([0.5, 0.5]), 0, 0.7, np.array([0.0, 0.2]), step=0.5), 2)
+        0.7
     """
     tried = np.linspace(0.0, 1.0, grid)
     expected = np.zeros(grid)
@@ -91,6 +96,12 @@ def forward_looking_report(
 
     Raises:
         ValueError: H outside 1..12 or shapes that do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> weights, beliefs, others = np.array([0.5, 0.5]), np.full(4, 0.7), np.zeros((4, 2))
+        >>> round(forward_looking_report(weights, 0, beliefs, others, step=0.5), 2)
+        0.67
     """
     beliefs, reports = np.asarray(beliefs, dtype=np.float64), np.asarray(reports, dtype=np.float64)
     horizon = beliefs.size
@@ -134,6 +145,11 @@ def lottery_report(
 
     Raises:
         ValueError: shapes that do not match, or (2 N)^H above 100,000 courses.
+
+    Example:
+        >>> import numpy as np
+        >>> round(lottery_report(0, np.array([0.7, 0.7]), np.full((2, 2), 0.2)), 2)
+        0.7
     """
     beliefs, reports = np.asarray(beliefs, dtype=np.float64), np.asarray(reports, dtype=np.float64)
     horizon = beliefs.size
@@ -183,6 +199,12 @@ def steering_report(
 
     Raises:
         ValueError: unknown rule.
+
+    Example:
+        >>> import numpy as np
+        >>> weights, reports = np.array([0.5, 0.5]), np.array([0.0, 0.25])
+        >>> steering_report(weights, 0, 0.5, reports), steering_report(weights, 0, 0.5, reports, rule="sampled")
+        (0.75, 0.5)
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
@@ -212,6 +234,11 @@ def steering_equilibrium(weights: NDArray[np.float64], beliefs: NDArray[np.float
 
     Source: Renault & Trannoy, "Protecting minorities through the average voting rule" (2005); Moulin, "On
     strategy-proofness and single peakedness" (1980) for the median with phantoms.
+
+    Example:
+        >>> import numpy as np
+        >>> steering_equilibrium(np.array([0.5, 0.25, 0.25]), np.array([0.75, 0.25, 0.0]))
+        0.5
     """
     weights, beliefs = np.asarray(weights, dtype=np.float64), np.asarray(beliefs, dtype=np.float64)
     if weights.ndim != 1 or weights.shape != beliefs.shape or not weights.size:
@@ -242,6 +269,12 @@ def steering_reports(
 
     Raises:
         ValueError: shapes that differ.
+
+    Example:
+        >>> import numpy as np
+        >>> beliefs, steering = np.array([0.75, 0.25, 0.0]), np.array([True, True, False])
+        >>> steering_reports(np.array([0.5, 0.25, 0.25]), beliefs, steering).tolist()
+        [1.0, 0.0, 0.0]
     """
     weights, beliefs = np.asarray(weights, dtype=np.float64), np.asarray(beliefs, dtype=np.float64)
     steering = np.asarray(steering, dtype=bool)
@@ -288,6 +321,11 @@ def median_equilibrium(beliefs: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Source: Yamamura & Kawasaki, "Generalized average rules as stable Nash mechanisms to implement generalized median
     rules" (2013).
+
+    Example:
+        >>> import numpy as np
+        >>> median_equilibrium(np.array([[0.1, 0.2, 0.9, 1.0], [0.1, 0.2, 0.3, 1.0]])).tolist()
+        [0.5, 0.3]
     """
     ordered = np.sort(np.asarray(beliefs, dtype=np.float64), axis=-1)
     labelers = ordered.shape[-1]
@@ -313,6 +351,12 @@ def log_odds_steering_reports(
 
     Returns:
         reports (T, N) and P (T,); nobody could bring P nearer to its belief alone.
+
+    Example:
+        >>> import numpy as np
+        >>> reports, settled = log_odds_steering_reports(np.array([1.0, 1.0]), 0.0, np.array([[0.9, 0.2]]))
+        >>> reports.tolist(), settled.round(3).tolist()
+        ([[1.0, 0.0]], [0.5])
     """
     pull = np.abs(np.asarray(weights, dtype=np.float64))
     order = np.argsort(-beliefs, axis=1, kind="stable")
@@ -362,6 +406,13 @@ def simulate_crowd(
 
     Raises:
         ValueError: unknown motive or rule, or shapes that do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> beliefs, motives = np.array([[0.75, 0.25], [0.75, 0.25]]), ("truthful", "steering")
+        >>> found = simulate_crowd(beliefs, np.ones(2), motives, rng=np.random.default_rng(0))
+        >>> found.reports.round(3).tolist(), found.misreports.round(3).tolist()
+        ([[0.75, 0.0], [0.75, 0.0]], [0.0, 0.25])
     """
     beliefs, outcomes = np.asarray(beliefs, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     unknown = sorted(set(motives) - set(MOTIVES))

@@ -103,7 +103,19 @@ class PointsScheme(Member, Protocol):
 
 
 def paid_by_estimates(seen: Tournament, known: Standing, first: int, withheld: Withheld, rules: PayRules) -> Payouts:
-    """Payouts of the rounds from ``first`` on by the estimates of ``known``."""
+    """Payouts of the rounds from ``first`` on by the estimates of ``known``.
+
+    Example:
+        >>> import numpy as np
+        >>> candidates = (np.eye(2), np.zeros(2), np.zeros(2), np.eye(2), np.zeros(2, int), np.zeros((1, 2)))
+        >>> gained = {"gains": np.array([0.4]), "gain_errors": np.zeros(1), "improved": np.array([True])}
+        >>> sent = {"written": np.eye(2), "demonstrations": np.array([[3.0, 1.0]])}
+        >>> seen = Tournament(("ann", "bob"), ("r1",), *candidates, **gained, **sent)
+        >>> known = Standing(np.array([0.1, -0.1]), np.zeros(2), 1.0, np.zeros(2), lambda rng: np.zeros(2))
+        >>> withheld = Withheld(np.zeros((1, 2)), np.array([False, False]))
+        >>> paid_by_estimates(seen, known, 0, withheld, PayRules()).points.round(6).tolist()
+        [[0.3, 0.1]]
+    """
     return epoch_payouts(
         known.estimates,
         known.slope,

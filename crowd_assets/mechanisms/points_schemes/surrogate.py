@@ -63,6 +63,12 @@ class Surrogate:
 
 
 def direction(base: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the base to the target, of length 1; (d,)."""
+    """From the base to the target, of length 1; (d,).
+
+    Example:
+        >>> import numpy as np
+        >>> direction(np.zeros(2), np.array([3.0, 4.0])).round(6).tolist()
+        [0.6, 0.8]
+    """
     towards: NDArray[np.float64] = (target - base) / max(float(np.linalg.norm(target - base)), 1e-12)
     return towards

@@ -25,6 +25,7 @@ from crowd_assets.operations.preflight import feedback_files
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.report.quality import quality_page
+from crowd_assets.round.lots import LOTS
 from crowd_assets.round.tournament import points_so_far
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal.log import show
@@ -45,7 +46,7 @@ from resources.settings.resource import CrowdSettings
 from resources.tools.dagster_private import PARTITION_TAG
 from resources.warehouse.base import WarehouseResource
 from resources.warehouse.damage import NoSpaceError
-from resources.warehouse.facts import PEOPLES_LEDGER, is_open
+from resources.warehouse.facts import PEOPLES_LEDGER, is_open, round_id_of
 from sensors.rounds import next_run, nightly_quorum, round_quorum
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -97,14 +98,18 @@ class Campaign:
             number = len(begun) + 1
             console.rule(f"round {number}", align="left")
             last = done[-1] if done else None
-            tasks = self._published(COMPARISON_TASKS, last) if last else []
-            assigned = self._published(ASSIGNMENTS, last) if last and self.settings.assignments != "off" else None
+            tasks = self._published(COMPARISON_TASKS, last.round_id) if last else []
+            assigned = (
+                self._published(ASSIGNMENTS, last.round_id) if last and self.settings.assignments != "off" else None
+            )
             pseudonyms = HomePseudonyms.of_home(self.warehouse)
             names = {pseudonyms.of(name): name for name in crowd.truth()}
             for line in assigned or ():
                 line["contributor_id"] = names.get(line["contributor_id"])
             free = self.settings.assignments != "required" or not assigned
-            crowd.write_feedback(number, self.settings.inbox_path, tasks, assigned, gold=free)
+            crowd.write_feedback(
+                number, self.settings.inbox_path, tasks, assigned, gold=free, lots=self._open_lots(number)
+            )
             self._run(INGESTION_JOB)
             self._start(round_quorum(self.settings))
         self._summarise()
@@ -205,9 +210,20 @@ class Campaign:
             )
         console.print(f"{job} took {time.monotonic() - started:.0f} s\n")
 
-    def _published(self, topic: str, last: Round) -> list[dict[str, Any]]:
-        """What a round published in the outbox under a topic."""
-        path = self.settings.outbox_path / topic / f"{last.round_id}.jsonl"
+    def _open_lots(self, number: int) -> list[tuple[str, str]] | None:
+        """What may be bid for in a round: None for the lots of the embedded forum, or any."""
+        source = self.settings.lots_source
+        if source in ("forum", "any"):
+            return None
+        if source == "listed":
+            return [(lot, "") for lot in sorted(self.settings.known_lots())]
+        if number == 1:
+            self.ingest()  # which publishes the first lots
+        return [(line["lot_id"], line["prompt"]) for line in self._published(LOTS, round_id_of(number))]
+
+    def _published(self, topic: str, round_id: str) -> list[dict[str, Any]]:
+        """What a round published in the outbox under a topic, or what was published for it."""
+        path = self.settings.outbox_path / topic / f"{round_id}.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _kinds(self) -> pl.DataFrame:

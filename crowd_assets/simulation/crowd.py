@@ -73,6 +73,7 @@ class SimulatedCrowd:
         assignments: list[dict[str, Any]] | None = None,
         *,
         gold: bool = True,
+        lots: list[tuple[str, str]] | None = None,
     ) -> list[UPath]:
         """Write what the crowd sends before round ``round_no`` into ``inbox``; some lines are broken, as some always are.
 
@@ -81,6 +82,8 @@ class SimulatedCrowd:
             assignments: Who is asked what, as it published that: everybody judges what they were assigned, none of them knowing
                 a check from the rest. None: everybody judges every task.
             gold: Whether they judge gold items of their own as well, which nobody assigned.
+            lots: Lots that are open, each with its prompt, or an empty one for any; the sellers bid in as many as in theirs, which are
+                those of the embedded forum (None).
 
         Returns:
             The files, complete under their final names.
@@ -89,7 +92,7 @@ class SimulatedCrowd:
         batches = {
             "demonstrations": list(self.demonstrations(rng)),
             "judgements": list(self._judgements(round_no, rng, tasks, assignments, gold)),
-            "bids": [bid for bid, _ in self._bids(round_no)],
+            "bids": [bid for bid, _ in self._bids(round_no, lots)],
         }
         files = []
         start = FIRST_DAY + timedelta(days=round_no)
@@ -100,6 +103,8 @@ class SimulatedCrowd:
             ]
             if name == "demonstrations":
                 lines += BROKEN_LINES
+            if not lines:
+                continue
             path = inbox / f"round-{round_no}-{name}.jsonl"
             write_text_atomically(path, "\n".join(lines) + "\n")
             files.append(path)
@@ -205,11 +210,12 @@ class SimulatedCrowd:
         on_target = [moods.get(task[name]) == self.mood for name in ("response_a", "response_b")]
         return 0.5 + 0.45 * (int(on_target[0]) - int(on_target[1]))
 
-    def _bids(self, round_no: int) -> Iterator[tuple[dict[str, Any], str]]:
-        """The bids of a round, each with the mood that its answer was written in: the same whenever it is asked."""
+    def _bids(self, round_no: int, lots: list[tuple[str, str]] | None = None) -> Iterator[tuple[dict[str, Any], str]]:
+        """The bids of a round, each with the mood that its answer was written in: the same whenever it is asked, in whichever lots."""
         rng = np.random.default_rng([self.seed, round_no, 1])
         prompts = forum.lot_prompts(self.mood, self.seed, round_no, LOTS)
-        for number, prompt in enumerate(prompts):
+        own = [(f"lot-{round_no}-{number}", prompt) for number, prompt in enumerate(prompts)]
+        for (lot, asked), prompt in zip(own if lots is None else lots, prompts, strict=False):
             self._comment(self.mood, rng)
             for person in self._of("seller"):
                 mood = self.mood if rng.random() < person.skill else self._other_mood(rng)
@@ -218,8 +224,8 @@ class SimulatedCrowd:
                 bid = {
                     "kind": "bid",
                     "contributor_id": person.contributor_id,
-                    "lot_id": f"lot-{round_no}-{number}",
-                    "prompt": prompt,
+                    "lot_id": lot,
+                    "prompt": asked or prompt,
                     "response": self._comment(mood, rng)[1],
                     "asked_price": str(Decimal(str(round(cost, 4)))),
                     "claimed_quality": round(claimed, 4),

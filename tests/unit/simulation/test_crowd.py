@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
@@ -59,6 +60,21 @@ def test_bought_answers_are_judged_by_what_they_are(tmp_path: Path) -> None:
     ]
     assert reports
     assert max(reports) < 0.3
+
+
+def test_sellers_bid_in_the_lots_that_are_open(tmp_path: Path) -> None:
+    def bids(folder: str, **options: Any) -> list[dict[str, Any]]:
+        files = SimulatedCrowd("gratitude", 0).write_feedback(2, UPath(tmp_path / folder), [], **options)
+        text = "".join(each.read_text() for each in files if "bids" in each.name)
+        return [json.loads(line) for line in text.splitlines()]
+
+    own, open_ones = bids("own"), bids("open", lots=[("lot-2-7", "What is dull?"), ("lot-2-9", "")])
+    asked = {(bid["lot_id"], bid["prompt"]) for bid in open_ones}
+    second = next(bid["prompt"] for bid in own if bid["lot_id"] == "lot-2-1")
+    assert asked == {("lot-2-7", "What is dull?"), ("lot-2-9", second)}
+    answers = [bid["response"] for bid in own]
+    assert [bid["response"] for bid in open_ones] == answers[: len(open_ones)], "answers are known whatever the lots"
+    assert bids("none", lots=[]) == []
 
 
 def test_an_unknown_mood_is_refused() -> None:

@@ -29,15 +29,17 @@ ASSETS = """query Assets($round: String!) { assetNodes {
 
 
 def _repository(dagster_dev: RunningDagster) -> dict[str, Any]:
-    (found,) = dagster_dev.ask(REPOSITORY)["repositoriesOrError"]["nodes"]
+    nodes = dagster_dev.ask(REPOSITORY)["repositoriesOrError"]["nodes"]
+    (found,) = (each for each in nodes if each["location"]["name"] == "crowd_assets")
     return dict(found)
 
 
-def test_the_code_location_loads(dagster_dev: RunningDagster) -> None:
-    (location,) = dagster_dev.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
-    assert location["name"] == "crowd_assets"
-    assert location["loadStatus"] == "LOADED"
-    assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", location
+def test_the_code_locations_load(dagster_dev: RunningDagster) -> None:
+    locations = dagster_dev.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+    assert {location["name"] for location in locations} == {"crowd_assets", "experiments"}
+    for location in locations:
+        assert location["loadStatus"] == "LOADED"
+        assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", location
 
 
 def test_sensors_and_schedule_run_from_the_start(dagster_dev: RunningDagster) -> None:

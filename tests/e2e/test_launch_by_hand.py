@@ -1,6 +1,7 @@
 """A round that an operator claims and launches in the UI, with settings of its own, while the sensor is switched off."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ def _switch_round_sensor(page: Page, dagster_dev: RunningDagster, *, on: bool) -
 
 def _rests(dagster_dev: RunningDagster) -> bool:
     """Whether the round sensor is off, and no tick that began before still looks."""
-    (repository,) = dagster_dev.ask(SENSORS)["repositoriesOrError"]["nodes"]
-    (state,) = (each["sensorState"] for each in repository["sensors"] if each["name"] == "round_sensor")
+    sensors = chain(*(each["sensors"] for each in dagster_dev.ask(SENSORS)["repositoriesOrError"]["nodes"]))
+    (state,) = (each["sensorState"] for each in sensors if each["name"] == "round_sensor")
     return bool(state["status"] == "STOPPED" and all(tick["status"] != "STARTED" for tick in state["ticks"]))
 
 

@@ -8,8 +8,7 @@ import json
 
 import polars as pl
 
-from crowd_assets.round.selection import BOTH_BAD
-from resources.feedback.events import ERASED
+from resources.feedback.events import BOTH_BAD_SHARE, ERASED
 
 
 def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFrame:
@@ -22,7 +21,7 @@ def preferences(aggregated: pl.DataFrame, *, conversational: bool) -> pl.DataFra
     """
     first = pl.col("probability_a") > 0.5
     if "both_bad" in aggregated.columns:
-        aggregated = aggregated.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD)
+        aggregated = aggregated.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD_SHARE)
     decided = aggregated.filter(
         pl.col("probability_a") != 0.5,
         ~pl.any_horizontal(pl.col("prompt", "response_a", "response_b").eq_missing(ERASED)),

@@ -14,11 +14,11 @@ from crowd_assets.mechanisms.preferences import quality_gap_weights
 from crowd_assets.mechanisms.target import DistanceEstimate, confidence_ahead, distances, mean_distance
 from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.training import prompt_of
+from resources.feedback.events import BOTH_BAD_SHARE
 from resources.rounds.book import Round
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
 
-BOTH_BAD = 0.5  # of a comparison's reports: from this share on neither answer is worth learning from
 DECIDED = 0.1  # a pair teaches where the aggregate is at least this far from one half
 
 
@@ -133,7 +133,7 @@ def preference_pairs(
     """
     decided = aggregated.filter((pl.col("probability_a") - 0.5).abs() >= DECIDED).sort("comparison_id")
     if "both_bad" in decided.columns:  # frames of earlier versions have no such column
-        decided = decided.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD)
+        decided = decided.filter(pl.col("both_bad").fill_null(0.0) < BOTH_BAD_SHARE)
     likelier = np.maximum(decided["probability_a"].to_numpy(), 1 - decided["probability_a"].to_numpy())
     likelier = np.minimum(likelier, NEARLY_CERTAIN)
     log_odds = np.log(likelier / (1 - likelier))

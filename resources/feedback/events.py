@@ -89,6 +89,8 @@ EXCERPT_CHARACTERS = 200
 DEEPEST_PAYLOAD = 64
 """Levels of objects and lists in unknown fields; deeper ones exhaust whoever reads them later."""
 NAMES_AS_THEY_ARE = Pseudonyms()
+BOTH_BAD_SHARE = 0.5
+"""Of a comparison's reports: from this share on neither answer is worth learning from."""
 ERASED = "[erased on request]"
 """What stands where a contributor's text stood; an event that holds it is in no round."""
 

@@ -20,7 +20,6 @@ from crowd_assets.round.settlement import as_frame
 from resources.build import build_resources
 from resources.common import locks
 from resources.feedback import event_files
-from resources.feedback import events as feedback
 from resources.feedback.inbox import InboxResource
 from resources.files.storage import UnwritableError
 from resources.rounds.book import Quorum, RoundBook
@@ -169,7 +168,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_to_its_end_next(
             file.write(lines(3, 4))
 
     with monkeypatch.context() as patch:
-        patch.setattr(feedback, "read_parts", appended_after)
+        patch.setattr(event_files, "read_parts", appended_after)
         inbox.ingest()
     inbox.ingest()
     assert responses(inbox) == [f"response {number}" for number in range(4)]

@@ -395,7 +395,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_loses_nothing_that_was_there(
             os.truncate(path, 150_000)
         return parse(record, *rest)
 
-    monkeypatch.setattr("resources.feedback.events.parse_event", cut)
+    monkeypatch.setattr("resources.feedback.event_files.parse_event", cut)
     (done,) = inbox.ingest()
     assert done.accepted < 2_000
     assert path.exists()
@@ -423,7 +423,7 @@ def test_a_file_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
     *taken, left = inbox.ingest(said.append)
     assert [each.name for each in taken] == ["b.jsonl", "c.jsonl"]
     assert (left.name, left.left) == ("a.jsonl", "Permission denied")
-    assert any("a.jsonl cannot be read (Permission denied) and is left" in line for line in said)
+    assert any("a.jsonl cannot be read (Permission denied) and stays in the inbox" in line for line in said)
     assert accounted(inbox) == (2, 0)
     assert Path(inbox.root, "a.jsonl").exists()
 

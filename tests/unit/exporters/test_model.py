@@ -272,7 +272,7 @@ def test_an_export_that_fails_leaves_nothing(played: Home, tmp_path: Path, monke
         ("9", "there is no r000009; settled rounds of CROWD_HOME=.*: r000001, r000002"),
         ("last", "write r000003 or 3, or nothing"),
         ("r000003", r"r000003 was skipped \(5 valid demonstrations\)"),
-        ("4", "r000004 is claimed and not settled yet: `make round` finishes it"),
+        ("4", "r000004 is claimed and not settled yet: `make round` finishes the round"),
     ],
 )
 def test_a_round_without_a_model_says_why(played: Home, name: str, message: str) -> None:

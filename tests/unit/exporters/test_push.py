@@ -121,7 +121,7 @@ def test_a_dry_run_asks_and_sends_nothing(hub: Hub, folder: Path) -> None:
 
 def test_a_model_without_a_license_is_not_given_to_others(hub: Hub, folder: Path) -> None:
     (folder / "README.md").write_text(CARD.format("other"))
-    with pytest.raises(PushError, match="name it with --license"):
+    with pytest.raises(PushError, match="name the license with --license"):
         push(folder, "ann/model")
     assert hub.writes == 0
     push(folder, "ann/model", license_="llama3.2", public=True)
@@ -131,7 +131,7 @@ def test_a_model_without_a_license_is_not_given_to_others(hub: Hub, folder: Path
 
 @pytest.mark.parametrize("repository", ["model", "ann/model/more", "ann/", "../model"])
 def test_what_is_no_repository_is_refused(repository: str, hub: Hub, folder: Path) -> None:
-    with pytest.raises(PushError, match="it takes OWNER/NAME"):
+    with pytest.raises(PushError, match="write OWNER/NAME"):
         push(folder, repository)
 
 

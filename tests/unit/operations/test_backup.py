@@ -79,13 +79,13 @@ def test_a_backup_comes_back_as_it_was(home: Home, kept: Path, tmp_path: Path) -
     [
         (lambda kept: (kept / "models/abc/card.json").unlink(), "models/abc/card.json is missing"),
         (lambda kept: (kept / "models/abc/card.json").write_text("models/abc/card.jsoN"), "is not as backed up"),
-        (lambda kept: (kept / "warehouse.duckdb").open("r+b").truncate(4096), "warehouse.duckdb is not as it was"),
+        (lambda kept: (kept / "warehouse.duckdb").open("r+b").truncate(4096), "warehouse.duckdb is not as backed up"),
         (lambda kept: (kept / MANIFEST).unlink(), "no whole backup"),
         (lambda kept: (kept / MANIFEST).write_text((kept / MANIFEST).read_text()[:-40]), "no whole backup"),
         (lambda kept: (kept / MANIFEST).write_text('{"format": 1, "files": {}}'), "another format"),
         (
             lambda kept: (kept / MANIFEST).write_text((kept / MANIFEST).read_text().replace("models/abc", "../models")),
-            "which is no file of it",
+            "which is no file of the backup",
         ),
     ],
 )

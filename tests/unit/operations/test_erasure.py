@@ -299,7 +299,7 @@ def test_interrupted_anywhere_the_same_command_finishes(
     )
     assert claimed is None
     assert "being erased" in reason
-    with pytest.raises(ErasureError, match="repeat it first"):
+    with pytest.raises(ErasureError, match="repeat that erasure first"):
         home.erase("bo")
     assert home.erase().erasure_id == "e000001"
     assert home.holding("Zebulon", "my diary", "said ann") == set()
@@ -328,7 +328,7 @@ def test_an_open_round_comes_first(home: Home) -> None:
     home.send("three.jsonl", demonstration("bo", "Once more."))
     claimed, _ = home.book.claim(nightly_quorum(home.settings), home.settings, datetime.now(UTC))
     assert claimed is not None
-    with pytest.raises(ErasureError, match="let it finish"):
+    with pytest.raises(ErasureError, match="let the round finish"):
         home.erase()
     assert "frames" in home.holding("Zebulon")
     assert home.warehouse.query("FROM erasures").is_empty()
@@ -368,7 +368,7 @@ def test_with_a_key_name_and_pseudonym_are_the_same_person(tmp_path: Path, monke
 
 
 def test_a_name_that_the_records_vouch_for_is_not_erased_and_nothing_else_is_either(home: Home) -> None:
-    with pytest.raises(ErasureError, match="begun with CROWD_PSEUDONYM_KEY can erase them"):
+    with pytest.raises(ErasureError, match="begun with CROWD_PSEUDONYM_KEY can erase names"):
         erase("ann", REASON, home.settings, home.resources, identifier=True)
     assert "frames" in home.holding("Zebulon")
 

@@ -86,7 +86,7 @@ def test_the_file_stays_within_its_size_and_what_was_stored_first_goes_first(tmp
 def test_a_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "e.sqlite"
     path.write_bytes(b"no database" * 1_000)
-    with pytest.raises(EmbeddingCacheError, match=r"e\.sqlite.*Delete it.*CROWD_EMBEDDING_CACHE_MIB=0"):
+    with pytest.raises(EmbeddingCacheError, match=r"e\.sqlite.*Delete the file.*CROWD_EMBEDDING_CACHE_MIB=0"):
         EmbeddingCache(path, "phi", MIB).embed(["a"], Maker())
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddingCacheError, match="CROWD_EMBEDDING_CACHE_MIB=0"):

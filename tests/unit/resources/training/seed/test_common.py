@@ -143,7 +143,7 @@ def test_a_failed_training_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_directory_in_use_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="delete it"):
+    with pytest.raises(FileExistsError, match="delete the folder"):
         train_seed_language_model(PAIRS, tmp_path, seed=1, **TINY)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import polars as pl
@@ -119,6 +119,15 @@ def line(audited: AuditedRound) -> str:
     return f"{audited.round_id}  {'  '.join(parts)}"
 
 
+def _read(text: str) -> dict[str, Any] | None:
+    """A record; None for a text that is none any more, whose round differs by its hash."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
 class _Auditor(AuditedHome):
     def run(self, expected: str, recompute: bool, found: Callable[[AuditedRound], None]) -> Audit:
         begun = self.warehouse.query(BEGUN_ERASURE)
@@ -139,14 +148,15 @@ class _Auditor(AuditedHome):
             posted.append(one.posted)
             clean = clean and audited.difference is None
             previous, model = one.hash, round_.next_model
-        heads = [json.loads(row["record"]).get("ingestions", "") for row in recorded]
+        said = [record for row in recorded if (record := _read(row["record"])) is not None]
+        heads = [record.get("ingestions", "") for record in said]
         of_home = home_differences(
             self.settings,
             self.warehouse,
             self.inbox,
             self.store,
             RoundBook(self.warehouse).all(),
-            [json.loads(row["record"]) for row in recorded],
+            said,
             frozenset(self.removed),
         )
         taken_in = intake_differences(self.warehouse, self.inbox, [head for head in heads if head], self.erasures)

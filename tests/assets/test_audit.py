@@ -134,6 +134,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         by_sql("UPDATE round_records SET hash = repeat('0', 64) WHERE round_no = 1"),
         "r000001 .*round_records, r000001, hash: stored 000000",
     ),
+    "record that is none": (
+        by_sql("UPDATE round_records SET record = record || 'x' WHERE round_no = 2"),
+        "r000002 .*round_records, r000002, hash: stored",
+    ),
     "record gone": (by_sql("DELETE FROM round_records WHERE round_no = 1"), "r000001 .*record: stored none"),
     "payment, with the chain written anew": (
         _pay_more_and_write_the_chain_anew,

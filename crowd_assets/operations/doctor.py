@@ -62,6 +62,11 @@ def _looked(name: str, look: Callable[[], str]) -> Finding:
         return Finding(name, True, look())
     except (_NotWellError, OperatorError, OSError) as problem:
         return Finding(name, False, str(problem))
+    except (ValueError, LookupError, TypeError) as problem:  # what is kept is no longer what was written
+        said = " ".join(str(problem).split())[:160]
+        return Finding(
+            name, False, f"what is kept cannot be read ({type(problem).__name__}: {said}): run crowd-rounds audit"
+        )
 
 
 def _settings(settings: CrowdSettings) -> str:

@@ -77,6 +77,17 @@ def test_a_missing_column_is_damage_too(settings: CrowdSettings) -> None:
         RoundBook(build_resources(settings).warehouse).all()
 
 
+def test_a_record_that_is_none_is_found_and_the_rest_is_looked_at(settings: CrowdSettings) -> None:
+    with duckdb.connect(str(Path(settings.home, "warehouse.duckdb"))) as connection:
+        columns = [name for name, *_ in connection.execute("DESCRIBE round_records").fetchall()]
+        values = ", ".join({"round_no": "1", "record": "'{'"}.get(name, "''") for name in columns)
+        connection.execute(f"INSERT INTO round_records VALUES ({values})")
+    found = not_well(settings)
+    assert {"records", "files"} <= found.keys()
+    assert "crowd-rounds audit" in found["files"]
+    assert "inbox" not in found
+
+
 def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(NoSpaceError, match="make room"), told(tmp_path):
         raise duckdb.IOException("Could not write all bytes to file: No space left on device")

@@ -26,7 +26,7 @@ from pydantic import PrivateAttr
 from crowd_assets.operations.audit_home import home_differences
 from crowd_assets.operations.audit_intake import intake_differences
 from crowd_assets.operations.audit_round import AuditedHome, AuditedRound, RoundAuditor
-from crowd_assets.operations.differences import BY_RECORD, Difference, first_difference
+from crowd_assets.operations.differences import BY_RECORD, Difference, first_difference, first_or_unreadable
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.rounds.book import RoundBook
@@ -160,7 +160,7 @@ class _Auditor(AuditedHome):
             frozenset(self.removed),
         )
         taken_in = intake_differences(self.warehouse, self.inbox, [head for head in heads if head], self.erasures)
-        chain = next(taken_in, None) or next(of_home, None)
+        chain = first_or_unreadable(taken_in, "intake") or first_or_unreadable(of_home, "home")
         if records:
             number = min(records)
             chain = Difference("rounds", f"round_no {number}", "status", "not settled", "settled", BY_RECORD)

@@ -13,7 +13,7 @@ import polars as pl
 from upath import UPath
 
 from crowd_assets.operations.audit_outbox import PublishedRound
-from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference
+from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference, first_or_unreadable
 from crowd_assets.operations.recomputation import CHECKS, Recomputation
 from crowd_assets.operations.retention import removed_models
 from crowd_assets.round import (
@@ -125,7 +125,7 @@ class RoundAuditor:
         self.posted = pl.DataFrame()
 
     def run(self) -> AuditedRound:
-        difference = next(self._differences(), None)
+        difference = first_or_unreadable(self._differences(), self._round.round_id)
         return AuditedRound(
             self._round.round_id, difference, tuple(self._erased), self._recompute, tuple(self._removed)
         )

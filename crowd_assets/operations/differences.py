@@ -3,13 +3,16 @@
 Belongs here: comparing frames within tolerances. Does not belong here: recomputing (see ``audit``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from resources.common.errors import OperatorError
+
+UNREADABLE = (pl.exceptions.PolarsError, OSError, ValueError, LookupError, TypeError)
 RELATIVE, ABSOLUTE = 1e-5, 1e-7  # how far floating-point figures may be apart: Φ is of single precision
 
 
@@ -46,6 +49,21 @@ class Difference:
         source = "the record says" if self.by == BY_RECORD else "recomputed"
         row = f", {self.key}" if self.key else ""
         return f"{self.where}{row}, {self.column}: stored {self.stored}, {source} {self.expected}"
+
+
+def first_or_unreadable(found: Iterator[Difference], where: str) -> Difference | None:
+    """The first of the differences; what is read or computed with on the way and is no longer what was written is one, too.
+
+    Raises:
+        OperatorError: settings or models are not those of the home.
+    """
+    try:
+        return next(found, None)
+    except OperatorError:
+        raise
+    except UNREADABLE as problem:
+        said = " ".join(str(problem).split())[:160]
+        return Difference(where, "", "content", f"unreadable ({type(problem).__name__}: {said})", "readable", BY_RECORD)
 
 
 def first_difference(where: str, key: Sequence[str], stored: pl.DataFrame, expected: pl.DataFrame) -> Difference | None:

@@ -1,11 +1,13 @@
 """Differences: the first one by key and column, within tolerances for figures and none for anything else."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import polars as pl
 import pytest
 
-from crowd_assets.operations.differences import first_difference
+from crowd_assets.operations.differences import Difference, first_difference, first_or_unreadable
+from resources.common.errors import OperatorError
 
 ROWS = pl.DataFrame(
     {"who": ["a", "b", "c"], "points": [1.0, 2.0, None], "kept": [True, False, True], "at": [[0.5], [1.0, 2.0], []]}
@@ -62,3 +64,16 @@ def test_a_column_that_came_later_counts_only_where_it_says_something() -> None:
     silent, speaking = ROWS.with_columns(new=pl.lit(None, pl.Float64)), ROWS.with_columns(new=pl.lit(1.0))
     assert first_difference("table", ["who"], ROWS, silent) is None
     assert first_difference("table", ["who"], speaking, silent) is not None
+
+
+def test_what_cannot_be_read_is_a_difference_and_what_an_operator_set_wrong_is_none() -> None:
+    def found(problem: Exception) -> Iterator[Difference]:
+        raise problem
+        yield
+
+    difference = first_or_unreadable(found(ValueError("no\nJSON")), "r000001")
+    assert difference is not None
+    assert str(difference) == "r000001, content: stored unreadable (ValueError: no JSON), the record says readable"
+    assert first_or_unreadable(iter(()), "r000001") is None
+    with pytest.raises(OperatorError):
+        first_or_unreadable(found(OperatorError("set CROWD_HOME")), "r000001")

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 from upath import UPath
 
+from crowd_assets.operations.audit_outbox import published_lines
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference
 from crowd_assets.quality.detectors import masked
 from crowd_assets.round.asked import with_asked
@@ -268,7 +269,7 @@ def _excerpt(inbox: InboxResource, digest: str, line: int, known: dict[str, list
 def _published(path: UPath) -> list[Any] | None:
     """The rows of a file of the outbox; None where it cannot be read."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return published_lines(path)
     except (OSError, ValueError):
         return None
 

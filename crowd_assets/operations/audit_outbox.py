@@ -27,6 +27,16 @@ from resources.warehouse.base import WarehouseResource
 from resources.warehouse.facts import COMPLETED, WITHDRAWN
 
 
+def published_lines(path: UPath) -> list[Any]:
+    """What lies in a file of the outbox, a value a line.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: a line is no JSON.
+    """
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 @dataclass(frozen=True)
 class PublishedRound:
     """What one round published, in the folder ``outbox``; ``settings`` are those that the round was settled with."""
@@ -51,7 +61,7 @@ class PublishedRound:
         }
         path = self.outbox / COMPARISON_TASKS / f"{self.round_.round_id}.jsonl"
         try:
-            tasks = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            tasks = published_lines(path)
             stored = {task["comparison_id"]: task for task in tasks}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             yield Difference(where, self.round_.round_id, "file", str(problem)[:120], "the published tasks", BY_RECORD)
@@ -89,7 +99,7 @@ class PublishedRound:
         path = self.outbox / AUDITS / f"{self.round_.round_id}.jsonl"
         drawn = audited_of(published, self.settings.audit_share, generator_for(self.round_, "audits"))
         try:
-            stored = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            stored = published_lines(path)
         except FileNotFoundError:
             stored = []
         except (OSError, ValueError):
@@ -106,7 +116,7 @@ class PublishedRound:
         where = f"outbox {assignment.ASSIGNMENTS}"
         path = self.outbox / assignment.ASSIGNMENTS / f"{self.round_.round_id}.jsonl"
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            lines = published_lines(path)
             stored = {line["comparison_id"]: line for line in lines}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             yield Difference(where, self.round_.round_id, "file", str(problem)[:120], "the assignments", BY_RECORD)

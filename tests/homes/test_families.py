@@ -10,20 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.auctions.base import Offers, Sale, Terms
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.families import Family
-from crowd_assets.mechanisms.groupings.base import Entrants
 from crowd_assets.mechanisms.groupings.table import GROUPINGS
 from crowd_assets.mechanisms.labelers.plain import Mean
 from crowd_assets.mechanisms.labelers.table import AGGREGATES
-from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round import groups, labelers, points, procurement
+from crowd_assets.round.members import FAMILIES
 from crowd_assets.round.target import Target, read_target
 from resources.build import Resources, build_resources
 from resources.common.members import choices
@@ -31,42 +27,8 @@ from resources.rounds.book import Round, RoundBook
 from resources.settings.resource import CrowdSettings
 from tests.homes import stand_ins
 from tests.homes.test_settled_homes import ARCHIVES
+from tests.toys import Nothing, Together
 from tests.unit.mechanisms.points_schemes.test_table import Alike
-
-FAMILIES: tuple[Family[Any], ...] = (POINTS_SCHEMES, AUCTIONS, AGGREGATES, GROUPINGS)
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """A toy auction."""
-
-    name: str = "nothing"
-    summary: str = "Buys nothing."
-    needs: tuple[str, ...] = ()
-    guarantees: tuple[str, ...] = ()
-    source: str = "a test"
-    page: str = "mechanisms/auctions.md"
-
-    def clear(self, offers: Offers, terms: Terms, rng: np.random.Generator) -> Sale:
-        none = np.zeros(offers.lot.size, dtype=np.int64)
-        return Sale(none.astype(bool), none, np.zeros(offers.lots, dtype=bool))
-
-
-@dataclass(frozen=True)
-class Together:
-    """A toy grouping."""
-
-    name: str = "together"
-    summary: str = "One candidate, trained by everybody."
-    needs: tuple[str, ...] = ()
-    guarantees: tuple[str, ...] = ()
-    source: str = "a test"
-    page: str = "mechanisms/selection.md"
-    partition: bool = True
-    remembers: bool = False
-
-    def assign(self, entrants: Entrants, rng: np.random.Generator) -> NDArray[np.int64]:
-        return np.zeros(entrants.keys.size, dtype=np.int64)
 
 
 @dataclass(frozen=True)

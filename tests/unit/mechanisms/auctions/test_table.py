@@ -21,6 +21,7 @@ from crowd_assets.mechanisms.auctions.base import (
 )
 from crowd_assets.mechanisms.auctions.table import AUCTIONS
 from crowd_assets.mechanisms.families import Family
+from tests.toys import Nothing
 
 
 @st.composite
@@ -219,15 +220,6 @@ def test_the_order_in_which_bids_stand_decides_nothing(market: tuple[Offers, Ter
 
 
 def test_a_toy_auction_is_a_module_and_a_row() -> None:
-    class Nothing:
-        name, summary, source, page = "nothing", "Buys nothing.", "a test", "mechanisms/auctions.md"
-        needs: tuple[str, ...] = ()
-        guarantees: tuple[str, ...] = (RATIONAL, WITHIN_BUDGET)
-
-        def clear(self, offers: Offers, terms: Terms, rng: np.random.Generator) -> Sale:
-            none = np.zeros(offers.lot.size, dtype=np.int64)
-            return Sale(none.astype(bool), none, np.zeros(offers.lots, dtype=bool))
-
     more: Family[Auction] = AUCTIONS.plus(Nothing())
     one = Offers(*(np.zeros(1, dtype=np.int64) for _ in range(5)))
     assert more["nothing"].clear(one, Terms(1), np.random.default_rng(0)).spent == 0

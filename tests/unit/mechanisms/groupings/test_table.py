@@ -1,12 +1,9 @@
 """Groupings: each member of the table gives candidates somebody to be trained by, and puts together whom it says."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.groupings.base import (
     Entrants,
@@ -16,6 +13,7 @@ from crowd_assets.mechanisms.groupings.base import (
 )
 from crowd_assets.mechanisms.groupings.nested import RATIO
 from crowd_assets.mechanisms.groupings.table import GROUPINGS
+from tests.toys import Together
 
 
 @given(
@@ -138,20 +136,6 @@ def test_small_groups_are_a_share_of_an_equal_split() -> None:
 
 
 def test_a_member_more_is_a_module_and_a_row() -> None:
-    @dataclass(frozen=True, slots=True)
-    class Together:
-        name: str = "together"
-        summary: str = "One candidate of everybody."
-        needs: tuple[str, ...] = ()
-        guarantees: tuple[str, ...] = ()
-        source: str = "a test"
-        page: str = "mechanisms/selection.md"
-        partition: bool = False
-        remembers: bool = False
-
-        def assign(self, entrants: Entrants, rng: np.random.Generator) -> NDArray[np.int64]:
-            return np.zeros(entrants.keys.size, dtype=np.int64)
-
     family = GROUPINGS.plus(Together())
     assert family["together"].assign(Entrants(np.zeros(4), 2), np.random.default_rng(0)).tolist() == [0] * 4
     assert "together" not in GROUPINGS

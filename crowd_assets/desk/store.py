@@ -315,8 +315,10 @@ class DeskStore:
                             connection.execute(_own(drafts, name, one.kind, one.subject))
             except IntegrityError:
                 with self._engine.connect() as connection:
-                    known = connection.execute(select(sent.c.event_id).where(sent.c.event_id.in_(list(rows))))
-                    rows = {key: row for key, row in rows.items() if key not in {each for (each,) in known}}
+                    known = set(connection.scalars(select(sent.c.event_id).where(sent.c.event_id.in_(list(rows)))))
+                if not known:
+                    raise  # it was no event sent before that was refused
+                rows = {key: row for key, row in rows.items() if key not in known}
                 if not rows:
                     return False
             else:

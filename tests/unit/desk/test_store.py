@@ -1,9 +1,11 @@
 """What the desk keeps, and what becomes of it when a home is backed up or somebody's texts are erased."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from crowd_assets.desk.forms import plain
 from crowd_assets.desk.store import DeskError, DeskStore, Sent, database_url, forget_at_desk, kept_at_desk
@@ -64,6 +66,20 @@ def test_a_backup_taken_while_people_send_has_what_was_acknowledged(store, desk_
     again = DeskStore(database_url(elsewhere))
     assert (again.waiting(), again.person("ada").name) == (1, "ada")
     again.close()
+
+
+def test_of_a_form_that_was_sent_in_part_the_rest_is_kept(store) -> None:
+    store.invite(["ada"])
+    assert store.send("ada", _sent(2, "preference"))
+    assert store.send("ada", _sent(1, "preference"), _sent(2, "preference"), _sent(3, "preference"))
+    assert not store.send("ada", *(_sent(number, "preference") for number in (1, 2, 3)))
+    assert store.judged() == {"free": 3}
+
+
+def test_what_is_refused_for_another_reason_is_no_event_sent_before(store) -> None:
+    store.invite(["ada"])
+    with pytest.raises(IntegrityError):
+        store.send("ada", replace(_sent(1, "preference"), subject=None))  # type: ignore[arg-type]
 
 
 @pytest.fixture

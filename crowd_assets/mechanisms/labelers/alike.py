@@ -20,6 +20,7 @@ FEWEST_SHARED = 8
 FEWEST_REPORTS = 3
 """Reports on a comparison of which one can be told from the crowd's."""
 MOST_PAIRS = 20_000_000
+"""Pairs of reports on one comparison that are looked at; the largest comparisons are left out beyond."""
 OWN_WEIGHT = 5.0
 """Judgements that the crowd's mean counts for in a labeler's own variance and bias."""
 SURE = 2.5
@@ -27,9 +28,13 @@ SURE = 2.5
 WHOLE = 0.5
 """Shared error, in units of a typical labeler's own, from which two count as one."""
 MOST_PRECISE = 2.0
+"""Part of a report whose labeler errs half as much as a typical one, or less."""
 PASSES = 6
+"""Times that consensus and likeness are computed from each other."""
 ROUNDS_OF_VARIANCE = 5
+"""Times that variances and the variance of the consensus are."""
 LEAST_VARIANCE = 0.05
+"""Of the usual squared error: nobody's variance is less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crowd_assets.desk.connections import block_of
 from crowd_assets.desk.desk import COOKIE, Desk, Refused
 from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain, shapes
 from crowd_assets.desk.letting_in import SESSION_S, Form
@@ -35,6 +36,7 @@ def routes(desk: Desk) -> list[Route]:
         """A page for somebody who agreed."""
 
         async def page(request: Request) -> Response:
+            desk.looks.take(desk.named(request))
             return await run_in_threadpool(lambda: make(request, _agreed(desk, request)))
 
         return page
@@ -397,4 +399,4 @@ def _code(desk: Desk, person: Person, done: int) -> str:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return block_of(request.client.host) if request.client else ""

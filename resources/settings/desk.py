@@ -88,6 +88,14 @@ class Desk(BaseModel):
         shown="yes",
         per_run=False,
     )
+    desk_connections: int = setting(
+        default=100,
+        ge=1,
+        description="Number of connections that one address (of IPv6: one network of 64 bits) may hold open at the desk at once. Proxies "
+        "that the desk trusts, by default those on this machine, hold as many as they like.",
+        shown="yes",
+        per_run=False,
+    )
     desk_credit_rate: str = setting(
         default="1",
         description="Money paid for one credit, in the currency of CROWD_DESK_CURRENCY: what the list of payouts multiplies by.",

@@ -107,6 +107,16 @@ def test_a_machine_at_full_speed_is_asked_to_wait(desk_settings) -> None:
     served.desk.store.close()
 
 
+def test_a_machine_that_opens_pages_at_full_speed_is_asked_to_wait(served: Served) -> None:
+    ada, bo = served.invited("ada"), served.invited("bo")
+    statuses = [ada.client.get("/compare").status_code for _ in range(3)]
+    served.desk.looks.__init__(3)  # type: ignore[misc]
+    statuses += [ada.client.get("/compare").status_code for _ in range(5)]
+    assert statuses == [200] * 6 + [429] * 2
+    bo.open("/compare")
+    assert bo.status == 200
+
+
 def test_paces_are_each_persons_own() -> None:
     paces = Paces(2)
     for _ in range(2):

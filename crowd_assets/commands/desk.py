@@ -146,6 +146,7 @@ def show_payouts(
 
 
 def _store() -> "DeskStore":
-    from crowd_assets.desk.store import DeskStore, database_url
+    from crowd_assets.desk.database import database_url
+    from crowd_assets.desk.store import DeskStore
 
     return DeskStore(database_url(settings_here()))

@@ -76,7 +76,7 @@ def erase_contributor(
 ) -> None:
     """Erase the texts of a contributor; ids, points and payments stay. Repeat the command after an interruption."""
     settings = settings_here()
-    from crowd_assets.desk.store import forget_at_desk
+    from crowd_assets.desk.privacy import forget_at_desk
     from crowd_assets.operations.erasure import erase
     from resources.build import build_resources
 
@@ -114,7 +114,7 @@ def export_person(
     """Write everything that is kept about a contributor as one JSON object: what arrived, what was rejected, judgements, points,
     payments, findings, from tables, frames, files and the snapshot, and what the desk keeps."""
     settings = settings_here()
-    from crowd_assets.desk.store import kept_at_desk
+    from crowd_assets.desk.privacy import kept_at_desk
     from crowd_assets.operations.person import as_json, everything_about, write_privately
     from resources.build import build_resources
 

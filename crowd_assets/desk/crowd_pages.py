@@ -14,12 +14,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crowd_assets.desk.connections import block_of
+from crowd_assets.desk.database import DeskError
 from crowd_assets.desk.desk import COOKIE, Desk, Refused
 from crowd_assets.desk.forms import STRENGTHS, FormError, Problem, plain, shapes
 from crowd_assets.desk.letting_in import SESSION_S, Form
 from crowd_assets.desk.mine import own_page
-from crowd_assets.desk.store import PREFERENCE, DeskError, Person, Sent
+from crowd_assets.desk.privacy import kept_about
+from crowd_assets.desk.store import PREFERENCE, Person, Sent
 from crowd_assets.desk.work import Comparison, Lot, Ranking
+from crowd_assets.report.page import number
 
 APPEALS_A_DAY = 10
 LONGEST_APPEAL = 4_000
@@ -138,7 +141,7 @@ def routes(desk: Desk) -> list[Route]:
 
     def export(request: Request, person: Person) -> Response:
         kept = own_page(desk, person)
-        content = {"desk": desk.store.kept_about(person.name), "rounds": kept["as_data"]}
+        content = {"desk": kept_about(desk.store, person.name), "rounds": kept["as_data"]}
         return Response(
             json.dumps(content, indent=2, ensure_ascii=False, default=str),
             media_type="application/json",
@@ -332,6 +335,23 @@ def _form_page(
     )
 
 
+def _said(chance: float) -> str:
+    """A place of the scale for whoever hears it."""
+    more = (
+        ", left almost certainly"
+        if chance > 0.9
+        else ", equally good"
+        if chance == 0.5
+        else ", right almost certainly"
+        if chance < 0.1
+        else ""
+    )
+    return f"{number(100 * chance)} percent{more}"
+
+
+PLACES = [(str(place), number(100 * chance), _said(chance)) for place, chance in reversed(list(enumerate(STRENGTHS)))]
+
+
 def _gone(more: str) -> Problem:
     return Problem("", f"The prompt is asked no more: a new round has begun, and nothing was sent. {more}".strip())
 
@@ -361,7 +381,7 @@ def _compare_page(
         status=422 if problems else 200,
         found=found,
         answers=answers,
-        places=list(enumerate(STRENGTHS)),
+        places=PLACES,
         held=fields or {},
         problems={each.field: each.text for each in problems},
         judged=history.counts[PREFERENCE],

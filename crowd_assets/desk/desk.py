@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crowd_assets.desk.courier import Courier
+from crowd_assets.desk.database import DeskError, database_url
 from crowd_assets.desk.forms import Forms
 from crowd_assets.desk.letting_in import Form, Paces, Seals
-from crowd_assets.desk.store import OPERATOR, DeskError, DeskStore, Person, database_url
+from crowd_assets.desk.store import OPERATOR, DeskStore, Person
 from crowd_assets.desk.work import Work
 from crowd_assets.report.page import number, plural, share, signed
 from resources.build import Resources
@@ -101,18 +102,25 @@ class Desk:
         Raises:
             Refused: nobody.
         """
-        known = self.seals.in_session(request.cookies.get(COOKIE, ""))
+        known = self._session(request)
         name = self._in_header(request) if self.settings.desk_user_header else known[0] if known else ""
         if not name:
             raise Refused(401, "Please open the desk by your own invitation link.")
         return name
 
     def _by_session(self, request: Request) -> Person | None:
-        known = self.seals.in_session(request.cookies.get(COOKIE, ""))
+        known = self._session(request)
         if known is None:
             return None
         found = self.store.person(known[0], self.consent()[1])
         return found if found is not None and found.link == known[1] else None
+
+    def _session(self, request: Request) -> tuple[str, int] | None:
+        """Whose session a request is of, read once."""
+        if not hasattr(request.state, "session"):
+            request.state.session = self.seals.in_session(request.cookies.get(COOKIE, ""))
+        found: tuple[str, int] | None = request.state.session
+        return found
 
     def is_known(self, session: tuple[str, int]) -> bool:
         """Whether a session that was signed here is still somebody's."""

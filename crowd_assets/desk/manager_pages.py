@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crowd_assets.desk.database import DeskError
 from crowd_assets.desk.desk import Desk, Refused
 from crowd_assets.desk.people import new_names, payouts, payouts_as_csv
-from crowd_assets.desk.store import DeskError
 from crowd_assets.desk.work import Work
 
 MOST_INVITED = 1_000

@@ -1,34 +1,27 @@
-"""The desk's database: people, consents, drafts, what was sent and is on its way into the inbox, appeals.
+"""What the desk keeps: people, consents, drafts, what was sent and is on its way into the inbox, appeals.
 
-SQLite beside the home by default, PostgreSQL where the home's tables are there. What a person sent counts once the transaction is
-durable: then it is acknowledged, and the courier owes it to the inbox.
+What a person sent counts once the transaction is durable: then it is acknowledged, and the courier owes it to the inbox.
 
-Belongs here: what is kept and asked. Does not belong here: the tables (see ``tables``), files in the inbox (see ``courier``).
+Belongs here: what is kept and asked. Does not belong here: transactions (see ``database``), the tables (see ``tables``), files in the inbox
+(see ``courier``), what the desk keeps of one person and forgets (see ``privacy``).
 """
 
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     Connection,
-    Engine,
     Integer,
+    Table,
     and_,
     bindparam,
     cast,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     literal,
@@ -36,23 +29,15 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from crowd_assets.desk.database import Database, DeskError
 from crowd_assets.desk.tables import appeals, consents, drafts, erasures, people, seats, sent, skips
-from crowd_assets.operations.backup import DESK
-from resources.common.errors import OperatorError
 from resources.feedback.events import IDENTIFIER
-from resources.feedback.pseudonyms import HomePseudonyms
-from resources.settings.settings import Settings
-from resources.warehouse.base import WarehouseResource
 
-LONGEST_WAIT_S = 30.0
 CROWD, OPERATOR = "crowd", "operator"
 PREFERENCE, _SKIPPED = "preference", "skipped"
-
-
-class DeskError(OperatorError, ValueError):
-    """What was asked of the desk's database cannot be; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -104,50 +89,25 @@ class Sent:
     share: float | None = None
 
 
-def database_url(settings: Settings) -> str:
-    """Where the desk's tables are: SQLAlchemy's URL, without a password (``PGPASSWORD``, ``PGPASSFILE``)."""
-    if settings.warehouse:
-        return settings.warehouse.replace("postgresql://", "postgresql+psycopg://", 1).replace(
-            "postgres://", "postgresql+psycopg://", 1
-        )
-    return f"sqlite:///{Path(settings.home, DESK)}"
-
-
 class DeskStore:
     """The desk's tables, made and brought up to date as they are opened."""
 
     def __init__(self, url: str) -> None:
         """
         Raises:
-            OperatorError: the tables are of a newer program.
+            DeskError: the tables are of a newer program.
         """
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), pool_size=20, max_overflow=40)
-        if url.startswith("sqlite"):
-            event.listen(self._engine, "connect", _prepare_sqlite)
-        migrate(self._engine)
-        self._turns = Lock()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that writes. Threads of one process take turns: whom SQLite finds waiting it looks at again ever more seldom."""
-        if self._engine.dialect.name != "sqlite":
-            with self._engine.begin() as connection:
-                yield connection
-            return
-        with self._turns, self._engine.begin() as connection:
-            yield connection
+        self.database = Database(url)
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self.database.close()
 
     # People.
 
     def person(self, name: str, version: str = "") -> Person | None:
         """Who is known by a name, and whether the person agreed to a version of the consent."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             row = connection.execute(_PERSON, {"who": name, "version": version}).mappings().first()
         return None if row is None else _person(row)
 
@@ -165,13 +125,13 @@ class DeskStore:
                     f"{name!r} is no name of a contributor: 1 to 128 letters, digits or one of _ . : @ | -, beginning with a "
                     "letter or digit."
                 )
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             for name in dict.fromkeys(names):
                 known = connection.execute(select(people.c.link).where(people.c.name == name)).scalar()
                 if known is None:
                     connection.execute(
                         insert(people).values(
-                            name=name, role=role, source=source, link=1, invited_at=_now(), panel=panel, paused_why=""
+                            name=name, role=role, source=source, link=1, invited_at=now(), panel=panel, paused_why=""
                         )
                     )
                 else:
@@ -198,7 +158,7 @@ class DeskStore:
     def everybody(self) -> list[dict[str, Any]]:
         """People as rows, each with how many ``judgements``, ``texts`` and ``offers`` were sent, the median ``seconds`` of a judgement, and
         when the last came (``last_sent_at``)."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             rows = [dict(row) for row in connection.execute(select(people).order_by(people.c.name)).mappings()]
             counts = {
                 (name, kind): (number, last)
@@ -227,7 +187,7 @@ class DeskStore:
         Raises:
             DeskError: nobody has the name.
         """
-        self._change(name, revoked_at=_now())
+        self._change(name, revoked_at=now())
 
     def pause(self, name: str, why: str) -> None:
         """Give somebody nothing to judge until :meth:`unpause`.
@@ -235,7 +195,7 @@ class DeskStore:
         Raises:
             DeskError: nobody has the name.
         """
-        self._change(name, paused_at=_now(), paused_why=why)
+        self._change(name, paused_at=now(), paused_why=why)
 
     def unpause(self, name: str) -> None:
         """Give somebody comparisons again.
@@ -246,7 +206,7 @@ class DeskStore:
         self._change(name, paused_at=None, paused_why="")
 
     def _change(self, name: str, **values: Any) -> None:
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             if not connection.execute(update(people).where(people.c.name == name).values(**values)).rowcount:
                 raise DeskError(
                     f"{name}: nobody has this name at the desk. crowd-rounds invite --list shows who has which."
@@ -254,34 +214,33 @@ class DeskStore:
 
     def agree(self, name: str, version: str) -> None:
         """Keep that somebody agreed to a version of the consent."""
-        with self._writing() as connection:
-            known = connection.execute(
-                select(consents.c.name).where(consents.c.name == name, consents.c.version == version)
-            )
-            if known.first() is None:
-                connection.execute(insert(consents).values(name=name, version=version, agreed_at=_now()))
+
+        def work(connection: Connection) -> None:
+            _insert_new(connection, consents, name=name, version=version, agreed_at=now())
             connection.execute(
-                update(people).where(people.c.name == name, people.c.seen_at.is_(None)).values(seen_at=_now())
+                update(people).where(people.c.name == name, people.c.seen_at.is_(None)).values(seen_at=now())
             )
+
+        self.database.write(work)
 
     # What people write.
 
     def save_draft(self, name: str, kind: str, subject: str, fields: Mapping[str, str]) -> None:
         """Keep what a form holds until it is sent."""
-        with self._writing() as connection:
+        row = {"name": name, "kind": kind, "subject": subject, "fields": json.dumps(dict(fields)), "saved_at": now()}
+
+        def work(connection: Connection) -> None:
             connection.execute(_own(drafts, name, kind, subject))
-            connection.execute(
-                insert(drafts).values(
-                    name=name, kind=kind, subject=subject, fields=json.dumps(dict(fields)), saved_at=_now()
-                )
-            )
+            connection.execute(insert(drafts).values(row))
+
+        self.database.write(work)
 
     def draft(self, name: str, kind: str, subject: str) -> dict[str, str]:
         """What a form held; empty where nothing was kept."""
         chosen = select(drafts.c.fields).where(
             drafts.c.name == name, drafts.c.kind == kind, drafts.c.subject == subject
         )
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             found = connection.execute(chosen).scalar()
         return {} if found is None else dict(json.loads(found))
 
@@ -291,48 +250,42 @@ class DeskStore:
         Returns:
             False where every one was sent before: the same form twice is one event.
         """
-        now = _now()
-        rows = {
-            one.event_id: {
-                "event_id": one.event_id,
-                "name": name,
-                "kind": one.kind,
-                "subject": one.subject,
-                "text": one.text,
-                "event": json.dumps(dict(one.event), ensure_ascii=False),
-                "sent_at": now,
-                "seconds": one.seconds,
-                "share": one.share,
-            }
-            for one in events
-        }
-        while True:
-            try:
-                with self._writing() as connection:
-                    connection.execute(_INSERT_SENT, list(rows.values()))
-                    for one in events:
-                        if one.kind != PREFERENCE:
-                            connection.execute(_own(drafts, name, one.kind, one.subject))
-            except IntegrityError:
-                with self._engine.connect() as connection:
-                    known = set(connection.scalars(select(sent.c.event_id).where(sent.c.event_id.in_(list(rows)))))
-                if not known:
-                    raise  # it was no event sent before that was refused
-                rows = {key: row for key, row in rows.items() if key not in known}
-                if not rows:
-                    return False
-            else:
-                return True
+        sent_at = now()
+
+        def work(connection: Connection) -> bool:
+            new = False
+            for one in events:
+                row = {
+                    "event_id": one.event_id,
+                    "name": name,
+                    "kind": one.kind,
+                    "subject": one.subject,
+                    "text": one.text,
+                    "event": json.dumps(dict(one.event), ensure_ascii=False),
+                    "sent_at": sent_at,
+                    "seconds": one.seconds,
+                    "share": one.share,
+                }
+                if connection.execute(_INSERT_SENT[connection.dialect.name], row).rowcount:
+                    new = True
+                    if one.kind != PREFERENCE:
+                        connection.execute(_own(drafts, name, one.kind, one.subject))
+            return new
+
+        return bool(self.database.write(work))
 
     def skip(self, name: str, *subjects: str) -> None:
         """Ask somebody some comparisons no more."""
-        for subject in subjects:
-            with suppress(IntegrityError), self._writing() as connection:
-                connection.execute(insert(skips).values(name=name, subject=subject, skipped_at=_now()))
+
+        def work(connection: Connection) -> None:
+            for subject in subjects:
+                _insert_new(connection, skips, name=name, subject=subject, skipped_at=now())
+
+        self.database.write(work)
 
     def history(self, name: str) -> History:
         """What somebody did so far."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(_HISTORY, {"who": name}).all()
         shares: Counter[str] = Counter()
         for kind, _, _, share in rows:
@@ -345,14 +298,14 @@ class DeskStore:
 
     def has_seat(self, published: str, name: str) -> bool:
         """Whether somebody has a newcomer's seat in a file of assignments."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             found = connection.execute(select(seats.c.seat).where(seats.c.published == published, seats.c.name == name))
             return found.first() is not None
 
     def seat(self, published: str, name: str, there_are: Sequence[int]) -> int | None:
         """A newcomer's seat in a file of assignments: the one that the person has, or the first that is free; None where none is left."""
         while True:
-            with self._engine.connect() as connection:
+            with self.database.reading() as connection:
                 taken = dict(
                     map(
                         tuple,
@@ -365,7 +318,7 @@ class DeskStore:
             if not free:
                 return None
             try:
-                with self._writing() as connection:
+                with self.database.writing() as connection:
                     connection.execute(insert(seats).values(published=published, seat=free[0], name=name))
             except IntegrityError:  # somebody else sat down meanwhile
                 continue
@@ -373,7 +326,7 @@ class DeskStore:
 
     def judged(self) -> Counter[str]:
         """How many judgements each comparison has from the desk."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             found = connection.execute(
                 select(sent.c.subject, func.count()).where(sent.c.kind == "preference").group_by(sent.c.subject)
             )
@@ -383,7 +336,7 @@ class DeskStore:
 
     def batch(self, most: int) -> tuple[str, list[dict[str, Any]]] | None:
         """The next file for the inbox: its name and lines. One that was begun and not finished comes first, as it was."""
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             begun = connection.execute(
                 select(sent.c.batch)
                 .where(sent.c.batch.is_not(None), sent.c.written_at.is_(None))
@@ -412,12 +365,12 @@ class DeskStore:
 
     def finish(self, batch: str) -> None:
         """Note that a file lies in the inbox, and keep its texts no longer."""
-        with self._writing() as connection:
-            connection.execute(update(sent).where(sent.c.batch == batch).values(written_at=_now(), event=None))
+        with self.database.writing() as connection:
+            connection.execute(update(sent).where(sent.c.batch == batch).values(written_at=now(), event=None))
 
     def waiting(self) -> int:
         """How many events are not in the inbox yet."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return int(connection.execute(select(func.count()).where(sent.c.written_at.is_(None))).scalar_one())
 
     # Appeals and requests.
@@ -431,8 +384,8 @@ class DeskStore:
         Raises:
             DeskError: the person sent ``most_a_day`` in the last 24 hours.
         """
-        with self._writing() as connection:
-            since = _now() - timedelta(days=1)
+        with self.database.writing() as connection:
+            since = now() - timedelta(days=1)
             recent = connection.execute(
                 select(func.count()).where(appeals.c.name == name, appeals.c.sent_at > since)
             ).scalar_one()
@@ -441,7 +394,7 @@ class DeskStore:
             appeal_id = secrets.token_hex(8)
             connection.execute(
                 insert(appeals).values(
-                    appeal_id=appeal_id, name=name, reference=reference, text=text, sent_at=_now(), answer=""
+                    appeal_id=appeal_id, name=name, reference=reference, text=text, sent_at=now(), answer=""
                 )
             )
         return appeal_id
@@ -449,7 +402,7 @@ class DeskStore:
     def appeals(self, name: str | None = None) -> list[dict[str, Any]]:
         """Appeals of everybody or of one, those without an answer first, then the latest."""
         chosen = select(appeals).order_by(appeals.c.answered_at.is_not(None), appeals.c.sent_at.desc())
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return [
                 dict(row)
                 for row in connection.execute(
@@ -463,137 +416,26 @@ class DeskStore:
         Raises:
             DeskError: there is none of that id.
         """
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             changed = connection.execute(
-                update(appeals).where(appeals.c.appeal_id == appeal_id).values(answer=text, answered_at=_now())
+                update(appeals).where(appeals.c.appeal_id == appeal_id).values(answer=text, answered_at=now())
             )
             if not changed.rowcount:
                 raise DeskError(f"{appeal_id}: there is no such appeal. crowd-rounds appeals lists them.")
 
     def ask_erasure(self, name: str) -> None:
         """Keep that somebody wants their texts erased."""
-        try:
-            with self._writing() as connection:
-                connection.execute(insert(erasures).values(name=name, asked_at=_now()))
-        except IntegrityError:
-            return
+        self.database.write(lambda connection: _insert_new(connection, erasures, name=name, asked_at=now()))
 
     def erasures_asked(self) -> list[str]:
         """Who asked for their texts to be erased and still waits."""
-        with self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return [
                 name
                 for (name,) in connection.execute(
                     select(erasures.c.name).where(erasures.c.done_at.is_(None)).order_by(erasures.c.asked_at)
                 )
             ]
-
-    def forget(self, name: str, *, identifier: bool = False) -> int:
-        """Remove every text of somebody that the desk still has; what lies in the inbox is for ``crowd-rounds erase``.
-
-        Args:
-            identifier: Whether the person goes as well: that a judgement was sent stays, under a name that is nobody's.
-
-        Returns:
-            how many events, drafts and appeals lost their text.
-        """
-        with self._writing() as connection:
-            gone = connection.execute(delete(sent).where(sent.c.name == name, sent.c.written_at.is_(None))).rowcount
-            gone += connection.execute(delete(drafts).where(drafts.c.name == name)).rowcount
-            gone += connection.execute(
-                update(appeals).where(appeals.c.name == name).values(text="[erased on request]")
-            ).rowcount
-            connection.execute(
-                update(erasures).where(erasures.c.name == name, erasures.c.done_at.is_(None)).values(done_at=_now())
-            )
-            if identifier:
-                connection.execute(
-                    update(sent).where(sent.c.name == name).values(name=f"erased-{secrets.token_hex(8)}", text="")
-                )
-                for table in (people, consents, skips, seats, appeals, erasures):
-                    connection.execute(delete(table).where(table.c.name == name))
-        if self._engine.dialect.name == "sqlite":
-            with self._engine.connect() as connection:  # the log holds the pages as they were
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        return int(gone)
-
-    def kept_about(self, name: str) -> dict[str, Any]:
-        """All that the desk keeps about somebody, as JSON has it."""
-        with self._engine.connect() as connection:
-            tables = {
-                "person": people,
-                "consents": consents,
-                "drafts": drafts,
-                "sent": sent,
-                "skipped": skips,
-                "seats": seats,
-                "appeals": appeals,
-                "erasures": erasures,
-            }
-            return {
-                what: [
-                    {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
-                    for row in connection.execute(select(table).where(table.c.name == name)).mappings()
-                ]
-                for what, table in tables.items()
-            }
-
-
-def forget_at_desk(
-    settings: Settings, warehouse: WarehouseResource, names: Sequence[str], *, identifier: bool = False
-) -> int:
-    """:meth:`DeskStore.forget` for whoever has one of some names or pseudonyms, where there is a desk.
-
-    Returns:
-        how many events, drafts and appeals lost their text.
-    """
-    with _known_at_desk(settings, warehouse, names) as (store, known):
-        return sum(store.forget(name, identifier=identifier) for name in known if store is not None)
-
-
-def kept_at_desk(settings: Settings, warehouse: WarehouseResource, names: Sequence[str]) -> list[dict[str, Any]]:
-    """:meth:`DeskStore.kept_about` for whoever has one of some names or pseudonyms; nothing where there is no desk."""
-    with _known_at_desk(settings, warehouse, names) as (store, known):
-        return [store.kept_about(name) for name in known if store is not None]
-
-
-@contextmanager
-def _known_at_desk(
-    settings: Settings, warehouse: WarehouseResource, names: Sequence[str]
-) -> Iterator[tuple[DeskStore | None, list[str]]]:
-    """The desk's tables, and the names that people have there who have one of some names or pseudonyms."""
-    if not settings.warehouse and not Path(settings.home, DESK).exists():
-        yield None, []
-        return
-    pseudonyms, store = HomePseudonyms.of_home(warehouse), DeskStore(database_url(settings))
-    try:
-        known = sorted(row["name"] for row in store.everybody())
-        yield store, [name for name in known if name in names or pseudonyms.found(name) in names]
-    finally:
-        store.close()
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the desk's tables to the form that this program knows.
-
-    Raises:
-        DeskError: they are of a newer program.
-    """
-    from alembic.script import ScriptDirectory
-    from alembic.script.revision import ResolutionError
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", "crowd_assets.desk:migrations")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except (CommandError, ResolutionError):
-            head = ScriptDirectory.from_config(config).get_current_head()
-            raise DeskError(
-                f"the desk's tables are of a newer program than this one, which knows version {head}: install the newer one."
-            ) from None
 
 
 _PERSON = (
@@ -609,18 +451,12 @@ _HISTORY = union_all(
     ),
     select(literal(_SKIPPED), skips.c.subject, literal(""), literal(0.0)).where(skips.c.name == bindparam("who")),
 )
-_INSERT_SENT = insert(sent)
+_INSERT_SENT = {
+    each.dialect.name: each.insert(sent).on_conflict_do_nothing(index_elements=[sent.c.event_id])
+    for each in (sqlite, postgresql)
+}
 _SENT = cast(func.round(func.sum(func.coalesce(sent.c.share, 1.0))), Integer)
 """How many events were sent, the parts of one judgement together as one."""
-
-
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # what is acknowledged outlives a power cut
-    cursor.execute("PRAGMA secure_delete=ON")  # what is erased is written over
-    cursor.execute(f"PRAGMA busy_timeout={int(1000 * LONGEST_WAIT_S)}")
-    cursor.close()
 
 
 def _person(row: Mapping[Any, Any]) -> Person:
@@ -635,6 +471,12 @@ def _person(row: Mapping[Any, Any]) -> Person:
         json.loads(row["panel"] or "{}"),
         row["agreed"] is not None,
     )
+
+
+def _insert_new(connection: Connection, table: Table, **values: Any) -> None:
+    """Insert a row where there is none of its key."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(table).values(values).on_conflict_do_nothing())
 
 
 def _own(table: Any, name: str, kind: str, subject: str) -> Any:
@@ -654,6 +496,6 @@ def _parts(names: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (names[start : start + size] for start in range(0, len(names), size))
 
 
-def _now() -> datetime:
+def now() -> datetime:
     """UTC, without a zone, as every database keeps it."""
     return datetime.now(UTC).replace(tzinfo=None)

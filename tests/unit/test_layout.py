@@ -41,6 +41,7 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/desk/migrations/versions/v0002_share.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/mine.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/people.py": "tests/e2e/test_desk.py",
+    "crowd_assets/desk/privacy.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/serving.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/tables.py": "tests/unit/desk/test_store.py",
     "crowd_assets/forum/recipe.py": "tests/unit/forum/test_comments.py",

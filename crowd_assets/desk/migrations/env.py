@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, on the connection that :func:`crowd_assets.desk.store.migrate` gives."""
+"""What Alembic runs: the steps, on the connection that :func:`crowd_assets.desk.database.migrate` gives."""
 
 from alembic import context
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from crowd_assets.desk.forms import STRENGTHS
+from crowd_assets.desk.privacy import kept_about
 from resources.build import build_resources
 from tests.unit.desk.conftest import PROMPTS, URL, Served, comparison, serve
 
@@ -187,9 +188,9 @@ def test_texts_leave_the_desk_once_they_lie_in_the_inbox(served: Served) -> None
     ada = served.invited("ada")
     ada.open("/write?lot=lot-1-0")
     ada.send("/write", form=1, response="A text that nobody else needs to keep.")
-    assert "nobody else" in str(served.desk.store.kept_about("ada"))
+    assert "nobody else" in str(kept_about(served.desk.store, "ada"))
     served.desk.courier.deliver()
-    assert "nobody else" not in str(served.desk.store.kept_about("ada"))
+    assert "nobody else" not in str(kept_about(served.desk.store, "ada"))
 
 
 def test_mine_appeal_export_and_erasure_before_any_round(served: Served) -> None:

@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
+from crowd_assets.desk.database import DeskError, database_url
 from crowd_assets.desk.forms import plain
-from crowd_assets.desk.store import DeskError, DeskStore, Sent, database_url, forget_at_desk, kept_at_desk
+from crowd_assets.desk.privacy import forget_at_desk, kept_about, kept_at_desk
+from crowd_assets.desk.store import DeskStore, Sent
 from crowd_assets.desk.tables import metadata
 from crowd_assets.operations.backup import DESK, backup, restore
 from resources.build import Resources, build_resources
@@ -102,9 +104,9 @@ def known(store, desk_settings, monkeypatch: pytest.MonkeyPatch) -> Resources:
 def test_an_erasure_reaches_what_the_desk_still_has(store, desk_settings, known) -> None:
     names = names_of(known.warehouse, "argilla-1")
     assert forget_at_desk(desk_settings, known.warehouse, names) == 3
-    kept = str(store.kept_about("yvonne"))
+    kept = str(kept_about(store, "yvonne"))
     assert not any(words in kept for words in ("words of", "half of it", "my words"))
-    assert "words of 1" in str(store.kept_about("bo"))
+    assert "words of 1" in str(kept_about(store, "bo"))
     assert store.erasures_asked() == []
 
 
@@ -125,7 +127,7 @@ def test_with_the_identifier_the_desk_forgets_the_name_and_keeps_that_judgements
     assert store.judged()["free"] == 1
     forget_at_desk(desk_settings, known.warehouse, names_of(known.warehouse, "yvonne"), identifier=True)
     assert store.judged()["free"] == 1
-    assert not any(store.kept_about("yvonne").values())
+    assert not any(kept_about(store, "yvonne").values())
     assert all(b"yvonne" not in path.read_bytes() for path in Path(desk_settings.home).glob(f"{DESK}*"))
     assert store.person("bo") is not None
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from upath import UPath
 
 from crowd_assets.__main__ import app
-from crowd_assets.desk.store import DeskStore, database_url
+from crowd_assets.desk.database import database_url
+from crowd_assets.desk.store import DeskStore
 from crowd_assets.operations import person
 from crowd_assets.operations.person import PersonError, as_json, everything_about
 from resources.build import build_resources

@@ -43,7 +43,7 @@ def plan(settings: CrowdSettings, trainer: TrainerResource, texts: int, tokens: 
     speed: Speed | None = None
     looks: list[Iterator[Any]] = [
         iter(look_at_texts(trainer.texts, settings.max_tokens, settings.max_new_tokens)),
-        iter(look_at_model(lambda: trainer.load(None), candidate_config(settings, RATE_TO_LOOK_WITH))),
+        iter(look_at_model(lambda: trainer.lent(None), candidate_config(settings, RATE_TO_LOOK_WITH))),
     ]
     for look in looks:
         for each in look:
@@ -105,9 +105,10 @@ def _choices(settings: CrowdSettings, trainer: TrainerResource) -> Iterator[str]
 
 
 def _memory(settings: CrowdSettings, trainer: TrainerResource, speed: Speed) -> Iterator[str]:
-    model = trainer.load(None).model
-    weights = sum(each.numel() * each.element_size() for each in model.parameters())
-    adapters = settings.lora_rank * sum(sum(each.shape) for each in model.parameters() if each.dim() == 2)
+    with trainer.lent(None) as loaded:
+        model = loaded.model
+        weights = sum(each.numel() * each.element_size() for each in model.parameters())
+        adapters = settings.lora_rank * sum(sum(each.shape) for each in model.parameters() if each.dim() == 2)
     adapters *= min(settings.fused_candidates, settings.groups) * settings.values["seeds"]
     terms = {
         "weights": weights,

@@ -37,7 +37,7 @@ def check_model(settings: CrowdSettings, trainer: TrainerResource) -> None:
     def look() -> str:
         seen: list[Any] = list(look_at_texts(texts, settings.max_tokens, settings.max_new_tokens))
         if all(each.well for each in seen):
-            seen += look_at_model(lambda: trainer.load(None), config)
+            seen += look_at_model(lambda: trainer.lent(None), config)
         refuse([each for each in seen if isinstance(each, Seen)], settings.base_model)
         return "well"
 

@@ -43,10 +43,10 @@ class LocalTrainer(TrainerResource):
         progress: candidates.Progress,
     ) -> list[TrainedModel]:
         def make() -> tuple[list[str], list[list[dict[str, float]]]]:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, self.lent(parent) as model:
                 directories = [Path(folder) / str(number) for number in range(len(groups))]
                 results = candidates.train_candidates(
-                    self.load(parent),
+                    model,
                     groups,
                     directories,
                     parent=parent or ROOT_CARD_NAME,
@@ -75,9 +75,9 @@ class LocalTrainer(TrainerResource):
         progress: alignment.Progress,
     ) -> TrainedModel:
         def make() -> tuple[list[str], None]:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, self.lent(parent) as model:
                 result = alignment.align(
-                    self.load(parent),
+                    model,
                     pairs,
                     Path(folder),
                     parent=parent or ROOT_CARD_NAME,
@@ -109,29 +109,32 @@ class LocalTrainer(TrainerResource):
         for first in range(0, len(models), self.fused):
             chains = [self.store.lineage(model) for model in models[first : first + self.fused]]
             common = [same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False))]
-            responses += generation.generate(
-                self.load(common[-1] if common else None),
-                prompts,
-                lineages=[self._adapters(chain[len(common) :]) for chain in chains],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                longest=longest,
-                progress=partial(_further, progress, len(responses) * len(prompts), total),
-            )
+            with self.lent(common[-1] if common else None) as base:
+                responses += generation.generate(
+                    base,
+                    prompts,
+                    lineages=[self._adapters(chain[len(common) :]) for chain in chains],
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                    top_k=top_k,
+                    top_p=top_p,
+                    min_p=min_p,
+                    longest=longest,
+                    progress=partial(_further, progress, len(responses) * len(prompts), total),
+                )
         return responses
 
     def likelihoods(
         self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
         said = throttled(f"likelihoods of {len(pairs):,} texts", get_dagster_logger().info)
-        return likelihood.token_likelihoods(self.load(model), pairs, max_tokens=max_tokens, progress=said)
+        with self.lent(model) as loaded:
+            return likelihood.token_likelihoods(loaded, pairs, max_tokens=max_tokens, progress=said)
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
-        return alignment.preference_accuracy(self.load(model), pairs, max_tokens)
+        with self.lent(model) as loaded:
+            return alignment.preference_accuracy(loaded, pairs, max_tokens)
 
 
 class LocalEmbedder(EmbedderResource):

@@ -6,7 +6,8 @@ and gates (see ``crowd_assets``).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from resources.common.errors import OperatorError
 from resources.models.store import ModelStoreResource, fingerprint
-from resources.training import alignment, candidates, embedding, exporting, generation, loading
+from resources.training import alignment, candidates, embedding, exporting, generation, lending, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.packaged import packaged
@@ -69,8 +70,10 @@ class TrainerResource(ConfigurableResource, ABC):
     today: str = Field(default="", description="ISO date that a template prints; empty: the day of the call.")
     fused: int = Field(default=8, description="Models that generate in one pass over their common base.")
 
+    keeps: bool = Field(default=True, description="Whether models stay loaded in this process between calls.")
+
     def load(self, model: str | None) -> loading.LanguageModel:
-        """A stored model, or the root, ready for use.
+        """A stored model, or the root, ready for use, and the caller's own.
 
         Raises:
             ModelUnavailableError: the root cannot be loaded.
@@ -91,6 +94,31 @@ class TrainerResource(ConfigurableResource, ABC):
             sharded=self.sharded,
             options=self._options,
         )
+
+    @contextmanager
+    def lent(self, model: str | None) -> Iterator[loading.LanguageModel]:
+        """A stored model, or the root, for the time of the block: read from files where the process does not keep it.
+
+        Raises:
+            ModelUnavailableError, DamagedModelError, OtherRootError: as of :meth:`load`.
+        """
+        if not self.keeps or self.sharded:
+            yield self.load(model)
+            return
+        loading.use_threads(self.threads)
+        here = {"revision": self._commit(), "dtype": self.dtype, "device_map": self.device_map}
+        how: dict[str, Any] = {**here, "quantization": self.quantization}
+
+        def load(adapters: Sequence[Path]) -> loading.LanguageModel:
+            return loading.load(self.base_model, adapters, **how)
+
+        import torch
+
+        plain = self.quantization == "none" and not self.device_map and not torch.cuda.is_available()
+        what = (self.base_model, self.root_identity(), *how.values())
+        adapters = self._adapters(self.store.lineage(model))
+        with lending.lent(load, adapters, what, self._options, in_memory=plain) as loaded:
+            yield loaded
 
     @property
     def _options(self) -> TextOptions:

@@ -34,6 +34,8 @@ class RayTrainer(TrainerResource):
     already is found here, and asks for no cluster."""
 
     cluster: ResourceDependency[RayCluster]
+    # The work is done elsewhere, by processes that wait for other work between tasks.
+    keeps: bool = Field(default=False, description="Whether models stay loaded in this process between calls.")
     shards: int = Field(default=1, description="Processes that a base is spread over; 1: each task has a whole one.")
 
     def train_candidates(

@@ -3,7 +3,9 @@
 Belongs here: bytes. Does not belong here: what a pass computes.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from resources.common.errors import OperatorError
@@ -11,6 +13,7 @@ from resources.common.errors import OperatorError
 Found = TypeVar("Found")
 LOGITS_AT_ONCE = 2**24  # logits of one pass through the head: 64 MiB in single precision
 SHARE = 0.25  # of the free memory, that caches of keys and values may take
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux says what a container may use
 
 
 class OutOfMemoryError(OperatorError, RuntimeError):
@@ -25,7 +28,35 @@ def free_bytes(device: Any) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), max(0, _of_container() - _used_in_container()))
+
+
+def _used_in_container() -> int:
+    """Memory that a container uses, but for files that would make room."""
+    try:
+        held = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        return int((CONTAINER / "memory.current").read_text()) - int(held.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return 0
+
+
+def total_bytes(device: Any) -> int:
+    """Memory of a GPU, or of the machine as far as this process may use it."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[1])
+    import psutil
+
+    return min(int(psutil.virtual_memory().total), _of_container())
+
+
+def _of_container() -> int:
+    """Memory that a container may use, where this is one with a limit."""
+    try:
+        return int((CONTAINER / "memory.max").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize
 
 
 def cache_bytes_a_token(model: Any) -> int:

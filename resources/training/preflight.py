@@ -8,6 +8,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,16 +80,19 @@ def look_at_texts(texts: TextFormat, max_tokens: int, max_new_tokens: int) -> It
     yield Seen("pad", f"token {texts.pad}, {texts.tokenizer.decode([texts.pad])!r}")
 
 
-def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) -> Iterator[Seen | Speed]:
+def look_at_model(
+    lent: Callable[[], AbstractContextManager[LanguageModel]], config: CandidateConfig
+) -> Iterator[Seen | Speed]:
     """One step on two adapters, and two tokens of rows of unequal length against a plain loop; ends with the speed of both.
 
     Args:
-        load: Gives the model anew; it is consumed by training.
+        lent: Lends the model as it was loaded.
     """
     step = CandidateConfig(**{**vars(config), "epochs": 1, "held_out": 0.0, "compile": False})
-    model = load()
     try:
-        seconds, tokens = _step(model, step)
+        with lent() as model:
+            seconds, tokens = _step(model, step)
+            peak = peak_memory(model.device)
     except OperatorError as problem:
         yield Seen("a step on two adapters", str(problem), "see docs/own_model.md for what helps")
         return
@@ -99,9 +103,15 @@ def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) ->
             "set CROWD_FUSED_CANDIDATES=1, or name another base",
         )
         return
-    peak = peak_memory(model.device)
     yield Seen("a step on two adapters", f"{seconds:.1f} s, loss and gradient are finite, {peak:,.0f} MiB in use")
-    model = load()
+    with lent() as model:
+        yield from _look_at_writing(model, config, tokens / seconds, peak)
+
+
+def _look_at_writing(
+    model: LanguageModel, config: CandidateConfig, trained: float, peak: float
+) -> Iterator[Seen | Speed]:
+    """Whether a model reads in order and writes as a plain loop does."""
     if not _is_causal(model):
         yield Seen(
             "order of reading",
@@ -122,7 +132,7 @@ def look_at_model(load: Callable[[], LanguageModel], config: CandidateConfig) ->
         f"{'as' if behind <= ALMOST else 'other than'} a plain loop writes them, logits {behind:.3f} apart",
         "" if behind <= ALMOST else "set CROWD_DTYPE=float32, or name another base: rows of a pass change one another",
     )
-    yield Speed(tokens / seconds, ROWS * WRITTEN / writing, max(peak, peak_memory(model.device)))
+    yield Speed(trained, ROWS * WRITTEN / writing, max(peak, peak_memory(model.device)))
 
 
 def _is_causal(model: LanguageModel) -> bool:

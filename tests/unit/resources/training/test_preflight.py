@@ -1,5 +1,6 @@
 """A model is looked at before anybody is paid: what fits passes, and each thing that does not is a line with the way out."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_that_fits_is_timed(folder: Path) -> None:
-    *seen, speed = look_at_model(lambda: load(str(folder), []), CONFIG)
+    *seen, speed = look_at_model(lambda: nullcontext(load(str(folder), [])), CONFIG)
     assert [each.name for each in seen if isinstance(each, Seen) and each.well] == [
         "a step on two adapters",
         "two generated tokens",
@@ -30,7 +31,7 @@ def test_a_model_that_fits_is_timed(folder: Path) -> None:
 
 
 def test_what_keeps_a_model_from_training_is_a_line(folder: Path) -> None:
-    (seen,) = look_at_model(lambda: load(str(folder), []), replace(CONFIG, max_tokens=2))
+    (seen,) = look_at_model(lambda: nullcontext(load(str(folder), [])), replace(CONFIG, max_tokens=2))
     assert isinstance(seen, Seen)
     assert not seen.well
     assert "CROWD_MAX_TOKENS" in seen.words
@@ -41,7 +42,7 @@ def test_a_model_that_reads_what_comes_is_no_base(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FAMILIES, "bert", ("bert", sizes | {"max_position_embeddings": 128}, "gpt"))
         folder = build(tmp_path / "bert", "bert")
-    *_, seen = look_at_model(lambda: load(str(folder), []), CONFIG)
+    *_, seen = look_at_model(lambda: nullcontext(load(str(folder), [])), CONFIG)
     assert isinstance(seen, Seen)
     assert (seen.name, seen.well) == ("order of reading", False)
 

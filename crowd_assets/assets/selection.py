@@ -27,9 +27,9 @@ from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import learnt_from
 from crowd_assets.round.guard import Guard, Verdict, guard_of, kept_texts, verdict_rows, with_block
+from crowd_assets.round.preference_rates import preference_rate_of
 from crowd_assets.round.promotion import blocked_by_command
 from crowd_assets.round.randomness import seed_for
-from crowd_assets.round.rates import found_learning_rate
 from crowd_assets.round.selection import (
     Measure,
     Measured,
@@ -241,17 +241,18 @@ def aligned_model(
         )
         next_model = parent
     else:
-        of_candidates = found_learning_rate(round_, settings, warehouse, frames)
+        rate = preference_rate_of(round_, training, parent, settings, warehouse, frames, trainer, context.log.info)
         aligned = trainer.align(
             parent,
             training,
-            config=adapter_config(settings, settings.alignment_rate(of_candidates), settings.alignment_epochs),
+            config=adapter_config(settings, rate, settings.alignment_epochs),
             beta=settings.alignment_beta,
             seed=seed_for(round_, "alignment"),
             card={"role": "aligned", "round_id": round_.round_id, "pairs": len(training)},
             progress=throttled("alignment", context.log.info),
         )
         training_figures = {
+            "learning_rate": rate,
             "training_tokens_per_second": aligned.figures["tokens"] / aligned.figures["seconds"],
             **{name: aligned.figures[name] for name in ("first_loss", "last_loss", "peak_memory_mib")},
         }

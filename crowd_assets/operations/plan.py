@@ -100,6 +100,12 @@ def _choices(settings: CrowdSettings, trainer: TrainerResource) -> Iterator[str]
     yield f"device      {device}, {settings.threads} thread{'s' * (settings.threads > 1)} on the CPU"
     rate = settings.known_learning_rate
     yield f"rates       candidates {f'{rate:g}' if rate else 'found by the first round, which tries five on one group'}"
+    of_preferences = settings.alignment_rate(rate) if rate else settings.alignment_learning_rate or None
+    if of_preferences is None and not settings.alignment_trials:
+        found = "a twentieth of the candidates'"
+    else:
+        found = f"found by the first round with enough pairs, which tries {settings.alignment_trials}"
+    yield f"            QA-DPO {f'{of_preferences:g}' if of_preferences else found}"
     yield f"values      {', '.join(f'{name} {value}' for name, value in settings.values.items())}"
     yield f"samples     {', '.join(f'{name} {value}' for name, value in settings.samples.items())}"
 

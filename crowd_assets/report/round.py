@@ -22,7 +22,7 @@ from crowd_assets.report.figures import (
     round_figures,
     settled_settings,
 )
-from crowd_assets.report.found import rates_table, why_the_base_stayed
+from crowd_assets.report.found import preference_rates_table, rates_table, why_the_base_stayed
 from crowd_assets.report.page import (
     Cell,
     Column,
@@ -117,6 +117,7 @@ def round_page(
         settled_at=warehouse.query("SELECT settled_at FROM rounds WHERE round_no = $n", {"n": round_.round_no}).item(),
         groups=_groups(warehouse, figures, round_.round_no),
         rates=rates_table(round_, frames),
+        preference_rates=preference_rates_table(round_, frames),
         people=_people(people),
         labelers=_labelers(warehouse, round_.round_no),
         lots=_lots(warehouse, round_.round_no),

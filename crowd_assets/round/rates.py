@@ -115,13 +115,13 @@ def found_learning_rate(
     """
     if (known := settings.known_learning_rate) is not None:
         return known
-    for round_id in _rounds_through(round_, warehouse):
+    for round_id in earlier_rounds(round_, warehouse):
         if frames.path(CURVE, round_id).exists():
             return float(frames.read(CURVE, round_id).filter("chosen")["learning_rate"].item())
     raise LookupError(f"no round through {round_.round_id} found a learning rate.")
 
 
-def _rounds_through(round_: Round, warehouse: WarehouseResource) -> list[str]:
+def earlier_rounds(round_: Round, warehouse: WarehouseResource) -> list[str]:
     """This round and the settled ones before it, latest first."""
     earlier = [each for each in RoundBook(warehouse).all() if each.settled and each.round_no < round_.round_no]
     return [round_.round_id, *(each.round_id for each in reversed(earlier))]

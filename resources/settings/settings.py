@@ -128,9 +128,10 @@ class Settings(
         """The peak rate of candidates as far as it is known before a round; None: the first round finds it."""
         return self.learning_rate or (None if self.base_model else EMBEDDED_RATE)
 
-    def alignment_rate(self, of_candidates: float) -> float:
-        """The peak rate of QA-DPO, from that of the candidates."""
-        return self.alignment_learning_rate or (of_candidates / 20 if self.base_model else EMBEDDED_RATE)
+    def alignment_rate(self, of_candidates: float) -> float | None:
+        """The peak rate of QA-DPO as far as it is known before a round, from that of the candidates; None: trials find it."""
+        without_trials = None if self.alignment_trials else of_candidates / 20
+        return self.alignment_learning_rate or (without_trials if self.base_model else EMBEDDED_RATE)
 
     @property
     def lots_source(self) -> Literal["forum", "file", "worst", "listed", "any"]:

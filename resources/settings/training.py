@@ -108,8 +108,18 @@ class Training(BaseModel):
         default=0.0,
         ge=0,
         earlier=EMBEDDED_RATE,
-        description="Peak learning rate of QA-DPO. 0: 0.005 for the embedded model; for any other model a twentieth of the candidates' "
-        "rate, as preferences move a model further in a step than demonstrations.",
+        description="Peak learning rate of QA-DPO. 0: 0.005 for the embedded model; for any other model the first round with enough "
+        "pairs finds it (CROWD_ALIGNMENT_TRIALS).",
+        shown="yes",
+    )
+    alignment_trials: int = setting(
+        default=4,
+        ge=0,
+        le=5,
+        earlier=0,
+        description="Number of rates that are tried for QA-DPO, once a home, where CROWD_ALIGNMENT_LEARNING_RATE is 0 and the base model is "
+        "one's own: a third, a tenth, … of the candidates' rate, on at most 64 pairs; the one with the least loss of pairs kept out is taken, "
+        "of those that forget little. 0 takes a twentieth of the candidates' rate without trials.",
         shown="yes",
     )
     alignment_epochs: int = setting(

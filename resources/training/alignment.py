@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resources.training.loading import LanguageModel, forget_peak_memory, peak_memory, seeded
 from resources.training.memory import halving
@@ -27,6 +27,10 @@ from resources.training.supervised import (
     save_adapter,
     shuffled_batches,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Progress = Callable[[int, int, str], None]
 PASSES_OUT = "lower CROWD_TOKENS_PER_PASS or CROWD_MAX_TOKENS, or set CROWD_GRADIENT_CHECKPOINTING=true"
@@ -74,6 +78,26 @@ def qa_dpo_loss(margins: Any, reference: Any, weights: Any, probabilities: Any, 
 
     gap = beta * (margins - reference)
     return -weights * (probabilities * logsigmoid(gap) + (1 - probabilities) * logsigmoid(-gap))
+
+
+def mean_loss(
+    pairs: Sequence[PreferencePair], margins: "NDArray[np.float64]", reference: "NDArray[np.float64]", beta: float
+) -> float:
+    """Mean :func:`qa_dpo_loss` of pairs.
+
+    Args:
+        pairs: At least one.
+        margins, reference: (pairs,), log-probability of the accepted answer minus that of the rejected one, nats, under the policy and
+            under the reference model.
+        beta: β, above 0.
+    """
+    import torch
+
+    weights, probabilities = (
+        torch.tensor([getattr(pair, name) for pair in pairs], dtype=torch.float64) for name in ("weight", "probability")
+    )
+    losses = qa_dpo_loss(torch.from_numpy(margins), torch.from_numpy(reference), weights, probabilities, beta)
+    return float(losses.mean())
 
 
 def log_probabilities(model: Any, rows: Sequence[Tokens], pad: int, device: Any) -> Any:

@@ -5,9 +5,11 @@ No text of anybody is on it, so it stays when texts are erased.
 Belongs here: gathering what the page shows. Does not belong here: how it looks (see ``statement.html.jinja``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import accumulate
+from typing import Any
 from urllib.parse import quote
 
 import polars as pl
@@ -22,6 +24,7 @@ from crowd_assets.report.page import Column, Headline, number, render, table
 from crowd_assets.report.people import people_of
 from crowd_assets.report.places import STATEMENTS, round_link, shared_links, statement_path
 from crowd_assets.round.tournament import points_so_far
+from resources.common.progress import throttled
 from resources.feedback.aliases import person_of
 from resources.files.storage import write_text_atomically
 from resources.rounds.book import Round, RoundBook
@@ -76,30 +79,53 @@ class _Sources:
 
     def of(self, name: str) -> Statement:
         """The statement of one."""
-        rounds, entries, terms, rejected, points = (
-            frame.filter(pl.col("contributor_id") == name).drop("contributor_id")
-            for frame in (self.rounds, self.entries, self.terms, self.rejected, self.points)
+        return _statement(
+            name, {what: frame.filter(pl.col("contributor_id") == name) for what, frame in vars(self).items()}
         )
-        now = float(points["points"].sum())
-        return Statement(
-            name,
-            rounds,
-            entries,
-            terms,
-            rejected,
-            now,
-            now - float(entries.filter(pl.col("unit") == "point")["amount"].sum() or 0),
-            float(entries.filter(pl.col("account") == "deposit")["amount"].sum() or 0),
-            float(entries.filter(pl.col("unit") == "credit")["amount"].sum() or 0),
-        )
+
+    def names(self) -> list[str]:
+        """Everybody, in order."""
+        return sorted({name for frame in vars(self).values() for name in frame["contributor_id"].unique() if name})
 
     def each(self) -> Iterator[Statement]:
         """The statement of everybody, by name."""
-        names = sorted({name for frame in vars(self).values() for name in frame["contributor_id"].unique() if name})
         parts = {what: frame.partition_by("contributor_id", as_dict=True) for what, frame in vars(self).items()}
         empty = {what: frame.clear() for what, frame in vars(self).items()}
-        for name in names:
-            yield _Sources(**{what: part.get((name,), empty[what]) for what, part in parts.items()}).of(name)
+        for name in self.names():
+            yield _statement(name, {what: part.get((name,), empty[what]) for what, part in parts.items()})
+
+
+def _statement(name: str, frames: Mapping[str, pl.DataFrame]) -> Statement:
+    """The statement that somebody's rows of ``_Sources`` make."""
+    own = {what: frame.drop("contributor_id") for what, frame in frames.items()}
+    now, sums = float(own.pop("points")["points"].sum()), dict.fromkeys(("point", "deposit", "credit"), Decimal())
+    for account, unit, amount in own["entries"].select("account", "unit", "amount").iter_rows():
+        sums[unit] += amount
+        if account == "deposit":
+            sums["deposit"] += amount
+    return Statement(
+        name,
+        **own,
+        points=now,
+        provisional=now - float(sums["point"]),
+        held_back=float(sums["deposit"]),
+        credits=float(sums["credit"]),
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the pages of everybody share: the ``last`` settled round, its ``record``, and ``links``."""
+
+    last: Round
+    record: Mapping[str, Any]
+    links: Any
+
+
+def standing_of(settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource) -> Standing:
+    """What it is now; a round must be settled."""
+    last = RoundBook(warehouse).settled()[-1]
+    return Standing(last, record_of(warehouse, last.round_no), shared_links(settings, data_quality, up=1))
 
 
 TERMS_OF = f"""
@@ -138,10 +164,14 @@ def statements(settings: Settings, warehouse: WarehouseResource) -> Iterator[Sta
     Raises:
         NothingToReportError: no round is settled.
     """
+    return _sources_of_all(settings, warehouse).each()
+
+
+def _sources_of_all(settings: Settings, warehouse: WarehouseResource) -> _Sources:
     settled = RoundBook(warehouse).settled()
     if not settled:
         raise NothingToReportError(f"no round of this home ({settings.home}) is settled yet.")
-    return _sources(warehouse, settled).each()
+    return _sources(warehouse, settled)
 
 
 def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str = "") -> _Sources:
@@ -183,24 +213,33 @@ def write_statement(
         where it lies.
     """
     path = statement_path(settings, statement.contributor_id)
-    write_text_atomically(path, statement_page(statement, settings, warehouse, data_quality))
+    write_text_atomically(path, statement_page(statement, standing_of(settings, warehouse, data_quality)))
     return path
 
 
 def write_statements(
-    settings: CrowdSettings, warehouse: WarehouseResource, data_quality: DataQualityResource
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    data_quality: DataQualityResource,
+    say: Callable[[str], None] = print,
 ) -> tuple[UPath, int]:
     """Write the page of everybody, without plots, and an index of the pages, which is the operator's alone.
+
+    Args:
+        say: Where lines of progress go.
 
     Returns:
         where the index lies, and how many pages.
     """
-    last = RoundBook(warehouse).settled()[-1:]
-    rows = []
-    for found in statements(settings, warehouse):
+    sources, rows = _sources_of_all(settings, warehouse), []
+    names = sources.names()
+    progress = throttled("statements", say, "people")
+    standing = standing_of(settings, warehouse, data_quality)
+    for count, found in enumerate(sources.each(), start=1):
         path = statement_path(settings, found.contributor_id)
-        write_text_atomically(path, statement_page(found, settings, warehouse, data_quality, plots=False, last=last[0]))
+        write_text_atomically(path, statement_page(found, standing, plots=False))
         rows.append((found.contributor_id, found.points, found.provisional, found.credits, path.name))
+        progress(count, len(names))
     index = settings.reports_path / f"{STATEMENTS}.html"
     links = {name: f"{STATEMENTS}/{quote(file)}" for name, *_, file in rows}
     frame = pl.DataFrame(rows, schema=["contributor", "points", "provisional", "credits", "file"], orient="row")
@@ -215,27 +254,19 @@ def write_statements(
         },
         most=frame.height + 1,
     )
-    page = render("statements.html.jinja", people=people, links=shared_links(settings, data_quality), last=last[0])
+    page = render(
+        "statements.html.jinja", people=people, links=shared_links(settings, data_quality), last=standing.last
+    )
     write_text_atomically(index, page)
     return index, len(rows)
 
 
-def statement_page(
-    statement: Statement,
-    settings: CrowdSettings,
-    warehouse: WarehouseResource,
-    data_quality: DataQualityResource,
-    *,
-    plots: bool = True,
-    last: Round | None = None,
-) -> str:
+def statement_page(statement: Statement, standing: Standing, *, plots: bool = True) -> str:
     """A contributor's page, as HTML.
 
     Args:
         plots: Whether the page has plots, and the library that draws them.
-        last: The last settled round, where it is known.
     """
-    last = last or RoundBook(warehouse).settled()[-1]
 
     def to_round(round_id: str) -> str:
         return round_link(round_id, up=1)
@@ -245,9 +276,9 @@ def statement_page(
         "statement.html.jinja",
         charts=[part for part in parts.values() if part],
         statement=statement,
-        links=shared_links(settings, data_quality, up=1),
-        last=last,
-        record=record_of(warehouse, last.round_no),
+        links=standing.links,
+        last=standing.last,
+        record=standing.record,
         headlines=[
             Headline(
                 number(statement.points, 2),

@@ -26,7 +26,7 @@ from crowd_assets.report import charts
 from crowd_assets.report.campaign import NothingToReportError, campaign_page
 from crowd_assets.report.places import campaign_path, report_path, statement_path
 from crowd_assets.report.round import round_page
-from crowd_assets.report.statement import statement_of, statement_page, statements, write_statements
+from crowd_assets.report.statement import standing_of, statement_of, statement_page, statements, write_statements
 from crowd_assets.round.labelers import REGRETS, regret_so_far, regrets_after, weights_after
 from resources.build import build_resources
 from resources.feedback.events import EVENT_SCHEMA
@@ -182,7 +182,7 @@ def pages(home: Home) -> dict[str, str]:
     return {
         "round": round_page(home.round(2), *home.made_from),
         "campaign": campaign_page(*home.made_from),
-        "statement": statement_page(sue, home.settings, home.warehouse, home.resources.data_quality),
+        "statement": statement_page(sue, standing_of(home.settings, home.warehouse, home.resources.data_quality)),
     }
 
 

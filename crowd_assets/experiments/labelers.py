@@ -1,7 +1,7 @@
 """What an aggregate of labelers loses against the best of them, in a simulated crowd and on a stream of real workers.
 
 Belongs here: protocols, figures, plots. Does not belong here: the crowds and the cells (see ``simulation.labelers``), the
-rules (see ``mechanisms.aggregation``).
+rules (see ``mechanisms.labelers``).
 """
 
 import math
@@ -20,9 +20,11 @@ from crowd_assets.simulation.labelers import (
     LABELERS,
     LABELS,
     LOSSES,
+    OFFLINE,
     PREDICTORS,
     REFIT_SLOTS,
     STEERABLE,
+    offline_predictions,
     real_predictions,
     regrets,
 )
@@ -248,6 +250,9 @@ def real_labelers(study: Study) -> Findings:
     alone, by EM over all past ones every 250 pairs; the others learn from revealed gold. log_odds_anonymous knows no
     worker: what is left of log_odds without reputations. Intervals by bootstrap over blocks of 50 consecutive pairs.
 
+    Offline methods have seen every judgement of the stream, later ones too, and no gold. CROWDLAB's model of a pair is how often its two
+    arguments were preferred in other pairs.
+
     Gold is the consensus (MACE) of these same judgements, so accuracy is agreement with a better consensus.
 
     Source: UKPConvArg1, Habernal & Gurevych (ACL 2016).
@@ -256,6 +261,21 @@ def real_labelers(study: Study) -> Findings:
     cells = dict(zip(PREDICTORS, study.map(real_predictions, asked, reads=[LABELS]), strict=True))
     outcomes = np.array([math.nan if gold is None else gold for gold in cells[OURS]["outcomes"]])
     scored = {rule: _scores(np.array(cell["predictions"]), outcomes) for rule, cell in cells.items()}
+    offline = dict(
+        zip(
+            OFFLINE,
+            study.map(
+                offline_predictions,
+                [{**given, "rule": rule} for given in asked[:1] for rule in OFFLINE],
+                reads=[LABELS],
+            ),
+            strict=True,
+        )
+    )
+    scored |= {f"offline.{rule}": _scores(np.array(cell["predictions"]), outcomes) for rule, cell in offline.items()}
+    spent = {rule: cell["seconds"] for rule, cell in cells.items()} | {
+        f"offline.{rule}": cell["seconds"] for rule, cell in offline.items()
+    }
     rng = np.random.default_rng(study.seed)
     blocks = -(-outcomes.size // BLOCK)
     picked = rng.integers(blocks, size=(RESAMPLES, blocks))
@@ -271,9 +291,9 @@ def real_labelers(study: Study) -> Findings:
                 )
             )
             row[metric] = round(value, 4)
-        rows.append({**row, "cpu_seconds": round(cells[rule]["seconds"], 2)})
+        rows.append({**row, "cpu_seconds": round(spent[rule], 2)})
     for metric in METRICS:
-        for rule in (*PLAIN, "dawid_skene", "log_odds_anonymous"):
+        for rule in (*PLAIN, "dawid_skene", "log_odds_anonymous", *(f"offline.{rule}" for rule in OFFLINE)):
             value, samples = _mean_and_samples(scored[OURS][metric] - scored[rule][metric], picked)
             figures.append(
                 Figure(
@@ -304,9 +324,9 @@ def real_labelers(study: Study) -> Findings:
         tables={"Real workers": pl.DataFrame(rows)},
         plots={
             f"Real workers: {title}": display.intervals(
-                list(PREDICTORS),
-                [by_name[f"labelers.real.{metric}.{rule}"].value for rule in PREDICTORS],
-                [_half_width(by_name[f"labelers.real.{metric}.{rule}"]) for rule in PREDICTORS],
+                list(scored),
+                [by_name[f"labelers.real.{metric}.{rule}"].value for rule in scored],
+                [_half_width(by_name[f"labelers.real.{metric}.{rule}"]) for rule in scored],
                 axis=f"{title} (95 %)",
                 highlighted=lambda label: label == OURS,
             )
@@ -362,6 +382,14 @@ def _real_summary(by_name: dict[str, Figure], ours: dict[str, Any], gold: int, p
             verdict = "better" if better else "worse" if worse else "no different within the interval"
             parts.append(f"{metric} {verdict} ({figure.value:+.4f}, {figure.low:+.4f} to {figure.high:+.4f})")
         lines.append(f"{OURS} against {rule}: " + "; ".join(parts) + ".")
+    for metric in METRICS:
+        ranked = sorted(OFFLINE, key=lambda rule: by_name[f"labelers.real.{metric}.offline.{rule}"].value)
+        best = ranked[-1 if metric == "accuracy" else 0]
+        figure = by_name[f"labelers.real.{metric}_difference.{OURS}.offline.{best}"]
+        lines.append(
+            f"The best offline method by {metric} is {best}, which has seen the whole stream and no gold: {OURS} differs from {best} by "
+            f"{figure.value:+.4f} ({figure.low:+.4f} to {figure.high:+.4f})."
+        )
     over_mean, over_anonymous = (
         by_name[f"labelers.real.log_loss_difference.{OURS}.{rule}"].value for rule in ("mean", "log_odds_anonymous")
     )

@@ -4,12 +4,11 @@ Belongs here: agreement that is asked of pairs of people. Does not belong here: 
 is suspected of what (see ``crowd_assets.quality.detectors``).
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from crowd_assets.mechanisms.agreement import WEIGHTS, Floats, Ints, checked_judgements
+from crowd_assets.mechanisms.agreement import Floats, Ints, checked_judgements
 
 MOST_PAIRS = 20_000_000
 
@@ -27,51 +26,6 @@ class PairsOfPeople:
     shared: Ints
     agreement: Floats
     kappa: Floats
-
-
-def cohen_kappa(first: Floats, second: Floats, weights: str = "identity") -> float:
-    """Cohen's kappa of two people's judgements of the same items; weighted where values have an order.
-
-    Args:
-        first: shape (n,), finite; ``second`` alike, of the same items in the same order.
-        weights: one of ``WEIGHTS``; distances are those of the values' places in their order, as usual.
-
-    Returns:
-        at most 1; NaN for no item, or where both gave one and the same value throughout.
-
-    Raises:
-        ValueError: unknown weights, shapes that do not match, or a value that is not finite.
-
-    Source: Cohen, "A coefficient of agreement for nominal scales" (1960), "Weighted kappa" (1968).
-
-    Example:
-        >>> import numpy as np
-        >>> round(cohen_kappa(np.array([1.0, 0, 1, 1]), np.array([1.0, 0, 0, 1])), 3)
-        0.5
-    """
-    if weights not in WEIGHTS:
-        raise ValueError(f"unknown weights {weights!r}: choose one of {', '.join(WEIGHTS)}")
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"expected two judgements an item, got {first.shape} and {second.shape}")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("values must be finite: leave out the items that one of the two did not judge")
-    if not first.size:
-        return math.nan
-    levels, level = np.unique(np.concatenate([first, second]), return_inverse=True)
-    one, other = level[: first.size], level[first.size :]
-    places = np.arange(levels.size, dtype=np.float64)
-    if weights == "identity":
-        apart = float((one != other).mean())
-        by_chance = 1.0 - float(
-            (np.bincount(one, minlength=levels.size) / one.size) @ np.bincount(other, minlength=levels.size) / one.size
-        )
-    else:
-        power = 1 if weights == "linear" else 2
-        apart = float((np.abs(places[one] - places[other]) ** power).mean())
-        shares = [np.bincount(each, minlength=levels.size) / one.size for each in (one, other)]
-        by_chance = float(shares[0] @ np.abs(places[:, None] - places) ** power @ shares[1])
-    return 1.0 - apart / by_chance if by_chance > 0 else math.nan
 
 
 def cohen_of_pairs(item: Ints, person: Ints, value: Floats, *, fewest_shared: int = 1) -> PairsOfPeople:

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crowd_assets.mechanisms.shapley import ShapleyEstimates, estimate_shapley
-from crowd_assets.mechanisms.target import centroid_game
-
 PRIOR_CONTRASTS = 3.0
 """Contrasts between candidates of a round that the prior of ``recovered_vectors`` is worth."""
 
@@ -359,50 +356,6 @@ def values_of_demonstrations(
         first *= 2
     found: NDArray[np.float64] = values
     return found
-
-
-def surrogate_points(
-    shares: NDArray[np.float64],
-    embeddings: NDArray[np.float64],
-    round_index: NDArray[np.int64],
-    bases: NDArray[np.float64],
-    target: NDArray[np.float64],
-    *,
-    empty: NDArray[np.float64],
-    step: float = 1.0,
-    evaluation: str = "negative_l2",
-    permutations: int = 200,
-    rng: np.random.Generator,
-) -> ShapleyEstimates:
-    """Shapley values of the centroid game on recovered vectors: points without training a single coalition.
-
-    The candidates' embeddings have d numbers where their value has one, so this stands more noise than
-    ``contribution_estimates``; it trusts the model of ``recovered_vectors`` more.
-
-    Args:
-        shares, embeddings, round_index, bases, step: see ``recovered_vectors``.
-        target, empty, evaluation: see ``target.centroid_game``.
-        permutations, rng: see ``shapley.estimate_shapley``.
-
-    Returns:
-        estimates whose values sum to v(all) - v(nobody); their standard errors are those of the Shapley estimate, given
-        the recovered vectors.
-
-    Raises:
-        ValueError: as the functions named above.
-
-    Example:
-        >>> import numpy as np
-        >>> shares, start, target = np.eye(3), np.zeros(2), np.array([1.0, 0.0])
-        >>> places = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
-        >>> rng = np.random.default_rng(0)
-        >>> found = surrogate_points(shares, places, np.zeros(3, int), np.zeros((1, 2)), target, empty=start, rng=rng)
-        >>> found.values.argsort().tolist(), round(float(found.values.sum()), 3) + 0.0, found.method
-        ([2, 1, 0], 0.0, 'exact')
-    """
-    vectors = recovered_vectors(shares, embeddings, round_index, bases, step=step).vectors
-    game = centroid_game(vectors, target, empty=empty, evaluation=evaluation)
-    return estimate_shapley(game, len(vectors), permutations=permutations, rng=rng)
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,24 +227,6 @@ def unbalanced(entries: Iterable[Entry]) -> dict[str, Decimal]:
     return {unit: total for unit, total in sums.items() if total}
 
 
-def colliding(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Ids that more than one of the entries carry: transactions that need a finer ``reference``.
-
-    A ledger keyed by entry id would keep only the first of them and no longer balance.
-
-    Example:
-        >>> colliding([])
-        ()
-    """
-    seen: set[str] = set()
-    twice: dict[str, None] = {}
-    for entry in entries:
-        if entry.entry_id in seen:
-            twice[entry.entry_id] = None
-        seen.add(entry.entry_id)
-    return tuple(twice)
-
-
 def reversal(entries: Iterable[Entry], *, round_id: str, reason: str) -> tuple[Entry, ...]:
     """Entries that undo ``entries``: the opposite amounts, each with a reference to the reversed entry.
 

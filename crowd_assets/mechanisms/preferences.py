@@ -1,7 +1,7 @@
 """What aggregated preferences say about items, and how consistent they are.
 
 Belongs here: triads, scores and weights computed from comparisons of pairs.
-Does not belong here: pooling several labelers' reports (see ``aggregation``).
+Does not belong here: pooling several labelers' reports (see ``labelers``).
 """
 
 from collections.abc import Callable, Iterator
@@ -64,56 +64,28 @@ class HodgeSplit:
     harmonic: float
 
 
-def cyclic_triad_share(
-    items_a: NDArray[np.int64], items_b: NDArray[np.int64], probability_a: NDArray[np.float64]
-) -> CyclicTriads:
-    """Share of cyclic triads in the comparison graph of aggregated preferences.
-
-    Comparisons of the same two items are averaged first; a beats b where the mean probability exceeds 1/2; a
-    mean of 1/2 (up to rounding) is no strict majority and leaves the pair out.
-
-    Args:
-        items_a: shape (m,), non-negative item numbers; gaps are allowed.
-        items_b: shape (m,), never equal to ``items_a`` in the same row.
-        probability_a: shape (m,), in [0, 1], probability that a is preferred to b.
-
-    Guarantees: the same figure whatever the order of rows, the direction of a row or the numbering of items;
-    0 cyclic triads where one ranking explains all comparisons. Time O(m^1.5), memory O(m).
-
-    Raises:
-        ValueError: shapes that differ, an item compared with itself, or a probability outside [0, 1].
-
-    Source: Kendall & Babington Smith, "On the method of paired comparisons" (1940).
-
-    Example:
-        >>> import numpy as np
-        >>> a, b = np.array([0, 1, 2]), np.array([1, 2, 0])
-        >>> cyclic_triad_share(a, b, np.array([0.9, 0.9, 0.9]))
-        CyclicTriads(cyclic=1, total=1, share=1.0)
-    """
-    triads = cyclic_triads_by_judge(np.zeros(np.shape(items_a), dtype=np.int64), items_a, items_b, probability_a)
-    total, cyclic = int(triads.total.sum()), int(triads.cyclic.sum())
-    return CyclicTriads(cyclic=cyclic, total=total, share=cyclic / total if total else 0.0)
-
-
 def cyclic_triads_by_judge(
     judges: NDArray[np.int64],
     items_a: NDArray[np.int64],
     items_b: NDArray[np.int64],
     probability_a: NDArray[np.float64],
 ) -> TriadsByJudge:
-    """``cyclic_triad_share`` of each judge's own comparisons, all at once; comparisons with the same judge number are one judge's.
+    """Cyclic triads in each judge's own comparisons, all judges at once; comparisons with the same judge number are one judge's.
+
+    Comparisons of the same two items are averaged first; a beats b where the mean probability exceeds 1/2; a mean of 1/2 (up to rounding)
+    is no strict majority and leaves the pair out.
 
     Args:
         judges: shape (m,), non-negative, who made the comparison.
-        items_a: shape (m,), as in ``cyclic_triad_share``.
+        items_a: shape (m,), non-negative item numbers; gaps are allowed.
         items_b: shape (m,), as there.
         probability_a: shape (m,), as there.
 
-    Guarantees: what ``cyclic_triad_share`` gives for the rows of one judge. Time O(m^1.5), memory O(m).
+    Guarantees: the same figures whatever the order of rows, the direction of a row or the numbering of items; 0 cyclic triads where one
+    ranking explains all comparisons. Time O(m^1.5), memory O(m).
 
     Raises:
-        ValueError: as ``cyclic_triad_share``.
+        ValueError: shapes that differ, an item compared with itself, or a probability outside [0, 1].
 
     Example:
         >>> import numpy as np
@@ -183,71 +155,6 @@ def _majorities(
     first, second, mean, _ = mean_comparisons(items_a, items_b, probability_a)
     strict = np.abs(mean - 0.5) > TIE_TOLERANCE
     return first[strict], second[strict], mean[strict] > 0.5
-
-
-def bradley_terry(
-    items_a: NDArray[np.int64],
-    items_b: NDArray[np.int64],
-    probability_a: NDArray[np.float64],
-    *,
-    prior: float = 0.1,
-    tolerance: float = 1e-8,
-) -> ItemScores:
-    """Bradley-Terry scores: P(a is preferred to b) = sigmoid(theta_a - theta_b), fitted to soft preferences.
-
-    Maximises sum of p log sigmoid(theta_a - theta_b) + (1 - p) log sigmoid(theta_b - theta_a) - prior / 2 |theta|^2 by
-    Newton's method. The prior keeps scores finite where an item always wins, and unique where the graph of comparisons
-    falls into parts; scores of different parts cannot be compared.
-
-    Args:
-        items_a: shape (m,), non-negative item numbers; gaps are allowed.
-        items_b: shape (m,), never equal to ``items_a`` in the same row.
-        probability_a: shape (m,), in [0, 1].
-        prior: precision of the Gaussian prior on scores, positive.
-        tolerance: largest gradient at which it has converged.
-
-    Returns:
-        scores in log-odds, sum 0, one for each item that was compared.
-
-    Guarantees: a concave problem, so the one maximum; turning a row round with 1 - p changes nothing.
-
-    Raises:
-        ValueError: as ``mean_comparisons``, or a prior that is not positive.
-
-    Source: Bradley & Terry, "Rank analysis of incomplete block designs" (1952); Hunter, "MM algorithms for generalized
-    Bradley-Terry models" (2004), for existence.
-
-    Example:
-        >>> import numpy as np
-        >>> found = bradley_terry(np.array([0, 1]), np.array([1, 2]), np.array([0.8, 0.7]))
-        >>> found.scores.round(2).tolist()
-        [0.81, -0.13, -0.68]
-    """
-    if not 0.0 < prior < np.inf:
-        raise ValueError(
-            f"prior must be positive, got {prior}: without one, an item that always wins has no finite score"
-        )
-    first, second, mean, comparisons = mean_comparisons(items_a, items_b, probability_a)
-    names = _names(items_a, items_b)
-    theta = np.zeros(names.size)
-
-    def objective(scores: NDArray[np.float64]) -> float:
-        margin = scores[first] - scores[second]
-        fit = mean * np.logaddexp(0.0, -margin) + (1.0 - mean) * np.logaddexp(0.0, margin)
-        return float(comparisons @ fit + prior / 2.0 * scores @ scores)
-
-    for _ in range(100):
-        chance = (1.0 + np.tanh((theta[first] - theta[second]) / 2.0)) / 2.0
-        downhill = -_divergence(comparisons * (chance - mean), first, second, names.size) - prior * theta
-        if np.abs(downhill).max(initial=0.0) <= tolerance:
-            break
-        curvature = comparisons * chance * (1.0 - chance)
-        move = _solve_laplacian(curvature, first, second, downhill, prior)
-        size, here = 1.0, objective(theta)
-        while size > 1e-6 and objective(theta + size * move) > here - 1e-4 * size * float(move @ downhill):
-            size /= 2.0
-        theta = theta + size * move
-    return ItemScores(items=names, scores=theta - theta.mean() if theta.size else theta)
 
 
 def hodge_rank(

@@ -1,7 +1,7 @@
 """Crowds of labelers whose regret is measured: a simulated one with a clearly best labeler, and a stream of real workers.
 
 Belongs here: the instance, honest and strategic reports under each rule, cells of regret, the order of real judgements.
-Does not belong here: the rules (see ``mechanisms.aggregation``), figures (see ``experiments.labelers``).
+Does not belong here: the rules (see ``mechanisms.labelers``), figures (see ``experiments.labelers``).
 """
 
 import time
@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.labelers.alike import alikeness
 from crowd_assets.mechanisms.labelers.base import CountsParts, nobody_known
-from crowd_assets.mechanisms.labelers.baselines import dawid_skene, mean_aggregate, median_aggregate
+from crowd_assets.mechanisms.labelers.baselines import DawidSkene, dawid_skene, mean_aggregate, median_aggregate
+from crowd_assets.mechanisms.labelers.crowdlab import crowdlab
 from crowd_assets.mechanisms.labelers.dense import drawn, updated_weights
+from crowd_assets.mechanisms.labelers.glad import glad
 from crowd_assets.mechanisms.labelers.limited_feedback import initial_paired_state, limited_feedback_step, update_paired
 from crowd_assets.mechanisms.labelers.log_odds import initial_reliability, run_log_odds
 from crowd_assets.mechanisms.labelers.lottery import elf_x
+from crowd_assets.mechanisms.labelers.m_msr import m_msr
+from crowd_assets.mechanisms.labelers.mace import mace
+from crowd_assets.mechanisms.labelers.noisy_bt import noisy_bradley_terry
 from crowd_assets.mechanisms.labelers.score_update import initial_state, known_horizon_step, run_reports, with_newcomers
 from crowd_assets.mechanisms.labelers.strategic import log_odds_steering_reports, median_equilibrium, steering_reports
 from crowd_assets.mechanisms.labelers.table import AGGREGATES
+from crowd_assets.mechanisms.labelers.votes import Consensus
 from resources.settings.settings import Settings
 
 LABELERS = 10
@@ -209,6 +215,30 @@ def real_stream(data: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return slot, rows["worker_id"].replace_strict(number).to_numpy().astype(np.int64), values[0], outcomes
 
 
+def real_items(data: str) -> NDArray[np.int64]:
+    """The two arguments (T, 2) of each slot of ``real_stream``, numbered as they first appear."""
+    pairs = (
+        pl.read_parquet(Path(data, LABELS), columns=["pair_id", "argument_a", "argument_b", "submitted_at"])
+        .group_by("pair_id", "argument_a", "argument_b")
+        .agg(pl.col("submitted_at").max())
+        .sort("submitted_at", "pair_id")
+    )
+    columns = [pairs[side] for side in ("argument_a", "argument_b")]
+    number = {text: at for at, text in enumerate(dict.fromkeys(pl.concat(columns)))}
+    return np.stack([column.replace_strict(number).to_numpy() for column in columns], axis=1).astype(np.int64)
+
+
+def offline_predictions(rule: str, slots: int | None, data: str) -> dict[str, Any]:
+    """What a rule that needs no gold says of the first ``slots`` real pairs (all by default) when it has seen all of their judgements, and
+    the CPU seconds it took."""
+    slot, worker, report, _ = real_stream(data)
+    items = real_items(data)[:slots]
+    rows = slot < len(items)
+    began = time.process_time()
+    found = OFFLINE[rule](slot[rows], worker[rows], report[rows], items)
+    return {"predictions": found.tolist(), "seconds": time.process_time() - began}
+
+
 def real_predictions(rule: str, slots: int | None, data: str) -> dict[str, Any]:
     """What a rule predicted for each of the first ``slots`` real pairs (all by default), and the CPU seconds it took."""
     slot, worker, report, outcomes = real_stream(data)
@@ -334,6 +364,45 @@ PREDICTORS: dict[str, Callable[[Rows, Rows, Losses, Losses], Losses]] = {
     "as_shipped": _real_as_shipped,
     "log_odds_anonymous": _real_anonymous,
 }
+
+
+def _offline(consensus: Callable[..., Consensus | DawidSkene]) -> Callable[[Rows, Rows, Losses, Rows], Losses]:
+    """A consensus of labelers that does not look at items."""
+
+    def said(slot: Rows, worker: Rows, report: Losses, items: Rows) -> Losses:
+        return consensus(slot, worker, report, slots=len(items), labelers=int(worker.max()) + 1).probability_a
+
+    return said
+
+
+def _offline_noisy_bt(slot: Rows, worker: Rows, report: Losses, items: Rows) -> Losses:
+    counts = {"items": int(items.max()) + 1, "labelers": int(worker.max()) + 1}
+    return noisy_bradley_terry(items[:, 0], items[:, 1], slot, worker, report, **counts).probability_a
+
+
+def _offline_crowdlab(slot: Rows, worker: Rows, report: Losses, items: Rows) -> Losses:
+    """Its model of a pair: how often each of the two arguments was preferred in the other pairs."""
+    for_a = np.bincount(slot, report, minlength=len(items)) / np.bincount(slot, minlength=len(items))
+    won = np.bincount(items[:, 0], for_a, minlength=items.max() + 1) + np.bincount(
+        items[:, 1], 1.0 - for_a, minlength=items.max() + 1
+    )
+    met = np.bincount(items.ravel(), minlength=items.max() + 1)
+    own = np.stack([for_a, 1.0 - for_a], axis=1)
+    rate = (won[items] - own + 0.5) / (met[items] - 1 + 1.0)
+    odds = rate[:, 0] * (1.0 - rate[:, 1])
+    model = odds / (odds + rate[:, 1] * (1.0 - rate[:, 0]))
+    return crowdlab(slot, worker, report, model, slots=len(items), labelers=int(worker.max()) + 1).probability_a
+
+
+OFFLINE: dict[str, Callable[[Rows, Rows, Losses, Rows], Losses]] = {
+    "dawid_skene": _offline(dawid_skene),
+    "mace": _offline(mace),
+    "glad": _offline(glad),
+    "m_msr": _offline(m_msr),
+    "noisy_bradley_terry": _offline_noisy_bt,
+    "crowdlab": _offline_crowdlab,
+}
+"""P(a) of every slot (T,) from all judgements (slot, worker, report) and the slots' items (T, 2)."""
 
 
 def _wide(slot: Rows, report: Losses, slots: int) -> Losses:

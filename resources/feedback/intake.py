@@ -86,11 +86,6 @@ def append_intake(connection: Connection, taken: Taken, segment: Callable[[str],
     _append(connection, number + 1, previous, taken)
 
 
-def intake_head(connection: Connection) -> str:
-    """Hash of the last record; empty before the first."""
-    return _last(connection)[1]
-
-
 def _last(connection: Connection) -> tuple[int, str]:
     row = fetch_row(connection, "SELECT number, hash FROM ingestions ORDER BY number DESC LIMIT 1")
     return (int(row[0]), str(row[1])) if row else (0, "")

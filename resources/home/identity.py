@@ -166,13 +166,6 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
     return found
 
 
-def note_last_record(settings: Settings, hash_: str) -> None:
-    """Note in ``home.json`` how far a home has come, where there is one."""
-    known = known_home(settings)
-    if known and known.last_record != hash_:
-        write_home(settings, replace(known, last_record=hash_))
-
-
 def write_home(settings: Settings, home: Home) -> None:
     """Write ``home.json``, whole or not at all."""
     path = Path(settings.home, FILE)

@@ -405,11 +405,6 @@ class _Shape:
     controls: int
 
 
-def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> list[int]:
-    """:meth:`TextFormat.prompt` where nothing but a tokenizer is at hand."""
-    return TextFormat.of(tokenizer).prompt(prompt)
-
-
 def tokenise(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, response: str, longest: int) -> Tokens:
     """:meth:`TextFormat.row` where nothing but a tokenizer is at hand."""
     return TextFormat.of(tokenizer).row(prompt, response, longest)

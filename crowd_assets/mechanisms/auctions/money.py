@@ -46,18 +46,6 @@ def to_quanta(amount: Decimal) -> int:
     return quanta
 
 
-def from_quanta(quanta: int) -> Decimal:
-    """Amount of credits for a count of quanta, with six decimal places; exact for any count, negative ones
-    too.
-
-    Example:
-        >>> from_quanta(1_500_000)
-        Decimal('1.500000')
-    """
-    sign, digits = (1, -quanta) if quanta < 0 else (0, quanta)
-    return Decimal((sign, tuple(int(digit) for digit in str(int(digits))), -6))
-
-
 def purchase_of(awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Purchase:
     """The purchase of the bids ``awarded`` (n,) at ``prices`` (n,) in quanta; the others are paid 0.
 

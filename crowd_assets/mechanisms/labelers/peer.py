@@ -103,48 +103,6 @@ def correlated_agreement(
     return PeerScores(np.clip(score, -1.0, 1.0), tasks.astype(np.int64), error, judgements)
 
 
-def determinant_mutual_information(first: Floats, second: Floats) -> float:
-    """Two people's determinant mutual information, from the slots that both judged: an unbiased estimate, for reports that are A or B.
-
-    The slots are cut into two halves, and the score is the product of the determinants of the halves' joint tables of the two sides,
-    each a share of the half's slots: 16 det(M') det(M''), at most 1.
-
-    Args:
-        first: shape (n,), in [0, 1], in an order that the two did not choose; ``second`` of the same slots. Ties count half on each side.
-
-    Returns:
-        in [-1, 1]; 0 for fewer than 4 common slots.
-
-    Guarantees: dominantly truthful with at least 4 slots that are alike: whatever the peer does, as long as its strategy is the same on
-    all, truth is a best reply, and independent reports score 0 in expectation.
-
-    Raises:
-        ValueError: shapes that do not match, or a report outside [0, 1].
-
-    Source: Kong, "Dominantly truthful multi-task peer prediction with a constant number of tasks" (SODA 2020).
-
-    Example:
-        >>> import numpy as np
-        >>> report = np.array([1.0, 1.0, 0.0, 0.0])
-        >>> determinant_mutual_information(report, report), determinant_mutual_information(report, np.ones(4))
-        (1.0, 0.0)
-    """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"expected two reports a slot, got {first.shape} and {second.shape}")
-    if not ((first >= 0) & (first <= 1) & (second >= 0) & (second <= 1)).all():
-        raise ValueError("reports must lie in [0, 1]")
-    if first.size < 4:
-        return 0.0
-    sides = [(1.0 + np.sign(each - 0.5)) / 2.0 for each in (first, second)]
-    determinants = []
-    for half in (slice(0, None, 2), slice(1, None, 2)):
-        x, y = (np.stack([side[half], 1.0 - side[half]]) for side in sides)
-        joint = x @ y.T / x.shape[1]
-        determinants.append(float(joint[0, 0] * joint[1, 1] - joint[0, 1] * joint[1, 0]))
-    return 16.0 * determinants[0] * determinants[1]
-
-
 def accuracy_by_agreement(scores: PeerScores, *, prior: float = 10.0) -> Floats:
     """Accuracy of each labeler, as agreement with peers tells it, where answers are as often A as B.
 

@@ -4,7 +4,7 @@ Each figure is tested against what the other labelers of the round do on the sam
 number of judgements, and over all labelers at once: who judged little is not flagged for it.
 
 Belongs here: figures of one labeler at a time. Does not belong here: labelers that are like one another (see
-``groups``) and labelers' weights (see ``mechanisms.aggregation``).
+``groups``) and labelers' weights (see ``mechanisms.labelers``).
 """
 
 import numpy as np

@@ -14,10 +14,13 @@ from crowd_assets.simulation.labelers import (
     LABELERS,
     LABELS,
     LOSSES,
+    OFFLINE,
     PREDICTORS,
     ROUND_SLOTS,
     STEERABLE,
     labeler_world,
+    offline_predictions,
+    real_items,
     real_predictions,
     real_stream,
     regrets,
@@ -133,6 +136,18 @@ def test_log_odds_beats_plain_aggregates_of_real_judgements(tmp_path: Path, monk
             assert better * figures[f"labelers.real.{metric}_difference.log_odds.{rule}"] > 0
             ours, theirs = (figures[f"labelers.real.{metric}.{name}"] for name in ("log_odds", rule))
             assert ours - theirs == pytest.approx(figures[f"labelers.real.{metric}_difference.log_odds.{rule}"])
+
+
+def test_offline_methods_see_the_items_of_the_stream() -> None:
+    data = real_data()
+    items, (_, _, _, outcomes) = real_items(data), real_stream(data)
+    assert items.shape == (outcomes.size, 2)
+    assert (items[:, 0] != items[:, 1]).all()
+    decided = (outcomes[:300] == 0.0) | (outcomes[:300] == 1.0)
+    for rule in OFFLINE:
+        said = np.array(offline_predictions(rule, 300, data)["predictions"])
+        assert said.shape == (300,)
+        assert ((said > 0.5) == (outcomes[:300] == 1.0))[decided].mean() > 0.8
 
 
 def test_the_crowd_has_one_clearly_best_labeler() -> None:

@@ -25,7 +25,7 @@ from resources.settings.fields import marks_of
 from resources.settings.resource import CrowdSettings
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
-from resources.training.prompting import prompt_ids
+from resources.training.prompting import TextFormat
 from resources.warehouse.base import WarehouseResource, as_stored
 
 PEOPLE = {"ann@example.org": 3.5, "Robert | [Tables](http://x)": -1.25}
@@ -155,8 +155,8 @@ def test_the_export_is_the_model_that_the_trainer_loads(played: Home, exported: 
     assert exported == Path(played.settings.home, "exports", "r000002").resolve()
     ours = played.trainer.load(played.aligned)
     tokenizer = AutoTokenizer.from_pretrained(exported)
-    ids = prompt_ids(tokenizer, PROMPT)
-    assert ids == prompt_ids(ours.tokenizer, PROMPT)
+    ids = TextFormat.of(tokenizer).prompt(PROMPT)
+    assert ids == ours.texts.prompt(PROMPT)
     assert tokenizer.pad_token_id == ours.tokenizer.pad_token_id
 
     def greedy(model: Any) -> list[int]:

@@ -16,7 +16,7 @@ from crowd_assets.mechanisms.agreement import (
     krippendorff_alpha,
     with_interval,
 )
-from crowd_assets.mechanisms.agreement_of_pairs import cohen_kappa, cohen_of_pairs
+from crowd_assets.mechanisms.agreement_of_pairs import cohen_of_pairs
 from crowd_assets.mechanisms.sample_size import (
     comparisons_until_decided,
     comparisons_until_margin,
@@ -151,8 +151,6 @@ def test_nothing_is_said_where_nothing_can_be() -> None:
     for name, coefficient in COEFFICIENTS.items():
         value = coefficient(*one_value)
         assert value == 1.0 if name.startswith("gwet") else math.isnan(value)
-    assert math.isnan(cohen_kappa(np.zeros(0), np.zeros(0)))
-    assert math.isnan(cohen_kappa(np.ones(3), np.ones(3)))
 
 
 @pytest.mark.parametrize("coefficient", COEFFICIENTS)
@@ -207,8 +205,6 @@ def test_many_distinct_values_have_intervals_too() -> None:
         (lambda: krippendorff_alpha(np.array([-1]), np.array([0.0])), "numbered from 0"),
         (lambda: krippendorff_alpha(np.array([0]), np.array([math.nan])), "finite"),
         (lambda: gwet_ac2(np.array([0]), np.array([0.0]), "cubic"), "unknown weights"),
-        (lambda: cohen_kappa(np.zeros(1), np.zeros(1), "cubic"), "unknown weights"),
-        (lambda: cohen_kappa(np.zeros(1), np.zeros(2)), "two judgements an item"),
         (lambda: cohen_of_pairs(np.array([0, 0]), np.array([1, 1]), np.zeros(2)), "judged an item twice"),
         (lambda: items_until_interval(0.0, 1, 0.1), "positive widths"),
         (lambda: comparisons_until_margin(0.5, 0.0), "a margin"),

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.estimates import (
     contribution_estimates,
     recovered_vectors,
-    surrogate_points,
     value_reliability,
 )
 from crowd_assets.mechanisms.payouts import (
@@ -17,7 +16,7 @@ from crowd_assets.mechanisms.payouts import (
     regression_points,
     weight_shares,
 )
-from crowd_assets.mechanisms.shapley import exact_shapley, kernel_shapley
+from crowd_assets.mechanisms.shapley import kernel_shapley
 from crowd_assets.mechanisms.target import centroid_game
 from tests.unit.mechanisms.tournaments import seeds, tournament
 
@@ -84,10 +83,6 @@ def test_vectors_are_recovered_from_the_candidates_they_trained(seed: int, step:
     embeddings = bases[round_index] * (1 - step) + step * (shares @ vectors)
     recovered = recovered_vectors(shares, embeddings, round_index, bases, step=step).vectors
     assert recovered == pytest.approx(vectors, abs=1e-2)
-    target = rng.normal(size=3)
-    points = surrogate_points(shares, embeddings, round_index, bases, target, empty=np.zeros(3), step=step, rng=rng)
-    game = centroid_game(vectors, target, empty=np.zeros(3))
-    assert points.values == pytest.approx(exact_shapley(game, 12).values, abs=1e-2)
 
 
 def test_a_prior_carries_the_vectors_while_candidates_are_few_and_yields_when_it_tells_nothing() -> None:

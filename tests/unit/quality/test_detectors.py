@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from crowd_assets.forum import comments as forum
-from crowd_assets.mechanisms.preferences import cyclic_triad_share, cyclic_triads_by_judge
+from crowd_assets.mechanisms.preferences import cyclic_triads_by_judge
 from crowd_assets.quality.detectors import detect, duplicates, masked, personal, texts
 from crowd_assets.quality.detectors.base import Detection, binomial_tail, discoveries
 from crowd_assets.quality.objections import EXPECTED, objections_of
@@ -305,6 +305,6 @@ def test_triads_by_judge_are_those_of_each_judge_alone() -> None:
     found = cyclic_triads_by_judge(judge, a, b, preferred)
     for name, cyclic, total in zip(found.judges, found.cyclic, found.total, strict=True):
         own = judge == name
-        alone = cyclic_triad_share(a[own], b[own], preferred[own])
-        assert (cyclic, total) == (alone.cyclic, alone.total)
-        assert alone.cyclic > 0
+        alone = cyclic_triads_by_judge(np.zeros(own.sum(), dtype=np.int64), a[own], b[own], preferred[own])
+        assert ([cyclic], [total]) == (alone.cyclic.tolist(), alone.total.tolist())
+        assert cyclic > 0

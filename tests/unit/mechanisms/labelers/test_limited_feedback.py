@@ -2,56 +2,49 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.labelers.base import Known, Pooled, nobody_known
+from crowd_assets.mechanisms.labelers.by_limited_feedback import LimitedFeedback
 from crowd_assets.mechanisms.labelers.dense import updated_weights
 from crowd_assets.mechanisms.labelers.limited_feedback import (
     PairedState,
     initial_paired_state,
     limited_feedback_step,
     paired_feedback_step,
-    run_limited_feedback,
-    run_paired_feedback,
     update_paired,
 )
 from crowd_assets.mechanisms.labelers.regret import regret
-from crowd_assets.mechanisms.labelers.score_update import (
-    initial_state,
-)
-from tests.unit.mechanisms.labelers.crowds import crowd, seeds
+from tests.unit.mechanisms.labelers.crowds import seeds
 
 
-@settings(max_examples=10)
-@given(seed=seeds, labelers=st.integers(2, 6))
-def test_limited_feedback_learns_from_one_labeler_a_slot_and_keeps_its_expected_regret(
-    seed: int, labelers: int
-) -> None:
-    slots = 400
-    reports, outcomes = crowd(seed, slots, labelers, 0.0)
-    reports[:, 0] = 0.9 * outcomes + 0.05
-    regrets = []
-    for draw in range(5):
-        rng = np.random.default_rng([seed, draw])
-        run = run_limited_feedback(initial_state(labelers), reports, outcomes, rng=rng)
-        assert run.state.slots_seen.sum() == run.state.slots == slots
-        assert run.state.weights.sum() == pytest.approx(1.0)
-        assert (run.state.weights > 0).all()
-        regrets.append(regret(run.aggregates, outcomes, reports))
-    assert np.mean(regrets) < 2 * np.sqrt(2 * labelers * slots * np.log(labelers))
-    assert run.state.weights[0] == run.state.weights.max()
+def run_member(known: Known, reports: NDArray[np.float64], outcomes: NDArray[np.float64], seed: int) -> Pooled:
+    slots, labelers = reports.shape
+    return LimitedFeedback().run(
+        known,
+        np.repeat(np.arange(slots), labelers),
+        np.tile(np.arange(labelers), slots),
+        reports.ravel(),
+        outcomes,
+        entry=1.0,
+        rng=np.random.default_rng(seed),
+    )
 
 
-def test_limited_feedback_asks_for_every_report_and_a_small_step() -> None:
+def test_the_member_keeps_its_bound_and_finds_the_best_labeler() -> None:
+    rng = np.random.default_rng(8)
+    slots, labelers = 6000, 8
+    theta = rng.beta(0.5, 0.5, (slots, 1))
+    outcomes = (rng.random(slots) < theta[:, 0]).astype(float)
+    reports = np.clip(theta + 0.1 * rng.standard_normal((slots, labelers)) + 0.35 * (np.arange(labelers) > 0), 0, 1)
+    run = run_member(nobody_known(labelers), reports, outcomes, 1)
+    assert regret(run.aggregates, outcomes, reports) < 3 * np.sqrt(2 * labelers * slots * np.log(labelers))
+    assert run.known.weights[0] > 0.9
     assert limited_feedback_step(4, 1) == 0.125
-    rng = np.random.default_rng(0)
-    half = np.full((1, 2), 0.5)
-    with pytest.raises(ValueError, match="every labeler needs a report"):
-        run_limited_feedback(initial_state(2), half * np.nan, np.ones(1), rng=rng)
-    with pytest.raises(ValueError, match="step must lie"):
-        run_limited_feedback(initial_state(2), half, np.ones(1), step=0.3, rng=rng)
-    with pytest.raises(ValueError, match="2 labelers and 1 outcomes"):
-        run_limited_feedback(initial_state(2), np.full((1, 3), 0.5), np.ones(1), rng=rng)
+    with pytest.raises(ValueError, match="at least one labeler"):
+        initial_paired_state(0)
 
 
 def some_paired_state(seed: int, labelers: int) -> PairedState:
@@ -91,32 +84,3 @@ def test_under_paired_feedback_an_own_loss_only_ever_lowers_the_next_weight_and_
                 after.append(here.weights[0])
             assert after[0] - after[1] == pytest.approx(after[1] - after[2], abs=1e-12)
             assert after[0] >= after[2] - 1e-12
-
-
-def test_paired_feedback_loses_a_fraction_of_what_unpaired_feedback_loses() -> None:
-    rng = np.random.default_rng(8)
-    slots, labelers = 6000, 8
-    theta = rng.beta(0.5, 0.5, (slots, 1))
-    outcomes = (rng.random(slots) < theta[:, 0]).astype(float)
-    reports = np.clip(theta + 0.1 * rng.standard_normal((slots, labelers)) + 0.35 * (np.arange(labelers) > 0), 0, 1)
-    run = run_paired_feedback(initial_paired_state(labelers), reports, outcomes, rng=rng)
-    plain = run_limited_feedback(initial_state(labelers), reports, outcomes, rng=rng)
-    assert regret(run.aggregates, outcomes, reports) < 0.5 * regret(plain.aggregates, outcomes, reports)
-    assert np.array_equal(run.aggregates, reports[np.arange(slots), run.asked[:, 0]])
-    assert run.state.weights[0] > 0.9
-    rng = np.random.default_rng(1)
-    whole = run_paired_feedback(initial_paired_state(labelers), reports[:60], outcomes[:60], rng=rng)
-    rng = np.random.default_rng(1)
-    half = run_paired_feedback(initial_paired_state(labelers), reports[:30], outcomes[:30], rng=rng)
-    rest = run_paired_feedback(half.state, reports[30:60], outcomes[30:60], rng=rng)
-    assert np.array_equal(rest.state.weights, whole.state.weights)
-
-
-def test_paired_feedback_refuses_what_it_cannot_ask() -> None:
-    rng, half = np.random.default_rng(0), np.full((1, 2), 0.5)
-    with pytest.raises(ValueError, match="every labeler needs a report"):
-        run_paired_feedback(initial_paired_state(2), half * np.nan, np.ones(1), rng=rng)
-    with pytest.raises(ValueError, match="1 outcomes"):
-        run_paired_feedback(initial_paired_state(3), half, np.ones(1), rng=rng)
-    with pytest.raises(ValueError, match="at least one labeler"):
-        initial_paired_state(0)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from crowd_assets.mechanisms.labelers.peer import (
     accuracy_by_agreement,
     correlated_agreement,
-    determinant_mutual_information,
 )
 
 SLOTS = 20_000
@@ -87,25 +86,9 @@ def test_a_crowd_that_does_not_agree_tells_nobody_from_anybody() -> None:
     assert (accuracy_by_agreement(nothing) == 0.5).all()
 
 
-def test_determinant_mutual_information_of_truth_and_of_nothing() -> None:
-    rng = np.random.default_rng(3)
-    _, reports = crowd(rng)
-    truth = determinant_mutual_information(reports[:, 0], reports[:, 1])
-    # Joint of two people of accuracy .8 on a fair coin: det = .34^2 - .16^2 = .09; 16 * .09^2 = .1296.
-    assert truth == pytest.approx(0.1296, abs=0.02)
-    assert determinant_mutual_information(1 - reports[:, 0], reports[:, 1]) == pytest.approx(truth)
-    assert abs(determinant_mutual_information(rng.integers(0, 2, SLOTS).astype(float), reports[:, 1])) < 0.005
-    assert determinant_mutual_information(np.ones(SLOTS), reports[:, 1]) == pytest.approx(0)
-    assert determinant_mutual_information(np.ones(3), np.ones(3)) == 0.0
-
-
 def test_arguments_that_make_no_sense_are_refused() -> None:
     one = np.array([0])
     with pytest.raises(ValueError, match="ring"):
         correlated_agreement(one, one, np.ones(1), slots=1, labelers=1, ring=np.zeros(2, dtype=np.int64))
-    with pytest.raises(ValueError, match="two reports"):
-        determinant_mutual_information(np.ones(4), np.ones(5))
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        determinant_mutual_information(np.full(4, 2.0), np.ones(4))
     with pytest.raises(ValueError, match="prior"):
         accuracy_by_agreement(correlated_agreement(one, one, np.ones(1), slots=1, labelers=1), prior=0.0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from resources.home.identity import (
     NewerHomeError,
     OtherHomeError,
     known_home,
-    note_last_record,
     open_home,
     uuid_of,
+    write_home,
 )
 from resources.home.names import HOME_TAG, INGESTION_JOB, ROUND_JOB, partition_set
 from resources.settings.resource import CrowdSettings
@@ -119,7 +120,9 @@ def test_tables_of_another_home_or_of_an_earlier_time_are_refused(tmp_path: Path
     shutil.copy(Path(one.home, "warehouse.duckdb"), Path(other.home, "warehouse.duckdb"))
     with pytest.raises(OtherHomeError, match="two homes"):
         opened(other)
-    note_last_record(one, "f" * 64)
+    known = known_home(one)
+    assert known is not None
+    write_home(one, replace(known, last_record="f" * 64))
     with pytest.raises(OtherHomeError, match="older than the home"):
         opened(one)
 

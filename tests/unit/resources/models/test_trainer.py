@@ -11,7 +11,7 @@ import pytest
 from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
-from resources.training import alignment, generation, loading, prompting
+from resources.training import alignment, generation, loading
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.prompting import IGNORED, Tokens, batch, tokenise
@@ -235,7 +235,7 @@ def test_a_token_is_a_sample_of_the_models_own_distribution(trainer: TrainerReso
     model = trainer.load(None)
     prompt = "What about tea?"
     texts = trainer.generate([None], [prompt] * 4096, max_new_tokens=1, temperature=0.7, seed=1)[0]
-    ids = torch.tensor([prompting.prompt_ids(model.tokenizer, prompt)])
+    ids = torch.tensor([model.texts.prompt(prompt)])
     with torch.inference_mode():
         probabilities = (model.model(input_ids=ids).logits[0, -1].double() / 0.7).softmax(0)  # type: ignore[operator]
     likeliest = probabilities.topk(3)

@@ -83,12 +83,12 @@ class Campaign:
         if not quick:
             console.print("document docs/reproduction.md")
 
-    def simulate(self, rounds: int) -> None:
-        """Run ``rounds`` rounds with the simulated crowd, each fed with what the crowd sends and bought before.
+    def simulate(self, rounds: int, crowd: SimulatedCrowd | None = None) -> None:
+        """Run ``rounds`` rounds with a simulated crowd, by default the one of the settings, each fed with what the crowd sends and bought before.
 
         A round that was begun before is finished first, and is one of them.
         """
-        crowd = SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
+        crowd = crowd or SimulatedCrowd(self.settings.target_attribute, self.settings.seed)
         truth = Path(self.settings.home, TRUTH)
         truth.parent.mkdir(parents=True, exist_ok=True)
         truth.write_text(json.dumps(crowd.truth(), indent=1))

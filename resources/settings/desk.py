@@ -92,7 +92,7 @@ class Desk(BaseModel):
         default=100,
         ge=1,
         description="Number of connections that one address (of IPv6: one network of 64 bits) may hold open at the desk at once. Proxies "
-        "that the desk trusts, by default those on this machine, hold as many as they like.",
+        "that the desk trusts, by default those on this machine, may hold any number.",
         shown="yes",
         per_run=False,
     )

@@ -556,7 +556,7 @@ def hostile_round() -> pl.DataFrame:
 def test_great_expectations_reports_hostile_rows_and_every_row_of_one_line_number_is_kept(tmp_path: Path) -> None:
     events = hostile_round()
     quality = DataQualityResource(root=str(tmp_path))
-    result = check_feedback(ROUND, lambda: events.iter_slices(9), quality, CrowdSettings(), detect=detect)
+    result = check_feedback(ROUND, lambda: events.iter_slices(100), quality, CrowdSettings(), detect=detect)
     assert result.rejected["rejection_id"].n_unique() == result.rejected.height > len(HOSTILE_TEXTS)
     pages = [path.read_text() for path in quality.data_docs.parent.rglob("*.html")]
     assert pages

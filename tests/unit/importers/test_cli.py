@@ -1,9 +1,11 @@
 """The importers' command line: what it says and how it ends, and imports of the real data sets."""
 
+import shutil
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -43,24 +45,25 @@ def test_goemotions_train(tmp_path: Path) -> None:
     assert "skipped 183 × same text as an earlier comment" in output
 
 
-def test_convincing_arguments_as_a_whole(tmp_path: Path) -> None:
-    source = reference("convincing_arguments", "labels.parquet")
-    events, output = imported(tmp_path, "convincing-arguments", source)
-    assert Counter(event["kind"] for event in events) == {"preference": 84_445, "outcome": 16_081}
+def test_convincing_arguments(tmp_path: Path) -> None:
+    rows = pl.read_parquet(reference("convincing_arguments", "labels.parquet"))
+    pairs = rows["pair_id"].unique(maintain_order=True)[:2_000]
+    rows = rows.filter(pl.col("pair_id").is_in(pairs.implode()))
+    source, out = tmp_path / "labels.parquet", tmp_path / "out"
+    rows.write_parquet(source)
+    shutil.copy(reference("convincing_arguments", "arguments.parquet"), tmp_path)
+    events, output = imported(out, "convincing-arguments", str(source))
+    gold = rows.filter(pl.col("gold").is_not_null())["pair_id"].n_unique()
+    assert Counter(event["kind"] for event in events) == {"preference": rows.height, "outcome": gold}
     assert len({event["event_id"] for event in events}) == len(events)
-    assert len({event["contributor_id"] for event in events} - {""}) == 3_815
-    assert len({event["comparison_id"] for event in events}) == 16_927
-    assert Counter(event["probability_a"] for event in events if event["kind"] == "preference") == {
-        1.0: 32_849,
-        0.5: 19_105,
-        0.0: 32_491,
+    assert len({event["contributor_id"] for event in events} - {""}) == rows["worker_id"].n_unique()
+    assert len({event["comparison_id"] for event in events}) == 2_000
+    said = Counter(event["probability_a"] for event in events if event["kind"] == "preference")
+    assert said == {
+        {"a": 1.0, "equal": 0.5, "b": 0.0}[choice]: count for choice, count in Counter(rows["choice"]).items()
     }
-    assert "846 of 16,927 pairs have no gold" in output
+    assert f"{2_000 - gold:,} of 2,000 pairs have no gold" in output
     assert "0 rows skipped" in output
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [
-        "convincing-arguments-labels-0001.jsonl",
-        "convincing-arguments-labels-0002.jsonl",
-    ]
     times: list[datetime] = [event["submitted_at"] for event in events]
     assert times == sorted(times)
     settled: set[str] = set()

@@ -56,7 +56,10 @@ def test_consensus_agrees_with_crowd_kits(rule: str, crowd_kit: ModuleType) -> N
     found = RULES[rule](slot, labeler, report, slots=SLOTS, labelers=LABELERS)
     rows = pd.DataFrame({"task": slot, "worker": labeler, "label": report.astype(int)})
     aggregator = getattr(crowd_kit, CROWD_KIT[rule])
-    options = {"mace": {"n_restarts": 2, "n_iter": 20, "random_state": 0}, "glad": {"n_iter": 20}}.get(rule, {})
+    options = {
+        "mace": {"n_restarts": 2, "n_iter": 20, "random_state": 0},
+        "glad": {"n_iter": 5, "m_step_max_iter": 8},
+    }.get(rule, {})
     theirs = aggregator(**options).fit_predict(rows)
     theirs = theirs.reindex(range(SLOTS)).to_numpy()
     ours = (found.probability_a > 0.5).astype(int)

@@ -109,7 +109,7 @@ class Training(BaseModel):
         ge=0,
         earlier=EMBEDDED_RATE,
         description="Peak learning rate of QA-DPO. 0: 0.005 for the embedded model; for any other model the first round with enough "
-        "pairs finds it (CROWD_ALIGNMENT_TRIALS).",
+        "pairs finds the rate (CROWD_ALIGNMENT_TRIALS).",
         shown="yes",
     )
     alignment_trials: int = setting(

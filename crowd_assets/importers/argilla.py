@@ -52,7 +52,7 @@ from crowd_assets.importers.records import (
     ticks,
     time_of,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 
 TEXT_QUESTIONS = (
     "answer",

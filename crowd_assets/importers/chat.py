@@ -52,6 +52,8 @@ TURNS = (
     re.compile(r"(?:<\|im_end\|>)?\s*<\|im_start\|>(system|user|assistant)\n"),  # ChatML
     re.compile(r"(?:\A|\n)<extra_id_[01]>(System|User|Assistant)\n"),  # HelpSteer, whose first turn has no mark
 )
+SHOWN = re.compile(r"<img>[^<>]+</img>")
+"""How Qwen and ms-swift write an image into a text; an image of a page has no end."""
 UNTRAINED = ("weight", "train", "training")
 """Keys of a message that say whether it is trained on."""
 
@@ -96,13 +98,31 @@ def messages_of(value: object, field: str) -> list[Message]:
         value = value[0]
     if not isinstance(value, list) or not value:
         raise RowError(f"no {field}" if not value else f"{field} is neither text nor chat messages", value)
-    if all(isinstance(each, Mapping) and set(each) == {"input", "output"} for each in value):
+    if all(isinstance(each, Mapping) and _is_exchange(each) for each in value):
         value = [
-            {"role": role, "content": each[name]}
-            for each in value
-            for role, name in ((USER, "input"), (ASSISTANT, "output"))
+            {"role": EXCHANGED[name], "content": each[name]} for each in value for name in sorted(each, key=_turn_of)
         ]
     return [_message(each, field) for each in value]
+
+
+EXCHANGED = {
+    SYSTEM: SYSTEM,
+    "input": USER,
+    "human": USER,
+    "user": USER,
+    "question": USER,
+    "prompt": USER,
+} | dict.fromkeys(("output", "assistant", "gpt", "bot", "response", "answer"), ASSISTANT)
+"""Keys of one object that holds what the user and the assistant said, as XTuner and ms-swift write a conversation."""
+
+
+def _is_exchange(value: Mapping[str, Any]) -> bool:
+    roles = sorted(EXCHANGED.get(str(key), "") for key in value)
+    return roles in ([ASSISTANT, USER], [ASSISTANT, SYSTEM, USER])
+
+
+def _turn_of(key: str) -> int:
+    return (SYSTEM, USER, ASSISTANT).index(EXCHANGED[key])
 
 
 def _listed(text: str) -> list[Any] | None:
@@ -156,7 +176,7 @@ def content_of(content: object, field: str) -> str:
     if isinstance(content, list):
         parts = []
         for part in content:
-            text = part.get("text") if isinstance(part, Mapping) else part
+            text = part.get("text", part.get("value")) if isinstance(part, Mapping) else part
             if isinstance(part, Mapping) and part.get("type", "text") != "text":
                 raise RowError(f"{field} has a part of type {excerpt(part.get('type'), 20)}: only text is taken")
             if not isinstance(text, str):
@@ -165,7 +185,7 @@ def content_of(content: object, field: str) -> str:
         content = "".join(parts)
     if not isinstance(content, str) or not is_visible(content):
         raise RowError(f"{field} has a chat message without text", content)
-    return content
+    return _visible(content, field)
 
 
 def dialogue(text: str) -> list[Message] | None:
@@ -218,6 +238,39 @@ def asked(messages: Iterable[Message], field: str = "prompt", system: str | None
     return Asked(said[-1]["content"], tuple(said))
 
 
+def shared_messages(one: list[Message], other: list[Message]) -> int:
+    """How many messages both begin with, leaving at least one to each of them."""
+    most = min(len(one), len(other)) - 1
+    return next((index for index in range(most) if one[index] != other[index]), max(most, 0))
+
+
+def parted(one: list[Message], other: list[Message]) -> tuple[list[Message], tuple[str, str]]:
+    """What two conversations both begin with, up to a message of the user, and what each goes on with: an answer, or where there are later
+    turns these too, in the words of ``TURNS``' first way.
+
+    Raises:
+        RowError: they do not begin with the same question, or one of them does not end with an answer.
+    """
+    shared = shared_messages(one, other)
+    while shared and one[shared - 1]["role"] != USER:
+        shared -= 1
+    if not shared:
+        raise RowError("the conversations do not begin with the same question")
+    rests = one[shared:], other[shared:]
+    if any(each["role"] == SYSTEM for rest in rests for each in rest) or any(
+        rest[-1]["role"] != ASSISTANT for rest in rests
+    ):
+        raise RowError("one of the conversations does not end with an answer")
+    return one[:shared], (_in_turns(rests[0]), _in_turns(rests[1]))
+
+
+def _in_turns(said: list[Message]) -> str:
+    if len(said) > 1 and said[0]["role"] != ASSISTANT:
+        raise RowError("two messages of the user follow each other")
+    names = {USER: "Human", ASSISTANT: "Assistant"}
+    return said[0]["content"] + "".join(f"\n\n{names[each['role']]}: {each['content']}" for each in said[1:])
+
+
 def refuse_unusable(cells: Mapping[str, Any], what: str = "row") -> None:
     """Refuse what no text can stand for.
 
@@ -240,7 +293,15 @@ def system_of(cells: Mapping[str, Any]) -> str | None:
 
 def has_question(cells: Mapping[str, Any]) -> bool:
     """Whether a column of the row is known to hold what is asked."""
-    return any(cells.get(name) not in (None, "", []) for name in (*ASKED_FIELDS, *SPOKEN_FIELDS, "input"))
+    return _spoken_context(cells) or any(
+        cells.get(name) not in (None, "", []) for name in (*ASKED_FIELDS, *SPOKEN_FIELDS, "input")
+    )
+
+
+def _spoken_context(cells: Mapping[str, Any]) -> bool:
+    """Whether the row's context is a conversation, and not a text that a question is about."""
+    value = cells.get("context")
+    return isinstance(value, list) and bool(value) and all(_is_message(each) for each in value)
 
 
 def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
@@ -254,6 +315,8 @@ def question_of(cells: Mapping[str, Any], field: str | None = None) -> Asked:
         field = next((name for name in (*ASKED_FIELDS, *SPOKEN_FIELDS) if cells.get(name) not in (None, "", [])), None)
     if field is None and isinstance(cells.get("input"), str) and is_visible(cells["input"]):
         field = "input"
+    if field is None and _spoken_context(cells):
+        field = "context"
     if field is None:
         raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
     value = cells.get(field)
@@ -335,6 +398,10 @@ def answer_of(value: object, field: str) -> str:
         raise RowError(f"no {field}")
     if not isinstance(value, list | Mapping):
         raise RowError(f"{field} is not text", value)
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        if len(value) > 1:
+            raise RowError(f"{field} is several texts; one answer is taken", value)
+        return _visible(value[0], field)
     said = messages_of(value, field)
     if len(said) != 1:
         raise RowError(f"{field} is several messages; one answer is compared", value)
@@ -344,6 +411,8 @@ def answer_of(value: object, field: str) -> str:
 def _visible(text: str, field: str) -> str:
     if not is_visible(text):
         raise RowError(f"{field} is empty")
+    if "</img>" in text and SHOWN.search(text):
+        raise RowError(f"{field} shows an image: only text is taken", text)
     return text
 
 

@@ -51,7 +51,7 @@ from crowd_assets.importers.records import (
     time_of,
 )
 from crowd_assets.importers.rows import Row
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 from resources.feedback.events import is_visible
 
 CERTAINTY = "certainty"

@@ -121,9 +121,13 @@ def layout_of(source: Path) -> Layout:
     for cells in rows:
         if cells.get("kind") in KINDS:
             raise SourceError(f"{source}: feedback already; put it into the inbox as a .jsonl or .parquet file")
-    for name, mapping in ready_mappings().items():
-        if mapping.about and any(_has(*mapping.about)(cells) for cells in rows):
-            return Layout("table", ("--mapping", name))
+    fitting = {
+        name: len(mapping.about)
+        for name, mapping in ready_mappings().items()
+        if mapping.about and any(_has(*mapping.about)(cells) for cells in rows)
+    }
+    if fitting:
+        return Layout("table", ("--mapping", max(fitting, key=lambda name: fitting[name])))
     for command, fits in BY_KEYS.items():
         if any(fits(cells) for cells in rows):
             return Layout(command)

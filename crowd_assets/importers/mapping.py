@@ -4,11 +4,13 @@ Belongs here: reading and checking them. Does not belong here: rows (see ``rows`
 """
 
 import codecs
+import fnmatch
 import json
 import re
 import tomllib
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,11 +22,13 @@ Columns = str | tuple[str, ...]
 Axes = tuple[Columns, ...]
 CORRECTION = "correction"
 """Kind of a mapping whose rows say how somebody corrected an answer: a demonstration, and a preference for it."""
+ANY_OF = ".*"
+"""End of a column's name that stands for any: of the columns, or the keys, that begin so the rest of the name of the one ticked."""
 COMPARED = ("ranks", "ratings", "best")
 KEYS = {
     "kind", "columns", "values", "defaults", "payload", "delimiter", "encoding", "apostrophe", "scale", "explode", "where",
     "time_format", "time_zone", "quote", "escape", "responses", "points_per_logit", "fields", "about", "same", "group", "turn",
-    "weights", "header_rows", "questions", "differ", *COMPARED,
+    "weights", "header_rows", "questions", "differ", "conversations", "headed", *COMPARED,
 }  # fmt: skip
 MADE = ("comparison_id", "probability_a", "response_a", "response_b")
 """Fields of a preference that a list of responses makes."""
@@ -61,6 +65,10 @@ class Mapping:
         header_rows: rows at the beginning of a table that name its columns; the first counts.
         questions: for a row that answers several questions, the column of each and what is asked in it.
         original: what a correction corrects.
+        headed: of questions whose text stands in the second row that names the columns: their ``columns`` as a pattern, and the marks before
+            answer A (``response_a``) and answer B (``response_b``) in the text.
+        conversations: the columns of two conversations, or for each the two columns with what the user and what the assistant said in turn:
+            what both begin with is asked, and what each goes on with is an answer.
         same: columns or paths that must hold the same, as what two conversations begin with.
         differ: columns or paths that must not all hold the same, as the scores of two answers.
         about: columns by which `import auto` knows the layout.
@@ -98,7 +106,14 @@ class Mapping:
     about: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     differ: tuple[str, ...] = ()
+    conversations: tuple[Columns, ...] = ()
+    headed: dict[str, str] = field(default_factory=dict)
     path: str = ""
+
+    @cached_property
+    def given(self) -> frozenset[str]:
+        """The fields that have a column or a default."""
+        return frozenset((*self.columns, *self.defaults))
 
     @property
     def copied(self) -> str:
@@ -131,7 +146,14 @@ class Mapping:
         of_fields = [column for value in self.columns.values() for column in each_of(value)]
         others = [
             column
-            for value in (self.responses, self.ranks, self.best, self.original, *axes_of(self.ratings))
+            for value in (
+                self.responses,
+                self.ranks,
+                self.best,
+                self.original,
+                *self.conversations,
+                *axes_of(self.ratings),
+            )
             for column in each_of(value)
         ]
         asked = [each["column"] for each in self.questions]
@@ -145,9 +167,46 @@ class Mapping:
         columns = {name: column for name, column in self.columns.items() if name not in texts}
         return replace(self, columns=columns | {answer: asked["column"]}, defaults=self.defaults | texts, questions=())
 
+    def asked_in(self, header: dict[str, Any]) -> "Mapping":
+        """The mapping with the questions whose texts a second row of the header holds.
 
-def root_of(column: str, there: Container[str]) -> str:
+        Raises:
+            SourceError: no text of the columns that ``headed`` names has both marks.
+        """
+        found = []
+        first, second = (re.compile(rf"(?<!\S){re.escape(self.headed[name])}") for name in ("response_a", "response_b"))
+        for column, text in header.items():
+            if not fnmatch.fnmatchcase(column, self.headed["columns"]) or not isinstance(text, str):
+                continue
+            of_a, of_b = list(first.finditer(text)), list(second.finditer(text))
+            if len(of_a) > 1 or len(of_b) > 1:
+                raise SourceError(
+                    f"the question of {column!r} has its marks several times: say it in [[questions]] of a mapping{self.copied}"
+                )
+            if of_a and of_b and of_a[0].end() <= of_b[0].start():
+                parts = (
+                    text[: of_a[0].start()],
+                    text[of_a[0].end() : of_b[0].start()],
+                    text[of_b[0].end() :].removesuffix(SELECTED),
+                )
+                said = dict(zip(("prompt", "response_a", "response_b"), map(str.strip, parts), strict=True))
+                if all(said.values()):
+                    found.append({"column": column, **said})
+        if not found:
+            marks = f"{self.headed['response_a']!r} and then {self.headed['response_b']!r}"
+            raise SourceError(
+                f"no column like {self.headed['columns']!r} has a question with {marks} in the second row of the header{self.copied}"
+            )
+        return replace(self, questions=tuple(found))
+
+
+def root_of(column: str, there: Collection[str]) -> str:
     """The column that a path begins with: the longest of those that are there, as the name of a column may have dots in it."""
+    if column.endswith(ANY_OF):
+        beginning = column.removesuffix("*")
+        return next(
+            (name for name in there if str(name).startswith(beginning)), root_of(column.removesuffix(ANY_OF), there)
+        )
     ends = [found.start() for found in re.finditer(r"[.\[]", column)]
     return next((column[:end] for end in reversed(ends) if column[:end] in there), column)
 
@@ -159,6 +218,8 @@ def _takes_empty(taken: Any) -> bool:
     return "" not in refused and (len(refused) == len(values) or "" in values)
 
 
+SELECTED = " - Selected Choice"
+"""What Qualtrics writes after the text of a question that has a choice with a text of its own."""
 READY = Path(__file__).parent / "mappings"
 
 
@@ -247,6 +308,12 @@ def mapping_of(found: Any, path: str) -> Mapping:
     if questions:
         optional |= {name for name in FIELDS[kind] if all(name in each for each in questions)}
         optional |= {"probability_a", "response"} & set(FIELDS[kind])
+    conversations = _conversations(found.get("conversations", []), kind, path)
+    if conversations:
+        optional |= {"prompt", "response_a", "response_b"}
+    headed = _headed(found.get("headed", {}), kind, path)
+    if headed:
+        optional |= {"prompt", "response_a", "response_b", "probability_a"}
     if explode:
         optional |= {"contributor_id", {"preference": "probability_a", "demonstration": "response"}.get(kind, "")}
     missing = [name for name in FIELDS[kind] if name not in {*columns, *found.get("defaults", {}), *optional}]
@@ -282,6 +349,8 @@ def mapping_of(found: Any, path: str) -> Mapping:
         same=_names(found.get("same", []), path, "same"),
         about=_names(found.get("about", []), path, "about"),
         differ=_names(found.get("differ", []), path, "differ"),
+        conversations=conversations,
+        headed=headed,
         path=path,
         **compared,
     )
@@ -323,6 +392,35 @@ def _questions(found: dict[str, Any], kind: str, fields: set[str], path: str) ->
     if wrong := sorted({name for each in listed for name in each} - fields - {"column"}):
         raise SourceError(f"{path}: questions have {', '.join(wrong)}; a {kind} has {', '.join(sorted(fields))}")
     return tuple(listed)
+
+
+def _conversations(value: Any, kind: str, path: str) -> tuple[Columns, ...]:
+    if value == []:
+        return ()
+    if not isinstance(value, list) or len(value) != 2 or kind != "preference":
+        raise SourceError(
+            f"{path}: conversations must be two columns of a preference, or for each what the user and the assistant said"
+        )
+    found = tuple(_columns(each, path) for each in value)
+    if any(isinstance(each, tuple) and len(each) != 2 for each in found):
+        raise SourceError(
+            f"{path}: conversations in columns of their turns need two each: the user's and the assistant's"
+        )
+    return found
+
+
+def _headed(value: Any, kind: str, path: str) -> dict[str, str]:
+    keys = {"columns", "response_a", "response_b"}
+    if value == {}:
+        return {}
+    right = (
+        isinstance(value, dict)
+        and set(value) == keys
+        and all(isinstance(each, str) and each for each in value.values())
+    )
+    if not right or kind != "preference":
+        raise SourceError(f"{path}: headed must be texts, {', '.join(sorted(keys))}, of a preference")
+    return dict(value)
 
 
 def _weights_of(value: Any, path: str, name: str) -> tuple[float, ...]:

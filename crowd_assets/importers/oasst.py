@@ -25,7 +25,7 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 from resources.feedback.conversations import ASSISTANT, USER, Message
 
 DEFAULT_CONTRIBUTOR = "open-assistant"

@@ -32,7 +32,7 @@ from crowd_assets.importers.records import (
     text_of,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 
 LISTED = re.compile(r"(?:^|<br\s*/?>|\n)\s*([AB])[.:)]\s+")
 TAG = re.compile(r"<[^>]{0,500}>")

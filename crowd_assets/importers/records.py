@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Self
 
@@ -207,6 +208,11 @@ def identifier_of(value: object, field: str) -> str:
         raise RowError(f"{field} is not a name") from None
     if not name:
         raise RowError(f"no {field}")
+    return _public(name)
+
+
+@lru_cache(1 << 14)
+def _public(name: str) -> str:
     if WHOLE.fullmatch(name):
         return name.split(".")[0]
     return f"person-{digest(name.lower(), size=8)}" if ADDRESS.fullmatch(name) else name
@@ -258,12 +264,11 @@ def ticks(start: datetime) -> Iterator[datetime]:
 
 def digest(*parts: str, size: int = 12) -> str:
     """A short name made from content: BLAKE2b, hexadecimal. No two lists of parts run together into one."""
-    content = hashlib.blake2b(digest_size=size)
+    content = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        content.update(len(data).to_bytes(8, "little"))
-        content.update(data)
-    return content.hexdigest()
+        content += [len(data).to_bytes(8, "little"), data]
+    return hashlib.blake2b(b"".join(content), digest_size=size).hexdigest()
 
 
 def positions(seed: int, prompt: str, one: str, other: str) -> tuple[str, str]:
@@ -277,6 +282,7 @@ def positions(seed: int, prompt: str, one: str, other: str) -> tuple[str, str]:
     return (first, second) if heads else (second, first)
 
 
+@lru_cache(1 << 14)
 def named(name: str) -> str:
     """The name as feedback allows identifiers: one that has other characters, or too many, keeps what it may and gets
     a hash of the whole, so that different names stay different.
@@ -344,6 +350,11 @@ def outcome(comparison_id: str, preferred_a: float, submitted_at: datetime, **pa
     }
 
 
+SAID = {kind: (*FIELDS[kind], *OPTIONAL[kind]) for kind in FIELDS}
+"""What an event says, by kind."""
+_ENCODER = json.JSONEncoder(sort_keys=True)
+
+
 def identified(event: Event, pseudonyms: Pseudonyms) -> Event:
     """The event with an ``event_id`` made from what it says: who, about what, which answer. Neither when it was said, which an
     export without times cannot tell and which does not make it another event, nor what is sent along.
@@ -353,10 +364,10 @@ def identified(event: Event, pseudonyms: Pseudonyms) -> Event:
     kind = event["kind"]
     said = [
         (name, pseudonyms.of(event[name]) if name == "contributor_id" else event[name])
-        for name in (*FIELDS[kind], *OPTIONAL[kind])
+        for name in SAID[kind]
         if name in event
     ]
-    return event | {"event_id": f"{kind}-{digest(kind, json.dumps(said, sort_keys=True), size=16)}"}
+    return event | {"event_id": f"{kind}-{digest(kind, _ENCODER.encode(said), size=16)}"}
 
 
 def _present(payload: dict[str, object]) -> Event:

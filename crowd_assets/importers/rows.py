@@ -146,6 +146,8 @@ def refuse_others(source: Path, head: bytes) -> None:
     for beginning, what in KNOWN_OTHERWISE.items():
         if head.startswith(beginning):
             raise SourceError(f"{source}: {what}")
+    if head[257:262] == b"ustar":
+        raise SourceError(f"{source}: an archive; unpack it first (tar xf {source.name}) and import the file in it")
 
 
 def mark_of(head: bytes) -> str | None:
@@ -391,6 +393,8 @@ def _are_objects(values: list[Any]) -> bool:
 def _object(number: int, row: object) -> Row | Skipped:
     if is_deep(row, DEEPEST_NESTING):
         return Skipped(number, f"row is nested more than {DEEPEST_NESTING} levels deep")
+    if isinstance(row, list) and row and all(isinstance(each, dict) and {"role", "from"} & set(each) for each in row):
+        row = {"messages": row}  # a conversation a line
     if isinstance(row, list) and len(row) == 1:
         row = row[0]
     if isinstance(row, dict):

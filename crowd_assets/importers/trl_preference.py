@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.cells import TICKED
 from crowd_assets.importers.chat import (
     Asked,
     answer_of,
@@ -24,6 +25,7 @@ from crowd_assets.importers.chat import (
     missing,
     question_of,
     refuse_unusable,
+    shared_messages,
     system_of,
 )
 from crowd_assets.importers.records import (
@@ -41,7 +43,7 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.table import TICKED, any_rows
+from crowd_assets.importers.text_tables import any_rows
 from resources.feedback.events import is_visible
 
 DEFAULT_CONTRIBUTOR = "trl"
@@ -59,6 +61,7 @@ CHOSEN = (
     ("chosen_response", "rejected_response"),
     ("preferred", "dispreferred"),
     ("preferred_output", "non_preferred_output"),
+    ("chosen_messages", "rejected_messages"),
 )
 
 
@@ -221,7 +224,7 @@ def split(cells: dict[str, Any]) -> tuple[Asked, str, str]:
             chosen, rejected = spoken
     if isinstance(chosen, list) and isinstance(rejected, list) and max(len(chosen), len(rejected)) > 1:
         said = messages_of(chosen, names[0]), messages_of(rejected, names[1])
-        shared = _shared_messages(*said)
+        shared = shared_messages(*said)
         if any(len(each) != shared + 1 for each in said):
             raise RowError("the conversations part before their last messages", f"after {shared} messages")
         if question is None or not question.messages[:-1]:
@@ -242,12 +245,6 @@ def split(cells: dict[str, Any]) -> tuple[Asked, str, str]:
     if question is None:
         raise RowError("no prompt", f"fields: {', '.join(map(str, cells))}")
     return question, answer_of(chosen, names[0]), answer_of(rejected, names[1])
-
-
-def _shared_messages(chosen: list[Any], rejected: list[Any]) -> int:
-    """How many messages both begin with, leaving at least one to each of them."""
-    most = min(len(chosen), len(rejected)) - 1
-    return next((index for index in range(most) if chosen[index] != rejected[index]), max(most, 0))
 
 
 def _shared_text(chosen: str, rejected: str) -> int:

@@ -35,7 +35,7 @@ from crowd_assets.importers.records import (
     sourced,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR, said_by, who_may_be
 from resources.feedback.conversations import ASSISTANT
 

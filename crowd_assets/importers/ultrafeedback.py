@@ -33,7 +33,7 @@ from crowd_assets.importers.records import (
     text_of,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 
 DEFAULT_ANNOTATOR = "gpt-4"
 

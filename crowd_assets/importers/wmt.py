@@ -28,7 +28,7 @@ from crowd_assets.importers.records import (
     text_of,
     ticks,
 )
-from crowd_assets.importers.table import any_rows
+from crowd_assets.importers.text_tables import any_rows
 
 MARKS = re.compile(r"</?v>")
 PENALTIES = {"critical": 5.0, "major": 5.0, "minor": 1.0, "neutral": 0.0, "no-error": 0.0, "noerror": 0.0}

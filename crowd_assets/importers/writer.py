@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from crowd_assets.importers.records import Note, Record, Skipped, SourceError, identified
 from resources.feedback.pseudonyms import Pseudonyms
@@ -107,33 +107,33 @@ def write_feedback(
     skipped_part = out / f"{name}.skipped.txt.tmp"
     try:
         with ExitStack() as open_files:
-            part: TextIO | None = None
-            skipped: TextIO | None = None
+            part: BinaryIO | None = None
+            skipped: BinaryIO | None = None
             for record in records:
-                if isinstance(record, Note):
+                if isinstance(record, dict):
+                    event = identified(record, pseudonyms)
+                    if event["event_id"] in known:
+                        report.repeated += 1
+                        continue
+                    if part is None or len(known) % lines_per_file == 0:
+                        if part is not None:
+                            _close(part)
+                        parts.append(out / f"{name}-{len(parts) + 1:04d}.jsonl.tmp")
+                        part = open_files.enter_context(_open(parts[-1]))
+                    known.add(event["event_id"])
+                    part.write(_json_line(event))
+                    report.events[event["kind"]] += 1
+                    if "contributor_id" in event:
+                        contributors.add(event["contributor_id"])
+                elif isinstance(record, Note):
                     report.notes.append(record.text)
-                elif isinstance(record, Skipped):
+                else:
                     if skipped is None:
                         skipped = open_files.enter_context(_open(skipped_part))
                     entry = {"row": record.row, "reason": record.reason, "detail": record.detail}
                     skipped.write(_json_line(entry))
                     report.skipped[record.reason] += 1
                     report.first.setdefault(record.reason, record)
-                else:
-                    record = identified(record, pseudonyms)
-                    if record["event_id"] in known:
-                        report.repeated += 1
-                        continue
-                    known.add(record["event_id"])
-                    if part is None or report.events.total() % lines_per_file == 0:
-                        if part is not None:
-                            _close(part)
-                        parts.append(out / f"{name}-{len(parts) + 1:04d}.jsonl.tmp")
-                        part = open_files.enter_context(_open(parts[-1]))
-                    part.write(_json_line(record))
-                    report.events[record["kind"]] += 1
-                    if "contributor_id" in record:
-                        contributors.add(record["contributor_id"])
             for file in (part, skipped):
                 if file is not None:
                     _close(file)
@@ -156,27 +156,23 @@ def _taken(out: Path, name: str) -> Path | None:
     return next((path for path in sorted(out.glob("*.jsonl")) if several.fullmatch(path.name)), None)
 
 
-def _open(path: Path) -> TextIO:
-    return path.open("w", encoding="utf-8", newline="\n")
+def _open(path: Path) -> BinaryIO:
+    return path.open("wb")
 
 
-def _close(file: TextIO) -> None:
+def _close(file: BinaryIO) -> None:
     """Onto the disk before the rename: a power cut must not leave a complete name on an empty file."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
 
 
-def _json_line(record: dict[str, Any]) -> str:
-    return json.dumps(_valid_unicode(record), ensure_ascii=False, allow_nan=False) + "\n"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def _valid_unicode(value: Any) -> Any:
-    """The value with every half of a surrogate pair, which UTF-8 cannot write, as U+FFFD."""
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_valid_unicode(key): _valid_unicode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_valid_unicode(item) for item in value]
-    return value
+def _json_line(record: dict[str, Any]) -> bytes:
+    line = _ENCODER.encode(record) + "\n"
+    try:
+        return line.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot write
+        return _LONE_SURROGATE.sub("\ufffd", line).encode()

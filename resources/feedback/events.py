@@ -274,8 +274,9 @@ def completed(frame: pl.DataFrame) -> pl.DataFrame:
 
 def is_visible(text: str) -> bool:
     """Whether a text has something to see in it: a character that is neither space nor control, format or half a pair."""
-    if text.isprintable():  # the rule, and quickly told
-        return bool(text) and not text.isspace()
+    first = text[:1]
+    if first > " " and first.isprintable():  # the rule, and quickly told
+        return True
     return any(unicodedata.category(character) not in INVISIBLE for character in text)
 
 

@@ -319,6 +319,51 @@ def test_auto_says_the_command_and_shows_the_first_rows(name: str, command: str)
     assert " ".join(words[1:]) in result.output
 
 
+def test_a_second_turn_is_compared_with_the_first(tmp_path: Path) -> None:
+    result, (first, both, later), _ = imported(tmp_path, "auto", "mt_bench.jsonl")
+    assert "--mapping mt_bench" in result.output
+    assert (first["response_a"], first["response_b"], first["probability_a"]) == ("The Elbe.", "The Rhine.", 1.0)
+    assert both["prompt"] == "Name a river."
+    assert both["response_a"] == "The Elbe.\n\nHuman: And its mouth?\n\nAssistant: Cuxhaven."
+    assert both["response_b"] == "The Rhine.\n\nHuman: And its mouth?\n\nAssistant: Rotterdam."
+    assert both["probability_a"] == 0.0
+    assert (later["prompt"], later["response_a"], later["contributor_id"]) == ("And its mouth?", "Cuxhaven.", "gpt-4")
+    assert [each["role"] for each in json.loads(later["messages"])] == ["user", "assistant", "user"]
+
+
+def test_the_radio_button_that_is_ticked_says_its_name(tmp_path: Path) -> None:
+    _, events, skipped = imported(tmp_path, "auto", "mturk_onehot.csv")
+    assert [(event["contributor_id"], event["probability_a"]) for event in events] == [
+        ("w1", 1),
+        ("w2", 0),
+        ("w3", 0.5),
+    ]
+    assert [each["reason"] for each in skipped] == [
+        "several of Answer.choice.* are ticked",
+        "no probability_a",
+        "left out by where: AssignmentStatus is 'Rejected'",
+        "Answer.choice.left is neither true nor false",
+    ]
+
+
+def test_questions_of_a_survey_stand_in_its_second_header_row(tmp_path: Path) -> None:
+    result, events, skipped = imported(tmp_path, "auto", "qualtrics_questions.csv")
+    assert "--mapping qualtrics_questions" in result.output
+    assert [
+        (event["contributor_id"], event["prompt"], event["response_a"], event["probability_a"]) for event in events
+    ] == [
+        ("p1", "What shall we do in the rain?", "Dance.", 1.0),
+        ("p1", "Who sings (Q&A: no)?", "The choir.", 1.0),
+        ("R_2", "What shall we do in the rain?", "Dance.", 0.5),
+    ]
+    assert [each["reason"] for each in skipped] == ["left out by where: Status is 'Survey Preview'"]
+    text = (CASES / "qualtrics_questions.csv").read_text()
+    (tmp_path / "twice.csv").write_text(text.replace("Dance.", "Dance. A: Sing."))
+    assert "marks several times" in CliRunner().invoke(app, ["auto", str(tmp_path / "twice.csv")]).output
+    (tmp_path / "none.csv").write_text(text.replace("A: ", ""))
+    assert "no column like 'Q[0-9]*'" in CliRunner().invoke(app, ["auto", str(tmp_path / "none.csv")]).output
+
+
 def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
     result = CliRunner().invoke(app, ["auto", str(CASES / "csv_bom.csv")])
     assert result.exit_code == 2
@@ -390,6 +435,8 @@ def task(type_: str, name: str, value: dict[str, Any], **data: Any) -> dict[str,
         ({"history": "Why?", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": "9", "score_B": 9.0}, "the same"),
         (task("ranker", "r", {"ranker": {"good": ["a"], "bad": ["b"]}}, items=[{"id": "a", "body": "x"}, {"id": "b", "body": "y"}]), "several buckets (good, bad)"),
         (task("number", "preference", {"number": -3}), "--scale"),
+        ({"query": "<img>https://example.org/a.jpeg</img>Who?", "response": "A fox."}, "shows an image"),
+        ({"prompt": "Why?", "completion": ["So.", "Hm."]}, "several texts"),
         # Every refusal names what is there.
         ({"prompt": "Why?", "output": ""}, "prompt', 'output"),
         ({"conversations": [], "id": 1, "messages": [{"role": "Alice", "content": "x"}]}, "call it user or assistant"),
@@ -409,6 +456,10 @@ def test_a_row_that_says_something_else_is_refused_in_words(tmp_path: Path, row:
         ({"instruction": "Why?", "context": "It rains.", "response": "So."}, {"prompt": "Why?\n\nIt rains."}),
         ({"instruction": "Why?", "input": "<noinput>", "output": "So."}, {"prompt": "Why?", "response": "So."}),
         ({"conversation": [{"input": "Why?", "output": "So."}]}, {"prompt": "Why?", "response": "So."}),
+        ({"conversation": [{"system": "Be kind.", "human": "Hi", "assistant": "Hello."}, {"human": "Why?", "assistant": "So."}]}, {"prompt": "Why?", "response": "So."}),
+        ({"context": SAYS[:1], "chosen": SAYS[1:], "rejected": [{**SAYS[1], "content": "Hm."}]}, {"prompt": "Why?"}),
+        ({"chosen_messages": SAYS, "rejected_messages": [SAYS[0], {"role": "assistant", "content": [{"type": "text", "value": "Hm."}]}]}, {"prompt": "Why?"}),
+        ({"instruction": "Why?", "output_1": "So.", "output_2": "Hm.", "preference": 0.0, "annotator": "g"}, {"probability_a": 0.5}),
         ({"messages": [SAYS]}, {"prompt": "Why?", "response": "So."}),
         ({"text": "### Human: Why?### Assistant: So."}, {"prompt": "Why?", "response": "So."}),
         ({"text": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"}, {"prompt": "Why?", "response": "So."}),
@@ -431,13 +482,14 @@ def test_a_row_as_a_tool_writes_it_is_known_and_comes_in_right(
     assert result.exit_code == 0, result.output
     event = json.loads((tmp_path / "out" / "x.jsonl").read_text())
     assert {name: event[name] for name in found} == found
-    assert "messages" not in event
+    assert ("messages" in event) == ("system" in json.dumps(row))
 
 
 @pytest.mark.parametrize(
     ("text", "command", "found"),
     [
         ('"INPUT:prompt"\t"OUTPUT:result"\n"Why?"\t"So."\n', "table", "So."),
+        (f"{json.dumps(SAYS)}\n{json.dumps(SAYS)}\n", "auto", "So."),
         ('[{"prompt": "Why?", "completion": "So."}]\n[{"prompt": "Who?", "completion": "Me."}]\n', "auto", "So."),
         ("prompt,completion\nWhy?,So.\n", "trl-prompt-completion", "So."),
     ],

@@ -244,6 +244,23 @@ LAYOUTS: dict[str, Layout] = {
             "winner": winner(row, "model_a", "model_b"),
         },
     ),
+    "mt_bench": mapped(
+        "mt_bench",
+        lambda row: {
+            "question_id": row["number"],
+            "judge": row["who"],
+            "turn": 2,
+            "winner": winner(row, "model_a", "model_b"),
+            **{
+                name: [
+                    *said(row, row[one]),
+                    {"role": "user", "content": "And?"},
+                    {"role": "assistant", "content": "So."},
+                ]
+                for name, one in (("conversation_a", "one"), ("conversation_b", "two"))
+            },
+        },
+    ),
     "shp": mapped(
         "shp",
         lambda row: {
@@ -443,14 +460,16 @@ def check_rows(
 
 ELSEWHERE = {
     "convincing-arguments": "below, as it reads two tables",
+    "qualtrics_questions": "in test_layouts, as its questions stand in the header",
     "goemotions": "in test_goemotions: contributors are made up, and draw other comments where there is one more",
 }
 
 
 def test_every_importer_and_every_mapping_that_comes_along_is_looked_at_here() -> None:
     commands = {str(command.name) for command in app.registered_commands} - {"auto", "table", "csv"}
+    commands |= set(ready_mappings())
     looked_at = {name.split(",")[0] for name in LAYOUTS}
-    assert commands - set(ELSEWHERE) | set(ready_mappings()) == looked_at
+    assert commands - set(ELSEWHERE) == looked_at
     assert set(ELSEWHERE) <= commands
 
 
@@ -672,13 +691,14 @@ def test_an_exchange_that_was_judged_is_where_the_conversation_ends(tmp_path: Pa
     made = LAYOUTS["arena"].made(judged(1, 1, True, ""), 1)
     row = made | {"turn": 1} | {name: made[name] + later for name in ("conversation_a", "conversation_b")}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"turn": 2}) + "\n")
-    first, parted = table.read(tmp_path / "rows.jsonl", mapping=find_mapping("arena"), start=START)
+    first, whole = table.read(tmp_path / "rows.jsonl", mapping=find_mapping("arena"), start=START)
     assert isinstance(first, dict)
-    assert isinstance(parted, Skipped)
-    assert (first["response_a"], first["prompt"]) == (
-        made["conversation_a"][1]["content"],
-        made["conversation_a"][0]["content"],
-    )
+    assert isinstance(whole, dict)
+    one, other = (made[name][1]["content"] for name in ("conversation_a", "conversation_b"))
+    assert first["prompt"] == whole["prompt"] == made["conversation_a"][0]["content"]
+    assert (first["response_a"], first["response_b"]) == (one, other)
+    assert whole["response_a"] == f"{one}\n\nHuman: And?\n\nAssistant: So."
+    assert whole["comparison_id"] != first["comparison_id"]
 
 
 def test_steps_are_one_completion_where_all_of_them_are_right(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_an_id_column_names_the_comparison_unless_it_names_two(tmp_path: Path) -
         ({"prompt": "p", "chosen": " ", "rejected": "x"}, "chosen is empty"),
         ({"prompt": 3, "chosen": "y", "rejected": "x"}, "prompt is neither text nor chat messages"),
         ({"prompt": "p", "chosen": [], "rejected": [assistant("x")]}, "no chosen"),
-        ({"prompt": "p", "chosen": ["y"], "rejected": ["x"]}, "chosen is not a list of chat messages"),
+        ({"prompt": "p", "chosen": ["y", "z"], "rejected": ["x"]}, "chosen is not a list of chat messages"),
         (
             {"prompt": "p", "chosen": [{"role": "assistant", "content": None}], "rejected": [assistant("x")]},
             "chosen has a chat message without text",

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from upath import UPath
 
+from crowd_assets.importers.cells import instant_of as time_of_cell
 from crowd_assets.importers.label_studio import _time as time_of_annotation
 from crowd_assets.importers.mapping import Mapping
 from crowd_assets.importers.records import RowError, start_of, time_of
-from crowd_assets.importers.table import _instant as time_of_cell
 from crowd_assets.quality import conditions
 from crowd_assets.quality.gate import check_feedback
 from crowd_assets.quality.history import Earlier, before

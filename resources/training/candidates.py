@@ -355,6 +355,7 @@ class _Trainer:
         """:meth:`_passes` with so many tokens in each."""
         import torch
 
+        from resources.training.layers import UnadaptableModelError
         from resources.training.stacked import stacked_batch
 
         counts = [max(1, sum(map(labelled, part))) for part in parts]
@@ -381,6 +382,11 @@ class _Trainer:
                 ),
             ):
                 of_rows = self.stack.loss(batch)
+                if learn and not of_rows.requires_grad:
+                    raise UnadaptableModelError(
+                        f"{type(self.stack.model).__name__} computes its blocks past the gradients of what is put into them, as reversible "
+                        "layers do, so no adapter can learn: name another base in CROWD_BASE_MODEL."
+                    )
                 if learn:
                     of_rows.sum().backward()
             found = of_rows.detach().view(len(adapters), -1).double().cpu().numpy()

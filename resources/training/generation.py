@@ -23,6 +23,7 @@ Progress = Callable[[int, int], None]
 PROMPTS = 32  # prompts that share a generator, so that what they draw depends on no other
 ROWS_PER_PASS = {"cpu": 512, "cuda": 1024}
 TOKENS_PER_PASS = {"cpu": 2**17, "cuda": 2**20}  # rows times their longest, where memory allows as many
+PADDED = 0.03  # how far, as a share of their norm, logits after padding may lie from those without
 WAYS_OUT = (
     "lower CROWD_MAX_TOKENS, CROWD_MAX_NEW_TOKENS or CROWD_FUSED_CANDIDATES, or keep the base in CROWD_DTYPE=bfloat16"
 )
@@ -118,19 +119,21 @@ def generate_tokens(
     from resources.training.stacked import AdapterStack
 
     texts, device = language_model.texts, language_model.device
-    stack = AdapterStack.of_stored(language_model, lineages) if any(lineages) else None
-    model: Any = stack.model if stack else language_model.model
-    models = len(lineages) if stack else 1
     room = min((each for each in (longest, texts.positions) if each is not None), default=None)
     new = max_new_tokens if room is None else min(max_new_tokens, max(1, room // 2))
     rows = [texts.prompt(prompt, None if room is None else room - new) for prompt in prompts]
+    alike = _has_a_state(language_model.model) or (len(set(map(len, rows))) > 1 and reads_padding(language_model))
+    stack = AdapterStack.of_stored(language_model, lineages) if any(lineages) else None
+    model: Any = stack.model if stack else language_model.model
+    models = len(lineages) if stack else 1
     responses: list[list[list[int]]] = [[[] for _ in rows] for _ in lineages]
     together = prompts_a_pass(models, device.type)
     budget = max(
         1,
         min(
             TOKENS_PER_PASS[device.type],
-            int(memory.SHARE * memory.free_bytes(device)) // memory.cache_bytes_a_token(model),
+            int(memory.SHARE * memory.free_bytes(device))
+            // memory.writing_bytes_a_token(model, new + min(map(len, rows), default=0)),
         ),
     )
     done = 0
@@ -146,7 +149,7 @@ def generate_tokens(
     with torch.inference_mode():
         for first in range(0, len(rows), together):
             of_pass = range(first, min(first + together, len(rows)))
-            for chosen in _portions(of_pass, rows, models, new, budget, alike=_has_a_state(model)):
+            for chosen in _portions(of_pass, rows, models, new, budget, alike=alike):
                 parts, size = memory.halving(in_parts(chosen), len(chosen), WAYS_OUT)
                 for number, tokens in enumerate(parts):
                     of_part = chosen[number * size : (number + 1) * size]
@@ -172,7 +175,7 @@ def _portions(
     together, so that one long prompt makes no other row longer.
 
     Args:
-        alike: Whether rows of a pass must have the same length, as padding before them would change what a model remembers.
+        alike: Whether rows of a pass must have the same length, as padding before them would change what a model makes of them.
     """
     if not alike and models * len(of_pass) * (max(len(rows[row]) for row in of_pass) + new) <= budget:
         yield list(of_pass)
@@ -196,6 +199,33 @@ def _has_a_state(model: Any) -> bool:
     if getattr(model, "_is_stateful", False):
         return True
     return any(isinstance(each, LinearAttentionCacheLayerMixin) for each in DynamicCache(config=model.config).layers)
+
+
+def reads_padding(language_model: LanguageModel) -> bool:
+    """Whether a model takes padding before a text for a part of the text, as models do whose positions count padding: decoders of BART
+    and RoBERTa among others. Seen in a trial of two short texts beside a longer one."""
+    import torch
+    from transformers import GenerationConfig
+
+    model: Any = language_model.model
+    pad, device = language_model.texts.pad, language_model.device
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    texts = [[(7 * (place + 5 * row) + 3) % vocabulary for place in range(9 - 2 * row)] for row in range(3)]
+    once = GenerationConfig(max_new_tokens=1, do_sample=False, pad_token_id=pad, return_dict_in_generate=True)
+    once.output_logits = True
+
+    def next_of(rows: list[list[int]]) -> "torch.Tensor":
+        width = max(map(len, rows))
+        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+        with torch.inference_mode(), _own_generation_config(model):
+            found = model.generate(input_ids=ids, attention_mask=mask, generation_config=once)
+        logits: torch.Tensor = found.logits[0]
+        return logits.float()
+
+    together = next_of(texts)
+    apart = [(together[row] - alone).norm() / alone.norm() for row in (1, 2) for alone in next_of([texts[row]])]
+    return bool(min(apart) > PADDED)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ tokens, so that families nobody has listed are right, too.
 Belongs here: finding layers, and blocks. Does not belong here: what adapters compute (see ``stacked``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,12 +51,14 @@ def adaptable_layers(model: Any) -> list[str]:
     }
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ids = (torch.arange(ROWS * WIDTH, device=model.device) * 7 + 3).remainder(vocabulary).view(ROWS, WIDTH)
-    together = _given(model, linear, ids)
+    with _weights_read_past_their_layers(linear) as read_past:
+        together = _given(model, linear, ids)
     alone = [_given(model, linear, ids[row : row + 1]) for row in range(ROWS)]
     found = sorted(
         name
         for name, given in together.items()
-        if all(name in each for each in alone)
+        if name not in read_past
+        and all(name in each for each in alone)
         and _is_row_wise(given, [each[name] for each in alone])
         and _is_no_expert_to_peft(model, name)
     )
@@ -100,6 +103,35 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
         return checkpoint(call, *inputs, use_reentrant=False, **options)
 
     return again
+
+
+@contextmanager
+def _weights_read_past_their_layers(linear: dict[str, nn.Module]) -> Iterator[set[str]]:
+    """Within the block, names of layers whose weight is read by others than the layer: some routers' are."""
+    seen: set[str] = set()
+    working: set[str] = set()
+
+    def watched(name: str, kind: type[nn.Module]) -> type[nn.Module]:
+        def get(module: nn.Module, what: str) -> Any:
+            if what == "weight" and name not in working:
+                seen.add(name)
+            return kind.__getattr__(module, what)
+
+        return type(kind.__name__, (kind,), {"__getattr__": get})
+
+    handles = []
+    kinds = {name: type(module) for name, module in linear.items()}
+    for name, module in linear.items():
+        module.__class__ = watched(name, kinds[name])
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: working.add(name)))
+        handles.append(module.register_forward_hook(lambda *_, name=name: working.discard(name)))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, module in linear.items():
+            module.__class__ = kinds[name]
 
 
 def _given(model: Any, linear: dict[str, nn.Module], ids: Tensor) -> dict[str, Tensor]:

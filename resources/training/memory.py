@@ -12,7 +12,8 @@ from resources.common.errors import OperatorError
 
 Found = TypeVar("Found")
 LOGITS_AT_ONCE = 2**24  # logits of one pass through the head: 64 MiB in single precision
-SHARE = 0.25  # of the free memory, that caches of keys and values may take
+SHARE = 0.5  # of the free memory, that a pass of generation may take
+LOGITS_HELD = 4  # times the logits of a row, in single precision, while one of its tokens is drawn: themselves, as floats, noise, their sum
 CONTAINER = Path("/sys/fs/cgroup")  # where Linux says what a container may use
 
 
@@ -62,12 +63,30 @@ def _of_container() -> int:
 def cache_bytes_a_token(model: Any) -> int:
     """Bytes of keys and values that generation keeps for each token of a row, over all layers."""
     config = model.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None) or 1
-    hidden = getattr(config, "hidden_size", None) or 1
-    of_keys = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or hidden // heads
-    layers = getattr(config, "num_hidden_layers", None) or 1
-    return int(2 * layers * of_keys * width * model.dtype.itemsize)
+    heads = _said(config, "num_attention_heads") or 1
+    hidden = _said(config, "hidden_size") or 1
+    of_keys = _said(config, "num_key_value_heads") or heads
+    width = _said(config, "head_dim") or hidden // heads
+    return int(2 * (_said(config, "num_hidden_layers") or 1) * of_keys * width * model.dtype.itemsize)
+
+
+def writing_bytes_a_token(model: Any, tokens: int) -> int:
+    """Bytes that a pass of generation takes for each token of a row of so many: keys and values, what a block holds while it reads the
+    prompt, and the row's share of the logits, of which each row has those of one place."""
+    config = model.config.get_text_config()
+    widest = max(4 * (_said(config, "hidden_size") or 1), _said(config, "intermediate_size") or 1)
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    block = 3 * widest * model.dtype.itemsize
+    return cache_bytes_a_token(model) + block + -(-LOGITS_HELD * 4 * vocabulary // max(1, tokens))
+
+
+def _said(config: Any, name: str) -> int | None:
+    """A size that a configuration says, the largest where layers differ; None where it says none."""
+    try:
+        said = getattr(config, name, None)
+    except Exception:  # transformers' own error where layers differ and no one number is true of all
+        said = [getattr(each, name, None) for each in config.per_layer_config]
+    return max((int(each) for each in (said if isinstance(said, list | tuple) else [said]) if each), default=None)
 
 
 def has_bfloat16(device: Any) -> bool:

@@ -7,7 +7,7 @@ Belongs here: looking at one model. Does not belong here: what a round will take
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ ASKED = (
 SAID = "Something warm would be nice, thank you for asking me about it."
 ALMOST = 0.05  # logits by which the token of a pass of two rows may lie behind the best of its row alone
 GREEDY = 1e-4  # temperature at which the likeliest token wins over any noise
+LOOKED_AT = 6  # generated tokens that are compared
 WRITTEN, ROWS = 8, 16  # tokens and rows of the timed generation
 
 
@@ -120,15 +121,35 @@ def _look_at_writing(
         )
         return
     try:
-        behind = _behind_a_plain_loop(model)
+        if not _hands_on_its_state(model):
+            yield Seen(
+                "state",
+                f"{type(model.model).__name__} keeps what it has read in a state of a kind of its own, which transformers' generation does not "
+                "hand on from token to token",
+                "name a base with a cache of keys and values, or one of the families of docs/training.md",
+            )
+            return
+        behind = _behind_a_plain_loop(model, ASKED)
+        alone = behind if behind <= ALMOST else _behind_a_plain_loop(model, ASKED[:1])
         started = time.perf_counter()
         generate(model, [ASKED[0]] * ROWS, max_new_tokens=WRITTEN, temperature=1.0, seed=1, longest=config.max_tokens)
         writing = time.perf_counter() - started
-    except Exception as problem:
-        yield Seen("two generated tokens", f"{type(problem).__name__}: {problem}", "name another base")
+    except Exception as problem:  # whatever a family's own code raises
+        said = f"{type(problem).__name__}: {problem}"
+        if getattr(model.model, "_is_stateful", False):
+            said = f"the state that {type(model.model).__name__} keeps does not fit a pass of several rows ({said})"
+        yield Seen("generated tokens", said, "name another base")
+        return
+    if alone > ALMOST:
+        yield Seen(
+            "generated tokens",
+            f"transformers' generation shows {type(model.model).__name__} other tokens than the text so far, so the model writes other than "
+            f"it reads, logits {alone:.3f} apart",
+            "name a base that was made to continue texts",
+        )
         return
     yield Seen(
-        "two generated tokens",
+        "generated tokens",
         f"{'as' if behind <= ALMOST else 'other than'} a plain loop writes them, logits {behind:.3f} apart",
         "" if behind <= ALMOST else "set CROWD_DTYPE=float32, or name another base: rows of a pass change one another",
     )
@@ -148,6 +169,18 @@ def _is_causal(model: LanguageModel) -> bool:
     return bool((whole - alone).norm() <= FURTHEST * whole.norm() + 1e-6)
 
 
+def _hands_on_its_state(model: LanguageModel) -> bool:
+    """Whether a model that keeps a state gives it out where generation looks for it; models without one read all again."""
+    import torch
+
+    if not getattr(model.model, "_is_stateful", False):
+        return True
+    row = torch.tensor([model.texts.prompt(ASKED[0])], device=model.device)
+    with torch.inference_mode():
+        found = model.model(input_ids=row, use_cache=True)
+    return any(getattr(found, name, None) is not None for name in ("past_key_values", "cache_params"))
+
+
 def _step(model: LanguageModel, config: CandidateConfig) -> tuple[float, int]:
     """Seconds of a step of two adapters, and the tokens it saw."""
     rows = min(config.batch_size, 4)
@@ -162,13 +195,13 @@ def _step(model: LanguageModel, config: CandidateConfig) -> tuple[float, int]:
     return results[0].seconds, tokens
 
 
-def _behind_a_plain_loop(model: LanguageModel) -> float:
-    """By how many logits, at most, the tokens that a pass over unequal rows writes lie behind the best ones of each row alone."""
+def _behind_a_plain_loop(model: LanguageModel, prompts: Sequence[str]) -> float:
+    """By how many logits, at most, the first tokens that a pass over unequal rows writes lie behind the best ones of each row alone."""
     import torch
 
-    (together,) = generate_tokens(model, list(ASKED), max_new_tokens=2, sampling=Sampling(GREEDY), seed=0)
+    (together,) = generate_tokens(model, prompts, max_new_tokens=LOOKED_AT, sampling=Sampling(GREEDY), seed=0)
     furthest = 0.0
-    for asked, new in zip(ASKED, together, strict=True):
+    for asked, new in zip(prompts, together, strict=True):
         ids = model.texts.prompt(asked)
         for token in new:
             with torch.inference_mode():

@@ -145,7 +145,7 @@ class StackedLinear(nn.Module):
 @dataclass(frozen=True)
 class StackedBatch:
     """Rows of k adapters, n each, right-padded: ``ids`` (k n, T), ``labelled`` (k n, T) marks the tokens that are
-    predicted from the one before, ``weights`` (k n,) is what a row's tokens count in the loss: 0 for a row that only pads."""
+    predicted from the one before, ``weights`` (k n,) is what a row's tokens count in the loss: 0 for a row that only fills up."""
 
     ids: Tensor
     labelled: Tensor
@@ -304,7 +304,8 @@ def stacked_batch(
 ) -> StackedBatch:
     """The batch of k adapters: ``rows[j]`` are adapter j's, and ``weights[j]`` what each one's tokens count.
 
-    Adapters with fewer rows than others get rows of padding, which count nothing.
+    Adapters with fewer rows than others get their first row again, which counts nothing: what some models make of a row of nothing but
+    padding is no number, and no weight makes such a number nothing.
     """
     most = max(map(len, rows))
     width = max(len(row.ids) for of_adapter in rows for row in of_adapter)
@@ -316,4 +317,6 @@ def stacked_batch(
             ids[index, : len(row.ids)] = torch.tensor(row.ids)
             labelled[index, row.prompt_length : len(row.ids)] = True
             counted[index] = weight
+        if of_adapter:
+            ids[adapter * most + len(of_adapter) : (adapter + 1) * most] = ids[adapter * most]
     return StackedBatch(ids.to(device), labelled.to(device), counted.to(device))

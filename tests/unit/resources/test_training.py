@@ -134,6 +134,33 @@ def test_adapters_lie_on_layers_that_are_given_rows_and_nowhere_else(tmp_path: P
     assert "lm_head" not in plain
 
 
+def test_a_model_whose_positions_count_padding_gets_rows_of_one_length(tmp_path: Path) -> None:
+    from resources.training.generation import reads_padding
+
+    here = trainer(tmp_path, build(tmp_path / "base", "bart"))
+    (texts,) = here.generate([None], PROMPTS, max_new_tokens=8, temperature=1.0, seed=5)
+    assert texts == plain_loop(here.load(None), PROMPTS, 8, 1.0, 5)
+    assert reads_padding(here.load(None))
+    assert not reads_padding(load(str(build(tmp_path / "other", "gpt2")), []))
+
+
+def test_a_candidate_with_fewer_rows_than_another_gets_no_row_of_nothing_but_padding() -> None:
+    from resources.training.prompting import Tokens
+    from resources.training.stacked import stacked_batch
+
+    rows = [[Tokens([5, 6, 7], 1), Tokens([8, 9], 1)], [Tokens([3, 4], 1)]]
+    batch = stacked_batch(rows, [[0.5, 0.5], [1.0]], 0, torch.device("cpu"))
+    assert batch.ids.tolist() == [[5, 6, 7], [8, 9, 0], [3, 4, 0], [3, 4, 0]]
+    assert batch.labelled.sum(1).tolist() == [2, 1, 1, 0]
+    assert batch.weights.tolist() == [0.5, 0.5, 1.0, 0.0]
+
+
+def test_a_layer_whose_weight_others_read_gets_no_adapter(tmp_path: Path) -> None:
+    found = adaptable_layers(load(str(build(tmp_path, "hunyuan_v1_moe")), []).model)
+    assert found
+    assert not any("wg" in name for name in found)
+
+
 def test_a_base_without_layers_for_adapters_is_refused_in_a_sentence(tmp_path: Path) -> None:
     base = load(str(build(tmp_path / "base", "llama")), [])
     with pytest.MonkeyPatch.context() as patch:

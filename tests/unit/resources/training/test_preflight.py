@@ -1,5 +1,6 @@
 """A model is looked at before anybody is paid: what fits passes, and each thing that does not is a line with the way out."""
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ def test_a_model_that_fits_is_timed(folder: Path) -> None:
     *seen, speed = look_at_model(lambda: nullcontext(load(str(folder), [])), CONFIG)
     assert [each.name for each in seen if isinstance(each, Seen) and each.well] == [
         "a step on two adapters",
-        "two generated tokens",
+        "generated tokens",
     ]
     assert isinstance(speed, Speed)
     assert min(speed.trained, speed.written, speed.peak_mib) > 0
@@ -54,3 +55,21 @@ def test_texts_are_looked_at_without_the_model() -> None:
     assert "raise CROWD_MAX_TOKENS" in short["positions"].way_out
     endless = {each.name: each for each in look_at_texts(TextFormat.of(tokenizer("endless")), 64, 8)}
     assert "CROWD_MAX_NEW_TOKENS=8" in endless["ends"].words
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("reformer", r"reversible layers.*no adapter can learn"),
+        ("rwkv", r"a state of a kind of its own.*not hand on from token to token"),
+        ("xlm", r"writes other than it reads"),
+        ("xlstm", r"the state that xLSTMForCausalLM keeps does not fit a pass of several rows"),
+    ],
+)
+def test_what_is_no_base_is_refused_with_a_reason_of_its_own(family: str, reason: str, tmp_path: Path) -> None:
+    folder = build(tmp_path, family)
+    *_, seen = look_at_model(lambda: nullcontext(load(str(folder), [])), CONFIG)
+    assert isinstance(seen, Seen)
+    assert not seen.well
+    assert re.search(reason, seen.words)
+    assert "name a" in seen.words + seen.way_out

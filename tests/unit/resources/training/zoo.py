@@ -269,6 +269,55 @@ OTHERS: dict[str, dict[str, Any]] = {
         "layers_block_type": ["mamba", "hybrid"],
     },
 }
+# More of them: decoders of translators, whose positions count padding, among others.
+DECODER = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 64}
+MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
+LINEAR = {
+    "linear_num_value_heads": 2,
+    "linear_num_key_heads": 1,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"],
+}
+OTHERS |= {
+    **dict.fromkeys(("bart", "blenderbot", "marian", "trocr"), DECODER),
+    **{name: {"num_key_value_heads": 2} for name in ("biogpt", "jais2", "nanochat")},
+    "afmoe": SLIDING | MIXED | {"head_dim": 16, "num_shared_experts": 1, "num_dense_layers": 1},
+    "bert-generation": {"is_decoder": True, "num_key_value_heads": 2},
+    "cwm": SLIDING | {"head_dim": 16},
+    "exaone_moe": GROUPED | SLIDING | MIXED,
+    "falcon_h1": STATE | {"mamba_d_ssm": 64, "head_dim": 16},
+    "flex_olmo": {},
+    "gemma3n_text": MIXED
+    | {"vocab_size_per_layer_input": 340, "hidden_size_per_layer_input": 8, "laurel_rank": 8, "head_dim": 16}
+    | {"num_kv_shared_layers": 0, "activation_sparsity_pattern": [0.0, 0.0], "altup_num_inputs": 2},
+    "gemma4_text": SLIDING
+    | MIXED
+    | {"head_dim": 16, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 340},
+    "glm4_moe_lite": GROUPED | LATENT,
+    "hunyuan_v1_moe": {"head_dim": 16, "moe_topk": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mimo_v2_flash": SLIDING
+    | {"head_dim": 16, "v_head_dim": 16, "swa_head_dim": 16, "swa_v_head_dim": 16}
+    | {"swa_num_attention_heads": 2, "swa_num_key_value_heads": 1},
+    "ministral3": HEADS,
+    "modernbert-decoder": {"local_attention": 8, "num_key_value_heads": 2}
+    | {"pad_token_id": 0, "cls_token_id": 0, "sep_token_id": 0},
+    "olmo_hybrid": LINEAR,
+    "qwen3_5_text": LINEAR | {"head_dim": 16},
+    "solar_open": GROUPED | {"head_dim": 16},
+    "youtu": LATENT,
+}
+# Families that are refused, each in a sentence of its own.
+REFUSED: dict[str, dict[str, Any]] = {
+    "reformer": {"attn_layers": ["local", "local"], "axial_pos_shape": [16, 16], "axial_pos_embds_dim": [16, 16]}
+    | {"feed_forward_size": 64, "attention_head_size": 16, "local_attn_chunk_length": 8, "is_decoder": True},
+    "rwkv": {"attention_hidden_size": 32},
+    "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 2},
+    "xlstm": {"embedding_dim": 32, "num_blocks": 2, "num_heads": 2}
+    | {"chunkwise_kernel": "chunkwise--native_autograd", "sequence_kernel": "native_sequence__native"}
+    | {"step_kernel": "native"},
+}
 FAMILIES |= {name: (name, ANY | sizes, "gpt") for name, sizes in OTHERS.items()}
 
 
@@ -321,7 +370,7 @@ def build(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    architecture, sizes, own = FAMILIES[family]
+    architecture, sizes, own = FAMILIES.get(family) or (family, ANY | REFUSED[family], "gpt")
     made = tokenizer(kind or own)
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(0)

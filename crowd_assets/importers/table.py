@@ -53,6 +53,7 @@ from crowd_assets.importers.cells import (
 from crowd_assets.importers.chat import UNUSABLE, Asked, answer_of, refuse_unusable
 from crowd_assets.importers.mapping import Mapping, each_of, read_mapping
 from crowd_assets.importers.records import (
+    WHOLE,
     Event,
     Labels,
     Record,
@@ -196,11 +197,18 @@ def _left_out(cells: dict[str, Any], mapping: Mapping) -> str | None:
     for column, wanted in mapping.where.items():
         found = plain(at(cells, column))
         values = [str(each) for each in (wanted if isinstance(wanted, list) else [wanted])]
-        refused = [each.removeprefix("!=").strip() for each in values if each.startswith("!=")]
-        taken = [each for each in values if not each.startswith("!=")]
-        if found in refused or (taken and found not in taken):
+        refused = [_folded(each.removeprefix("!=").strip()) for each in values if each.startswith("!=")]
+        taken = [_folded(each) for each in values if not each.startswith("!=")]
+        if _folded(found) in refused or (taken and _folded(found) not in taken):
             return f"left out by where: {column} is {excerpt(found, 30)!r}"
     return None
+
+
+def _folded(said: str) -> str:
+    """A cell as it is held against a condition: whoever saved a table again may write True for true, and 1.0 for 1."""
+    if said.lower() in ("true", "false"):
+        return said.lower()
+    return said.removesuffix(".0") if WHOLE.fullmatch(said) else said
 
 
 def _exploded(cells: dict[str, Any], mapping: Mapping) -> Iterator[tuple[dict[str, Any], str | None]]:

@@ -33,6 +33,8 @@ from crowd_assets.importers.rows import (
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 16 * 1024 * 1024  # characters
 LONGEST_ROW = 64 * 1024 * 1024  # characters: a quote that nobody closes must not take the whole file into memory
+LOOKED_AT = 200  # lines
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
 ANY = Mapping("demonstration", {})
 """No mapping: every column under its own name."""
 
@@ -205,9 +207,15 @@ def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError, with
 def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
     first = next(lines, "")
     sample = first.lstrip("\ufeff")
+    seen = list(islice(lines, LOOKED_AT))
+    lines = chain(seen, lines)
     delimiter = mapping.delimiter or max(DELIMITERS, key=sample.count)
     in_quotes = all(re.fullmatch(r'".+"', each) for each in sample.rstrip("\r\n").split(delimiter))
-    quote = mapping.quote if mapping.quote is not None else ("" if delimiter == "\t" and not in_quotes else '"')
+    quote = (
+        mapping.quote
+        if mapping.quote is not None
+        else ("" if delimiter == "\t" and not in_quotes and not _are_quoted(seen) else '"')
+    )
     taken: list[str] = []
 
     def fed() -> Iterator[str]:
@@ -266,10 +274,23 @@ def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tu
                 f"{source}, line {began}: a quote takes {len(spanned) + 1} more lines into one cell, and they look like rows; say "
                 f'quote = "none" in the mapping, or quote = \'"\' if the cell is meant'
             )
+        if not quote and mapping.quote is None and any('""' in cell[1:-1] and QUOTED.fullmatch(cell) for cell in cells):
+            yield (
+                began,
+                'a cell is in quotes, and cells before were not: say quote = \'"\' or quote = "none" in a mapping',
+            )
+            continue
         shown = [cell.removeprefix("'") for cell in cells] if mapping.apostrophe else cells
         yield began, _by_name(shown, names, mapping)
     if names is None:
         raise SourceError(f"{source}: empty; the first line must name the columns")
+
+
+def _are_quoted(lines: list[str]) -> bool:
+    """Whether lines of cells between tabs are in quotes where need be: a cell has quotes twice, as only those in quotes have, and no
+    cell begins with a quote that means itself."""
+    cells = [cell for line in lines for cell in line.rstrip("\r\n").split("\t") if cell.startswith('"')]
+    return all(map(QUOTED.fullmatch, cells)) and any('""' in cell[1:-1] for cell in cells)
 
 
 def _are_rows(lines: list[str], delimiter: str, quote: str, cells: int) -> bool:

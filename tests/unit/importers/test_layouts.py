@@ -364,6 +364,29 @@ def test_questions_of_a_survey_stand_in_its_second_header_row(tmp_path: Path) ->
     assert "no column like 'Q[0-9]*'" in CliRunner().invoke(app, ["auto", str(tmp_path / "none.csv")]).output
 
 
+@pytest.mark.parametrize(
+    ("rows", "found", "said"),
+    [
+        # Saved by a spreadsheet: quotes where need be, and True for true.
+        (['true\t"<b class=""x"">Yes</b>"', "True\tNo.", "False\tMaybe."], ['<b class="x">Yes</b>', "No."], "where"),
+        (['true\t"No", he said.', 'true\tThe ""end"".'], ['"No", he said.', 'The ""end"".'], ""),
+        (["true\tx"] * 200 + ['true\t"a ""b"" c"'], ["x"], "a cell is in quotes"),
+    ],
+)
+def test_cells_between_tabs_are_in_quotes_where_one_shows_it(
+    tmp_path: Path, rows: list[str], found: list[str], said: str
+) -> None:
+    (tmp_path / "a.tsv").write_text("\n".join(["trusted\tanswer", *rows, ""]))
+    (tmp_path / "m.toml").write_text(
+        'kind = "demonstration"\n[where]\ntrusted = "true"\n[columns]\nresponse = "answer"\n[defaults]\nprompt = "Why?"\ncontributor_id = "c"'
+    )
+    _, events, skipped = imported(
+        tmp_path / "out", "table", str(tmp_path / "a.tsv"), "--mapping", str(tmp_path / "m.toml")
+    )
+    assert [event["response"] for event in events] == found
+    assert (said in skipped[0]["reason"]) if said else not skipped
+
+
 def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
     result = CliRunner().invoke(app, ["auto", str(CASES / "csv_bom.csv")])
     assert result.exit_code == 2

@@ -8,7 +8,7 @@ installed) and gold answers of the sailor's that no contributor gave. Figures:
 * ``general_loss_rise``: rise of the loss of plain answers to general questions under the last model over the root, as a share.
 * ``careful_above_spam``: share of pairs of a sailor and an advertiser in which the sailor has more points.
 * ``seconds`` of all rounds, ``peak_gib`` of this process, ``generation_vs_transformers``: tokens a second of our generation over those
-  of plain batches of ``transformers``.
+  of plain batches of ``transformers``, by turns.
 
 Belongs here: that crowd, its texts, and the figures. Does not belong here: rounds (see ``crowd_assets.commands.campaign``).
 """
@@ -18,6 +18,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -25,15 +26,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import finish, options, say
+from benchmarks import CPU, finish, options, say, seconds
 from crowd_assets.commands.campaign import campaign
 from crowd_assets.operations.preflight import check_inputs
 from crowd_assets.report.figures import round_figures
 from crowd_assets.round.rates import losses_of
 from crowd_assets.round.tournament import points_so_far
 from resources.settings.resource import CrowdSettings
-from resources.training.generation import generate
+from resources.training.generation import Sampling, generate_tokens
 
+REPEATED = 3  # runs of each generation that are compared
 SAILORS, PLAIN, SPAMMERS, EACH = 8, 5, 3, 12
 THINGS = {
     "boil an egg": "put it in boiling water for eight minutes, then cool it under the tap",
@@ -145,29 +147,37 @@ def general() -> list[tuple[str, str]]:
 
 
 def against_transformers(model: Any, prompts: list[str], new: int) -> float:
-    """Tokens a second of our generation over those of ``transformers`` on the same rows, all of them ``new`` tokens long."""
+    """Tokens a second of CPU of our generation over those of ``transformers`` on the same rows, at most ``new`` tokens each, ends
+    counted and nothing after: the median of a few runs, by turns."""
     import torch
+    from transformers import GenerationConfig
 
     texts = model.texts
     rows = [texts.prompt(prompt) for prompt in prompts]
     width = max(map(len, rows))
     ids = torch.tensor([[texts.pad] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    started = time.perf_counter()
-    with torch.inference_mode():
-        found = model.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=new,
-            do_sample=True,
-            pad_token_id=texts.pad,
-            eos_token_id=list(texts.ends),
+    theirs = GenerationConfig(
+        max_new_tokens=new, do_sample=True, top_k=0, pad_token_id=texts.pad, eos_token_id=list(texts.ends) or None
+    )
+
+    def speed_of(write: Callable[[], list[list[int]]]) -> float:
+        took, written = seconds(CPU, write)
+        return (
+            sum(next((at + 1 for at, token in enumerate(row) if token in texts.ends), len(row)) for row in written)
+            / took
         )
-    theirs = int((found[:, width:] != texts.pad).sum()) / (time.perf_counter() - started)
-    started = time.perf_counter()
-    (ours,) = generate(model, prompts, max_new_tokens=new, temperature=1.0, seed=1)
-    tokens = sum(len(texts.data(text)) + 1 for text in ours)
-    return (tokens / (time.perf_counter() - started)) / theirs
+
+    def by_transformers() -> list[list[int]]:
+        with torch.inference_mode():
+            found = model.model.generate(input_ids=ids, attention_mask=mask, generation_config=theirs)
+        return list(found[:, width:].tolist())
+
+    def by_us() -> list[list[int]]:
+        return generate_tokens(model, prompts, max_new_tokens=new, sampling=Sampling(), seed=1)[0]
+
+    ratios = [speed_of(by_us) / speed_of(by_transformers) for _ in range(REPEATED + 1)]
+    return float(np.median(ratios[1:]))  # the first one warms up
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from resources.training import memory
 from resources.training.loading import LanguageModel
@@ -27,6 +28,8 @@ PADDED = 0.03  # how far, as a share of their norm, logits after padding may lie
 WAYS_OUT = (
     "lower CROWD_MAX_TOKENS, CROWD_MAX_NEW_TOKENS or CROWD_FUSED_CANDIDATES, or keep the base in CROWD_DTYPE=bfloat16"
 )
+
+_tried: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()  # what reads_padding said of models
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def generate_tokens(
     room = min((each for each in (longest, texts.positions) if each is not None), default=None)
     new = max_new_tokens if room is None else min(max_new_tokens, max(1, room // 2))
     rows = [texts.prompt(prompt, None if room is None else room - new) for prompt in prompts]
-    alike = _has_a_state(language_model.model) or (len(set(map(len, rows))) > 1 and reads_padding(language_model))
+    alike = _has_a_state(language_model.model) or (len(set(map(len, rows))) > 1 and _padding_is_read(language_model))
     stack = AdapterStack.of_stored(language_model, lineages) if any(lineages) else None
     model: Any = stack.model if stack else language_model.model
     models = len(lineages) if stack else 1
@@ -199,6 +202,14 @@ def _has_a_state(model: Any) -> bool:
     if getattr(model, "_is_stateful", False):
         return True
     return any(isinstance(each, LinearAttentionCacheLayerMixin) for each in DynamicCache(config=model.config).layers)
+
+
+def _padding_is_read(language_model: LanguageModel) -> bool:
+    """:func:`reads_padding`, tried once a model."""
+    model: Any = language_model.model
+    if model not in _tried:
+        _tried[model] = reads_padding(language_model)
+    return _tried[model]
 
 
 def reads_padding(language_model: LanguageModel) -> bool:

@@ -4,6 +4,7 @@ Belongs here: starting Dagster's processes on the home's own instance. Does not 
 """
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def serve_ui(settings: CrowdSettings, port: int) -> None:
     workspace = folder / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
     print(f"Dagster UI  http://127.0.0.1:{port}  ({settings.home}; Ctrl-C ends the UI)", flush=True)
+    # A shell that starts the UI in the background of a script has it ignore Ctrl-C, and Dagster gives SIGTERM the same meaning.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_dev_server(port, workspace, webserver=WEBSERVER)
 
 

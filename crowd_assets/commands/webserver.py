@@ -2,6 +2,8 @@
 
     python -m crowd_assets.commands.webserver [options of dagster-webserver]
 
+Nor does it offer to add a partition by hand: a round's partition is made by its claim.
+
 Dagster's GraphQL asks nobody who they are: without this a page from anywhere could start and delete runs by the browser of
 whoever has it open.
 
@@ -58,6 +60,10 @@ def main() -> None:
     from dagster_webserver.cli import cli
     from dagster_webserver.webserver import DagsterWebserver
     from starlette.middleware import Middleware
+
+    from resources.tools.dagster_private import offer_no_partitions_by_hand
+
+    offer_no_partitions_by_hand()
 
     ordinary = DagsterWebserver.build_middleware
 

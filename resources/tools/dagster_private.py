@@ -58,6 +58,13 @@ def requirements_of(executor: ExecutorDefinition) -> Any:
     return executor._requirements_fn
 
 
+def offer_no_partitions_by_hand() -> None:
+    """Let this process's webserver offer nobody to add a partition: a round's is made by its claim, and one without a claim has no events."""
+    from dagster._core.workspace.permissions import EDITOR_PERMISSIONS, Permissions
+
+    EDITOR_PERMISSIONS[Permissions.EDIT_DYNAMIC_PARTITIONS] = False
+
+
 def run_dev_server(port: int, workspace: Path, *, webserver: str) -> None:
     """Run what ``dagster dev`` runs, until interrupted: code server, daemon and webserver on 127.0.0.1.
 

@@ -1,15 +1,17 @@
 """What is used of Dagster's private modules stands in one module, and still is what it is taken for."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterInvalidConfigError, DagsterRunStatus, job, op
 
-from resources.tools.dagster_private import PARTITION_TAG, log_file_of, read_instance
+from resources.tools.dagster_private import PARTITION_TAG, log_file_of, offer_no_partitions_by_hand, read_instance
 from sensors.rounds import ACTIVE
 from tests import PROJECT
 
+permissions = importlib.import_module("dagster._core.workspace.permissions")
 PRIVATE = re.compile(r"^\s*(from|import) dagster\._core", re.MULTILINE)
 
 
@@ -56,3 +58,11 @@ def test_a_run_that_has_not_ended_is_active() -> None:
     ended = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
     assert set(ACTIVE) == set(DagsterRunStatus) - ended
     assert {DagsterRunStatus.QUEUED, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING} <= set(ACTIVE)
+
+
+def test_nobody_is_offered_a_partition_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permissions, "EDITOR_PERMISSIONS", dict(permissions.EDITOR_PERMISSIONS))
+    offer_no_partitions_by_hand()
+    of_a_location = permissions.get_location_scoped_user_permissions(False)
+    assert not of_a_location[permissions.Permissions.EDIT_DYNAMIC_PARTITIONS].enabled
+    assert of_a_location[permissions.Permissions.LAUNCH_PIPELINE_EXECUTION].enabled

@@ -102,7 +102,15 @@ def messages_of(value: object, field: str) -> list[Message]:
         value = [
             {"role": EXCHANGED[name], "content": each[name]} for each in value for name in sorted(each, key=_turn_of)
         ]
-    return [_message(each, field) for each in value]
+    spoken = [each for each in value if not (isinstance(each, Mapping) and _says_nothing(each))]
+    return [_message(each, field) for each in spoken or value]
+
+
+def _says_nothing(message: Mapping[str, Any]) -> bool:
+    """Whether a message is one of the system without a text, which tools write where there is no system prompt."""
+    return message.get("role", message.get("from")) == SYSTEM and all(
+        message.get(key) in (None, "") for key in (*CONTENT_KEYS, *UNUSABLE)
+    )
 
 
 EXCHANGED = {

@@ -15,7 +15,17 @@ from typing import Any
 from crowd_assets.importers.chat import dialogue
 from crowd_assets.importers.mapping import ready_mappings
 from crowd_assets.importers.records import Skipped, SourceError, excerpt
-from crowd_assets.importers.rows import PARQUET, ZIP, begins_with, is_json, mark_of, read_rows, refuse_others, workbook
+from crowd_assets.importers.rows import (
+    PARQUET,
+    ZIP,
+    begins_with,
+    is_json,
+    mark_of,
+    read_rows,
+    refuse_others,
+    refuse_unmarked,
+    workbook,
+)
 from crowd_assets.importers.trl_preference import CHOSEN
 from resources.feedback.events import KINDS
 
@@ -107,12 +117,16 @@ def layout_of(source: Path) -> Layout:
     """
     head = begins_with(source)
     refuse_others(source, head)
+    refuse_unmarked(source, head)
     if not head.strip():
         raise SourceError(f"{source}: the file is empty")
     if head.startswith(ZIP):
         rows: list[Cells] = [dict.fromkeys(_of_workbook(source), "x")]
     elif head.startswith(PARQUET) or is_json(head):
-        rows = [row[1] for row in islice(read_rows(source), LOOKED_AT) if not isinstance(row, Skipped)]
+        seen = list(islice(read_rows(source), LOOKED_AT))
+        rows = [row[1] for row in seen if not isinstance(row, Skipped)]
+        if seen and not rows and isinstance(seen[0], Skipped):
+            raise SourceError(f"{source}: no row can be read: {seen[0].shown()}")
     else:
         rows = [dict.fromkeys(_of_text(head), "x")]
     if any("system1rank" in cells for cells in rows):

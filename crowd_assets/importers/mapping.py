@@ -115,6 +115,13 @@ class Mapping:
         """The fields that have a column or a default."""
         return frozenset((*self.columns, *self.defaults))
 
+    @cached_property
+    def spelt(self) -> frozenset[str]:
+        """The cells that the mapping gives a meaning to."""
+        meant = [cell for each in self.values.values() if isinstance(each, dict) for cell in each]
+        asked = [str(each) for taken in self.where.values() for each in (taken if isinstance(taken, list) else [taken])]
+        return frozenset((*meant, *(each.removeprefix("!=").strip() for each in asked)))
+
     @property
     def copied(self) -> str:
         """What to do where a mapping that comes with the project does not fit, as words at the end of an error."""

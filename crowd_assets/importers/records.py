@@ -23,6 +23,8 @@ from resources.feedback.pseudonyms import Pseudonyms
 Event = dict[str, Any]
 
 WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)
+NOBODY = frozenset(("nan", "NaN", "<NA>", "None", "null", "NULL"))
+"""What programs write for a name that is not there."""
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 DEFAULT_START = "2026-01-01T00:00:00+00:00"
@@ -206,7 +208,7 @@ def identifier_of(value: object, field: str) -> str:
         name = str(value).strip()
     except ValueError:  # an integer of more digits than Python is willing to print
         raise RowError(f"{field} is not a name") from None
-    if not name:
+    if not name or name in NOBODY:
         raise RowError(f"no {field}")
     return _public(name)
 

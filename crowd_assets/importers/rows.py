@@ -127,10 +127,13 @@ KNOWN_OTHERWISE = {
     b"\x93NUM": "an array of NumPy, which is not read; write a table of text",
     b"\x80\x04": "a pickle, which could run a program and is never read; write JSON Lines or Parquet",
     b"\x80\x05": "a pickle, which could run a program and is never read; write JSON Lines or Parquet",
+    **dict.fromkeys(
+        (b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18"),
+        "packed in a way that is not read; unpack it first, or pack it by gzip or zstd",
+    ),
     b"SQLi": "a database of SQLite; export the table as .csv",
     b"ARRO": "Arrow, which is not read; write Parquet (to_parquet)",
     b"\xff\xff\xff\xff": "Arrow as `datasets` keeps it, which is not read; write Parquet (to_parquet)",
-    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html"), "a page of the web; download the file that the page shows"),
     b"<?xml": "XML, which is not read; export .csv or .json from the tool itself",
     b"version https://git-lfs": "a pointer of Git LFS and not the file; fetch the file with `git lfs pull`",
 }
@@ -146,8 +149,26 @@ def refuse_others(source: Path, head: bytes) -> None:
     for beginning, what in KNOWN_OTHERWISE.items():
         if head.startswith(beginning):
             raise SourceError(f"{source}: {what}")
+    if head[:1000].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<meta", b"<table")):
+        raise SourceError(
+            f"{source}: a page of the web; download the file that the page shows, or save the table in it as .csv"
+        )
+    if head.startswith((GZIP, ZSTD)):
+        raise SourceError(f"{source}: packed twice; unpack it once")
     if head[257:262] == b"ustar":
         raise SourceError(f"{source}: an archive; unpack it first (tar xf {source.name}) and import the file in it")
+
+
+def refuse_unmarked(source: Path, head: bytes) -> None:
+    """Refuse UTF-16 that does not say so, which reads as text with a NUL after every character.
+
+    Raises:
+        SourceError: the file is such a text.
+    """
+    if mark_of(head) is None and head[1:40:2].count(0) > 15:
+        raise SourceError(
+            f'{source}: UTF-16 without a mark at its beginning; save it in UTF-8, or say encoding = "utf-16-le" in a mapping'
+        )
 
 
 def mark_of(head: bytes) -> str | None:
@@ -165,7 +186,7 @@ def mark_of(head: bytes) -> str | None:
 def is_json(head: bytes) -> bool:
     """Whether a file that begins so is JSON or JSON Lines."""
     text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff \t\r\n")
-    return text.startswith(("{", "[{", "[ ", "[\n", "[\r", "[]"))
+    return text.startswith(("{", "[{", "[[", "[ ", "[\n", "[\r", "[]"))
 
 
 def read_rows(source: Path) -> Iterator[Row | Skipped]:
@@ -179,6 +200,7 @@ def read_rows(source: Path) -> Iterator[Row | Skipped]:
     """
     head = begins_with(source)
     refuse_others(source, head)
+    refuse_unmarked(source, head)
     if head.startswith(PARQUET):
         yield from _parquet_rows(source)
         return
@@ -391,6 +413,12 @@ def _are_objects(values: list[Any]) -> bool:
 
 
 def _object(number: int, row: object) -> Row | Skipped:
+    if isinstance(row, dict) and isinstance(row.get("row"), dict) and isinstance(row.get("truncated_cells"), list):
+        if row["truncated_cells"]:  # as the hub shows rows of a data set
+            return Skipped(
+                number, "row is cut off by the page that shows it: download the data set", row["truncated_cells"][0]
+            )
+        row = row["row"]
     if is_deep(row, DEEPEST_NESTING):
         return Skipped(number, f"row is nested more than {DEEPEST_NESTING} levels deep")
     if isinstance(row, list) and row and all(isinstance(each, dict) and {"role", "from"} & set(each) for each in row):

@@ -26,6 +26,7 @@ from crowd_assets.importers.rows import (
     mark_of,
     read_rows,
     refuse_others,
+    refuse_unmarked,
     unpacked,
     workbook,
 )
@@ -33,6 +34,11 @@ from crowd_assets.importers.rows import (
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 16 * 1024 * 1024  # characters
 LONGEST_ROW = 64 * 1024 * 1024  # characters: a quote that nobody closes must not take the whole file into memory
+NOTHING = frozenset(
+    ("NA", "NaN", "nan", "<NA>", "#N/A", "\\N", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!")
+)
+"""What R, pandas, databases and spreadsheets write into a cell that holds nothing, or that went wrong."""
+LONGEST_OF_SHEET = 32_767  # characters, at which Excel cuts a text off
 LOOKED_AT = 200  # lines
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 ANY = Mapping("demonstration", {})
@@ -122,7 +128,10 @@ def _workbook(source: Path, mapping: Mapping) -> Iterator[tuple[int, dict[str, A
                 names = [cell.strip() for cell in cells]
                 _check_columns(source, names, mapping)
             else:
-                yield number, _by_name(cells, names, mapping)
+                yield number, _by_name(_of_sheet(cells), names, mapping)
+        for other in sheet.parent.worksheets[1:]:
+            if any(any(value is not None for value in row) for row in other.iter_rows(values_only=True, max_row=50)):
+                yield 0, f"sheet {other.title!r} is not read, only the first one: save it as a workbook of its own"
     if names is None:
         raise SourceError(f"{source}: its first sheet is empty; the first row must name the columns")
 
@@ -138,6 +147,8 @@ def _cell_text(value: object) -> str:
 def _text_rows(source: Path, mapping: Mapping, head: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Rows by column, or why there is none, with the number of the line that the row begins on."""
     encoding = mark_of(head) or mapping.encoding
+    if encoding.lower().startswith("utf-8"):
+        refuse_unmarked(source, head)
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
         with unpacked(source) as file:
@@ -301,9 +312,16 @@ def _are_rows(lines: list[str], delimiter: str, quote: str, cells: int) -> bool:
         return False
 
 
+def _of_sheet(cells: list[str]) -> list[str]:
+    """The cells, empty where a workbook cut the text off: half an answer is none."""
+    return ["" if len(cell) == LONGEST_OF_SHEET else cell for cell in cells]
+
+
 def _by_name(cells: list[str], names: list[str], mapping: Mapping) -> dict[str, Any] | str:
     """A row by column, or why it is none. Cells at its end that no column of the mapping is about may be missing, as Mechanical
     Turk leaves them out; more of them than the header names may be there where they are empty."""
+    if not NOTHING.isdisjoint(cells):
+        cells = ["" if cell in NOTHING and cell not in mapping.spelt else cell for cell in cells]
     if len(cells) == len(names):
         return dict(zip(names, cells, strict=True))
     if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):

@@ -1,5 +1,6 @@
 """Files in the layouts of public tools: each comes in right, or is refused in words. The texts are our own."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,27 @@ def test_questions_of_a_survey_stand_in_its_second_header_row(tmp_path: Path) ->
     assert "no column like 'Q[0-9]*'" in CliRunner().invoke(app, ["auto", str(tmp_path / "none.csv")]).output
 
 
+def test_what_programs_write_for_nothing_is_no_answer(tmp_path: Path) -> None:
+    from openpyxl import Workbook
+
+    (tmp_path / "m.toml").write_text(
+        'kind = "demonstration"\n[columns]\ncontributor_id = "who"\nprompt = "q"\nresponse = "a"'
+    )
+    (tmp_path / "a.csv").write_text("who,q,a\nann,Why?,So.\nNA,Why?,So.\nann,Who?,\\N\nann,Where?,#NAME?\n")
+    book = Workbook()
+    for row in (["who", "q", "a"], ["ann", "Why?", "So."], ["ann", "Who?", "x" * 32_767]):
+        book.active.append(row)
+    book.create_sheet("Later").append(["who", "q", "a"])
+    book.save(tmp_path / "a.xlsx")
+    found = {
+        name: imported(tmp_path / name, "table", str(tmp_path / f"a.{name}"), "--mapping", str(tmp_path / "m.toml"))[1:]
+        for name in ("csv", "xlsx")
+    }
+    assert [[event["response"] for event in events] for events, _ in found.values()] == [["So."], ["So."]]
+    assert [each["reason"] for each in found["csv"][1]] == ["no contributor_id", "no response", "no response"]
+    assert [each["reason"][:13] for each in found["xlsx"][1]] == ["no response", "sheet 'Later'"]
+
+
 @pytest.mark.parametrize(
     ("rows", "found", "said"),
     [
@@ -387,6 +409,20 @@ def test_cells_between_tabs_are_in_quotes_where_one_shows_it(
     assert (said in skipped[0]["reason"]) if said else not skipped
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{'prompt': 'Why?', 'completion': 'So.'}\n", "line is not JSON"),
+        ('[["prompt", "completion"], ["Why?", "So."]]', "row is not an object"),
+    ],
+)
+def test_auto_says_why_no_row_can_be_read(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text)
+    result = CliRunner().invoke(app, ["auto", str(tmp_path / "a.jsonl")])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
 def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
     result = CliRunner().invoke(app, ["auto", str(CASES / "csv_bom.csv")])
     assert result.exit_code == 2
@@ -399,6 +435,11 @@ def test_auto_lists_the_fields_of_a_layout_that_nobody_knows() -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "password"),
         (b"%PDF-1.4\n%\xe2\xe3", "a PDF"),
         (b"\x80\x04\x95" + bytes(9), "pickle"),
+        (b"BZh91AY&SY" + bytes(9), "unpack it first"),
+        (gzip.compress(gzip.compress(b'{"prompt": "Why?"}')), "packed twice"),
+        (b"a.csv".ljust(257, b"\0") + b"ustar\x0000", "an archive"),
+        (b"\n <table><tr><td>prompt</td></tr></table>", "a page of the web"),
+        ("prompt,completion\nWhy?,So.\nWho?,Me.\n".encode("utf-16-le"), "UTF-16 without a mark"),
     ],
 )
 @pytest.mark.parametrize("command", [["auto"], ["trl-preference"], ["table", "--mapping", "arena"]])
@@ -460,6 +501,8 @@ def task(type_: str, name: str, value: dict[str, Any], **data: Any) -> dict[str,
         (task("number", "preference", {"number": -3}), "--scale"),
         ({"query": "<img>https://example.org/a.jpeg</img>Who?", "response": "A fox."}, "shows an image"),
         ({"prompt": "Why?", "completion": ["So.", "Hm."]}, "several texts"),
+        ({"row_idx": 0, "row": PAIR, "truncated_cells": ["chosen"]}, "cut off"),
+        ({**PAIR, "contributor_id": "NaN"}, "no contributor_id"),
         # Every refusal names what is there.
         ({"prompt": "Why?", "output": ""}, "prompt', 'output"),
         ({"conversations": [], "id": 1, "messages": [{"role": "Alice", "content": "x"}]}, "call it user or assistant"),
@@ -483,6 +526,8 @@ def test_a_row_that_says_something_else_is_refused_in_words(tmp_path: Path, row:
         ({"context": SAYS[:1], "chosen": SAYS[1:], "rejected": [{**SAYS[1], "content": "Hm."}]}, {"prompt": "Why?"}),
         ({"chosen_messages": SAYS, "rejected_messages": [SAYS[0], {"role": "assistant", "content": [{"type": "text", "value": "Hm."}]}]}, {"prompt": "Why?"}),
         ({"instruction": "Why?", "output_1": "So.", "output_2": "Hm.", "preference": 0.0, "annotator": "g"}, {"probability_a": 0.5}),
+        ({"row_idx": 0, "row": PAIR, "truncated_cells": []}, {"prompt": "Why?"}),
+        ({"messages": [{"role": "system", "content": ""}, *SAYS]}, {"response": "So."}),
         ({"messages": [SAYS]}, {"prompt": "Why?", "response": "So."}),
         ({"text": "### Human: Why?### Assistant: So."}, {"prompt": "Why?", "response": "So."}),
         ({"text": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"}, {"prompt": "Why?", "response": "So."}),
@@ -505,7 +550,7 @@ def test_a_row_as_a_tool_writes_it_is_known_and_comes_in_right(
     assert result.exit_code == 0, result.output
     event = json.loads((tmp_path / "out" / "x.jsonl").read_text())
     assert {name: event[name] for name in found} == found
-    assert ("messages" in event) == ("system" in json.dumps(row))
+    assert ("messages" in event) == ("Be kind." in json.dumps(row))
 
 
 @pytest.mark.parametrize(

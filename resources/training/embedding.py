@@ -6,6 +6,7 @@ vectors (see ``resources.models.embedding_cache``).
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from resources.training.loading import ModelUnavailableError, pretrained
 from resources.training.packaged import packaged
 
+logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 BATCH = 256  # texts that go through the model together
 # Models whose positions begin behind that of the pad token, so that they have fewer for a text.
@@ -138,6 +140,11 @@ def load_embedder(
     _set_pad(tokenizer, model, setting)
     labels = tuple(config.id2label[index] for index in range(config.num_labels)) if classifier else ()
     exclusive = config.problem_type == "single_label_classification" and len(labels) > 1
+    if config.problem_type is None and len(labels) > 1:
+        logger.warning(
+            f"{setting}={source!r} does not say whether a text has one label or several: each label gets a probability of its own. Where "
+            'texts have one label, write "problem_type": "single_label_classification" into config.json of a copy, and name the copy.'
+        )
     return Embedder(model, tokenizer, device, labels, exclusive, _longest(config))
 
 

@@ -113,8 +113,8 @@ def rounded(attack: writers.WritersAttack, rules: writers.Rules, seeds: int, see
 
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark and print its JSON line."""
-    given = options(__doc__, argv)
-    seeds = QUICK_SEEDS if given.quick else SEEDS
+    given = options(__doc__, argv, seeds=(SEEDS, "number of seeds of each game"))
+    seeds = QUICK_SEEDS if given.quick else given.seeds
     figures: dict[str, dict[str, dict[str, float]]] = {column: {} for column in COLUMNS}
     honest: dict[str, dict[str, float]] = {column: {} for column in COLUMNS}
     played = (
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
             )
             honest[column][name] = round(found.unit, 4)
         say(f"{name}: " + ", ".join(f"{column} {figures[column][name]['gain']:+.2f}" for column in COLUMNS))
-    sweeps = {each.__name__: each(QUICK_SEEDS if given.quick else SWEEP_SEEDS, given.seed) for each in SWEEPS}
+    sweeps = {each.__name__: each(min(seeds, SWEEP_SEEDS), given.seed) for each in SWEEPS}
     finish(
         figures | sweeps | {"by_surplus": by_surplus(seeds, given.seed)},
         {"seeds": seeds, "seed": given.seed, "honest_payoff": honest},

@@ -61,7 +61,7 @@ def purchase_of(awarded: NDArray[np.bool_], prices: NDArray[np.int64]) -> Purcha
 def checked_bids(
     values: NDArray[np.int64], asked_prices: NDArray[np.int64], tie_break: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Checked values, asked prices and tie-break, (n,) each: see ``checked_amounts`` and ``checked_permutation``.
+    """Checked values, asked prices and tie-break, (n,) each; raises what ``checked_amounts`` and ``checked_permutation`` raise.
 
     Example:
         >>> import numpy as np
@@ -75,7 +75,7 @@ def checked_bids(
 
 
 def checked_permutation(tie_break: NDArray[np.int64], bids: int) -> NDArray[np.int64]:
-    """The tie-break as int64 (n,), checked to have each rank 0..n-1 once.
+    """The tie-break as int64 (n,); raises ``ValueError`` unless each rank 0..n-1 occurs once.
 
     Example:
         >>> import numpy as np
@@ -106,7 +106,7 @@ def check_terms(winners: int, money: int) -> None:
 
 
 def checked_amounts(amounts: NDArray[np.int64], name: str) -> NDArray[np.int64]:
-    """Checked money: integers, not negative, and no more in total than sums can hold.
+    """Money as int64 (n,), in quanta; raises ``ValueError`` unless it is integers, not negative, at most 2^61 in total.
 
     Example:
         >>> import numpy as np

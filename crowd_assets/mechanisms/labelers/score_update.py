@@ -266,7 +266,7 @@ def checked_rows(
     outcomes: NDArray[np.float64],
     labelers: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Checked rows of sparse reports in the order of their slots; see ``run_reports``.
+    """Rows of sparse reports in the order of their slots; raises what ``run_reports`` raises.
 
     Example:
         >>> import numpy as np
@@ -444,7 +444,7 @@ def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def checked_slots(reports: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Reports as floats (T, N), checked to lie in [0, 1] or to be NaN.
+    """Reports as floats (T, N); raises ``ValueError`` unless each lies in [0, 1] or is NaN.
 
     Example:
         >>> import numpy as np

@@ -110,10 +110,13 @@ class AttackedCrowd(SimulatedCrowd):
             for number in range(LOTS):
                 yield self._bid(name, f"lot-{round_no}-a{number}", bids[0]["prompt"], rng, "0.05")
         lots = {event["lot_id"]: event["prompt"] for event in bids}
-        for kind, price in (("blocked_budget", "1000"), ("second_name_rival_lots", "0.3")):
+        for kind, price, mood in (
+            ("blocked_budget", "1000", self.mood),
+            ("second_name_rival_lots", "0.3", self._other_mood(rng)),
+        ):
             for name in mates[kind]:
                 for lot, prompt in lots.items():
-                    yield self._bid(name, lot, prompt, rng, price)
+                    yield self._bid(name, lot, prompt, rng, price) | {"response": self._comment(mood, rng)[1]}
         judged = _of(judgements, by_kind["accurate"][0])
         for name in mates["labeler_sybils"]:
             for event in judged:

@@ -8,7 +8,8 @@ Belongs here: those two. Does not belong here: talking to a server (see ``resour
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crowd_assets.importers.label_studio import CERTAINTY, COMPARISON_FIELD, SHARE_FIELD
+from crowd_assets.importers.label_studio import COMPARISON_FIELD, SHARE_FIELD
+from crowd_assets.importers.label_studio_results import CERTAINTY
 
 # Text tags show what people wrote as it is; HyperText would run it. A slider that starts at 100 and is left alone gives
 # no number, which the importer takes for certain too.

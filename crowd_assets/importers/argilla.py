@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from crowd_assets.importers.chat import answer_of, question_in
-from crowd_assets.importers.label_studio import DECIDING
+from crowd_assets.importers.label_studio_results import DECIDING
 from crowd_assets.importers.records import (
     Event,
     Labels,

@@ -4,8 +4,7 @@ Belongs here: options, their help and the report. Does not belong here: what the
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -26,11 +25,35 @@ from crowd_assets.importers import (
     ultrafeedback,
     wmt,
 )
+from crowd_assets.importers.label_studio_results import Fields
 from crowd_assets.importers.layouts import Layout, layout_of
 from crowd_assets.importers.mapping import find_mapping
-from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, named, sourced, start_of
-from crowd_assets.importers.writer import LINES_PER_FILE, write_feedback
-from resources.feedback.pseudonyms import KEY_VARIABLE, PseudonymKeyError, Pseudonyms
+from crowd_assets.importers.options import (
+    MOST_SKIPPED,
+    MOST_SKIPPED_OF,
+    Allowed,
+    Contributor,
+    ContributorColumn,
+    FieldA,
+    FieldB,
+    Hashed,
+    Lines,
+    Name,
+    Out,
+    OwnLabels,
+    PromptField,
+    Seed,
+    Source,
+    SourceName,
+    Start,
+    both,
+    ends_of,
+    labels_of,
+    share_of,
+)
+from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, start_of
+from crowd_assets.importers.running import of_source, run
+from crowd_assets.importers.writer import LINES_PER_FILE
 
 app = typer.Typer(
     help="Convert other tools' exports to feedback files. Point --out at the inbox, or at a folder to look first.",
@@ -39,154 +62,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-def start_time(option: str) -> str:
-    """The option as given, once it is known to be a time with a zone."""
-    try:
-        start_of(option)
-    except SourceError as error:
-        raise typer.BadParameter(str(error)) from None
-    return option
-
-
-Source = Annotated[Path, typer.Argument(help="The export to read.", exists=True, dir_okay=False, readable=True)]
-Out = Annotated[Path, typer.Option(help="Folder for the feedback files; made if missing.", file_okay=False)]
-Name = Annotated[
-    str | None, typer.Option(help="Beginning of the files' names. Default: the format and the source's name.")
-]
-Lines = Annotated[int, typer.Option(help="Most events in one file.", min=1)]
-Start = Annotated[
-    str,
-    typer.Option(
-        help="Time of the first event (ISO 8601 with zone), for sources without times; each further event is one second later.",
-        callback=start_time,
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn at random.", min=0)]
-PromptField = Annotated[str | None, typer.Option(help="Field with the prompt. Default: the first known name.")]
-FieldA = Annotated[str | None, typer.Option(help="Field with answer A, the left one. Give --field-b too.")]
-FieldB = Annotated[str | None, typer.Option(help="Field with answer B, the right one. Give --field-a too.")]
-
-
-Hashed = Annotated[
-    bool,
-    typer.Option(
-        "--pseudonyms",
-        help=f"Write contributors by pseudonym, by the key in {KEY_VARIABLE}. The inbox writes pseudonyms in any case.",
-    ),
-]
-Allowed = Annotated[
-    str,
-    typer.Option(
-        help="Largest share of rows that may be skipped for one reason, like 5%; a larger share makes the exit status 1.",
-        callback=lambda option: (share_of(option), option)[1],
-    ),
-]
-SourceName = Annotated[
-    str,
-    typer.Option("--source", help="Name of the source, which goes into ids, so that those of two sources stay apart."),
-]
-OwnLabels = Annotated[
-    list[str] | None,
-    typer.Option("--label", help="What a label means: LABEL=A, =B, =tie, =both-bad or a probability of A. Repeatable."),
-]
-MOST_SKIPPED = "5%"
-MOST_SKIPPED_OF = dict.fromkeys(("ultrafeedback", "oasst", "wmt"), "100%")
-"""Commands whose files have many rows that say nothing: equal scores, trees without a ranking, translations alike."""
-PROGRESS_ROWS = 50_000
-Contributor = Annotated[str, typer.Option(help="Contributor id of every row.")]
-ContributorColumn = Annotated[
-    str | None, typer.Option(help="Column with the contributor id, instead of --contributor.")
-]
-
-
-def run(
-    format_name: str,
-    records: Iterable[Record],
-    source: Path,
-    out: Path,
-    name: str | None,
-    lines: int,
-    pseudonyms: bool,
-    allow_skipped: str = "100%",
-) -> None:
-    """Write what an importer yields, and say what became of it. Exits with 1 where nothing did, or one reason cost more than
-    ``allow_skipped``, 2 on a bad source."""
-    name = name or re.sub(r"[^\w.-]+", "-", f"{format_name}-{source.stem}")
-    try:
-        report = write_feedback(
-            shown_progress(by_pseudonym(records) if pseudonyms else records, source), out, name, lines
-        )
-    except (SourceError, PseudonymKeyError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    for line in report.lines():
-        typer.echo(line)
-    if (largest := report.too_many(share_of(allow_skipped))) is not None:
-        typer.echo(
-            f"error: {largest}; mend the source or say what is meant, and import again under another --name, or raise "
-            "--allow-skipped",
-            err=True,
-        )
-        raise typer.Exit(1)
-    if not report.events:
-        if not report.skipped:
-            typer.echo(f"error: {source}: no rows, though the columns have names", err=True)
-        raise typer.Exit(1)
-
-
-def share_of(option: str) -> float:
-    """A share like 5% or 0.05, in [0, 1].
-
-    Raises:
-        typer.BadParameter: it is none.
-    """
-    try:
-        share = float(option.strip().removesuffix("%")) / (100 if option.strip().endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise typer.BadParameter(f"--allow-skipped {option!r}: write a share like 5%")
-    return share
-
-
-def shown_progress(records: Iterable[Record], source: Path) -> Iterator[Record]:
-    """The same records; on the way a line to the error stream every so many of them, as far as the terminal is one."""
-    for number, record in enumerate(records, start=1):
-        if number % PROGRESS_ROWS == 0:
-            typer.echo(f"{source.name}: {number:,} events and skipped rows", err=True)
-        yield record
-
-
-def of_source(records: Iterable[Record], name: str) -> Iterator[Record]:
-    """The same records with people and comparisons named by their source, too."""
-    for record in records:
-        if name and isinstance(record, dict):
-            ids = {
-                key: named(sourced(record[key], name)) for key in ("contributor_id", "comparison_id") if key in record
-            }
-            yield record | ids
-        else:
-            yield record
-
-
-def by_pseudonym(records: Iterable[Record]) -> Iterator[Record]:
-    """The same records with contributors by pseudonym."""
-    pseudonyms = Pseudonyms.from_environment()
-    if not pseudonyms.keyed:
-        raise PseudonymKeyError(f"--pseudonyms: {KEY_VARIABLE} is not set")
-    for record in records:
-        if isinstance(record, dict) and "contributor_id" in record:
-            yield record | {"contributor_id": pseudonyms.of(record["contributor_id"])}
-        else:
-            yield record
-
-
-def both(field_a: str | None, field_b: str | None) -> tuple[str | None, str | None]:
-    if (field_a is None) != (field_b is None):
-        raise typer.BadParameter("--field-a and --field-b belong together: give both or neither")
-    return field_a, field_b
 
 
 @app.command("goemotions")
@@ -405,7 +280,7 @@ def _known(layout: Layout, source: Path, name: str | None) -> Iterator[Record]:
     if layout.command == "table":
         return table.read(source, mapping=find_mapping(layout.options[1]), start=start, name=name or "")
     if layout.command == "label-studio":
-        return label_studio.read(source, fields=label_studio.Fields(source=name))
+        return label_studio.read(source, fields=Fields(source=name))
     if layout.command == "argilla":
         return argilla.read(source, start=start, questions=argilla.Questions(source=name or ""))
     readers: dict[str, Callable[..., Iterator[Record]]] = {
@@ -506,7 +381,7 @@ def import_potato(
         contributor=contributor,
         scheme=scheme,
         scale=scale,
-        labels=_labels(label),
+        labels=labels_of(label),
         name=source_name,
     )
     run("potato", records, source, out, name, lines_per_file, pseudonyms, allow_skipped)
@@ -543,8 +418,8 @@ def import_label_studio(
     allow_skipped: Allowed = MOST_SKIPPED,
 ) -> None:
     """Label Studio's JSON export: comparisons as preferences, ground truth as outcomes, texts as demonstrations."""
-    fields = label_studio.Fields(
-        prompt_field, *both(field_a, field_b), choices, _labels(label), source_name, contributor, _ends(scale)
+    fields = Fields(
+        prompt_field, *both(field_a, field_b), choices, labels_of(label), source_name, contributor, ends_of(scale)
     )
     run(
         "label-studio",
@@ -606,7 +481,7 @@ def import_argilla(
         labels=label_question or labels,
         texts=text_question or texts,
         bare_rankings=bare_rankings,
-        meanings=_labels(label),
+        meanings=labels_of(label),
         source=source_name,
     )
     run(
@@ -619,21 +494,3 @@ def import_argilla(
         pseudonyms,
         allow_skipped,
     )
-
-
-def _ends(option: str | None) -> tuple[float, float] | None:
-    if option is None:
-        return None
-    found = re.fullmatch(r"(-?\d+(?:\.\d+)?):(-?\d+(?:\.\d+)?)", option.strip())
-    if found is None or float(found[1]) == float(found[2]):
-        raise typer.BadParameter(
-            f"--scale {option!r}: write two different numbers, what means B and what means A, like 1:7"
-        )
-    return float(found[1]), float(found[2])
-
-
-def _labels(options: list[str] | None) -> Labels:
-    try:
-        return Labels.parsed(options or ())
-    except SourceError as error:
-        raise typer.BadParameter(str(error)) from None

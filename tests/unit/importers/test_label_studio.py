@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crowd_assets.importers import label_studio
-from crowd_assets.importers.label_studio import Fields
+from crowd_assets.importers.label_studio_results import Fields
 from crowd_assets.importers.records import Note, Record, Skipped
 from tests import EXPORTS
 

@@ -4,6 +4,7 @@ Belongs here: paths into cells, labels, scales, ticks, times. Does not belong he
 becomes of a row as a whole (see ``table``).
 """
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from crowd_assets.importers.chat import Asked, answer_of, asked, messages_of, parted
+from crowd_assets.importers.chat import LONGEST_LITERAL, Asked, answer_of, asked, messages_of, parted
 from crowd_assets.importers.mapping import ANY_OF, Mapping, each_of, root_of
 from crowd_assets.importers.records import (
     Event,
@@ -64,7 +65,7 @@ def _conversation(cells: dict[str, Any], columns: str | tuple[str, ...]) -> list
     if isinstance(columns, str):
         return messages_of(at(cells, columns), columns)
     turns = [at(cells, column) for column in columns]
-    turns = [decoded(each) if isinstance(each, str) and each.lstrip().startswith("[") else each for each in turns]
+    turns = [_printed(each) if isinstance(each, str) and each.lstrip().startswith("[") else each for each in turns]
     turns = [each if isinstance(each, list) else [each] for each in turns]
     if len(turns[0]) != len(turns[1]):
         raise RowError(f"{' and '.join(columns)} are not as many turns", [len(each) for each in turns])
@@ -251,7 +252,7 @@ def at(cells: dict[str, Any], column: str) -> Any:
     value: Any = cells
     steps = STEP.findall(column.removeprefix(root)) if root in cells else STEP.findall(column)
     if root in cells:
-        value = decoded(cells[root]) if isinstance(cells[root], str) else cells[root]
+        value = _printed(cells[root]) if isinstance(cells[root], str) else cells[root]
     for name, index, but_last in steps:
         if name and isinstance(value, dict):
             value = value.get(name)
@@ -262,7 +263,7 @@ def at(cells: dict[str, Any], column: str) -> Any:
         else:
             return None
         if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
-            value = decoded(value)
+            value = _printed(value)
     return value
 
 
@@ -271,6 +272,18 @@ def decoded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        return text
+
+
+def _printed(text: str) -> Any:
+    """:func:`decoded`, or a list or an object as Python prints it, which is what pandas writes into a cell; constants alone: nothing is
+    executed."""
+    found = decoded(text)
+    if not isinstance(found, str) or len(text) > LONGEST_LITERAL:
+        return found
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

@@ -407,9 +407,7 @@ def answer_of(value: object, field: str) -> str:
     if not isinstance(value, list | Mapping):
         raise RowError(f"{field} is not text", value)
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        if len(value) > 1:
-            raise RowError(f"{field} is several texts; one answer is taken", value)
-        return _visible(value[0], field)
+        raise RowError(f"{field} is a list of texts: one answer is taken", value)
     said = messages_of(value, field)
     if len(said) != 1:
         raise RowError(f"{field} is several messages; one answer is compared", value)

@@ -500,7 +500,7 @@ def task(type_: str, name: str, value: dict[str, Any], **data: Any) -> dict[str,
         (task("ranker", "r", {"ranker": {"good": ["a"], "bad": ["b"]}}, items=[{"id": "a", "body": "x"}, {"id": "b", "body": "y"}]), "several buckets (good, bad)"),
         (task("number", "preference", {"number": -3}), "--scale"),
         ({"query": "<img>https://example.org/a.jpeg</img>Who?", "response": "A fox."}, "shows an image"),
-        ({"prompt": "Why?", "completion": ["So.", "Hm."]}, "several texts"),
+        ({"prompt": "Why?", "completion": ["So.", "Hm."]}, "a list of texts"),
         ({"row_idx": 0, "row": PAIR, "truncated_cells": ["chosen"]}, "cut off"),
         ({**PAIR, "contributor_id": "NaN"}, "no contributor_id"),
         # Every refusal names what is there.

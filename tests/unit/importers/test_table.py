@@ -185,3 +185,9 @@ def test_the_command_writes_feedback_by_pseudonym(tmp_path: Path, monkeypatch: p
     written = (tmp_path / "out" / "table-t.jsonl").read_text()
     assert '"contributor_id": "p-' in written
     assert "ann" not in written
+
+
+def test_a_list_that_python_printed_is_a_list_where_a_path_goes_into_it(tmp_path: Path) -> None:
+    found = Mapping("demonstration", {"prompt": "q[1]", "response": "a[0].x"}, defaults={"contributor_id": "c"})
+    (event,) = events(read(tmp_path, "q,a\n\"['No?', 'Why?']\",\"[{'x': 'So.'}]\"\n", found))
+    assert (event["prompt"], event["response"]) == ("Why?", "So.")

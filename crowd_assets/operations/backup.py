@@ -27,9 +27,10 @@ from upath import UPath
 from resources.common.errors import OperatorError
 from resources.files.backups import BACKUPS, note_backup
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
-from resources.home.identity import FILE
+from resources.home.identity import FILE, Home, write_home
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
+from resources.warehouse.facts import RECORD_HASHES
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -219,9 +220,16 @@ def _begin_another_life(restored: Path) -> None:
     (restored / FILE).unlink(missing_ok=True)
     with duckdb.connect(str(restored / LAST_IN)) as connection:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        if {"home", "attempts"} <= tables:
-            connection.execute("UPDATE home SET uuid = $uuid", {"uuid": uuid.uuid4().hex})
-            connection.execute("DELETE FROM attempts")
+        if not {"home", "attempts"} <= tables:
+            return
+        connection.execute("UPDATE home SET uuid = $uuid", {"uuid": uuid.uuid4().hex})
+        connection.execute("DELETE FROM attempts")
+        row = connection.execute("SELECT uuid, schema_version, program, begun_at FROM home").fetchone()
+        hashes = [hash_ for (hash_,) in connection.execute(RECORD_HASHES).fetchall()]
+    if row is not None:
+        name, schema, program, begun_at = row
+        begun = begun_at.replace(tzinfo=UTC).isoformat(timespec="seconds")
+        write_home(restored, Home(name, schema, program, hashes[-1] if hashes else "", begun))
 
 
 def _manifest(source: Path) -> dict[str, dict[str, object]]:

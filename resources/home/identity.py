@@ -162,13 +162,13 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
 
     found = warehouse.atomically(identify)
     if found != known:
-        write_home(settings, found)
+        write_home(Path(settings.home), found)
     return found
 
 
-def write_home(settings: Settings, home: Home) -> None:
-    """Write ``home.json``, whole or not at all."""
-    path = Path(settings.home, FILE)
+def write_home(folder: Path, home: Home) -> None:
+    """Write ``home.json`` of a folder, whole or not at all."""
+    path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{FILE}.{uuid.uuid4().hex}.tmp")
     try:

@@ -10,6 +10,7 @@ from crowd_assets.__main__ import app
 from crowd_assets.operations.backup import MANIFEST, BackupError, backup, restore
 from resources.build import build_resources
 from resources.files.storage import write_bytes_atomically
+from resources.home.identity import known_home, open_home
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource
 
@@ -72,6 +73,16 @@ def test_a_backup_comes_back_as_it_was(home: Home, kept: Path, tmp_path: Path) -
     assert other.key() == "of the first"
     for name in KEPT - {"warehouse.duckdb"}:
         assert (other.folder / name).read_text() == name
+
+
+def test_a_restored_home_has_an_identity_of_its_own_that_file_and_tables_agree_on(home: Home, tmp_path: Path) -> None:
+    begun = open_home(home.settings, home.warehouse)
+    other = Home(tmp_path / "other")
+    restore(other.settings, other.warehouse, backup(home.settings, home.warehouse, tmp_path / "kept").folder)
+    written = known_home(other.settings)
+    assert written is not None
+    assert written.uuid != begun.uuid
+    assert written == open_home(other.settings, other.warehouse)
 
 
 @pytest.mark.parametrize(

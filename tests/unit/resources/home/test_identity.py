@@ -122,7 +122,7 @@ def test_tables_of_another_home_or_of_an_earlier_time_are_refused(tmp_path: Path
         opened(other)
     known = known_home(one)
     assert known is not None
-    write_home(one, replace(known, last_record="f" * 64))
+    write_home(Path(one.home), replace(known, last_record="f" * 64))
     with pytest.raises(OtherHomeError, match="older than the home"):
         opened(one)
 

@@ -18,6 +18,7 @@ from resources.build import duckdb_warehouse, postgres_warehouse
 from resources.common.errors import OperatorError
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import fetch_row
+from resources.warehouse.engine import beside
 from resources.warehouse.postgres_connection import BATCH_ROWS, PostgresConnection
 from resources.warehouse.schema import TABLES
 
@@ -87,9 +88,10 @@ def migrate_tables(
 
 def _rows(connection: Any, select: str) -> Iterator[tuple[Any, ...]]:
     """Rows of DuckDB, not all of them in memory."""
-    rows = connection.cursor().execute(select)
-    while some := rows.fetchmany(BATCH_ROWS):
-        yield from some
+    with beside(connection) as cursor:
+        rows = cursor.execute(select)
+        while some := rows.fetchmany(BATCH_ROWS):
+            yield from some
 
 
 def _content(rows: Iterable[tuple[Any, ...]]) -> tuple[int, str]:

@@ -52,6 +52,16 @@ def attached(path: str) -> Iterator[duckdb.DuckDBPyConnection]:
         raise
 
 
+@contextmanager
+def beside(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A second cursor on the file that a connection has attached, for rows that are read bit by bit. A cursor of DuckDB begins in the
+    engine's own memory, whatever its connection uses."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"USE {NAME}")
+        yield cursor
+        cursor.execute("USE memory")
+
+
 def quoted(path: str) -> str:
     """A path as SQL text: ATTACH takes no parameter."""
     return "'" + path.replace("'", "''") + "'"

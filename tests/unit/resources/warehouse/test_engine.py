@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from resources.warehouse.duckdb import DuckDBWarehouse
-from resources.warehouse.engine import attached
+from resources.warehouse.engine import attached, beside
 
 
 def test_between_connections_the_file_is_anybodys(tmp_path: Path) -> None:
@@ -28,6 +28,18 @@ def test_after_an_error_the_next_connection_begins_anew(tmp_path: Path) -> None:
         connection.execute("FROM nowhere")
     with attached(path) as connection:
         assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+
+
+def test_a_second_cursor_reads_the_file_while_the_first_reads(tmp_path: Path) -> None:
+    path = str(tmp_path / "w.duckdb")
+    with attached(path) as connection:
+        connection.execute("CREATE TABLE t AS SELECT * FROM range(5000) AS numbers(n)")
+        rows = connection.execute("FROM t ORDER BY n")
+        with beside(connection) as cursor:
+            assert cursor.execute("SELECT count(*) FROM t").fetchall() == [(5000,)]
+        assert len(rows.fetchmany(10)) == 10
+    with duckdb.connect(path) as outside:
+        assert outside.execute("SELECT count(*) FROM t").fetchall() == [(5000,)]
 
 
 def _count(path: str) -> None:

@@ -27,9 +27,9 @@ from typing import Any
 
 from crowd_assets.importers.chat import answer_of, question_in
 from crowd_assets.importers.label_studio_results import DECIDING
+from crowd_assets.importers.labels import Labels, normalised, probability_of_choice
 from crowd_assets.importers.records import (
     Event,
-    Labels,
     Note,
     Record,
     RowError,
@@ -42,9 +42,7 @@ from crowd_assets.importers.records import (
     from_scores,
     identifier_of,
     in_time_order,
-    normalised,
     preference,
-    probability_of_choice,
     ranked_pairs,
     share_of,
     sourced,

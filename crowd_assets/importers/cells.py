@@ -13,10 +13,10 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from crowd_assets.importers.chat import LONGEST_LITERAL, Asked, answer_of, asked, messages_of, parted
+from crowd_assets.importers.labels import Labels
 from crowd_assets.importers.mapping import ANY_OF, Mapping, each_of, root_of
 from crowd_assets.importers.records import (
     Event,
-    Labels,
     RowError,
     excerpt,
     identifier_of,

@@ -26,6 +26,7 @@ from crowd_assets.importers import (
     wmt,
 )
 from crowd_assets.importers.label_studio_results import Fields
+from crowd_assets.importers.labels import Labels
 from crowd_assets.importers.layouts import Layout, layout_of
 from crowd_assets.importers.mapping import find_mapping
 from crowd_assets.importers.options import (
@@ -51,7 +52,7 @@ from crowd_assets.importers.options import (
     labels_of,
     share_of,
 )
-from crowd_assets.importers.records import DEFAULT_START, Labels, Record, SourceError, start_of
+from crowd_assets.importers.records import DEFAULT_START, Record, SourceError, start_of
 from crowd_assets.importers.running import of_source, run
 from crowd_assets.importers.writer import LINES_PER_FILE
 

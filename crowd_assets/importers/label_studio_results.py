@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from crowd_assets.importers.chat import answer_of
+from crowd_assets.importers.labels import Labels, normalised
 from crowd_assets.importers.records import (
     DEFAULT_START,
-    Labels,
     RowError,
     excerpt,
     from_scores,
-    normalised,
     number_of,
     start_of,
 )

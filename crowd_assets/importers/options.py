@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from crowd_assets.importers.records import Labels, SourceError, start_of
+from crowd_assets.importers.labels import Labels
+from crowd_assets.importers.records import SourceError, start_of
 from resources.feedback.pseudonyms import KEY_VARIABLE
 
 

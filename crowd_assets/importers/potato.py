@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crowd_assets.importers.labels import Labels
 from crowd_assets.importers.records import (
     Event,
-    Labels,
     Record,
     RowError,
     Skipped,

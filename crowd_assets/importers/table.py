@@ -51,11 +51,11 @@ from crowd_assets.importers.cells import (
     value_of,
 )
 from crowd_assets.importers.chat import UNUSABLE, Asked, answer_of, refuse_unusable
+from crowd_assets.importers.labels import Labels
 from crowd_assets.importers.mapping import Mapping, each_of, read_mapping
 from crowd_assets.importers.records import (
     WHOLE,
     Event,
-    Labels,
     Record,
     RowError,
     Skipped,

@@ -25,7 +25,7 @@ from crowd_assets.operations.preflight import feedback_files
 from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.report.quality import quality_page
-from crowd_assets.round.lots import LOTS
+from crowd_assets.round.lots import LOTS, next_round_no
 from crowd_assets.round.tournament import points_so_far
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal.log import show
@@ -114,9 +114,17 @@ class Campaign:
             self._start(round_quorum(self.settings))
         self._summarise()
 
-    def ingest(self) -> None:
-        """Take in what lies in the inbox."""
+    def ingest(self) -> tuple[int, str, int]:
+        """Take in what lies in the inbox.
+
+        Returns:
+            how many events there are now of all rounds, which round is next, and how many prompts are published for it.
+        """
         self._run(INGESTION_JOB)
+        events = int(self.warehouse.query("SELECT count(*) FROM event_index").item())
+        number = next_round_no(self.warehouse)
+        lots = self.warehouse.query("SELECT count(*) FROM published_lots WHERE round_no = $n", {"n": number}).item()
+        return events, round_id_of(number), int(lots)
 
     def take_in(self, source: str) -> None:
         """Run one round on the feedback files of a folder or URI; the files themselves stay where they are.

@@ -67,12 +67,14 @@ def show_ui(
 
 @app.command("ingest")
 def ingest_inbox() -> None:
-    """Take in the feedback files of the inbox, without starting a round."""
+    """Take in the feedback files of the inbox and publish the prompts of the next round, without starting a round."""
     settings = settings_here()
     from crowd_assets.commands.campaign import campaign
 
     with campaign(settings) as here:
-        here.ingest()
+        events, round_id, prompts = here.ingest()
+    typer.echo(f"events   {events:,} in all")
+    typer.echo(f"prompts  {prompts:,} published for {round_id}")
 
 
 @app.command("seed")

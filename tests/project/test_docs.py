@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -398,3 +399,21 @@ def test_plots_are_what_the_mechanisms_draw(tmp_path: Path) -> None:
         assert then.size == now.size > 100, f"{name}: run python -m docs.plots"
         assert np.allclose(then, now, atol=0.5), f"{name}: run python -m docs.plots"
     assert {path.stem for path in plots.FOLDER.iterdir()} == set(plots.PLOTS)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_units_of_systemd_are_units(tmp_path: Path) -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    units = re.findall(r"^```\n(\[Unit\]\n.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = ["crowd-rounds.service", "crowd-rounds-drill.service", "crowd-rounds-drill.timer"]
+    for name, unit in zip(names, units, strict=True):
+        assert f"`{name}`" in page or f"/{name}`" in page
+        (tmp_path / name).write_text(re.sub(r"/srv/crowd/venv/bin/\S+", "/bin/true", unit), encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(f"./{name}" for name in names)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

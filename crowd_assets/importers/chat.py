@@ -38,6 +38,8 @@ UNUSABLE = (
     "documents",
 )
 """Columns and parts that change what is asked and that no text can stand for: a row that has one is skipped."""
+MARKED = ("deleted", "is_deleted", "spam", "is_spam", "flagged", "is_flagged", "hidden")
+"""Columns that say, where they are true, that a row counts no longer."""
 LONGEST_LITERAL = 1_000_000  # characters
 SYSTEM_FIELDS = ("system", "system_prompt", "system_message", "context_system")
 ASKED_FIELDS = ("prompt", "instruction", "question", "query", "history", "problem")
@@ -288,6 +290,9 @@ def refuse_unusable(cells: Mapping[str, Any], what: str = "row") -> None:
     for name in UNUSABLE:
         if cells.get(name) not in (None, "", [], {}, "[]", "null"):
             raise RowError(f"{what} has {name}: only text is trained on")
+    for name in MARKED:
+        if str(cells.get(name)).strip().lower() in ("true", "1", "1.0", "yes"):
+            raise RowError(f"{what} is marked as {name.removeprefix('is_')}")
 
 
 def system_of(cells: Mapping[str, Any]) -> str | None:

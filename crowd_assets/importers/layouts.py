@@ -153,6 +153,8 @@ def layout_of(source: Path) -> Layout:
 
 def _of_text(head: bytes) -> list[str]:
     text = head.decode(mark_of(head) or "utf-8", "replace").lstrip("\ufeff")
+    if text.startswith("sep="):  # as Excel writes it above the header
+        text = text.partition("\n")[2]
     first = re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
     delimiter = max(",;\t|", key=first.count)
     try:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import combinations
 from typing import Any
+from unicodedata import category, normalize
 
 from resources.common.instants import instant
 from resources.feedback.events import FIELDS, IDENTIFIER, OPTIONAL, is_visible
@@ -25,6 +26,7 @@ Event = dict[str, Any]
 WHOLE = re.compile(r"-?\d+\.0+", re.ASCII)
 NOBODY = frozenset(("nan", "NaN", "<NA>", "None", "null", "NULL"))
 """What programs write for a name that is not there."""
+ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+")
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 DEFAULT_START = "2026-01-01T00:00:00+00:00"
@@ -150,8 +152,14 @@ def identifier_of(value: object, field: str) -> str:
         name = str(value).strip()
     except ValueError:  # an integer of more digits than Python is willing to print
         raise RowError(f"{field} is not a name") from None
+    if not name.isascii():  # what looks alike is one name
+        name = normalize("NFC", "".join(each for each in name if category(each) != "Cf")).strip()
     if not name or name in NOBODY:
         raise RowError(f"no {field}")
+    if "E+" in name and ROUNDED.fullmatch(name):
+        raise RowError(
+            f"{field} is a number that a spreadsheet rounded: format the column as text before it is saved", name
+        )
     return _public(name)
 
 

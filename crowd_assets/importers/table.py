@@ -50,7 +50,7 @@ from crowd_assets.importers.cells import (
     spoken_of,
     value_of,
 )
-from crowd_assets.importers.chat import UNUSABLE, Asked, answer_of, refuse_unusable
+from crowd_assets.importers.chat import MARKED, UNUSABLE, Asked, answer_of, refuse_unusable
 from crowd_assets.importers.labels import Labels
 from crowd_assets.importers.mapping import Mapping, each_of, read_mapping
 from crowd_assets.importers.records import (
@@ -100,7 +100,7 @@ def read(
     if mapping.headed:
         mapping = mapping.asked_in(header)
     asked = [mapping.of_question(each) for each in mapping.questions] or [mapping]
-    refused = set(UNUSABLE) - mapping.used()
+    refused = {*UNUSABLE, *MARKED} - mapping.used()
     for line, cells in _together(rows, mapping) if mapping.group else rows:
         submitted_at = next(clock)
         if isinstance(cells, str):

@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -39,6 +40,7 @@ NOTHING = frozenset(
 )
 """What R, pandas, databases and spreadsheets write into a cell that holds nothing, or that went wrong."""
 LONGEST_OF_SHEET = 32_767  # characters, at which Excel cuts a text off
+SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n?")
 LOOKED_AT = 200  # lines
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 ANY = Mapping("demonstration", {})
@@ -218,6 +220,11 @@ def _other_encoding(source: Path, encoding: str, error: UnicodeDecodeError, with
 def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tuple[int, dict[str, Any] | str]]:
     first = next(lines, "")
     sample = first.lstrip("\ufeff")
+    taken: list[str] = []
+    separator = SEPARATOR.fullmatch(sample)
+    if separator is not None and mapping.delimiter in (None, separator[1]):  # as Excel writes it above the header
+        taken.append(sample)
+        mapping, sample = replace(mapping, delimiter=separator[1]), next(lines, "")
     seen = list(islice(lines, LOOKED_AT))
     lines = chain(seen, lines)
     delimiter = mapping.delimiter or max(DELIMITERS, key=sample.count)
@@ -227,7 +234,6 @@ def _parsed(source: Path, lines: Iterator[str], mapping: Mapping) -> Iterator[tu
         if mapping.quote is not None
         else ("" if delimiter == "\t" and not in_quotes and not _are_quoted(seen) else '"')
     )
-    taken: list[str] = []
 
     def fed() -> Iterator[str]:
         size = 0

@@ -40,7 +40,26 @@ from crowd_assets.importers.trl_preference import DEFAULT_CONTRIBUTOR, said_by, 
 from resources.feedback.conversations import ASSISTANT
 
 ANSWERS = ("completion", "response", "output", "answer", "demonstration")
-LABELS = ("label", "kto_tag")
+LABELS = (
+    "label",
+    "kto_tag",
+    "desirable",
+    "is_desirable",
+    "accepted",
+    "is_accepted",
+    "approved",
+    "is_safe",
+    "is_response_safe",
+)
+SAID = ("feedback", "rating", "vote", "thumb", "thumbs", "reaction", "liked")
+"""Columns that may hold such a label, or something else."""
+WANTED = frozenset(
+    ("true", "1", "1.0", "yes", "good", "desirable", "positive", "thumbs_up", "thumbs up", "up", "like", "liked", "👍")
+)
+DISLIKED = frozenset(
+    ("false", "bad", "undesirable", "negative", "thumbs_down", "thumbs down", "down", "dislike", "disliked", "👎")
+)
+NOT_WANTED = DISLIKED | {"0", "0.0", "no", "-1"}
 STEP_END = "\n"
 """What TRL puts between the steps of a completion (``step_separator``)."""
 UNWANTED = "label is false: not wanted; --take-unwanted takes such rows"
@@ -141,9 +160,9 @@ def _wanted(cells: dict[str, Any]) -> bool:
         if isinstance(value, list):
             raise RowError(f"{name} is a list: labels of steps are no label of the completion", value)
         said = str(value).strip().lower()
-        if said in ("true", "1", "1.0", "yes", "good"):
+        if said in WANTED:
             continue
-        if said in ("false", "0", "0.0", "no", "bad", "-1"):
+        if said in NOT_WANTED:
             return False
         raise RowError(f"{name} is neither true nor false", value)
-    return True
+    return not any(str(cells.get(name)).strip().lower() in DISLIKED for name in SAID)

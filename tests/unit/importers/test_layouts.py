@@ -503,6 +503,10 @@ def task(type_: str, name: str, value: dict[str, Any], **data: Any) -> dict[str,
         ({"prompt": "Why?", "completion": ["So.", "Hm."]}, "a list of texts"),
         ({"row_idx": 0, "row": PAIR, "truncated_cells": ["chosen"]}, "cut off"),
         ({**PAIR, "contributor_id": "NaN"}, "no contributor_id"),
+        ({"prompt": "Why?", "completion": "So.", "desirable": False}, "not wanted"),
+        ({"prompt": "Why?", "response": "So.", "rating": "thumbs_down"}, "not wanted"),
+        ({**PAIR, "is_deleted": 1}, "marked as deleted"),
+        ({**PAIR, "contributor_id": "1.23E+11"}, "a spreadsheet rounded"),
         # Every refusal names what is there.
         ({"prompt": "Why?", "output": ""}, "prompt', 'output"),
         ({"conversations": [], "id": 1, "messages": [{"role": "Alice", "content": "x"}]}, "call it user or assistant"),
@@ -528,6 +532,8 @@ def test_a_row_that_says_something_else_is_refused_in_words(tmp_path: Path, row:
         ({"instruction": "Why?", "output_1": "So.", "output_2": "Hm.", "preference": 0.0, "annotator": "g"}, {"probability_a": 0.5}),
         ({"row_idx": 0, "row": PAIR, "truncated_cells": []}, {"prompt": "Why?"}),
         ({"messages": [{"role": "system", "content": ""}, *SAYS]}, {"response": "So."}),
+        ({"prompt": "Why?", "response": "So.", "feedback": "Nice.", "rating": 5}, {"response": "So."}),
+        ({**PAIR, "contributor_id": "Jose\u0301\u200b"}, {"contributor_id": "Jos-9a362b26e6d4da20"}),
         ({"messages": [SAYS]}, {"prompt": "Why?", "response": "So."}),
         ({"text": "### Human: Why?### Assistant: So."}, {"prompt": "Why?", "response": "So."}),
         ({"text": "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"}, {"prompt": "Why?", "response": "So."}),
@@ -560,6 +566,7 @@ def test_a_row_as_a_tool_writes_it_is_known_and_comes_in_right(
         (f"{json.dumps(SAYS)}\n{json.dumps(SAYS)}\n", "auto", "So."),
         ('[{"prompt": "Why?", "completion": "So."}]\n[{"prompt": "Who?", "completion": "Me."}]\n', "auto", "So."),
         ("prompt,completion\nWhy?,So.\n", "trl-prompt-completion", "So."),
+        ('sep=;\r\nINPUT:prompt;OUTPUT:result\r\n"Why; so?";So.\r\n', "table", "So."),
     ],
 )
 def test_tables_in_quotes_lists_of_one_and_workbooks_are_read(

@@ -29,6 +29,7 @@ from crowd_assets.operations.audit_round import AuditedHome, AuditedRound, Round
 from crowd_assets.operations.differences import BY_RECORD, Difference, first_difference, first_or_unreadable
 from resources.build import build_resources
 from resources.common.errors import OperatorError
+from resources.files.backups import said_of_lost_file
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
@@ -83,7 +84,10 @@ def audit(
     resources = build_resources(settings)
     live: WarehouseResource = resources.warehouse
     if not live.exists():  # opening a warehouse makes one
-        raise AuditError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so no round to audit.")
+        raise AuditError(
+            said_of_lost_file(Path(settings.home, "warehouse.duckdb"))
+            or f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so no round to audit."
+        )
     with tempfile.TemporaryDirectory(prefix="crowd-audit-") as folder:
         copy = Path(folder, "warehouse.duckdb")
         live.copy_to(copy)

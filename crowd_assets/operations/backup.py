@@ -25,7 +25,7 @@ import duckdb
 from upath import UPath
 
 from resources.common.errors import OperatorError
-from resources.files.backups import BACKUPS, note_backup
+from resources.files.backups import BACKUPS, note_backup, said_of_lost_file
 from resources.files.storage import UNFINISHED, files_below, is_free, is_local, whole_folder
 from resources.home.identity import FILE, Home, write_home
 from resources.settings.resource import CrowdSettings
@@ -81,7 +81,10 @@ def backup(settings: CrowdSettings, warehouse: WarehouseResource, to: Path) -> C
     """
     home = Path(settings.home).resolve()
     if not warehouse.exists():
-        raise BackupError(f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to back up.")
+        raise BackupError(
+            said_of_lost_file(Path(settings.home, "warehouse.duckdb"))
+            or f"CROWD_HOME={settings.home}: there is no warehouse.duckdb, so nothing to back up."
+        )
     folder = to.expanduser().resolve()
     if folder.is_relative_to(home):
         raise BackupError(f"{to} lies in the home itself: name a folder outside of {home}.")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+IDENTITY = "home.json"
+"""The file that says which home it is."""
 BACKUPS = "backups.jsonl"
 """File of a home that names the backups made of it, one JSON object a line, oldest first."""
 
@@ -24,6 +26,22 @@ def way_back(home: str) -> str:
         f"The newest backup that the home knows of is {newest}: CROWD_HOME={home} crowd-rounds restore {newest} --force. "
         "Or name another CROWD_HOME to begin anew."
     )
+
+
+def said_of_lost_tables(tables: str, left: str, home: str) -> str:
+    """What to say of a home without ``tables`` of which something is ``left``, with the way back."""
+    return (
+        f"{tables}: the tables of this home are not there, and {left} says that rounds were run here. Going on would begin the home "
+        f"again over all that the home holds. {way_back(home)}"
+    )
+
+
+def said_of_lost_file(path: Path) -> str:
+    """The same of a file of tables; empty where no home was begun beside the file."""
+    for name in (IDENTITY, path.with_suffix(".snapshot.duckdb").name):
+        if path.with_name(name).exists():
+            return said_of_lost_tables(str(path), name, str(path.parent))
+    return ""
 
 
 def note_backup(home: str, folder: Path, now: datetime) -> None:

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.common.errors import OperatorError
-from resources.files.backups import way_back
+from resources.files.backups import IDENTITY, said_of_lost_tables, way_back
 from resources.settings.settings import Settings
+from resources.warehouse.damage import LostWarehouseError
 from resources.warehouse.facts import RECORD_HASHES
 
 if TYPE_CHECKING:
     from resources.warehouse.base import WarehouseResource
     from resources.warehouse.connection import Connection
 
-FILE = "home.json"
+FILE = IDENTITY
 SCHEMA_VERSION = 2
 """Of tables and files: 1 had no ``home.json``; 2 knows homes, attempts of runs and the chain of ingestions."""
 UNKNOWN_HOME = ""
@@ -35,10 +36,6 @@ UNKNOWN_HOME = ""
 
 class HomeError(OperatorError, RuntimeError):
     """A home is not what it should be; the message says what to do."""
-
-
-class LostWarehouseError(HomeError):
-    """The home was begun, and its tables are not there: going on would begin it a second time over what it holds."""
 
 
 class OtherHomeError(HomeError):
@@ -119,9 +116,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
     """
     known = known_home(settings)
     if not warehouse.exists() and (left := next(_remains(settings, known), "")):
-        raise LostWarehouseError(
-            f"{_tables(settings)}: the tables of this home are not there, and {left} says that rounds were run here. Going on would begin the home again over all that the home holds. {way_back(settings.home)}"
-        )
+        raise LostWarehouseError(said_of_lost_tables(_tables(settings), left, settings.home))
 
     def identify(connection: "Connection") -> Home:
         from resources.warehouse.base import as_stored, fetch_row

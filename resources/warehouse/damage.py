@@ -18,6 +18,10 @@ DAMAGE = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, d
 LONGEST = 160
 
 
+class LostWarehouseError(OperatorError, RuntimeError):
+    """The home was begun, and its tables are not there: going on would begin it a second time over what it holds."""
+
+
 class DamagedWarehouseError(OperatorError, RuntimeError):
     """The warehouse's file cannot be read as what it should be; the message names the newest backup and the command."""
 

@@ -19,10 +19,11 @@ from upath import UPath
 
 from resources.common.errors import OperatorError
 from resources.common.locks import held
+from resources.files.backups import said_of_lost_file
 from resources.files.storage import written_atomically
 from resources.warehouse.base import WarehouseBusyError, WarehouseResource, fetch_row
 from resources.warehouse.connection import Connection
-from resources.warehouse.damage import told
+from resources.warehouse.damage import LostWarehouseError, told
 from resources.warehouse.engine import NAME, attached, quoted
 from resources.warehouse.schema import NAMES_EVERY_TABLE, SCHEMA
 
@@ -65,7 +66,11 @@ class DuckDBWarehouse(WarehouseResource):
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A connection under the lock, for reading; closed on leaving. In a :meth:`session` it is the session's."""
+        """A connection under the lock, for reading; closed on leaving. In a :meth:`session` it is the session's.
+
+        Raises:
+            LostWarehouseError: the file is not there, and was before.
+        """
         if self.path in self._sessions:
             yield self._sessions[self.path]
             return
@@ -74,6 +79,8 @@ class DuckDBWarehouse(WarehouseResource):
                 raise MovedWarehouseError(
                     f"the tables of {self.path} are in {self._moved.read_text(encoding='utf-8')} now: set CROWD_WAREHOUSE. To go back to the file of before the move, remove {self._moved}."
                 )
+            if not self.exists() and (lost := said_of_lost_file(Path(self.path))):
+                raise LostWarehouseError(lost)
             left = _LEFT.pop(self.path, None)
             known = left is not None and left == _seen(self.path)
             with told(Path(self.path)), attached(self.path) as connection:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from resources.common.errors import OperatorError
 from resources.common.locks import held
+from resources.files.backups import said_of_lost_file
 from resources.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def look(settings: Settings) -> Iterator[Look]:
     snapshot = warehouse.with_suffix(".snapshot.duckdb")
     if not warehouse.exists():  # and nothing is made in what may be a mistyped home
         raise NothingToReadError(
-            f"CROWD_HOME={settings.home}: no warehouse there yet. `make round` runs rounds; CROWD_HOME names the folder of "
+            said_of_lost_file(warehouse)
+            or f"CROWD_HOME={settings.home}: no warehouse there yet. `make round` runs rounds; CROWD_HOME names the folder of "
             "others."
         )
     moved = warehouse.with_suffix(".moved")

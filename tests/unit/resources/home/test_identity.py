@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from crowd_assets.definitions import build_definitions
+from crowd_assets.operations.audit import AuditError, audit
+from crowd_assets.operations.backup import BackupError, backup
 from resources.build import build_resources
 from resources.files.backups import note_backup
 from resources.home import instance
@@ -28,6 +30,7 @@ from resources.home.identity import (
 )
 from resources.home.names import HOME_TAG, INGESTION_JOB, ROUND_JOB, partition_set
 from resources.settings.resource import CrowdSettings
+from resources.warehouse.look import NothingToReadError, look
 
 
 def settings_of(folder: Path) -> CrowdSettings:
@@ -64,6 +67,26 @@ def test_a_home_of_a_version_before_is_adopted(tmp_path: Path) -> None:
     assert (adopted.schema, adopted.last_record) == (SCHEMA_VERSION, "abc")
     assert instance.prepare_instance(settings) == tmp_path / "dagster"
     assert (tmp_path / "dagster" / "history" / "runs.db").read_bytes() == b"earlier runs"
+
+
+@pytest.mark.parametrize("remains", [FILE, "warehouse.snapshot.duckdb"])
+def test_who_only_looks_at_a_home_that_lost_its_warehouse_is_told_and_makes_none(tmp_path: Path, remains: str) -> None:
+    settings = settings_of(tmp_path / "home")
+    opened(settings)
+    Path(settings.home, "warehouse.duckdb").unlink()
+    if remains != FILE:
+        Path(settings.home, FILE).unlink()
+        Path(settings.home, remains).write_bytes(b"of a settled round")
+    warehouse = build_resources(settings).warehouse
+    with pytest.raises(LostWarehouseError, match="crowd-rounds restore"):
+        warehouse.query("SELECT * FROM ledger")
+    with pytest.raises(NothingToReadError, match="crowd-rounds restore"), look(settings):
+        pytest.fail("there is nothing to see")
+    with pytest.raises(AuditError, match="crowd-rounds restore"):
+        audit(settings)
+    with pytest.raises(BackupError, match="crowd-rounds restore"):
+        backup(settings, warehouse, tmp_path / "backup")
+    assert not Path(settings.home, "warehouse.duckdb").exists()
 
 
 @pytest.mark.parametrize("remains", [FILE, "frames/validated_feedback/r000001.parquet", "warehouse.snapshot.duckdb"])

@@ -113,8 +113,12 @@ def _demonstrated(person: Person) -> list[str]:
     said = [f"{wrote}."]
     if person["estimate"] is not None:
         direction = "closer to" if person["estimate"] >= 0 else "farther from"
-        by = f"{number(abs(person['estimate']), 3)} ± {number(person['estimate_error'], 3)}"
-        said.append(f"All rounds so far say that the demonstrations bring a model {by} {direction} the target.")
+        by, unsure = number(abs(person["estimate"]), 3), ""
+        if person["estimate_error"]:
+            by += f" ± {number(person['estimate_error'], 3)}"
+        else:
+            unsure = ", and not yet how sure that is"
+        said.append(f"All rounds so far say that the demonstrations bring a model {by} {direction} the target{unsure}.")
     return said
 
 

@@ -53,6 +53,11 @@ PERSON: dict[str, Any] = dict.fromkeys(
             "Wrote 2 demonstrations in group 0, whose candidate came 12th of 12. All rounds so far say that the demonstrations bring "
             "a model 0.012 ± 0.004 farther from the target.",
         ),
+        (
+            {"demonstrations": 1, "group_index": 0, "rank": 1, "groups": 2, "estimate": 0.01, "estimate_error": 0.0},
+            "Wrote 1 demonstration in group 0, whose candidate came 2nd of 2. All rounds so far say that the demonstrations bring "
+            "a model 0.010 closer to the target, and not yet how sure that is.",
+        ),
         ({"reports": 48}, "Judged 48 comparisons; no outcome has scored these judgements yet."),
         (
             {"reports": 1, "mean_loss": 0.04, "relative_weight": 1.5},

@@ -26,7 +26,7 @@ from crowd_assets.report.figures import round_figures
 from crowd_assets.report.places import campaign_path, report_path
 from crowd_assets.report.quality import quality_page
 from crowd_assets.round.lots import LOTS, next_round_no
-from crowd_assets.round.tournament import points_so_far
+from crowd_assets.round.tournament import NOT_YET_SURE, points_so_far
 from crowd_assets.simulation.crowd import SimulatedCrowd
 from crowd_assets.terminal.log import show
 from crowd_assets.terminal.printing import console
@@ -282,7 +282,7 @@ class Campaign:
             show(f"money spent per lot: {total} credits, {figures['answers_bought']} answers", spent.head(20))
 
     def _show_people(self, round_: Round) -> None:
-        points = points_so_far(self.warehouse, round_.round_no)
+        points = points_so_far(self.warehouse, round_.round_no).with_columns(NOT_YET_SURE)
         kinds = self._kinds()
         if kinds.height:
             points = points.join(kinds, on="contributor_id", how="left", maintain_order="left")

@@ -16,7 +16,7 @@ from crowd_assets.report.page import Column, Headline, Table, number, plural, re
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round_charts import regret_chart
 from crowd_assets.round.labelers import regret_so_far
-from crowd_assets.round.tournament import points_so_far
+from crowd_assets.round.tournament import NOT_YET_SURE, points_so_far
 from resources.common.errors import OperatorError
 from resources.files.frames import FramesResource
 from resources.files.storage import write_text_atomically
@@ -244,6 +244,7 @@ def _standings(warehouse: WarehouseResource, round_no: int) -> Table:
         points_so_far(warehouse, round_no)
         .join(earned, on="contributor_id", how="full", coalesce=True)
         .sort("points", "credits", "contributor_id", descending=[True, True, False], nulls_last=True)
+        .with_columns(NOT_YET_SURE)
     )
     return table(
         "standings",

@@ -99,6 +99,10 @@ def deposits_before(warehouse: WarehouseResource, round_no: int) -> dict[str, De
     )
 
 
+NOT_YET_SURE = pl.col("standard_error").replace(0.0, None)
+"""For tables that people read: an error of 0 is one of which candidates say nothing yet, and no certainty."""
+
+
 def points_so_far(warehouse: WarehouseResource, round_no: int) -> pl.DataFrame:
     """Points through ``round_no`` of everybody who took part, most first: those posted, deposits counted, and while the epoch
     is open the provisional ones; beside them the last estimate and its standard error. Columns contributor_id, points, estimate,

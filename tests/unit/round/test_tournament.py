@@ -12,6 +12,7 @@ from crowd_assets.mechanisms.points_schemes.table import POINTS_SCHEMES
 from crowd_assets.round.tournament import (
     EMBEDDED_CANDIDATES,
     EMBEDDED_CONTRIBUTORS,
+    NOT_YET_SURE,
     points_so_far,
     tournament,
 )
@@ -173,3 +174,8 @@ def test_standings_add_provisional_points_only_while_the_epoch_is_open(
     first = points_so_far(warehouse, 1)
     assert first.select("contributor_id", "points").rows() == [("ann", 7.0), ("bob", 0.0), ("cid", -2.0)]
     assert points_so_far(warehouse, 2)["points"].to_list() == [0.0] * 4
+
+
+def test_an_error_of_which_nothing_is_known_is_shown_as_none() -> None:
+    shown = pl.DataFrame({"standard_error": [0.0, 0.25]}).with_columns(NOT_YET_SURE)
+    assert shown["standard_error"].to_list() == [None, 0.25]

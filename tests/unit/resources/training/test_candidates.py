@@ -311,7 +311,7 @@ def test_padding_rows_count_nothing() -> None:
     from resources.training.stacked import stacked_batch
 
     made = stacked_batch([[Tokens([5, 6, 7], 1)], [Tokens([5, 6], 1)] * 2], [[0.5], [0.25] * 2], pad=0, device="cpu")
-    assert made.ids.tolist() == [[5, 6, 7], [0, 0, 0], [5, 6, 0], [5, 6, 0]]
+    assert made.ids.tolist() == [[5, 6, 7], [5, 6, 7], [5, 6, 0], [5, 6, 0]]
     assert made.weights.tolist() == [0.5, 0.0, 0.25, 0.25]
     assert made.labelled.sum(1).tolist() == [2, 0, 1, 1]
 

@@ -31,6 +31,7 @@ UNUSABLE = (
     "tool_calls",
     "functions",
     "function_call",
+    "reasoning_content",
     "videos",
     "video",
     "audios",

@@ -10,7 +10,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 from upath import UPath
 
+from crowd_assets.importers.chat import refuse_unusable
 from crowd_assets.importers.cli import app
+from crowd_assets.importers.records import RowError
 from resources.feedback.events import Limits
 from tests.reading import read_file
 
@@ -652,3 +654,10 @@ def test_an_own_label_goes_before_numbers_and_beside_a_mapping_s_values(tmp_path
         tmp_path / "2", "table", str(tmp_path / "b.json"), "--mapping", "arena", "--label", f"{label}=both-bad"
     )[1]
     assert event["both_bad"]
+
+
+@pytest.mark.parametrize("said", ["First I think.", ["First"]])
+def test_what_a_message_says_beside_its_text_is_not_dropped_in_silence(said: object) -> None:
+    with pytest.raises(RowError, match="reasoning_content"):
+        refuse_unusable({"role": "assistant", "content": "Four.", "reasoning_content": said}, "message")
+    refuse_unusable({"role": "assistant", "content": "Four.", "reasoning_content": ""}, "message")

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from crowd_assets.round.randomness import generator_for, seed_for
-from crowd_assets.round.rates import GENERAL, SMALL, earlier_rounds, found_learning_rate
+from crowd_assets.round.rates import GENERAL, SMALL, chosen_before, found_learning_rate, keep_curve
 from crowd_assets.round.target import ordinary_texts
 from crowd_assets.round.training import adapter_config
 from resources.common.progress import throttled
@@ -87,15 +86,12 @@ def preference_rate_of(
     of_candidates = found_learning_rate(round_, settings, warehouse, frames)
     if (known := settings.alignment_rate(of_candidates)) is not None:
         return known
-    for round_id in earlier_rounds(round_, warehouse):
-        if frames.path(CURVE, round_id).exists():
-            return float(frames.read(CURVE, round_id).filter("chosen")["learning_rate"].item())
+    if (chosen := chosen_before(CURVE, round_, warehouse, frames)) is not None:
+        return chosen
     rates = [of_candidates * share for share in SHARES[: settings.alignment_trials]]
     base, trials = _tried(round_, pairs, parent, rates, settings, trainer, said)
     found = best_of(base, trials, settings.forgetting_limit)
-    curve = pl.DataFrame([vars(each) for each in (base, *trials)])
-    curve = curve.with_columns(chosen=pl.col("learning_rate") == found)
-    frames.write(CURVE, round_.round_id, curve, settled=round_.settled)
+    keep_curve(CURVE, (base, *trials), found, round_, frames)
     for each in trials:
         said(
             f"QA-DPO at {each.learning_rate:.2g}: loss of pairs kept out {each.preference_loss:.3f} (base {base.preference_loss:.3f}), "

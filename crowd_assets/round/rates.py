@@ -93,9 +93,7 @@ def learning_rate_of(
         pass
     base, trials = _tried(round_, learnt, settings, warehouse, frames, trainer, embedder, said)
     found = best_of(base, trials, settings.forgetting_limit)
-    curve = pl.DataFrame([vars(each) for each in (base, *trials)])
-    curve = curve.with_columns(chosen=pl.col("learning_rate") == found)
-    frames.write(CURVE, round_.round_id, curve, settled=round_.settled)
+    keep_curve(CURVE, (base, *trials), found, round_, frames)
     for each in trials:
         said(
             f"learning rate {each.learning_rate:g}: held-out loss {each.held_out_loss:.3f} (base {base.held_out_loss:.3f}), general "
@@ -115,16 +113,24 @@ def found_learning_rate(
     """
     if (known := settings.known_learning_rate) is not None:
         return known
-    for round_id in earlier_rounds(round_, warehouse):
-        if frames.path(CURVE, round_id).exists():
-            return float(frames.read(CURVE, round_id).filter("chosen")["learning_rate"].item())
+    if (chosen := chosen_before(CURVE, round_, warehouse, frames)) is not None:
+        return chosen
     raise LookupError(f"no round through {round_.round_id} found a learning rate.")
 
 
-def earlier_rounds(round_: Round, warehouse: WarehouseResource) -> list[str]:
-    """This round and the settled ones before it, latest first."""
+def chosen_before(curve: str, round_: Round, warehouse: WarehouseResource, frames: FramesResource) -> float | None:
+    """The rate that this round chose from a curve of trials, or the latest settled round before that kept one; None where none did."""
     earlier = [each for each in RoundBook(warehouse).all() if each.settled and each.round_no < round_.round_no]
-    return [round_.round_id, *(each.round_id for each in reversed(earlier))]
+    for round_id in (round_.round_id, *(each.round_id for each in reversed(earlier))):
+        if frames.path(curve, round_id).exists():
+            return float(frames.read(curve, round_id).filter("chosen")["learning_rate"].item())
+    return None
+
+
+def keep_curve(curve: str, trials: Sequence[object], chosen: float, round_: Round, frames: FramesResource) -> None:
+    """Write what each rate came to, a row a trial, and which was chosen, as a frame of the round."""
+    rows = pl.DataFrame([vars(each) for each in trials]).with_columns(chosen=pl.col("learning_rate") == chosen)
+    frames.write(curve, round_.round_id, rows, settled=round_.settled)
 
 
 def _tried(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crowd_assets.report.found import preference_rates_table
-from crowd_assets.round import preference_rates
+from crowd_assets.round import preference_rates, rates
 from crowd_assets.round.preference_rates import PreferenceTrial, best_of, preference_rate_of
 from resources.files.frames import FramesResource
 from resources.settings.resource import CrowdSettings
@@ -52,7 +52,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(preference_rates, "generator_for", lambda *_: np.random.default_rng(0))
     monkeypatch.setattr(preference_rates, "seed_for", lambda *_: 0)
     monkeypatch.setattr(preference_rates, "ordinary_texts", lambda _: ["the weather"] * 20)
-    monkeypatch.setattr(preference_rates, "earlier_rounds", lambda *_: [ROUND.round_id])
+    monkeypatch.setattr(rates, "RoundBook", lambda _: SimpleNamespace(all=list))
     monkeypatch.setattr(preference_rates, "found_learning_rate", lambda *_: SETTINGS.learning_rate)
     trainer, said = Trainer(), []  # type: ignore[var-annotated]
 

@@ -41,6 +41,7 @@ from crowd_assets.round.tournament import (
 )
 from resources.feedback.inbox import InboxResource
 from resources.files.frames import FramesResource
+from resources.home.identity import note_last_record
 from resources.home.names import CREDITS_TAG
 from resources.models.embedder import EmbedderResource
 from resources.models.trainer import TrainerResource
@@ -210,6 +211,7 @@ def point_ledger(
         now=datetime.now(UTC),
         about=about,
     )
+    note_last_record(settings, warehouse)
     points = points_so_far(warehouse, round_.round_no)
     if unknown := set(settings.forfeited_names) - set(points["contributor_id"]):
         context.log.warning("CROWD_FORFEITED names who wrote no demonstration here: %s", ", ".join(sorted(unknown)))

@@ -13,7 +13,7 @@ from crowd_assets.operations.preflight import check_inputs
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.files.backups import known_backups, way_back
-from resources.home.identity import SCHEMA_VERSION, known_home, program_version
+from resources.home.identity import SCHEMA_VERSION, check_tables, known_home, program_version
 from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
@@ -46,7 +46,7 @@ def examine(settings: CrowdSettings) -> Iterator[Finding]:
     yield tables
     if not tables.well:
         return
-    yield _looked("records", lambda: _records(resources))
+    yield _looked("records", lambda: _records(resources, settings))
     yield _looked("files", lambda: _files(resources, settings))
     yield _looked("models", lambda: _models(resources, settings))
     yield _looked("attempts", lambda: _attempts(resources, settings))
@@ -107,7 +107,8 @@ def _tables(resources: Resources) -> str:
     return f"{len(TABLES)} tables with {rows} rows can be read whole"
 
 
-def _records(resources: Resources) -> str:
+def _records(resources: Resources, settings: CrowdSettings) -> str:
+    """The records are a chain that reaches at least as far as ``home.json`` says."""
     previous, count = "", 0
     for row in resources.warehouse.query("SELECT * FROM round_records ORDER BY round_no").iter_rows(named=True):
         if row["previous_hash"] != previous or chained(previous, row["record"]) != row["hash"]:
@@ -115,6 +116,7 @@ def _records(resources: Resources) -> str:
                 f"the record of round {row['round_no']} does not follow from the one before: run crowd-rounds audit"
             )
         previous, count = row["hash"], count + 1
+    check_tables(settings, resources.warehouse)
     return f"{count} records, the last {previous[:16] or 'none'}"
 
 

@@ -9,7 +9,7 @@ Belongs here: beginning, adopting and recognising a home. Does not belong here: 
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -53,8 +53,8 @@ class Home:
     Attributes:
         uuid: 32 hexadecimal digits.
         schema: Version of its tables and files.
-        program: Version of the program that wrote ``home.json`` last.
-        last_record: Hash of the last round's record when that was; empty before the first.
+        program: Version of the program that opened the home last.
+        last_record: Hash of the last round's record, written by each settlement; empty before the first.
         begun_at: ISO 8601, UTC.
     """
 
@@ -125,11 +125,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
         row = fetch_row(connection, "SELECT uuid, schema_version, program, begun_at FROM home")
         if row:
             _check_version(row[1], row[2], settings)
-            if known and known.uuid != row[0]:
-                raise OtherHomeError(
-                    f"{Path(settings.home, FILE)} is of home {known.uuid}, and {_tables(settings)} of home {row[0]}: CROWD_HOME "
-                    f"and CROWD_WAREHOUSE belong to two homes. If the tables are the right ones, remove {FILE}."
-                )
+            _check_uuid(settings, known, row[0])
             begun_at = row[3].replace(tzinfo=UTC).isoformat(timespec="seconds")
             found = Home(row[0], row[1], row[2], "", begun_at)
         else:
@@ -145,12 +141,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
                 {"schema": SCHEMA_VERSION, "program": program_version()},
             )
         hashes = [hash_ for (hash_,) in connection.execute(RECORD_HASHES).fetchall()]
-        if known and known.last_record and known.last_record not in hashes:
-            raise OtherHomeError(
-                f"{Path(settings.home, FILE)} says that the last record was {known.last_record[:16]}…, and {_tables(settings)} has none "
-                f"of that hash: the tables are older than the home, or were written anew. {way_back(settings.home)} If the tables are "
-                f"the right ones, remove {FILE}."
-            )
+        _check_last_record(settings, known, hashes)
         return replace(
             found, schema=SCHEMA_VERSION, program=program_version(), last_record=hashes[-1] if hashes else ""
         )
@@ -159,6 +150,33 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
     if found != known:
         write_home(Path(settings.home), found)
     return found
+
+
+def check_tables(settings: Settings, warehouse: "WarehouseResource") -> Home | None:
+    """Hold the tables against ``home.json``, for who only looks; what ``home.json`` says, brought up to the last record.
+
+    A file that is behind the tables is well: a process that was killed after a settlement has not come to write the file.
+
+    Raises:
+        OtherHomeError: as of :func:`open_home`.
+    """
+    known = known_home(settings)
+    for uuid_ in warehouse.query("SELECT uuid FROM home")["uuid"]:
+        _check_uuid(settings, known, uuid_)
+    hashes = warehouse.query(RECORD_HASHES)["hash"].to_list()
+    _check_last_record(settings, known, hashes)
+    return replace(known, last_record=hashes[-1]) if known and hashes else known
+
+
+def note_last_record(settings: Settings, warehouse: "WarehouseResource") -> None:
+    """Write the hash of the last record into ``home.json``, once a round is settled; nothing where nobody has begun the home.
+
+    Raises:
+        OtherHomeError: the tables were replaced by others while the round ran.
+    """
+    found = check_tables(settings, warehouse)
+    if found is not None and found != known_home(settings):
+        write_home(Path(settings.home), found)
 
 
 def write_home(folder: Path, home: Home) -> None:
@@ -187,6 +205,23 @@ def _remains(settings: Settings, known: Home | None) -> Iterator[str]:
                 yield f"{place}"
         except (FileNotFoundError, NotADirectoryError):
             continue
+
+
+def _check_uuid(settings: Settings, known: Home | None, uuid_: str) -> None:
+    if known and known.uuid != uuid_:
+        raise OtherHomeError(
+            f"{Path(settings.home, FILE)} is of home {known.uuid}, and {_tables(settings)} of home {uuid_}: CROWD_HOME "
+            f"and CROWD_WAREHOUSE belong to two homes. If the tables are the right ones, remove {FILE}."
+        )
+
+
+def _check_last_record(settings: Settings, known: Home | None, hashes: Sequence[str]) -> None:
+    if known and known.last_record and known.last_record not in hashes:
+        raise OtherHomeError(
+            f"{Path(settings.home, FILE)} says that the last record was {known.last_record[:16]}…, and {_tables(settings)} has none "
+            f"of that hash: the tables are older than the home, or were written anew. {way_back(settings.home)} If the tables are "
+            f"the right ones, remove {FILE}."
+        )
 
 
 def _tables(settings: Settings) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from resources.home.identity import known_home
 from resources.home.names import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
@@ -81,6 +82,10 @@ def test_a_round_is_claimed_once_and_has_one_run(dagster_dev: RunningDagster, ro
     (run,) = dagster_dev.runs(ROUND_JOB)
     assert (run["runId"], run["tags"][ROUND_TAG]) == (round_by_daemon, FIRST_ROUND)
     assert dagster_dev.project.book.pending().events == 0
+    (record,) = dagster_dev.project.warehouse.query("SELECT hash FROM round_records")["hash"]
+    known = known_home(dagster_dev.project.settings)
+    assert known is not None
+    assert known.last_record == record  # written by the settlement: nobody has opened the home since
 
 
 def test_bad_files_are_refused_with_reasons_and_no_run_fails(dagster_dev: RunningDagster, round_by_daemon: str) -> None:

@@ -1,6 +1,7 @@
 """A damaged home is told in one line with the way out; a restored one is another life."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ from crowd_assets.operations.doctor import examine
 from resources.build import build_resources
 from resources.common.errors import OperatorError
 from resources.files.backups import known_backups
-from resources.home.identity import open_home, uuid_of
+from resources.home.identity import known_home, open_home, uuid_of, write_home
 from resources.rounds.book import RoundBook
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.damage import DamagedWarehouseError, NoSpaceError, told
@@ -86,6 +87,15 @@ def test_a_record_that_is_none_is_found_and_the_rest_is_looked_at(settings: Crow
     assert {"records", "files"} <= found.keys()
     assert "crowd-rounds audit" in found["files"]
     assert "inbox" not in found
+
+
+def test_tables_that_went_back_behind_home_json_are_found(settings: CrowdSettings) -> None:
+    known = known_home(settings)
+    assert known is not None
+    write_home(Path(settings.home), replace(known, last_record="f" * 64))
+    assert "older than the home" in not_well(settings)["records"]
+    write_home(Path(settings.home), replace(known, uuid="0" * 32))
+    assert "belong to two homes" in not_well(settings)["records"]
 
 
 def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:

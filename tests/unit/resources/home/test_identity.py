@@ -23,7 +23,9 @@ from resources.home.identity import (
     LostWarehouseError,
     NewerHomeError,
     OtherHomeError,
+    check_tables,
     known_home,
+    note_last_record,
     open_home,
     uuid_of,
     write_home,
@@ -148,6 +150,56 @@ def test_tables_of_another_home_or_of_an_earlier_time_are_refused(tmp_path: Path
     write_home(Path(one.home), replace(known, last_record="f" * 64))
     with pytest.raises(OtherHomeError, match="older than the home"):
         opened(one)
+
+
+def record_of(settings: CrowdSettings, *hashes: str) -> None:
+    """The records of a home, as far as they matter here."""
+    with build_resources(settings).warehouse.transaction() as connection:
+        connection.execute("DELETE FROM round_records")
+        for number, hashed in enumerate(hashes, start=1):
+            connection.execute(
+                "INSERT INTO round_records (round_no, record, previous_hash, hash) VALUES ($n, '{}', '', $hash)",
+                {"n": number, "hash": hashed},
+            )
+
+
+def last_record(settings: CrowdSettings) -> str:
+    known = known_home(settings)
+    assert known is not None
+    return known.last_record
+
+
+def test_a_settlement_writes_its_record_into_home_json_and_one_behind_is_caught_up_with(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    warehouse = build_resources(settings).warehouse
+    note_last_record(settings, warehouse)
+    assert not (tmp_path / FILE).exists()  # nobody has begun it
+    opened(settings)
+    record_of(settings, "a" * 64)
+    note_last_record(settings, warehouse)
+    assert last_record(settings) == "a" * 64
+    record_of(settings, "a" * 64, "b" * 64)  # settled by a process that was killed before it came to write the file
+    check_tables(settings, warehouse)
+    assert last_record(settings) == "a" * 64  # who only looks writes nothing
+    opened(settings)
+    assert last_record(settings) == "b" * 64
+
+
+@pytest.mark.parametrize("hashes", [(), ("a" * 64,), ("a" * 64, "c" * 64)])
+def test_tables_that_went_back_behind_home_json_are_named_and_nothing_is_written(
+    tmp_path: Path, hashes: tuple[str, ...]
+) -> None:
+    settings = settings_of(tmp_path)
+    opened(settings)
+    warehouse = build_resources(settings).warehouse
+    record_of(settings, "a" * 64, "b" * 64)
+    note_last_record(settings, warehouse)
+    before = (tmp_path / FILE).read_bytes()
+    record_of(settings, *hashes)
+    for look in (check_tables, note_last_record, open_home):
+        with pytest.raises(OtherHomeError, match="older than the home"):
+            look(settings, warehouse)
+    assert (tmp_path / FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"uuid": 1}', "\x00", '{"uuid": null, "schema": "x"}'])

@@ -24,6 +24,7 @@ from resources.feedback.inbox import InboxResource
 from resources.feedback.strangers import never_read
 from resources.home.names import NOTHING_STUCK
 from resources.home.waiting import Waiting, what_waits
+from resources.rounds.attempts import INGESTION, known_attempts
 from resources.settings.resource import CrowdSettings
 from resources.warehouse.base import WarehouseResource
 
@@ -41,7 +42,8 @@ def said(waiting: Sequence[Waiting]) -> str:
 
 
 def waiting_sensor() -> SensorDefinition:
-    """Reports what waits as a check of ``raw_feedback``, whenever it is something else than before."""
+    """Reports what waits as a check of ``raw_feedback``, whenever it is something else than before, or an ingestion has said something
+    else meanwhile: while it runs, files wait for its own end."""
 
     @sensor(
         name="waiting_sensor",
@@ -57,7 +59,9 @@ def waiting_sensor() -> SensorDefinition:
     ) -> SensorResult | SkipReason:
         waiting = waiting_now(settings, warehouse, inbox)
         words = said(waiting)
-        state = hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        with warehouse.connect() as connection:
+            last = [(each.run_id, each.ended_at) for each in known_attempts(connection, INGESTION)[-1:]]
+        state = hashlib.blake2b(f"{words} {last}".encode("utf-8", "replace"), digest_size=16).hexdigest()
         if state == context.cursor:
             return SkipReason(words)
         evaluation = AssetCheckEvaluation(

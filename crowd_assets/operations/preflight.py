@@ -58,13 +58,26 @@ def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
 
 
 def feedback_files(source: str) -> list[UPath]:
-    """The feedback files of a folder or URI.
+    """The feedback files of a folder or URI, each of which can be read.
 
     Raises:
-        SettingError: there is none.
+        SettingError: there is none, or one of them cannot be read.
     """
-    folder = UPath(source)
-    files = sorted((path for path in folder.iterdir() if path.suffix in SUFFIXES), key=str) if folder.is_dir() else []
+    place = source
+    try:
+        folder = UPath(source)
+        files = (
+            sorted((path for path in folder.iterdir() if path.suffix in SUFFIXES), key=str) if folder.is_dir() else []
+        )
+        for path in files:
+            place = str(path)
+            with path.open("rb") as file:
+                file.read(1)
+    except (OSError, ValueError, ImportError) as problem:
+        said = getattr(problem, "strerror", None) or problem
+        raise SettingError(
+            f"FEEDBACK={place} cannot be read ({said}): let this user read it, or take it away."
+        ) from None
     if not files:
         raise SettingError(
             f"FEEDBACK={folder}: no {' or '.join(SUFFIXES)} file there. docs/feedback.md has the format."
@@ -78,13 +91,23 @@ def _check_attribute(settings: CrowdSettings) -> None:
     if not settings.embedder:
         labels = list(MOODS)
     elif _is_folder(settings.embedder):
-        labels = list(json.loads(Path(settings.embedder, "config.json").read_text()).get("id2label", {}).values())
+        labels = _labels_of(Path(settings.embedder, "config.json"))
     if labels and settings.target_attribute not in labels:
         raise SettingError(
             f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {settings.embedder or 'the embedded classifier'}; "
             f"its labels are {', '.join(labels)}. Choose one of the labels, or set CROWD_TARGET_TEXTS or CROWD_GOLD_ANSWERS to a file of "
             "texts to be like."
         )
+
+
+def _labels_of(config: Path) -> list[str]:
+    try:
+        labels = json.loads(config.read_text(encoding="utf-8")).get("id2label") or {}
+        return [str(label) for label in labels.values()]
+    except (OSError, ValueError, AttributeError) as problem:
+        raise SettingError(
+            f"CROWD_EMBEDDER={str(config.parent)!r}: {config.name} is none of a model ({problem}). Name its folder, or a hub id."
+        ) from None
 
 
 def _is_folder(model: str) -> bool:

@@ -15,6 +15,11 @@ from resources.settings.resource import CrowdSettings
     ("settings", "feedback", "named"),
     [
         ({}, "nowhere", "FEEDBACK=nowhere"),
+        ({}, "nothing://x/y", "FEEDBACK=nothing://x/y cannot be read"),
+        ({}, "folders", "a.jsonl cannot be read (Is a directory)"),
+        ({}, "links", "a.jsonl cannot be read (No such file or directory)"),
+        ({}, "links/a.jsonl", "FEEDBACK=links/a.jsonl"),
+        ({"embedder": "./broken"}, "", "CROWD_EMBEDDER='broken': config.json is none of a model"),
         ({"target_attribute": "gratitud"}, "", "CROWD_TARGET_ATTRIBUTE='gratitud' is no label"),
         ({"target_texts": "nowhere.txt"}, "", "CROWD_TARGET_TEXTS='nowhere.txt'"),
         ({"gold_answers": "nowhere.jsonl"}, "", "CROWD_GOLD_ANSWERS='nowhere.jsonl'"),
@@ -29,6 +34,11 @@ def test_what_is_wrong_is_said_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], feedback: str, named: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("folders", "a.jsonl").mkdir(parents=True)
+    Path("links").mkdir()
+    Path("links", "a.jsonl").symlink_to("nowhere")
+    Path("broken").mkdir()
+    Path("broken", "config.json").write_text("no JSON")
     with pytest.raises(OperatorError) as problem:
         check_inputs(CrowdSettings(home=str(tmp_path / "home"), **settings), feedback)  # type: ignore[arg-type]
     assert named in str(problem.value)

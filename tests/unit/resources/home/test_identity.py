@@ -196,9 +196,9 @@ def test_tables_that_went_back_behind_home_json_are_named_and_nothing_is_written
     note_last_record(settings, warehouse)
     before = (tmp_path / FILE).read_bytes()
     record_of(settings, *hashes)
-    for look in (check_tables, note_last_record, open_home):
+    for each in (check_tables, note_last_record, open_home):
         with pytest.raises(OtherHomeError, match="older than the home"):
-            look(settings, warehouse)
+            each(settings, warehouse)
     assert (tmp_path / FILE).read_bytes() == before
 
 

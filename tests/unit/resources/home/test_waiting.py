@@ -12,7 +12,7 @@ from crowd_assets.monitoring.status import status
 from resources.build import build_resources
 from resources.home.identity import open_home
 from resources.home.waiting import Waiting
-from resources.rounds.attempts import AttemptBook
+from resources.rounds.attempts import INGESTION, AttemptBook
 from resources.settings.resource import CrowdSettings
 from sensors.waiting import waiting_now, waiting_sensor
 
@@ -106,3 +106,8 @@ def test_status_metrics_and_the_check_say_the_same(settings: CrowdSettings, monk
         assert expected["files"].why in (check.description or "")
         with build_sensor_context(instance=instance, cursor=first.cursor, resources=given) as context:
             assert isinstance(waiting_sensor()(context), SkipReason)
+        attempts(settings).begin("an ingestion", INGESTION, 0)  # which says in its check that a run is at the files
+        attempts(settings).end("an ingestion", "interrupted")
+        assert now(settings)["files"].cause == expected["files"].cause
+        with build_sensor_context(instance=instance, cursor=first.cursor, resources=given) as context:
+            assert isinstance(waiting_sensor()(context), SensorResult)

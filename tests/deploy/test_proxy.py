@@ -4,7 +4,6 @@ import base64
 import http.client
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.test_files import DEPLOY
-from tests.e2e.conftest import wait_for
+from tests.e2e.conftest import free_port, wait_for
 
 pytestmark = [
     pytest.mark.deploy,
@@ -66,12 +65,6 @@ class Proxy:
             return answer.status, dict(answer.getheaders()), answer.read().decode()
         finally:
             connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.test_files import DEPLOY, PROJECT, compose, copied
-from tests.deploy.test_proxy import free_port
-from tests.e2e.conftest import Worker, wait_for
+from tests.e2e.conftest import Worker, free_port, wait_for
 
 pytestmark = pytest.mark.deploy
 BIN = Path(sys.executable).parent

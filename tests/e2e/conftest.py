@@ -62,6 +62,9 @@ SECONDS_TO_SHOW = 30
 SCREENSHOTS_FOLDER = os.environ.get("SCREENSHOTS_FOLDER")
 """Where pictures for the docs go, of a round with the default settings; else those of a test are its own."""
 
+LOCATIONS = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+
 Found = TypeVar("Found")
 
 
@@ -75,6 +78,13 @@ def wait_for(
             pytest.fail(f"{what}: not within {seconds * PATIENCE:.0f} s\n{explain()}")
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return found
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody serves on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Worker:
@@ -357,9 +367,7 @@ class RunningDagster:
 def dagster_dev(make_project: Callable[[str], Project]) -> Iterator[RunningDagster]:
     """``dagster dev`` on an empty inbox; afterwards none of its processes is left."""
     project = make_project("dagster-dev")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     worker = project.start(
         "dagster-dev", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(PROJECT / "workspace.yaml")
     )

@@ -9,7 +9,7 @@ import pytest
 from resources.home.identity import known_home
 from resources.home.names import INGESTION_JOB, ROUND_JOB, ROUND_TAG
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
-from tests.e2e.conftest import FIRST_ROUND, RunningDagster, wait_for
+from tests.e2e.conftest import FIRST_ROUND, LOCATIONS, RunningDagster, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -19,9 +19,6 @@ REPOSITORY = """{ repositoriesOrError { __typename ... on PythonError { message 
     sensors { name description sensorState { status } } schedules { name description scheduleState { status } }
     assetNodes { assetKey { path } groupName description kinds
       owners { ... on UserAssetOwner { email } ... on TeamAssetOwner { team } } } } } } }"""
-
-LOCATIONS = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
-  name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 
 ASSETS = """query Assets($round: String!) { assetNodes {
   assetKey { path } partitionDefinition { name } assetMaterializations(partitions: [$round]) { runId partition }

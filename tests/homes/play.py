@@ -1,4 +1,5 @@
-"""Two rounds in a home, by the code of whichever commit stands first on the path: ``python play.py FOLDER``; see ``make_home``.
+"""Rounds in a home, two in all or as many as are said, by the code of whichever commit stands first on the path:
+``python play.py FOLDER [ROUNDS]``; see ``make_home``.
 
 Belongs here: what differs between commits. Does not belong here: which commit, and what of the home is kept.
 """
@@ -18,8 +19,8 @@ ROUNDS = 2
 HIDDEN = 4
 
 
-def main(folder: Path) -> None:
-    """Play the rounds in ``folder/home``."""
+def main(folder: Path, rounds: int = ROUNDS) -> None:
+    """Play the rounds in ``folder/home`` that are not over."""
     os.chdir(folder)
     Path(stand_ins.ROOT).mkdir(parents=True, exist_ok=True)
     Path(stand_ins.ROOT, "config.json").write_text(json.dumps({"hidden_size": HIDDEN}))
@@ -49,8 +50,8 @@ def main(folder: Path) -> None:
     with campaign(settings) as here:
         definitions = importlib.import_module("crowd_assets.definitions")
         here.definitions = definitions.build_definitions(settings, resource_overrides={"trainer": stub})
-        here.simulate(ROUNDS - sum(each.status == "completed" for each in here.book.all()))
+        here.simulate(rounds - sum(each.status == "completed" for each in here.book.all()))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:]))

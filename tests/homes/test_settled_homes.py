@@ -4,7 +4,10 @@ Belongs here: every archive beside this module. Does not belong here: how they w
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,9 @@ import pytest
 
 from crowd_assets.monitoring.leaderboard import leaderboard
 from crowd_assets.operations.audit import Audit, audit
+from resources.home.identity import FILE, SCHEMA_VERSION, known_home
 from resources.settings.resource import CrowdSettings
+from tests import PROJECT
 from tests.homes import stand_ins
 
 ARCHIVES = sorted(Path(__file__).parent.glob("settled_*.tar.xz"))
@@ -83,6 +88,24 @@ def test_a_byte_of_any_model_that_was_changed_is_found(home: Path, tmp_path: Pat
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         assert not audit(CrowdSettings(home=str(there)), recompute=False).clean, path
         path.write_bytes(data)
+
+
+@pytest.mark.crash
+def test_a_home_that_an_earlier_commit_settled_goes_on_today(home: Path, tmp_path: Path) -> None:
+    """Today's code adopts it, settles a third round on top, and all three audit clean."""
+    there = Path(shutil.copytree(home, tmp_path / "home"))
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    (there / FILE).unlink(missing_ok=True)  # of the audits that this module has made
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "CROWD_SECRET": stand_ins.SECRET}
+    played = [sys.executable, Path(__file__).with_name("play.py"), tmp_path, "3"]
+    subprocess.run(played, cwd=PROJECT, env=environment, check=True)
+    found = audited(there)
+    assert [str(each.difference) for each in found.rounds if each.difference] == []
+    assert found.clean, found
+    assert [each.round_id for each in found.rounds] == ["r000001", "r000002", "r000003"]
+    known = known_home(CrowdSettings(home=str(there)))
+    assert known is not None
+    assert (known.schema, known.last_record) == (SCHEMA_VERSION, found.head)
 
 
 def test_there_are_homes() -> None:

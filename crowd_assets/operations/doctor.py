@@ -13,7 +13,7 @@ from crowd_assets.operations.preflight import check_inputs
 from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.files.backups import known_backups, way_back
-from resources.home.identity import SCHEMA_VERSION, check_tables, known_home, program_version
+from resources.home.identity import SCHEMA_VERSION, check_tables, known_home, left_of, program_version
 from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
@@ -40,7 +40,10 @@ def examine(settings: CrowdSettings) -> Iterator[Finding]:
     yield _looked("backups", lambda: _backups(settings))
     resources = build_resources(settings)
     if not resources.warehouse.exists():
-        yield Finding("warehouse", False, f"the tables are not there. {way_back(settings.home)}")
+        begun = left_of(settings)
+        never = f"no home was begun in {settings.home}: CROWD_HOME is mistyped, or crowd-rounds round begins one"
+        lost = f"the tables are not there, and {begun} says that rounds were run here. {way_back(settings.home)}"
+        yield Finding("warehouse", False, lost if begun else never)
         return
     tables = _looked("warehouse", lambda: _tables(resources))
     yield tables

@@ -115,7 +115,7 @@ def open_home(settings: Settings, warehouse: "WarehouseResource") -> Home:
         NewerHomeError: a newer program wrote to it.
     """
     known = known_home(settings)
-    if not warehouse.exists() and (left := next(_remains(settings, known), "")):
+    if not warehouse.exists() and (left := left_of(settings)):
         raise LostWarehouseError(said_of_lost_tables(_tables(settings), left, settings.home))
 
     def identify(connection: "Connection") -> Home:
@@ -191,11 +191,13 @@ def write_home(folder: Path, home: Home) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _remains(settings: Settings, known: Home | None) -> Iterator[str]:
-    """What says that a home was begun."""
-    if known:
-        yield FILE
-    for name in ("warehouse.snapshot.duckdb", "failures.jsonl"):
+def left_of(settings: Settings) -> str:
+    """What is left of a home that says that the home was begun; empty where nobody has begun it."""
+    return next(_remains(settings), "")
+
+
+def _remains(settings: Settings) -> Iterator[str]:
+    for name in (FILE, "warehouse.snapshot.duckdb", "failures.jsonl"):
         if Path(settings.home, name).exists():
             yield name
     for folder, pattern in (("frames", "*/*.parquet"), ("archive", "*"), ("reports", "rounds/*.html")):

@@ -75,6 +75,13 @@ def run(installed: Path, folder: Path, *command: str, **settings: object) -> str
     return done.stdout
 
 
+def completion(installed: Path, folder: Path, **asked: str) -> str:
+    """What a shell is told that asks for it as bash does."""
+    command = str(installed / "bin" / COMMAND)
+    done = subprocess.run([command], env=surroundings(folder) | asked, capture_output=True, text=True, check=False)
+    return done.stdout
+
+
 def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -82,12 +89,15 @@ def files_below(folder: Path) -> set[str]:
 def test_the_installed_program_works_and_writes_nothing_beside_itself(installed: Path, tmp_path: Path) -> None:
     before = files_below(installed)
     assert (site(installed) / "resources" / "home" / "dagster.yaml").exists()
-    python = installed / "bin" / "python"
-    found = subprocess.check_output([python, "-c", "import sensors; print(sensors.__file__)"], text=True, cwd=tmp_path)
-    assert Path(found.strip()).is_relative_to(installed)
+    code = "import crowd_assets, resources, sensors; print(crowd_assets.__file__, resources.__file__, sensors.__file__)"
+    python = [str(installed / "bin" / "python"), "-c", code]
+    found = subprocess.check_output(python, text=True, cwd=tmp_path, env=surroundings(tmp_path)).split()
+    assert all(Path(each).is_relative_to(installed) for each in found), found
     assert run(installed, tmp_path, "--version").startswith("crowd-rounds ")
     assert "round" in run(installed, tmp_path, "-h")
-    assert "_CROWD_ROUNDS_COMPLETE" in run(installed, tmp_path, "--show-completion")
+    assert "complete" in completion(installed, tmp_path, _CROWD_ROUNDS_COMPLETE="source_bash")
+    asked = {"_CROWD_ROUNDS_COMPLETE": "complete_bash", "COMP_WORDS": "crowd-rounds stat", "COMP_CWORD": "1"}
+    assert completion(installed, tmp_path, **asked).split() == ["status", "statement"]
     (tmp_path / "home" / "inbox").mkdir(parents=True)
     (tmp_path / "home" / "inbox" / "a.jsonl").write_text("no JSON\n")
     assert "ingest_feedback took" in run(installed, tmp_path, "ingest")

@@ -112,6 +112,9 @@ def test_a_lost_warehouse_and_a_backup_that_was_changed_are_found(settings: Crow
     )
     found = not_well(settings)
     assert set(found) == {"warehouse", "backups"}
+    assert "home.json says that rounds were run here" in found["warehouse"]
+    nowhere = not_well(settings.changed(home=str(tmp_path / "nowhere")))
+    assert "no home was begun" in nowhere["warehouse"]
     with pytest.raises(OperatorError, match="not as backed up"):
         verify(tmp_path / "backup")
 

@@ -75,7 +75,6 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/simulation/labelers.py": "tests/unit/experiments/test_labelers.py",
     "crowd_assets/simulation/misreports.py": "tests/unit/experiments/test_truthfulness.py",
     "crowd_assets/simulation/misreports_of_sellers.py": "tests/unit/experiments/test_truthfulness.py",
-    "crowd_assets/terminal/ending.py": "tests/e2e/test_two_processes.py",
     "resources/common/locks.py": "tests/project/test_concurrency.py",
     "resources/feedback/assigned.py": "tests/unit/round/test_assignment.py",
     "resources/feedback/event_files.py": "tests/unit/resources/feedback/test_events.py",

@@ -149,7 +149,9 @@ def _of_table(asset: str, written: Sequence[str], settings: CrowdSettings) -> di
             columns=[TableColumn(each.name, type=each.type, description=each.words) for each in first.columns]
         ),
         NAME: f"main.{first.name}",
-        URI: settings.warehouse.split("@")[-1] if settings.warehouse else str(settings.path("snapshot.duckdb")),
+        URI: settings.warehouse.split("@")[-1]
+        if settings.warehouse
+        else str(settings.path("warehouse.snapshot.duckdb")),
         "tables": ", ".join(written),
         **({LINEAGE: TableColumnLineage(deps_by_column=lineage)} if lineage else {}),
     }

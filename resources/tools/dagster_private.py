@@ -59,10 +59,22 @@ def requirements_of(executor: ExecutorDefinition) -> Any:
 
 
 def offer_no_partitions_by_hand() -> None:
-    """Let this process's webserver offer nobody to add a partition: a round's is made by its claim, and one without a claim has no events."""
+    """Let this process's webserver offer nobody to add or delete a partition: a round's is made by its claim, and one without a claim has no
+    events. The webserver refuses whoever asks; its pages, which ask nobody's permission for that, show rounds as a list that is given."""
     from dagster._core.workspace.permissions import EDITOR_PERMISSIONS, Permissions
+    from dagster_graphql.schema.partition_sets import GraphenePartitionDefinitionType as Kind
 
     EDITOR_PERMISSIONS[Permissions.EDIT_DYNAMIC_PARTITIONS] = False
+    of_kind, named = Kind.from_partition_def_data, Kind.snap_type_str
+
+    def given(partitions: Any) -> Any:
+        found = of_kind(partitions)
+        return Kind.STATIC if found == Kind.DYNAMIC else found
+
+    def given_name(partitions: Any) -> str:
+        return str(named(partitions)).replace("DYNAMIC", "STATIC")
+
+    Kind.from_partition_def_data, Kind.snap_type_str = staticmethod(given), staticmethod(given_name)
 
 
 def run_dev_server(port: int, workspace: Path, *, webserver: str) -> None:

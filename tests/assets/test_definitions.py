@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
 
-from crowd_assets.assets.catalogue import LINEAGE, SCHEMA, TABLES
+from crowd_assets.assets.catalogue import LINEAGE, SCHEMA, TABLES, URI
 from crowd_assets.experiments.definitions import build_experiments
 from crowd_assets.experiments.reproduction import EXPERIMENTS
 from crowd_assets.report.display import ROW_COUNT
@@ -87,11 +87,14 @@ def test_the_catalogue_has_the_columns_rows_and_sources_of_every_table(two_round
             assert shown[asset][ROW_COUNT].value == rows, asset
         there = two_rounds.warehouse.query(f"SELECT * FROM {names[0]} LIMIT 0").columns
         assert columns[asset] == set(there), asset
+        assert graph.get(key_of(asset)).metadata[URI] == str(two_rounds.warehouse.snapshot_path), asset
         sources = graph.get(key_of(asset)).metadata.get(LINEAGE)
         for column, upstream in (sources.deps_by_column if sources else {}).items():
             assert column in columns[asset]
             for each in upstream:
                 assert each.column_name in written[each.asset_key.to_user_string()], (asset, column, each)
+    for name in OUTSIDE:
+        assert Path(graph.get(key_of(name)).metadata[URI]).exists(), name
 
 
 def test_the_snapshot_says_what_its_columns_are(two_rounds: Platform) -> None:

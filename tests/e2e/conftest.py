@@ -332,7 +332,7 @@ def shared_round(make_project: Callable[[str], Project]) -> SharedRound:
 
 @dataclass(frozen=True)
 class RunningDagster:
-    """A webserver, a daemon and a code location, as ``make ui`` starts them."""
+    """A webserver, a daemon and code locations, as ``make ui`` starts them."""
 
     project: Project
     worker: Worker
@@ -365,17 +365,20 @@ class RunningDagster:
 
 @pytest.fixture(scope="session")
 def dagster_dev(make_project: Callable[[str], Project]) -> Iterator[RunningDagster]:
-    """``dagster dev`` on an empty inbox; afterwards none of its processes is left."""
+    """The UI and its daemon on an empty inbox; afterwards none of its processes is left."""
     project = make_project("dagster-dev")
+    yield from serve_dagster(project)
+
+
+def serve_dagster(project: Project) -> Iterator[RunningDagster]:
+    """``crowd-rounds ui``, which starts what ``dagster dev`` starts with a webserver of its own."""
     port = free_port()
-    worker = project.start(
-        "dagster-dev", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(PROJECT / "workspace.yaml")
-    )
+    worker = project.start("dagster-dev", "crowd_assets", "ui", "--port", str(port))
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
         if worker.process.poll() is not None:
-            pytest.fail(f"dagster dev ended\n{worker.tail()}")
+            pytest.fail(f"the UI ended\n{worker.tail()}")
         try:
             with urllib.request.urlopen(f"{url}/server_info", timeout=5) as response:
                 return response.status == 200
@@ -383,7 +386,7 @@ def dagster_dev(make_project: Callable[[str], Project]) -> Iterator[RunningDagst
             return False
 
     try:
-        wait_for("dagster dev", answers, seconds=60, explain=worker.tail)
+        wait_for("the UI", answers, seconds=60, explain=worker.tail)
         yield RunningDagster(project, worker, url)
     finally:
         stubborn = worker.stop()

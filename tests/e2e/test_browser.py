@@ -17,13 +17,16 @@ from crowd_assets.report.campaign import write_campaign_page
 from crowd_assets.report.quality import write_quality_page
 from crowd_assets.report.round import write_round_page
 from resources.build import build_resources
-from resources.home.names import INGESTION_JOB
+from resources.home.names import INGESTION_JOB, ROUND_JOB
 from resources.rounds.book import RoundBook
 from tests.conftest import OF_A_ROUND, UNPARTITIONED
 from tests.e2e.conftest import FIRST_ROUND, SECONDS_TO_SHOW, RunningDagster, wait_for
 from tests.project.test_hostile import HOSTILE_TEXTS, SCRIPT
 
 pytestmark = pytest.mark.e2e
+
+ADD = """mutation Add($name: String!, $key: String!) { addDynamicPartition(partitionsDefName: $name, partitionKey: $key,
+  repositorySelector: {repositoryLocationName: "crowd_assets", repositoryName: "__repository__"}) { __typename } }"""
 
 
 def _names_shown(page: Page) -> set[str]:
@@ -62,6 +65,22 @@ def test_lineage_leads_to_an_asset_and_its_plot(
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") > 300
     page.screenshot(path=screenshots / "selected-model.png", animations="disabled")
+
+
+def test_nobody_is_offered_to_add_or_delete_a_round(
+    page: Page, dagster_dev: RunningDagster, round_by_daemon: str
+) -> None:
+    by_hand = re.compile("(add|delete|new) .*partition", re.IGNORECASE)
+    page.goto(f"{dagster_dev.url}/assets/candidate_models?view=partitions")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_placeholder("Select a partition").or_(page.get_by_text("Select a partition")).first.click()
+    expect(page.get_by_test_id(f"menu-item-{FIRST_ROUND}")).to_be_visible()
+    expect(page.get_by_text(by_hand)).to_have_count(0)
+    page.goto(f"{dagster_dev.url}/locations/crowd_assets/jobs/{ROUND_JOB}/playground")
+    expect(page.get_by_placeholder("Partition")).to_be_visible()
+    expect(page.get_by_text(by_hand)).to_have_count(0)
+    answer = dagster_dev.ask(ADD, name="rounds", key="r000099")["addDynamicPartition"]
+    assert answer["__typename"] == "UnauthorizedError"
 
 
 def test_what_the_gate_found_is_a_check_a_suite(page: Page, dagster_dev: RunningDagster, round_by_daemon: str) -> None:

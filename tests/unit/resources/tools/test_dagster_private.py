@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterInvalidConfigError, DagsterRunStatus, job, op
+from dagster_graphql.schema.partition_sets import GraphenePartitionDefinition, GraphenePartitionDefinitionType
 
 from resources.tools.dagster_private import PARTITION_TAG, log_file_of, offer_no_partitions_by_hand, read_instance
 from sensors.rounds import ACTIVE
 from tests import PROJECT
 
 permissions = importlib.import_module("dagster._core.workspace.permissions")
+partitions = importlib.import_module("dagster._core.remote_representation.external_data")
 PRIVATE = re.compile(r"^\s*(from|import) dagster\._core", re.MULTILINE)
 
 
@@ -62,7 +64,15 @@ def test_a_run_that_has_not_ended_is_active() -> None:
 
 def test_nobody_is_offered_a_partition_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permissions, "EDITOR_PERMISSIONS", dict(permissions.EDITOR_PERMISSIONS))
+    for name in ("from_partition_def_data", "snap_type_str"):
+        monkeypatch.setattr(GraphenePartitionDefinitionType, name, getattr(GraphenePartitionDefinitionType, name))
     offer_no_partitions_by_hand()
     of_a_location = permissions.get_location_scoped_user_permissions(False)
     assert not of_a_location[permissions.Permissions.EDIT_DYNAMIC_PARTITIONS].enabled
     assert of_a_location[permissions.Permissions.LAUNCH_PIPELINE_EXECUTION].enabled
+    rounds = GraphenePartitionDefinition(partitions.DynamicPartitionsSnap(name="rounds"))
+    dimensions = rounds.resolve_dimensionTypes(None)
+    assert [each.type for each in (rounds, *dimensions)] == [GraphenePartitionDefinitionType.STATIC] * 2
+    assert "DYNAMIC" not in str(
+        GraphenePartitionDefinition.to_manifest_dict(partitions.DynamicPartitionsSnap(name="rounds"))
+    )

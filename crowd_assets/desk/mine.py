@@ -31,6 +31,7 @@ def own_page(desk: Desk, person: Person) -> dict[str, Any]:
             "terms": found.terms,
             "entries": found.entries,
             "rejected": found.rejected,
+            "findings": found.findings,
         }
     )
     return {
@@ -40,6 +41,7 @@ def own_page(desk: Desk, person: Person) -> dict[str, Any]:
         "words": {} if found is None else found.terms_shown(),
         "entries": [] if found is None else found.entries.to_dicts(),
         "rejected": [] if found is None else found.rejected.to_dicts(),
+        "findings": [] if found is None else found.findings.to_dicts(),
         "counts": desk.store.history(person.name).counts,
         "appeals": desk.store.appeals(person.name),
         "currency": desk.settings.desk_currency,

@@ -48,6 +48,7 @@ class Statement:
         terms: what the points are the sum of: a row for each round in which points were earned (``round``), with the ``state`` (posted or
             provisional), the columns of ``payouts.TERMS``, and their sum ``points``.
         rejected: events that the gate rejected: ``round``, ``kind``, ``reason``, ``event_id``.
+        findings: of detectors that flagged the contributor: ``round``, ``detector``, ``event_id`` (empty for the figure itself) and ``why``.
         points: posted and provisional; ``provisional`` of these, and ``held_back`` as a deposit.
         credits: paid.
     """
@@ -57,6 +58,7 @@ class Statement:
     entries: pl.DataFrame
     terms: pl.DataFrame
     rejected: pl.DataFrame
+    findings: pl.DataFrame
     points: float
     provisional: float
     held_back: float
@@ -75,6 +77,7 @@ class _Sources:
     entries: pl.DataFrame
     terms: pl.DataFrame
     rejected: pl.DataFrame
+    findings: pl.DataFrame
     points: pl.DataFrame
 
     def of(self, name: str) -> Statement:
@@ -200,8 +203,27 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
             pl.col("round").map_elements(round_id_of, return_dtype=pl.String)
         ),
         rejected.with_columns(pl.col("reason").map_elements(general_reason, return_dtype=pl.String)),
+        _findings(warehouse, who),
         points_so_far(warehouse, settled[-1].round_no).select("contributor_id", "points"),
     )
+
+
+FINDINGS = ("contributor_id", "round", "detector", "event_id", "why")
+
+
+def _findings(warehouse: WarehouseResource, who: Mapping[str, str]) -> pl.DataFrame:
+    """What detectors flagged: a row for the figure, and one for each event found. Rounds of earlier programs kept the figure alone."""
+    found = warehouse.query(
+        "SELECT contributor_id, round_id, replace(detector, '_', ' '), detail FROM quality_contributors JOIN rounds USING (round_no) "
+        "WHERE flagged AND (CAST($who AS VARCHAR) = '' OR contributor_id = $who) ORDER BY round_no, detector",
+        who,
+    )
+    rows = []
+    for name, round_id, detector, detail in found.iter_rows():
+        figure, *events = (detail or "").split("\n")
+        rows.append((name, round_id, detector, "", figure.replace("_", " ")))
+        rows += [(name, round_id, detector, *each.partition(": ")[::2]) for each in events]
+    return pl.DataFrame(rows, schema=dict.fromkeys(FINDINGS, pl.String()), orient="row")
 
 
 def write_statement(
@@ -333,6 +355,16 @@ def statement_page(statement: Statement, standing: Standing, *, plots: bool = Tr
                 "kind": Column("kind"),
                 "reason": Column("reason"),
                 "event_id": Column("event"),
+            },
+        ),
+        findings=table(
+            "findings",
+            statement.findings,
+            {
+                "round": Column("round", link=to_round),
+                "detector": Column("detector"),
+                "event_id": Column("event"),
+                "why": Column("what was found"),
             },
         ),
         **parts,

@@ -50,6 +50,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "quality_verdicts",
         "quality_contributors",
         "rings",
+        "flagged_texts",
         "rejected_feedback",
     ),
     "labeler_weights": ("labeler_weights", "labeler_states", "labeler_standings", "judgement_pay"),

@@ -227,6 +227,9 @@ def validated_feedback(
     with warehouse.session():
         with warehouse.transaction() as connection:
             warehouse.append(connection, "rejected_feedback", gate.rejected)
+            connection.execute("DELETE FROM flagged_texts WHERE round_no = $n", {"n": round_.round_no})
+            texts = gate.texts.with_columns(round_no=pl.lit(round_.round_no, pl.Int32))
+            warehouse.append(connection, "flagged_texts", texts)
         warehouse.replace_round("quality_findings", round_.round_no, gate.findings_frame())
         warehouse.replace_round("quality_contributors", round_.round_no, gate.contributors)
         warehouse.replace_round("rings", round_.round_no, gate.rings)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from crowd_assets.quality import conditions, drift
 from crowd_assets.quality.conditions import ALONE, CONDITIONS, CRITICAL, WARNING
 from crowd_assets.quality.detectors import Detection, masked
-from crowd_assets.quality.detectors.base import CONTRIBUTORS, RINGS
+from crowd_assets.quality.detectors.base import CONTRIBUTORS, RINGS, authored
 from crowd_assets.quality.history import Earlier, Known, first_reports, known
 from crowd_assets.quality.objections import BY_SETTINGS, Objection, expected, objections_of
 from crowd_assets.quality.suites import LISTED, expectations, figure_expectations, reported
@@ -97,6 +97,7 @@ class GateResult:
         contributors: A row a contributor and detector that has a figure for them: ``detector`` and
             ``detectors.base.CONTRIBUTORS``.
         rings: Contributors who act as one, as far as a detector can tell: ``detectors.base.RINGS``.
+        texts: Rows of the table ``flagged_texts``: what was found in the texts of those whom a detector flags for their texts.
     """
 
     rejected: pl.DataFrame
@@ -105,6 +106,7 @@ class GateResult:
     vectors: NDArray[np.float64] | None
     contributors: pl.DataFrame
     rings: pl.DataFrame
+    texts: pl.DataFrame
     _events: Events
     _failing: pl.DataFrame
 
@@ -144,6 +146,9 @@ class GateResult:
             ],
             schema=FINDINGS,
         )
+
+
+FLAGGED_TEXTS = pl.Schema(dict.fromkeys(("contributor_id", "detector", "event_id", "why"), pl.String()))
 
 
 def all_expectations() -> list[tuple[str, str, str, str]]:
@@ -205,13 +210,16 @@ def check_feedback(
     failing = pl.concat([_reasons(kind, of_kind, ()) for kind, of_kind in met.items()])
     contributors = [pl.DataFrame(schema={"detector": pl.String(), **CONTRIBUTORS})]
     rings = [pl.DataFrame(schema=RINGS)]
+    texts = [pl.DataFrame(schema=FLAGGED_TEXTS)]
     objected: list[Objection] = []
     if detect:
         sent = [chunk.join(failing, on="seq", how="anti").select(_NO_EVENTS.columns) for chunk in events()]
         recent = earlier.recent()
-        detections = detect(pl.concat([_NO_EVENTS, *sent]), pl.concat(recent) if recent else None, settings)
+        everything = pl.concat([_NO_EVENTS, *sent])
+        detections = detect(everything, pl.concat(recent) if recent else None, settings)
         contributors += [each.contributors.select(pl.lit(each.detector).alias("detector"), "*") for each in detections]
         rings += [each.rings for each in detections]
+        texts += [_texts_of(each, everything) for each in detections]
         objected = objections_of(detections, settings)
         met = _judged(facts, history, forgiven, objected)
         failing = pl.concat([_reasons(kind, of_kind, objected) for kind, of_kind in met.items()])
@@ -244,7 +252,22 @@ def check_feedback(
         ),
     ]
     _report(round_, met, listed, figures, findings, objected, settings, data_quality)
-    return GateResult(rejected, findings, kinds, vectors, pl.concat(contributors), pl.concat(rings), usable, failing)
+    return GateResult(
+        rejected, findings, kinds, vectors, pl.concat(contributors), pl.concat(rings), pl.concat(texts), usable, failing
+    )
+
+
+def _texts_of(detection: Detection, events: pl.DataFrame) -> pl.DataFrame:
+    """What a detector found in the texts of those whom it flags, a row a text."""
+    found = detection.events.select("event_id", why="detail")
+    writers = detection.contributors.filter("flagged").select("contributor_id")
+    return (
+        authored(events)
+        .select("contributor_id", pl.lit(detection.detector).alias("detector"), "event_id")
+        .join(writers, on="contributor_id", how="semi", maintain_order="left")
+        .join(found, on="event_id", maintain_order="left")
+        .select(FLAGGED_TEXTS.names())
+    )
 
 
 def _expected(kind: str, objections: Sequence[Objection]) -> list[tuple[str, str, str]]:

@@ -71,7 +71,7 @@ def write_quality_page(
         )
         flagged = warehouse.query(
             "SELECT CASE WHEN detector = 'collusion' THEN '(not named here)' ELSE contributor_id END AS contributor_id, detector, value, n, "
-            "p_value, split_part(detail, chr(10), 1) AS detail FROM quality_contributors "
+            "p_value, detail FROM quality_contributors "
             "WHERE round_no = $n AND flagged ORDER BY detector, p_value, contributor_id LIMIT $most",
             {"n": last["round_no"], "most": ROWS_SHOWN},
         )

@@ -208,22 +208,17 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
     )
 
 
-FINDINGS = ("contributor_id", "round", "detector", "event_id", "why")
-
-
 def _findings(warehouse: WarehouseResource, who: Mapping[str, str]) -> pl.DataFrame:
-    """What detectors flagged: a row for the figure, and one for each event found. Rounds of earlier programs kept the figure alone."""
-    found = warehouse.query(
-        "SELECT contributor_id, round_id, replace(detector, '_', ' '), detail FROM quality_contributors JOIN rounds USING (round_no) "
-        "WHERE flagged AND (CAST($who AS VARCHAR) = '' OR contributor_id = $who) ORDER BY round_no, detector",
+    """What detectors flagged: a row for the figure, and one for each text found, where the round was settled since the texts are kept."""
+    kept = warehouse.query("SELECT count(*) FROM information_schema.tables WHERE table_name = 'flagged_texts'").item()
+    texts = "UNION ALL SELECT round_no, contributor_id, detector, event_id, why FROM flagged_texts " if kept else ""
+    return warehouse.query(
+        "SELECT contributor_id, round_id AS round, replace(detector, '_', ' ') AS detector, event_id, why FROM ("
+        "SELECT round_no, contributor_id, detector, '' AS event_id, replace(detail, '_', ' ') AS why FROM quality_contributors WHERE flagged "
+        f"{texts}) found JOIN rounds USING (round_no) WHERE CAST($who AS VARCHAR) = '' OR contributor_id = $who "
+        "ORDER BY round_no, detector, event_id",
         who,
     )
-    rows = []
-    for name, round_id, detector, detail in found.iter_rows():
-        figure, *events = (detail or "").split("\n")
-        rows.append((name, round_id, detector, "", figure.replace("_", " ")))
-        rows += [(name, round_id, detector, *each.partition(": ")[::2]) for each in events]
-    return pl.DataFrame(rows, schema=dict.fromkeys(FINDINGS, pl.String()), orient="row")
 
 
 def write_statement(

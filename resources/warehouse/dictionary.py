@@ -223,7 +223,14 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "n": "Rows that the figure rests on.",
             "p_value": "Probability of such a figure by chance; null where nothing was tested.",
             "flagged": "Whether the detector flags the contributor, at one false flag in a hundred.",
-            "detail": "Why, in words without texts; of a flagged contributor then a line for each event found: its id, and why.",
+            "detail": "Why, in words without texts.",
+        },
+    ),
+    "flagged_texts": (
+        "A row a text for which a detector flags its writer. Rounds before the table have none.",
+        {
+            "detector": "Name of the detector.",
+            "why": "What was found, and which text it is like, in words without texts.",
         },
     ),
     "rings": ("Contributors who act as one.", {"ring": "Number of the ring in the round."}),

@@ -171,7 +171,7 @@ class Worker:
 class Project:
     """A folder in which Dagster and the command line run as they do in this repository, with quick settings."""
 
-    def __init__(self, folder: Path, seed_folder: Path) -> None:
+    def __init__(self, folder: Path, seed_folder: Path, **more: object) -> None:
         self.folder = folder
         home = folder / "home"
         home.mkdir(parents=True)
@@ -186,7 +186,7 @@ class Project:
             target_neighbours=20,
             quorum_events=100,
             # A round of few samples gains nothing beyond noise, and a conserved epoch would pay nobody: there would be no points to see.
-            **(({} if SCREENSHOTS_FOLDER else QUICK | {"conserved_points": False}) | {"epoch_rounds": 1}),  # type: ignore[arg-type]  # one posts its points
+            **(({} if SCREENSHOTS_FOLDER else QUICK | {"conserved_points": False}) | {"epoch_rounds": 1} | more),  # type: ignore[arg-type]  # one posts its points
         )
         resources = build_resources(self.settings)
         self.warehouse: WarehouseResource = resources.warehouse
@@ -283,12 +283,12 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> Iterator[Callable[[str], Project]]:
-    """Makes projects; whatever still runs in them at the end is stopped."""
+def make_project(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) -> Iterator[Callable[..., Project]]:
+    """Makes projects, by name and settings; whatever still runs in them at the end is stopped."""
     made: list[Project] = []
 
-    def make(name: str) -> Project:
-        made.append(Project(tmp_path_factory.mktemp(name), seed_folder))
+    def make(name: str, **settings: object) -> Project:
+        made.append(Project(tmp_path_factory.mktemp(name), seed_folder, **settings))
         return made[-1]
 
     yield make
@@ -297,7 +297,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory, seed_folder: Path) ->
 
 
 @pytest.fixture
-def project(make_project: Callable[[str], Project], request: pytest.FixtureRequest) -> Iterator[Project]:
+def project(make_project: Callable[..., Project], request: pytest.FixtureRequest) -> Iterator[Project]:
     """An empty project with seed models."""
     made = make_project("project")
     yield made
@@ -315,7 +315,7 @@ class SharedRound:
 
 
 @pytest.fixture(scope="session")
-def shared_round(make_project: Callable[[str], Project]) -> SharedRound:
+def shared_round(make_project: Callable[..., Project]) -> SharedRound:
     """Two runs of one claimed round, started together: one keeps its steps to itself, one gives each its own process."""
     project = make_project("shared-round")
     tags = project.claim_first_round()
@@ -364,7 +364,7 @@ class RunningDagster:
 
 
 @pytest.fixture(scope="session")
-def dagster_dev(make_project: Callable[[str], Project]) -> Iterator[RunningDagster]:
+def dagster_dev(make_project: Callable[..., Project]) -> Iterator[RunningDagster]:
     """The UI and its daemon on an empty inbox; afterwards none of its processes is left."""
     project = make_project("dagster-dev")
     yield from serve_dagster(project)

@@ -383,18 +383,25 @@ def test_a_statement_shows_what_points_are_the_sum_of_as_the_last_round_stated_t
 
 
 def test_a_statement_says_which_texts_a_detector_found_and_near_what(home: Home) -> None:
-    detail = "3 of 4: near_duplicates\ne1: 0.9 of 1 like their own e0\ne2: 1.0 of 1 like another contributor's x: y"
-    row = {"contributor_id": ["bo"], "detector": ["near_duplicates"], "value": [0.75], "n": [4], "flagged": [True]}
-    home.warehouse.replace_round("quality_contributors", 2, pl.DataFrame(row | {"detail": [detail]}))
-    found = statement_of("bo", home.settings, home.warehouse)
-    assert found.findings.select("round", "event_id", "why").rows()[-3:] == [
-        ("r000002", "", "3 of 4: near duplicates"),
-        ("r000002", "e1", "0.9 of 1 like their own e0"),
-        ("r000002", "e2", "1.0 of 1 like another contributor's x: y"),
+    assert statement_of("sue", home.settings, home.warehouse).findings.is_empty()
+    with home.warehouse.transaction() as connection:
+        texts = {
+            "round_no": 2,
+            "contributor_id": "sue",
+            "detector": "copies",
+            "event_id": ["e1", "e2"],
+            "why": ["like e0", HOSTILE],
+        }
+        home.warehouse.append(connection, "flagged_texts", pl.DataFrame(texts))
+    found = statement_of("sue", home.settings, home.warehouse)
+    assert found.findings.select("round", "event_id", "why").rows() == [
+        ("r000002", "e1", "like e0"),
+        ("r000002", "e2", HOSTILE),
     ]
     shown = _Page(statement_page(found, standing_of(*home.made_from[:2], home.resources.data_quality)))
-    assert shown.column("findings", "event")[-2:] == ["e1", "e2"]
-    assert statement_of("sue", home.settings, home.warehouse).findings.is_empty()
+    assert shown.column("findings", "event") == ["e1", "e2"]
+    everybody = {each.contributor_id: each for each in statements(home.settings, home.warehouse)}
+    assert everybody["bo"].findings.select("event_id", "why").rows() == [("", HOSTILE)] * 2
 
 
 def test_a_home_without_a_settled_round_says_so(tmp_path: Path) -> None:

@@ -44,8 +44,7 @@ class Detection:
         events: columns of ``FLAGGED_EVENTS``, one row a flagged event: its score in the detector's unit, why, in
             words that quote no personal data, and the event it is like (null for most detectors).
         contributors: columns of ``CONTRIBUTORS``, one row a contributor it has a figure for: the figure, how many rows
-            it rests on, the p-value of the test (null: not tested), whether it is flagged, and why, of a flagged one followed by a line
-            for each event found.
+            it rests on, the p-value of the test (null: not tested), whether it is flagged, and why.
         topics: columns of ``TOPICS``; empty for all but ``intransitivity``.
         rings: columns of ``RINGS``, a number for each group of linked contributors; empty for all but ``collusion``.
         fits: False where the detector finds itself made for other feedback than this: what it flagged stays, whatever settings say.
@@ -97,23 +96,7 @@ def detection_of_events(
         flagged=pl.Series(discoveries(p_value) & enough),
         detail=pl.format(f"{{}} of {{}}: {detector}", "found", "n"),
     )
-    return Detection(detector, _as_events(flagged), _with_texts(contributors.cast(CONTRIBUTORS), rows, flagged))
-
-
-def _with_texts(contributors: pl.DataFrame, rows: pl.DataFrame, flagged: pl.DataFrame) -> pl.DataFrame:
-    """Contributors, those who are flagged with a line more in ``detail`` for each event found: its id, and why."""
-    lines = (
-        rows.select("event_id", "contributor_id")
-        .join(contributors.filter("flagged").select("contributor_id"), on="contributor_id", how="semi")
-        .join(flagged.select("event_id", why="detail"), on="event_id", maintain_order="left")
-        .group_by("contributor_id", maintain_order=True)
-        .agg(
-            lines=pl.format("\n{}: {}", "event_id", pl.col("why").str.replace_all("\n", " ", literal=True)).str.join("")
-        )
-    )
-    return contributors.join(lines, on="contributor_id", how="left", maintain_order="left").select(
-        *CONTRIBUTORS.names()[:-1], detail=pl.col("detail") + pl.col("lines").fill_null("")
-    )
+    return Detection(detector, _as_events(flagged), contributors.cast(CONTRIBUTORS))
 
 
 def detection_of_contributors(

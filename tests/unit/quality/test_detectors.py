@@ -196,21 +196,6 @@ def test_many_texts_alike_are_all_found() -> None:
     assert found.events.height == 2999
 
 
-def test_whoever_is_flagged_is_told_which_texts_and_near_what() -> None:
-    honest = [(f"c{number}", f"{word} {LONG[::-1]} {word}") for number, word in enumerate("abc")]
-    pair = written(
-        *honest, *(("bo", f"{LONG} {number}") for number in range(12)), *(("cy", str(n) * 60) for n in range(9))
-    )
-    found = duplicates.near_duplicates(pair, duplicates.responses(pair, None), 0.6)
-    (bo,) = found.contributors.filter("flagged").iter_rows(named=True)
-    figure, *texts = bo["detail"].split("\n")
-    events = found.events.filter(pl.col("event_id").is_in(pair.filter(contributor_id="bo")["event_id"].implode()))
-    assert (bo["contributor_id"], figure) == ("bo", "11 of 12: near_duplicates")
-    assert sorted(texts) == sorted(f"{event}: {why}" for event, why in events.select("event_id", "detail").iter_rows())
-    assert all("like their own" in text for text in texts)
-    assert not found.contributors.filter(~pl.col("flagged"))["detail"].str.contains("\n").any()
-
-
 @pytest.mark.parametrize(
     ("text", "hidden"),
     [

@@ -1,6 +1,7 @@
 """The gate: which rows it takes, which it does not, and why."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,19 @@ def test_what_detectors_find_goes_the_same_way(data_quality: DataQualityResource
     lenient = gate(data_quality, *rows, detect=detected, settings={"detectors_reject": "language"})
     assert reasons(lenient)[2] == "language: in de"
     assert 1 not in reasons(lenient)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_whoever_is_flagged_for_texts_is_told_which_and_near_what(data_quality: DataQualityResource) -> None:
+    figures = [("c1", 1.0, 2, 0.0, True, "2 of 2"), ("c2", 1.0, 1, 0.5, False, "1 of 1")]
+    people = pl.DataFrame(figures, schema=CONTRIBUTORS, orient="row")
+    found = replace(found_by("near_duplicates", a="0.9 of 1 like z", b="0.8 of 1 like z"), contributors=people)
+    rows = [
+        DEMONSTRATION | {"event_id": name, "contributor_id": who, "response": name}
+        for name, who in (("a", "c1"), ("b", "c2"), ("c", "c1"))
+    ]
+    result = gate(data_quality, *rows, detect=lambda *_: [found])
+    assert result.texts.rows() == [("c1", "near_duplicates", "a", "0.9 of 1 like z")]
 
 
 @pytest.mark.usefixtures("unreported")

@@ -67,11 +67,11 @@ class Crowd:
         async with _client(self.url, limits) as client:
             text = await self._ask(client, "POST", link, {})
             if "Before you begin" in text:
-                await self._ask(client, "POST", "/consent", {"token": _token(text), "agreed": "yes"})
+                await self._ask(client, "POST", "/consent", {"token": token_of(text), "agreed": "yes"})
             text = await self._ask(client, "GET", "/compare")
             while time.monotonic() < self.end and "strength" in text:
                 await asyncio.sleep(self.rng.expovariate(1 / self.thinking))
-                form = {"token": _token(text), "strength": str(self.rng.randrange(9))}
+                form = {"token": token_of(text), "strength": str(self.rng.randrange(9))}
                 text = await self._ask(client, "POST", "/compare", form)
                 if (found := RECEIPT.search(text)) is not None:
                     self.acknowledged.add(found[1])
@@ -145,7 +145,7 @@ async def measure(people: int, seconds: float, thinking: float, kills: int, seed
         resources = build_resources(settings)
         open_home(settings, resources.warehouse)
         resources.outbox.publish(LOTS, "r000001", [{"lot_id": "lot-1-0", "prompt": "How was the fair?"}])
-        resources.outbox.publish(COMPARISON_TASKS, "r000001", [_comparison(number) for number in range(COMPARISONS)])
+        resources.outbox.publish(COMPARISON_TASKS, "r000001", [comparison(number) for number in range(COMPARISONS)])
         desk = open_desk(settings, resources, "")
         links = [desk.invitation_url(each) for each in desk.store.invite([f"person-{n}" for n in range(people)])]
         desk.store.close()
@@ -193,7 +193,8 @@ def _client(url: str, limits: httpx2.Limits) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=url, limits=limits, timeout=60, follow_redirects=True, verify=False)
 
 
-def _comparison(number: int) -> dict[str, str]:
+def comparison(number: int) -> dict[str, str]:
+    """A comparison as a round publishes it."""
     return {
         "comparison_id": f"r000001-{number:016x}",
         "prompt": f"Question {number}?",
@@ -202,7 +203,8 @@ def _comparison(number: int) -> dict[str, str]:
     }
 
 
-def _token(text: str) -> str:
+def token_of(text: str) -> str:
+    """The token of the last form of a page."""
     return unescape(TOKEN.findall(text)[-1])
 
 

@@ -7,6 +7,7 @@ Belongs here: what each page asks and answers. Does not belong here: how agreeme
 
 from typing import Any
 
+import polars as pl
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -72,7 +73,12 @@ def routes(desk: Desk) -> list[Route]:
     async def paid(request: Request) -> Response:
         person = await run_in_threadpool(desk.operator, request)
         since, through = request.query_params.get("since", ""), request.query_params.get("through", "")
-        rows = await run_in_threadpool(payouts, desk.settings, desk.warehouse, since=since, through=through)
+
+        def owed() -> pl.DataFrame:
+            names = [row["name"] for row in desk.store.everybody()]
+            return payouts(desk.settings, desk.warehouse, names=names, since=since, through=through)
+
+        rows = await run_in_threadpool(owed)
         if request.url.path.endswith(".csv"):
             return Response(
                 payouts_as_csv(rows),

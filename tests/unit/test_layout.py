@@ -35,7 +35,6 @@ ELSEWHERE: dict[str, str] = {
     "crowd_assets/desk/app.py": "tests/unit/desk/test_letting_in.py",
     "crowd_assets/desk/desk.py": "tests/unit/desk/test_letting_in.py",
     "crowd_assets/desk/forms.py": "tests/unit/desk/test_crowd_pages.py",
-    "crowd_assets/desk/manager_pages.py": "tests/e2e/test_desk.py",
     "crowd_assets/desk/migrations/env.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/migrations/versions/v0001_first.py": "tests/unit/desk/test_store.py",
     "crowd_assets/desk/migrations/versions/v0002_share.py": "tests/unit/desk/test_store.py",

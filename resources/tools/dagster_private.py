@@ -74,7 +74,8 @@ def offer_no_partitions_by_hand() -> None:
     def given_name(partitions: Any) -> str:
         return str(named(partitions)).replace("DYNAMIC", "STATIC")
 
-    Kind.from_partition_def_data, Kind.snap_type_str = staticmethod(given), staticmethod(given_name)
+    for name, answer in (("from_partition_def_data", given), ("snap_type_str", given_name)):
+        setattr(Kind, name, staticmethod(answer))
 
 
 def run_dev_server(port: int, workspace: Path, *, webserver: str) -> None:

@@ -40,10 +40,11 @@ def failure_sensor() -> SensorDefinition:
             "error": context.failure_event.message,
             "steps": failures,
         }
+        # First where the UI shows it: Dagster hands a failure over once, also where the file cannot be written.
+        context.log.error(f"{line['job']} {line['round_id'] or ''}: {line['error']}")
         path = Path(settings.home, FAILURES)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        context.log.error(f"{line['job']} {line['round_id'] or ''}: {line['error']}")
 
     return evaluate

@@ -135,7 +135,7 @@ def status(settings: Settings, dagster_home: Path | None = None) -> Status:
             last_round=_last_round(found, last[-1]) if last else None,
             health=[
                 _ledger(found),
-                _runs(running, begun, of_round, now),
+                _runs(history, running, begun, of_round, now),
                 _ingestion(ingestions, now),
                 _rejected(found, settings),
                 _disk(settings),
@@ -291,7 +291,11 @@ def _ledger(found: Look) -> Finding:
     return Finding("ledger", not uneven, words or f"{entries} entries sum to zero in each unit")
 
 
-def _runs(running: list[Running], begun: Round | None, attempts: list[Attempt], now: datetime) -> Finding:
+def _runs(
+    history: RunHistory, running: list[Running], begun: Round | None, attempts: list[Attempt], now: datetime
+) -> Finding:
+    if history.unread:
+        return Finding("runs", False, history.unread)
     dead = [run.run_id[:8] for run in running if run.process_is_gone]
     silent = [
         run.run_id[:8] for run in running if (run.silent_s or 0) > SILENT.total_seconds() and run.status == "STARTED"
@@ -365,6 +369,8 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _daemon(history: RunHistory, now: datetime) -> Finding:
+    if history.unread:
+        return Finding("daemon", None, "nobody knows, as Dagster's history cannot be read")
     if not history.heartbeats:
         return Finding("daemon", None, "never started here: make ui starts the daemon, make round needs none")
     silent = [name for name, beat in sorted(history.heartbeats.items()) if now - beat > DAEMON_SILENT]

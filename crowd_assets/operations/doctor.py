@@ -14,11 +14,13 @@ from resources.build import Resources, build_resources
 from resources.common.errors import OperatorError
 from resources.files.backups import known_backups, way_back
 from resources.home.identity import SCHEMA_VERSION, check_tables, known_home, left_of, program_version
+from resources.home.instance import dagster_home
 from resources.home.space import free_mib, lacking_space
 from resources.rounds.attempts import AttemptBook
 from resources.rounds.book import RoundBook
 from resources.rounds.records import chained, file_hash, frame_key
 from resources.settings.resource import CrowdSettings
+from resources.tools.run_history import read_history
 from resources.warehouse.facts import round_id_of
 from resources.warehouse.schema import TABLES
 
@@ -37,6 +39,7 @@ def examine(settings: CrowdSettings) -> Iterator[Finding]:
     yield _looked("settings", lambda: _settings(settings))
     yield _looked("space", lambda: _space(settings))
     yield _looked("identity", lambda: _identity(settings))
+    yield _looked("history", lambda: _history(settings))
     yield _looked("backups", lambda: _backups(settings))
     resources = build_resources(settings)
     if not resources.warehouse.exists():
@@ -88,6 +91,13 @@ def _identity(settings: CrowdSettings) -> str:
     if found is None:
         return f"no home.json: nobody has begun the home, or a version before {program_version()}, and the next command adopts the home"
     return f"home {found.uuid}, schema {found.schema} of {SCHEMA_VERSION}, written by {found.program}"
+
+
+def _history(settings: CrowdSettings) -> str:
+    found = read_history(dagster_home(settings))
+    if found.unread:
+        raise _NotWellError(found.unread)
+    return f"{len(found.active)} runs in progress, as Dagster has them"
 
 
 def _backups(settings: CrowdSettings) -> str:

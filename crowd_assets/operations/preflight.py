@@ -9,8 +9,9 @@ from pathlib import Path
 from upath import UPath
 
 from crowd_assets.forum.comments import MOODS
+from crowd_assets.forum.recipe import REFERENCE_COMMENTS
 from crowd_assets.round.members import check_members
-from crowd_assets.round.target import answers_of, reference_texts, wanted_texts
+from crowd_assets.round.target import answers_of, check_neighbours, reference_texts, wanted_texts
 from resources.feedback.events import SUFFIXES
 from resources.feedback.pseudonyms import Pseudonyms
 from resources.settings.fields import SettingError
@@ -48,12 +49,12 @@ def check_inputs(settings: CrowdSettings, feedback: str = "") -> list[UPath]:
         if packaged(model):
             packaged_file(model)
     wanted_texts(settings)
-    if settings.reference_texts:
-        reference_texts(settings)
+    texts = len(reference_texts(settings)) if settings.reference_texts else REFERENCE_COMMENTS
     if settings.held_out_texts:
         answers_of(settings.held_out_texts, "CROWD_HELD_OUT_TEXTS")
     if settings.target_source in ("neighbourhood", "top_k"):
         _check_attribute(settings)
+        check_neighbours(settings, texts)
     return files
 
 

@@ -138,13 +138,22 @@ def _label(settings: CrowdSettings, embedder: EmbedderResource, texts: int) -> i
             f"CROWD_TARGET_ATTRIBUTE={settings.target_attribute!r} is no label of {embedder.source}; its labels are "
             f"{', '.join(embedder.labels)}. Choose one of the labels, or {to_be_like}."
         )
+    check_neighbours(settings, texts)
+    return embedder.labels.index(settings.target_attribute)
+
+
+def check_neighbours(settings: CrowdSettings, texts: int) -> None:
+    """Whether there are as many reference texts as the target is the centroid of.
+
+    Raises:
+        SettingError: there are fewer.
+    """
     needed = settings.target_neighbours + (settings.target_source == "neighbourhood")
     if texts < needed:
         raise SettingError(
             f"CROWD_TARGET_NEIGHBOURS={settings.target_neighbours} needs {needed} reference texts, and "
             f"CROWD_REFERENCE_TEXTS={settings.reference_texts!r} has {texts}: lower the one or add to the other."
         )
-    return embedder.labels.index(settings.target_attribute)
 
 
 def reference_texts(settings: CrowdSettings) -> list[str]:

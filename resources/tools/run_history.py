@@ -37,17 +37,26 @@ class ActiveRun:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """Runs in progress, oldest first, and when each daemon last said that it lives."""
+    """Runs in progress, oldest first, and when each daemon last said that it lives; ``unread`` says why neither is known, where
+    the files cannot be read, and the way out."""
 
     active: list[ActiveRun]
     heartbeats: dict[str, datetime]
+    unread: str = ""
 
 
 def read_history(dagster_home: Path) -> RunHistory:
     """What the storage of the instance in ``dagster_home`` says; nothing where none was made yet."""
     folder = _sqlite_folder(dagster_home)
     if folder is not None:
-        return _of_files(folder / "history")
+        try:
+            return _of_files(folder / "history")
+        except sqlite3.Error as problem:  # a full disk, a damaged file, a writer that does not end
+            words = (
+                f"{folder / 'history'} cannot be read ({problem}): make room; where the files are damaged, stop the daemon and "
+                f"move {folder} aside, as no round needs the history"
+            )
+            return RunHistory([], {}, words)
     from dagster import DagsterInstance
 
     with DagsterInstance.get() as instance:

@@ -27,7 +27,7 @@ class DamagedWarehouseError(OperatorError, RuntimeError):
 
 
 class NoSpaceError(OperatorError, OSError):
-    """There is no room for what a transaction would write; nothing of it was written."""
+    """There is no room for what a transaction would write; what was committed before stands, and nothing else was written."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def told(path: Path) -> Iterator[None]:
         said = " ".join(str(problem).split())
         if any(words in said for words in NO_ROOM):
             raise NoSpaceError(
-                f"{path}: no room for what was to be written ({said[:LONGEST]}). Nothing was written: make room, then run the same command again."
+                f"{path}: no room for what was to be written ({said[:LONGEST]}). Nothing is half written: make room, then run the same command again."
             ) from problem
         lacks = isinstance(problem, duckdb.BinderException | duckdb.CatalogException) and any(
             words in said for words in LACKING

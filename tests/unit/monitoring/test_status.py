@@ -160,6 +160,19 @@ def test_other_storage_is_asked_by_way_of_dagster(home: Home, monkeypatch: pytes
     assert asked == ["the instance"]
 
 
+def test_a_history_that_cannot_be_read_is_said_and_hides_nothing_else(home: Home) -> None:
+    before = home.status()
+    history = home.dagster_home / "history"
+    history.mkdir(exist_ok=True)
+    (history / "runs.db").write_bytes(b"no database at all" * 1000)
+    found = home.status()
+    assert found.waiting == before.waiting
+    said = {each.name: each for each in found.health}
+    assert f"{history} cannot be read" in said["runs"].words
+    assert (said["runs"].well, said["daemon"].well) == (False, None)
+    assert {name for name, finding in said.items() if finding.well is False} == {"runs"}
+
+
 def test_a_run_whose_process_is_gone_is_not_well(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(home.dagster_home))
     attempts = AttemptBook(home.warehouse, lease_s=60)

@@ -24,6 +24,7 @@ from resources.settings.resource import CrowdSettings
         ({"target_texts": "nowhere.txt"}, "", "CROWD_TARGET_TEXTS='nowhere.txt'"),
         ({"gold_answers": "nowhere.jsonl"}, "", "CROWD_GOLD_ANSWERS='nowhere.jsonl'"),
         ({"reference_texts": "nowhere.txt"}, "", "CROWD_REFERENCE_TEXTS='nowhere.txt'"),
+        ({"target_neighbours": "100000"}, "", "CROWD_TARGET_NEIGHBOURS=100000 needs"),
         ({"lots": "nowhere.txt"}, "", "CROWD_LOTS='nowhere.txt'"),
         ({"base_model": "./nowhere"}, "", "CROWD_BASE_MODEL='./nowhere'"),
         ({"embedder": "/nowhere/at/all"}, "", "CROWD_EMBEDDER='/nowhere/at/all'"),

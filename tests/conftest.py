@@ -120,6 +120,7 @@ def seed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(recipe, "COMMENTS", 2_500)
         patch.setattr(recipe, "LABELLED_COMMENTS", 2_500)
         patch.setattr(recipe, "UNLABELLED_COMMENTS", 400)
+        patch.setattr(seed, "THREADS", 1)  # beside other processes of tests, two threads wait for each other
         settings = CrowdSettings(home=str(home))
         use_threads(1)
         assert materialize(

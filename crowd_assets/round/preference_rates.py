@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crowd_assets.round.randomness import generator_for, seed_for
-from crowd_assets.round.rates import GENERAL, SMALL, chosen_before, found_learning_rate, keep_curve
+from crowd_assets.round.rates import GENERAL, chosen_before, found_learning_rate, highest_general_loss, keep_curve
 from crowd_assets.round.target import ordinary_texts
 from crowd_assets.round.training import adapter_config
 from resources.common.progress import throttled
@@ -48,14 +48,14 @@ class PreferenceTrial:
 
 def best_of(base: PreferenceTrial, trials: Sequence[PreferenceTrial], limit: float) -> float:
     """The rate with the least loss of pairs kept out, of those that learnt and forgot little: that loss is below the base's, and the
-    loss of reference texts has risen by no more than ``limit``, or 2 % where there is none. The least rate where there is no such.
+    loss of reference texts no higher than ``highest_general_loss``. The least rate where there is no such.
 
     Raises:
         ValueError: no rate was tried.
     """
     if not trials:
         raise ValueError("no rate was tried.")
-    most = base.general_loss * (1 + (limit or SMALL))
+    most = highest_general_loss(base.general_loss, limit)
     sound = [each for each in trials if each.preference_loss < base.preference_loss and each.general_loss <= most]
     if not sound:
         return min(each.learning_rate for each in trials)

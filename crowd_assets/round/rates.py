@@ -30,6 +30,7 @@ RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
 HELD_OUT = 0.25  # of the group's demonstrations
 LEAST_HELD_OUT, MOST_HELD_OUT = 2, 64
 GENERAL, TEXTS = 48, 48  # reference texts whose loss is looked at, and texts that each trial writes
+OF_A_TRIAL = 0.25  # of CROWD_FORGETTING_LIMIT: a candidate takes more steps than a trial, and rounds add up
 SMALL = 0.02  # rise of a loss that tells nothing
 
 
@@ -49,17 +50,23 @@ class Trial:
     distance: float
 
 
+def highest_general_loss(of_base: float, limit: float) -> float:
+    """The loss of reference texts up to which a trial forgot little: the base's and a quarter of ``limit``, CROWD_FORGETTING_LIMIT, or
+    2 % where there is no limit."""
+    return of_base * (1 + (OF_A_TRIAL * limit or SMALL))
+
+
 def best_of(base: Trial, trials: Sequence[Trial], limit: float) -> float:
     """The rate whose model writes nearest to the target, of those that learnt and forgot little: the loss of texts kept out is no
-    higher than the base's, and that of reference texts has risen by no more than ``limit``, or 2 % where there is none. The least
-    rate where there is no such.
+    higher than the base's, and that of reference texts no higher than :func:`highest_general_loss`. The least rate where there is
+    no such.
 
     Raises:
         ValueError: no rate was tried.
     """
     if not trials:
         raise ValueError("no rate was tried.")
-    most = base.general_loss * (1 + (limit or SMALL))
+    most = highest_general_loss(base.general_loss, limit)
     sound = [each for each in trials if each.held_out_loss <= base.held_out_loss and each.general_loss <= most]
     if not sound:
         return min(each.learning_rate for each in trials)

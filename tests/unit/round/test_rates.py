@@ -11,7 +11,13 @@ BASE = Trial(0.0, held_out_loss=2.0, general_loss=3.0, distance=0.9)
 def test_the_nearest_rate_that_forgot_little_is_chosen() -> None:
     timid, right, ruinous = Trial(2e-4, 1.99, 3.0, 0.89), Trial(1e-3, 1.7, 3.02, 0.7), Trial(5e-3, 1.5, 6.0, 0.3)
     assert best_of(BASE, [timid, right, ruinous], limit=0.05) == 1e-3
-    assert best_of(BASE, [timid, right, ruinous], limit=2.0) == 5e-3
+    assert best_of(BASE, [timid, right, ruinous], limit=8.0) == 5e-3
+
+
+def test_a_trial_may_use_up_a_part_of_the_limit_alone_as_candidates_take_more_steps_and_rounds_add_up() -> None:
+    right, nearer = Trial(2e-3, 1.7, 2.8, 0.8), Trial(5e-3, 1.5, 3.05, 0.7)
+    assert best_of(BASE, [right, nearer], limit=0.05) == 2e-3
+    assert best_of(BASE, [right, nearer], limit=0.1) == 5e-3
 
 
 def test_a_rate_under_which_kept_out_texts_get_less_likely_is_not_chosen() -> None:

@@ -21,7 +21,7 @@ PAIRS = [PreferencePair(f"question {number}", "good", "bad", 1.0, 0.9) for numbe
 
 
 def test_the_least_loss_of_pairs_kept_out_wins_among_rates_that_forgot_little() -> None:
-    timid, right = PreferenceTrial(1e-5, 0.69, 0.5, 3.0), PreferenceTrial(1e-4, 0.6, 0.7, 3.05)
+    timid, right = PreferenceTrial(1e-5, 0.69, 0.5, 3.0), PreferenceTrial(1e-4, 0.6, 0.7, 3.02)
     ruinous, over = PreferenceTrial(1e-3, 0.4, 0.9, 5.0), PreferenceTrial(3e-3, 0.8, 0.6, 3.0)
     assert best_of(BASE, [over, ruinous, right, timid], limit=0.05) == 1e-4
     assert best_of(BASE, [over, ruinous, right, timid], limit=4.0) == 1e-3
@@ -43,7 +43,7 @@ class Trainer:
     def likelihoods(self, model: str | None, pairs: list[Any], max_tokens: int) -> list[Any]:
         rate = float(model or 0.0)
         texts = [text for _, text in pairs]
-        return [np.array([-1.0 + {"good": 1e4 * rate}.get(text, -2e4 * rate**2)]) for text in texts]
+        return [np.array([-1.0 + {"good": 1e4 * rate}.get(text, -1e4 * rate**2)]) for text in texts]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_rates_are_tried_once_a_home_on_pairs_of_which_some_are_kept_out(asked: Any) -> None:
     found = asked.rate()
-    assert found == pytest.approx(1e-3)  # the largest of four, as it forgets by 2 % alone
+    assert found == pytest.approx(1e-3)  # the largest of four, as it forgets by 1 % alone
     assert len(asked.trainer.trained) == 4
     assert all(len(pairs) == 8 for pairs in asked.trainer.trained)
     assert asked.rate() == found

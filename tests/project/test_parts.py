@@ -30,6 +30,19 @@ def test_every_dependency_has_bounds_and_its_pin_lies_within() -> None:
         assert wanted.specifier.contains(pinned[str(canonicalize_name(wanted.name))]), wanted
 
 
+def test_every_part_has_its_pin_with_hashes() -> None:
+    """What one kind of machine needs besides (CUDA for torch) has a hash, and no pin of its own."""
+    text = (PROJECT / "deploy" / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    hashed = dict(words[0].split("==") for words in lines)
+    assert all(
+        words[1:] and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in words[1:]) for words in lines
+    )
+    pinned = pins()
+    assert {name: version for name, version in hashed.items() if pinned.get(name, version) != version} == {}
+    assert sorted(parts().keys() - hashed.keys()) == []
+
+
 def test_the_bill_of_materials_is_of_what_is_installed() -> None:
     kept = json.loads((PROJECT / "deploy" / "sbom.cdx.json").read_text(encoding="utf-8"))
     assert kept == bill(), "write it anew: python -m deploy.sbom > deploy/sbom.cdx.json"

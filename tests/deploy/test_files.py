@@ -20,7 +20,10 @@ from resources.tools.dagster_private import read_instance
 from tests import PROJECT
 
 DEPLOY = PROJECT / "deploy"
-FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.relative_to(DEPLOY).parts)
+NOT_OURS = {"secrets", "__pycache__"}
+FILES = sorted(
+    path for path in DEPLOY.rglob("*") if path.is_file() and not NOT_OURS & set(path.relative_to(DEPLOY).parts)
+)
 YAML = [path for path in FILES if path.suffix == ".yaml"]
 LOOPBACK = "127.0.0.1"
 

@@ -32,7 +32,7 @@ def test_every_dependency_has_bounds_and_its_pin_lies_within() -> None:
 
 def test_every_part_has_its_pin_with_hashes() -> None:
     """What one kind of machine needs besides (CUDA for torch) has a hash, and no pin of its own."""
-    text = (PROJECT / "deploy" / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (PROJECT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     hashed = dict(words[0].split("==") for words in lines)
     assert all(

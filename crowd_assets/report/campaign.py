@@ -12,7 +12,7 @@ from upath import UPath
 from crowd_assets.report import charts
 from crowd_assets.report.charts import Chart
 from crowd_assets.report.figures import figures_of, record_of
-from crowd_assets.report.page import Column, Headline, Table, number, plural, render, share, table
+from crowd_assets.report.page import Column, Headline, Table, mood_of, number, plural, render, share, table
 from crowd_assets.report.places import campaign_path, round_link, shared_links
 from crowd_assets.report.round_charts import regret_chart
 from crowd_assets.round.labelers import regret_so_far
@@ -104,7 +104,7 @@ def _headlines(figures: dict[int, dict[str, Any]], warehouse: WarehouseResource)
             f"target distance over {plural(len(every), 'round')}, ± {number(every[0]['error_before'], 3)} and "
             f"± {number(every[-1]['error_after'], 3)}",
         ),
-        Headline(share(1 - last / first, 1), "less distance", "good" if last < first else "bad"),
+        Headline(share(1 - last / first, 1), "less distance", mood_of(first - last)),
         Headline(f"{people:,}", "contributors"),
         Headline(f"{events:,}", f"events, {share(rejected / max(events, 1), 1)} rejected"),
         Headline(number(spent, 2), "credits spent"),

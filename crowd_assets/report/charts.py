@@ -65,6 +65,7 @@ CONFIG: Spec = {
         "labelFontSize": 12,
         "labelLimit": 170,  # two columns of these fit into half a page
         "columns": 2,
+        "columnPadding": 28,  # what a page writes is wider than what its maker measured
         "orient": "top",
         "symbolOpacity": 1,
         "symbolStrokeWidth": 2,

@@ -118,11 +118,16 @@ def ordinal(place: int) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure that stands at the head of a page, what it is, and how it is to be taken: good, bad or neither."""
+    """A figure that stands at the head of a page, what it is, and how it is to be taken: good, warn where somebody should look, or neither."""
 
     figure: str
     meaning: str
     mood: str = ""
+
+
+def mood_of(gain: float) -> str:
+    """How a gain is to be taken: none is no fault, and a loss is worth a look."""
+    return "good" if gain > 0 else "warn" if gain < 0 else ""
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,7 @@ from crowd_assets.report.page import (
     Column,
     Headline,
     Table,
+    mood_of,
     number,
     plural,
     render,
@@ -166,7 +167,7 @@ def _headlines(
             f"{number(figures['distance_before'], 3)} → {number(figures['distance_after'], 3)}",
             f"target distance, ± {number(figures['error_before'], 3)} and ± {number(figures['error_after'], 3)}, fresh sample",
         ),
-        Headline(share(figures["reduction"], 1), "less target distance", "good" if figures["reduction"] > 0 else "bad"),
+        Headline(share(figures["reduction"], 1), "less target distance", mood_of(figures["reduction"])),
         Headline(
             figures["winner"], "won the round" if figures["winner"] != BASE else "stayed: no candidate was better"
         ),

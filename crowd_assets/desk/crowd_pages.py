@@ -197,6 +197,7 @@ def _doors(desk: Desk) -> list[Route]:
             )
         if found.revoked:
             raise Refused(403, "This invitation was withdrawn. Please ask whoever invited you.")
+        desk.looks.take(found.name)
         return found
 
     async def join(request: Request) -> Response:
@@ -220,6 +221,7 @@ def _doors(desk: Desk) -> list[Route]:
         return entered(request, await run_in_threadpool(lambda: desk.store.come(name, source="panel", panel=given)))
 
     async def consent(request: Request) -> Response:
+        desk.looks.take(desk.named(request))
         person = await run_in_threadpool(desk.person, request)
         text, version = desk.consent()
         if person.agreed:

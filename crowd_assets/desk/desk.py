@@ -6,7 +6,7 @@ Belongs here: putting these together. Does not belong here: what a page asks and
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -20,7 +20,7 @@ from crowd_assets.desk.courier import Courier
 from crowd_assets.desk.database import DeskError, database_url
 from crowd_assets.desk.forms import Forms
 from crowd_assets.desk.letting_in import Form, Paces, Seals
-from crowd_assets.desk.store import OPERATOR, DeskStore, Person
+from crowd_assets.desk.store import CROWD, OPERATOR, DeskStore, Person
 from crowd_assets.desk.work import Work
 from crowd_assets.report.page import number, plural, share, signed
 from resources.build import Resources
@@ -133,8 +133,14 @@ class Desk:
             return None
         operators = {each.strip() for each in self.settings.desk_operators.split(",") if each.strip()}
         known = self.store.person(given, self.consent()[1])
+        role = OPERATOR if given in operators else CROWD
         try:
-            return known or self.store.come(given, source="proxy", role=OPERATOR if given in operators else "crowd")
+            if known is None:
+                return self.store.come(given, source="proxy", role=role)
+            if known.source == "proxy" and known.role != role:  # the setting has changed since
+                self.store.give_role(given, role)
+                return replace(known, role=role)
+            return known
         except DeskError as problem:
             raise Refused(403, f"The proxy names you in a way that no contributor can be named: {problem}") from None
 

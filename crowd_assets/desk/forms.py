@@ -5,6 +5,7 @@ Belongs here: fields to events, and what is said of them before they are sent. D
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,8 +25,11 @@ FEWEST_LETTERS = 3
 LONGEST_REASON = 2_000
 STRENGTHS = (0.02, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 0.98)
 """Chances that the left answer is the better one, from the right end of the scale to the left."""
-CONTROLS = {chr(code) for code in (*range(32), 127) if chr(code) not in "\n\t"}
-DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
+DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+HIDDEN = re.compile("[\u180e\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+"""Characters that are there and nobody sees, and by which a text can say something else to a program than to a reader. What languages
+and emoji need between their letters (joiners, soft hyphens, marks of direction) is none of them."""
 
 
 @dataclass(frozen=True)
@@ -247,10 +251,12 @@ def _words(text: str) -> list[str]:
 
 def shapes(field: str, text: str) -> list[Problem]:
     """Characters that nobody types and nobody sees."""
-    if CONTROLS & set(text):
+    if CONTROLS.search(text):
         return [Problem(field, "holds control characters: please type the text anew")]
-    if DIRECTIONS & set(text):
+    if DIRECTIONS.search(text):
         return [Problem(field, "holds characters that turn the direction of writing around: please leave them out")]
+    if HIDDEN.search(text):
+        return [Problem(field, "holds characters that nobody sees: please type the text anew")]
     return []
 
 

@@ -205,6 +205,14 @@ class DeskStore:
         """
         self._change(name, paused_at=None, paused_why="")
 
+    def give_role(self, name: str, role: str) -> None:
+        """Let somebody see the pages of a role from now on.
+
+        Raises:
+            DeskError: nobody has the name.
+        """
+        self._change(name, role=role)
+
     def _change(self, name: str, **values: Any) -> None:
         with self.database.writing() as connection:
             if not connection.execute(update(people).where(people.c.name == name).values(**values)).rowcount:

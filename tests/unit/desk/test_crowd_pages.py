@@ -131,6 +131,10 @@ def test_an_offer_is_a_bid(served: Served) -> None:
         ("x" * 20_001, "20,001 characters"),
         ("ring\x07ring ring", "control characters"),
         ("ab\u202ecd efg", "direction of writing"),
+        ("ab\u0085cd efg", "control characters"),
+        ("ab\ufffecd efg", "control characters"),
+        ("abcd \U000e0041\U000e0042", "nobody sees"),
+        ("ab\ufeffcd\u2060 efg", "nobody sees"),
     ],
 )
 def test_what_the_gate_would_reject_is_said_before_it_is_sent(served: Served, response: str, said: str) -> None:
@@ -140,6 +144,23 @@ def test_what_the_gate_would_reject_is_said_before_it_is_sent(served: Served, re
     assert ada.status == 422
     assert said in ada.text
     assert served.delivered() == []
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "میخواهم بنویسم",
+        "Donau\u00addampfschiff",
+        "a family: \U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "\u200fשלום לכולם",
+    ],
+)
+def test_what_languages_and_emoji_need_between_their_letters_is_taken(served: Served, response: str) -> None:
+    ada = served.invited("ada")
+    ada.open("/write?lot=lot-1-0")
+    ada.send("/write", form=1, response=response)
+    assert ada.status == 200
+    assert served.delivered()[0]["response"] == response
 
 
 @pytest.mark.parametrize("price", ["", "-1", "much", "NaN", "1e99", "0.0000001"])

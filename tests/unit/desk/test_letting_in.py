@@ -146,6 +146,23 @@ def test_a_proxy_names_people_only_where_a_setting_says_so(served: Served, desk_
     behind.desk.store.close()
 
 
+def test_whom_the_setting_names_no_more_is_an_operator_no_more(desk_settings) -> None:
+    seen = []
+    for operators in ("", "boss@example.org", "ann@example.org"):
+        behind = serve(desk_settings.changed(desk_user_header="X-Forwarded-Email", desk_operators=operators))
+        seen.append(behind.client.get("/manage", headers={"x-forwarded-email": "boss@example.org"}).status_code)
+        seen.append(behind.desk.store.person("boss@example.org").role)
+        behind.desk.store.close()
+    assert seen == [403, "crowd", 200, "operator", 403, "crowd"]
+
+
+def test_a_machine_that_opens_its_own_link_at_full_speed_is_asked_to_wait(served: Served) -> None:
+    (person,) = served.desk.store.invite(["ada"])
+    link = served.desk.invitation_url(person).removeprefix(URL)
+    served.desk.looks.__init__(3)  # type: ignore[misc]
+    assert [served.client.get(link).status_code for _ in range(5)] == [200] * 3 + [429] * 2
+
+
 @pytest.mark.parametrize("name", ["a b@example.org", "x" * 200, "=1+1", "<script>", "bj\u00f6rn"])
 def test_a_name_of_a_proxy_that_nobody_can_have_is_refused_in_words(desk_settings, name: str) -> None:
     behind = serve(desk_settings.changed(desk_user_header="X-Forwarded-Email"))

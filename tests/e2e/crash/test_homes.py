@@ -31,6 +31,7 @@ pytestmark = pytest.mark.crash
 
 ROUNDS = 3
 LEASE_S = 20
+PATIENT_S = 300.0  # for a lock that a process holds which a busy machine lets wait
 SECONDS_BETWEEN_LOOKS = 2  # into both warehouses
 OF_A_DAEMON = "outbox/backlog.json"
 """What its sensor says of the inbox."""
@@ -44,7 +45,7 @@ def _as_in_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def home_at(folder: Path, seed_folder: Path, **settings: object) -> Home:
     home = Home(folder, seed_folder)
-    home.settings = home.settings.changed(**settings)
+    home.settings = home.settings.changed(**{"lock_timeout_s": PATIENT_S} | settings)
     return home
 
 

@@ -23,6 +23,7 @@ from resources.training import alignment, candidates, embedding, generation, lik
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.loading import use_threads
+from resources.training.preference_values import PairValues, pair_values
 from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
@@ -131,6 +132,20 @@ class LocalTrainer(TrainerResource):
         said = throttled(f"likelihoods of {len(pairs):,} texts", get_dagster_logger().info)
         with self.lent(model) as loaded:
             return likelihood.token_likelihoods(loaded, pairs, max_tokens=max_tokens, progress=said)
+
+    def pair_values(
+        self,
+        parent: str | None,
+        aligned: str,
+        pairs: Sequence[PreferencePair],
+        held_out: Sequence[PreferencePair],
+        *,
+        beta: float,
+        max_tokens: int,
+    ) -> PairValues:
+        (adapter,) = self._adapters([aligned])
+        with self.lent(parent) as model:
+            return pair_values(model, adapter, pairs, held_out, beta=beta, max_tokens=max_tokens)
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         with self.lent(model) as loaded:

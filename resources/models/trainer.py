@@ -22,6 +22,7 @@ from resources.training import alignment, candidates, embedding, exporting, gene
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
 from resources.training.packaged import packaged
+from resources.training.preference_values import PairValues
 from resources.training.prompting import Prompt, TextFormat, TextOptions
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
@@ -244,6 +245,20 @@ class TrainerResource(ConfigurableResource, ABC):
         self, model: str | None, pairs: Sequence[tuple[Prompt, str]], max_tokens: int
     ) -> "list[NDArray[np.float64]]":
         """How likely a stored model, or the root, finds responses; see :func:`training.likelihood.token_likelihoods`."""
+
+    @abstractmethod
+    def pair_values(
+        self,
+        parent: str | None,
+        aligned: str,
+        pairs: Sequence[PreferencePair],
+        held_out: Sequence[PreferencePair],
+        *,
+        beta: float,
+        max_tokens: int,
+    ) -> PairValues:
+        """What each pair was worth to a stored model that was aligned over ``parent`` with ``pairs``; see
+        :func:`training.preference_values.pair_values`."""
 
     @abstractmethod
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:

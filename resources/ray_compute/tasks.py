@@ -22,6 +22,7 @@ from resources.models.local import LocalEmbedder, LocalTrainer
 from resources.models.store import ModelStoreResource
 from resources.models.trainer import TrainedModel, TrainerResource
 from resources.training.loading import use_threads
+from resources.training.preference_values import PairValues
 
 MARK = "shared"
 
@@ -96,6 +97,10 @@ def generate(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> 
 
 def likelihoods(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> "list[NDArray[np.float64]]":
     return sent.made().likelihoods(**arguments)
+
+
+def pair_values(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> PairValues:
+    return sent.made().pair_values(**arguments)
 
 
 def preference_accuracy(sent: SentTrainer, arguments: dict[str, Any], *, progress: Any) -> float:

@@ -20,6 +20,7 @@ from resources.ray_compute.sharded import in_group
 from resources.training import alignment, candidates, generation
 from resources.training.alignment import PreferencePair
 from resources.training.candidate_runs import CandidateConfig, Demonstrations
+from resources.training.preference_values import PairValues
 from resources.training.prompting import Prompt
 from resources.training.supervised import AdapterConfig
 from resources.training.valuation import Valuation
@@ -137,6 +138,26 @@ class RayTrainer(TrainerResource):
     ) -> "list[NDArray[np.float64]]":
         arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}
         return self._run("likelihoods", tasks.likelihoods, [arguments], lambda *_: None)[0]
+
+    def pair_values(
+        self,
+        parent: str | None,
+        aligned: str,
+        pairs: Sequence[PreferencePair],
+        held_out: Sequence[PreferencePair],
+        *,
+        beta: float,
+        max_tokens: int,
+    ) -> PairValues:
+        arguments = {
+            "parent": parent,
+            "aligned": aligned,
+            "pairs": pairs,
+            "held_out": held_out,
+            "beta": beta,
+            "max_tokens": max_tokens,
+        }
+        return self._run("values of pairs", tasks.pair_values, [arguments], lambda *_: None)[0]
 
     def preference_accuracy(self, model: str | None, pairs: Sequence[PreferencePair], max_tokens: int) -> float:
         arguments = {"model": model, "pairs": pairs, "max_tokens": max_tokens}

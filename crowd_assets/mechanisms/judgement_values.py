@@ -108,7 +108,9 @@ def judgement_values(
     slot, labeler = np.asarray(slot, dtype=np.int64), np.asarray(labeler, dtype=np.int64)
     effect, value = np.asarray(effect, dtype=np.float64), np.asarray(value, dtype=np.float64)
     if not slot.shape == labeler.shape == effect.shape:
-        raise ValueError(f"expected a labeler and an effect a report, got {slot.shape}, {labeler.shape}, {effect.shape}")
+        raise ValueError(
+            f"expected a labeler and an effect a report, got {slot.shape}, {labeler.shape}, {effect.shape}"
+        )
     for name, positions, end in (("slots", slot, value.size), ("labelers", labeler, labelers)):
         if positions.size and not 0 <= positions.min() <= positions.max() < end:
             raise ValueError(f"{name} must lie in 0..{end - 1}")

@@ -1,39 +1,32 @@
 """What preference pairs were worth to the model that QA-DPO made of them: by how much each lowered the loss of pairs kept out.
 
 The way from the parent to the aligned model is walked straight, from none of its adapter's B to all of it, and looked at in its middle,
-which is exact where the loss of the pairs kept out is quadratic along the way. There every matrix is taken to go the way that the
-pairs' gradients say, as far as it went in training; a pair is worth the product of its part in that step with the gradient of the
-pairs kept out. First-order In-Run Data Shapley (arXiv 2406.11011) of the straight way; that coalitions of preference data add up in the
+which is exact where the loss of the pairs kept out is quadratic along the way. Of the way, the part along the sum of the pairs' gradients
+there is the pairs'; a pair is worth the product of its own part in that with the gradient of the pairs kept out. First-order In-Run Data Shapley (arXiv 2406.11011) of the straight way; that coalitions of preference data add up in the
 log-probabilities of a model trained by DPO, so that no coalition is trained, is the finding of arXiv 2512.15765.
 
 Belongs here: values of pairs. Does not belong here: whose judgements made a pair (see ``crowd_assets.mechanisms.judgement_values``),
 training (see ``alignment``).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from resources.training.alignment import (
-    PASSES_OUT,
-    TOKENS_PER_PASS,
-    PreferencePair,
-    qa_dpo_loss,
-    rectangles,
-)
+from resources.training.alignment import PASSES_OUT, TOKENS_PER_PASS, PreferencePair, qa_dpo_loss, rectangles
 from resources.training.loading import LanguageModel, seeded
 from resources.training.memory import halving
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from resources.training.stacked import AdapterStack
 
 MOST_MEASURED = 64
-"""Pairs kept out that values are measured on, at most, and pairs that say how far each matrix goes."""
+"""Pairs kept out that values are measured on, at most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,8 @@ class PairValues:
 
     Attributes:
         values: (n,), nats by which each pair lowered the mean loss of the pairs kept out; negative: raised it.
-        loss_before: That loss before alignment; ``loss_after``: after it. The values sum to about the difference.
+        loss_before: That loss before alignment; ``loss_after``: after it. The values sum to about the difference, as far as training went
+            where the pairs pull together.
     """
 
     values: "NDArray[np.float64]"
@@ -61,7 +55,7 @@ def pair_values(
 ) -> PairValues:
     """What each pair was worth to an aligned model.
 
-    Takes two passes forward and about one and a half backward over the pairs and over at most 64 of those kept out.
+    Takes two passes forward and one backward over the pairs, and about as much over at most 64 of those kept out.
 
     Args:
         language_model: The parent that alignment began with; it is consumed, as the adapter is put into its layers.
@@ -75,20 +69,22 @@ def pair_values(
         ValueError: there is no pair, or none kept out.
         OutOfMemoryError: not even one pair fits into memory.
     """
+    import torch
+
     if not pairs or not held_out:
         raise ValueError("values of pairs need a pair that was trained on, and one that was kept out.")
     with seeded(0):
         way = _Way(language_model, adapter, beta, max_tokens)
-        measured = _Pairs(way, _spread(held_out))
-        loss_before, _ = way.swept(measured, at=0.0)
-        loss_after, _ = way.swept(measured, at=1.0)
+        measured, trained = _Pairs(way, _spread(held_out)), _Pairs(way, pairs)
+        after, _ = way.swept(measured, at=1.0)
         way.swept(measured, at=0.5, learn=True)
-        towards = way.gradient() / len(measured.pairs)
-        of_all, of_some = _Pairs(way, pairs), _Pairs(way, _spread(pairs))
-        way.swept(of_some, at=0.5, learn=True)
-        direction = way.step_for(way.gradient() / len(of_some.pairs)) * towards
-        _, products = way.swept(of_all, at=0.5, direction=direction)
-    return PairValues(products / len(pairs), float(loss_before.mean()), float(loss_after.mean()))
+        wanted = way.gradient()
+        _, products = way.swept(trained, at=0.5, learn=True, direction=wanted / len(measured.pairs))
+        pulled = way.gradient()
+    went = max(0.0, -float((way.b_of(way.trained) * pulled).sum()))
+    step = went / max(float((pulled * pulled).sum()), torch.finfo(pulled.dtype).tiny)
+    before = math.log(2) * float(measured.weights.mean())  # where policy and reference agree
+    return PairValues(step * products, before, float(after.mean()))
 
 
 def _spread(pairs: Sequence[PreferencePair]) -> Sequence[PreferencePair]:
@@ -104,7 +100,10 @@ class _Pairs:
         texts, device = way.language_model.texts, way.language_model.device
         self.pairs = pairs
         self.rows = [
-            (texts.row(pair.prompt, pair.accepted, way.max_tokens), texts.row(pair.prompt, pair.rejected, way.max_tokens))
+            (
+                texts.row(pair.prompt, pair.accepted, way.max_tokens),
+                texts.row(pair.prompt, pair.rejected, way.max_tokens),
+            )
             for pair in pairs
         ]
         self.weights = torch.tensor([pair.weight for pair in pairs], device=device)
@@ -126,23 +125,15 @@ class _Way:
         self.stack.use([0])
 
     def gradient(self) -> Any:
-        """What backward passes have added up of B since the last call, (1, P), and nothing of A."""
-        found = self.stack.gradients.clone()
+        """What the last backward passes have added up of B, (1, P)."""
+        return self.b_of(self.stack.gradients)
+
+    def b_of(self, matrix: Any) -> Any:
+        """A matrix (1, P) with nothing in the place of A."""
+        found = matrix.clone()
         for layer in self.stack.layers:
             layer.views(found)[0].zero_()
-        self.stack.gradients.zero_()
         return found
-
-    def step_for(self, gradient: Any) -> Any:
-        """How far each matrix goes for a unit of gradient, (1, P): as far as it went, by the mean gradient of the pairs."""
-        import torch
-
-        steps = torch.zeros_like(self.trained)
-        for layer in self.stack.layers:
-            went, pulled = (layer.views(each)[1].norm() for each in (self.trained, gradient))
-            if pulled > 0:
-                layer.views(steps)[1].fill_(went / pulled)
-        return steps
 
     def margins(self, of: _Pairs, *, at: float) -> Any:
         """Log-probability of the accepted answer less that of the rejected one, nats, (n,), at a share of the way."""

@@ -43,7 +43,7 @@ def test_values_sum_to_about_what_the_loss_of_pairs_kept_out_fell(
     assert values.loss_before == pytest.approx(np.log(2))
     fell = values.loss_before - values.loss_after
     assert fell > 0.05
-    assert values.values.sum() == pytest.approx(fell, rel=0.5)
+    assert values.values.sum() == pytest.approx(fell, rel=0.35)
 
 
 def test_pairs_against_the_others_are_worth_less_than_nothing(found: tuple[LocalTrainer, str, PairValues]) -> None:

@@ -58,7 +58,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "contributor_groups": ("contributor_groups", "candidate_members"),
     "candidate_models": ("candidates", "contributor_values"),
     "selected_model": ("selections", "guard_verdicts"),
-    "aligned_model": ("alignments",),
+    "aligned_model": ("alignments", "pair_values", "judgement_values"),
     "shapley_estimates": ("contributions",),
     "contributor_estimates": ("contributor_estimates", "contributor_points", "epochs"),
     "point_ledger": ("ledger", "round_records", "round_keys", "corrections"),

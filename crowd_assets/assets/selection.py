@@ -27,6 +27,7 @@ from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.groups import learnt_from
 from crowd_assets.round.guard import Guard, Verdict, guard_of, kept_texts, verdict_rows, with_block
+from crowd_assets.round.judgement_values import PAIRS, PAIRS_SCHEMA, VALUES, pairs_of, values_of
 from crowd_assets.round.preference_rates import preference_rate_of
 from crowd_assets.round.promotion import blocked_by_command
 from crowd_assets.round.randomness import seed_for
@@ -233,6 +234,7 @@ def aligned_model(
     parent = selection.filter("selected")["model"].item()
     training, held_out = preference_pairs(frames.read("aggregated_preferences", round_.round_id), round_, settings)
     training_figures: display.Metadata = {}
+    of_pairs = pl.DataFrame(schema=PAIRS_SCHEMA)
     row: display.Metadata = {"pairs": len(training), "held_out": len(held_out), "model": None, "kept": False}
     if len(training) < settings.alignment_min_pairs or not held_out:
         row["reason"] = (
@@ -256,6 +258,9 @@ def aligned_model(
             "training_tokens_per_second": aligned.figures["tokens"] / aligned.figures["seconds"],
             **{name: aligned.figures[name] for name in ("first_loss", "last_loss", "peak_memory_mib")},
         }
+        if settings.judgement_values:
+            of_pairs, losses = pairs_of(round_, settings, frames, trainer, parent, aligned.model)
+            training_figures |= losses
         measure = _measure(context, round_, settings, frames, trainer, embedder)
         measured = measure([parent, aligned.model], "alignment", settings.samples["selection"])
         before, after = (each.distance for each in measured)
@@ -297,6 +302,9 @@ def aligned_model(
             )
     frame = pl.DataFrame([row], schema_overrides={"model": pl.String, "reason": pl.String})
     warehouse.replace_round("alignments", round_.round_no, frame)
+    warehouse.replace_round(PAIRS, round_.round_no, of_pairs)
+    of_labelers = values_of(round_, settings, warehouse, frames)
+    warehouse.replace_round(VALUES, round_.round_no, of_labelers)
     base_distance = selection.filter(pl.col("role") == "base")["fresh_distance"].item()
     next_distance = row.get("fresh_distance", selection.filter("selected")["fresh_distance"].item())
     figures = {"distance": next_distance, "reduction": 1 - next_distance / base_distance}
@@ -308,9 +316,32 @@ def aligned_model(
     )
     shown = {name: value for name, value in (row | training_figures | figures).items() if value is not None}
     return MaterializeResult(
-        metadata=display.rounded(shown) | {display.ROW_COUNT: frame.height, "next_model": next_model or "root"},
+        metadata=display.rounded(shown)
+        | _values_shown(of_labelers)
+        | {display.ROW_COUNT: frame.height, "next_model": next_model or "root"},
         check_results=[fell],
     )
+
+
+def _values_shown(of_labelers: pl.DataFrame) -> display.Metadata:
+    """What judgements added to the aligned model, as metadata."""
+    if of_labelers.is_empty():
+        return {}
+    most = of_labelers.sort("value", "labeler_id", descending=[True, False])
+    shown = most if most.height <= display.MOST_BARS else pl.concat([most.head(20), most.tail(20)])
+    worth = dict(shown.select("labeler_id", "value").iter_rows())
+    return {
+        "value_of_judgements": round(float(of_labelers["value"].sum()), 6),
+        "labelers_valued": of_labelers.height,
+        "judgement_values": display.plot(
+            display.bars(
+                list(worth),
+                list(worth.values()),
+                axis="what judgements added to the aligned model, nats of held-out pairs",
+                highlighted=lambda name: worth[name] > 0,
+            )
+        ),
+    }
 
 
 def _ranked(selection: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """What the tables and frames of a settled round should hold, computed again from the round's inputs.
 
-Training and generation are not repeated: models, the distances on selection samples, accuracies and in-run values are inputs.
+Training and generation are not repeated: models, the distances on selection samples, accuracies, in-run values and values of pairs are inputs.
 
 Belongs here: which function of a round computes a table again, and from what. Does not belong here: what a round computes (see
 ``crowd_assets.round``), records and hashes (see ``audit_round``).
@@ -21,6 +21,7 @@ from crowd_assets.round import (
     asked,
     assignment,
     contributions,
+    judgement_values,
     judging,
     labelers,
     points,
@@ -176,6 +177,9 @@ class Recomputation:
             row |= dict(zip(FRESH, fresh, strict=True))
         return pl.DataFrame([row], schema=stored.schema)
 
+    def _judgement_values(self, stored: pl.DataFrame) -> pl.DataFrame:
+        return judgement_values.values_of(self.round_, self.settings, self.warehouse, self.frames)
+
     def _fresh(self, frame: str, column: str) -> tuple[float, float] | None:
         """Target distance of what a model wrote on the fresh sample, and its standard error; None where some is erased."""
         texts = self.frames.read(frame, self.round_.round_id)[column].to_list()
@@ -283,6 +287,8 @@ CHECKS: dict[str, tuple[tuple[str, ...], Recompute | None]] = {
     "guard_verdicts": ((), None),
     "corrections": ((), None),
     "alignments": (("round_no",), Recomputation._alignments),
+    "pair_values": ((), None),
+    "judgement_values": (("labeler_id",), Recomputation._judgement_values),
     EMBEDDED_CONTRIBUTORS: (("contributor_id",), Recomputation._contributor_embeddings),
     "contributions": (("contributor_id",), Recomputation._contributions),
     "contributor_estimates": (("contributor_id",), Recomputation._contributor_estimates),

@@ -33,6 +33,9 @@ selling AS (
     FROM awards WHERE round_no = $n GROUP BY contributor_id),
 scoring AS (
     SELECT labeler_id AS contributor_id, basis, scored, score, balance, paid FROM judgement_pay WHERE round_no = $n AND scored > 0),
+adding AS (
+    SELECT labeler_id AS contributor_id, judgements AS valued, value AS added, sum(value) OVER () AS added_by_all
+    FROM judgement_values WHERE round_no = $n),
 rejecting AS (
     SELECT contributor_id, count(*) AS rejected FROM rejected_feedback
     WHERE round_no = $n AND stage = 'gate' AND contributor_id <> '' GROUP BY contributor_id),
@@ -50,12 +53,12 @@ everybody AS (
 SELECT everybody.contributor_id, group_index, rank, groups, selected, demonstrations, shapley_value,
     v.standard_error AS shapley_error, estimate, e.standard_error AS estimate_error,
     CASE WHEN reports > 0 THEN reports END AS reports, weight / mean_weight AS relative_weight, mean_loss,
-    offered, sold, sales, asked, basis, scored, score, balance, paid, rejected, flags, state, since_round, standing_reason,
+    valued, added, added_by_all, offered, sold, sales, asked, basis, scored, score, balance, paid, rejected, flags, state, since_round, standing_reason,
     CASE WHEN sold > 0 OR paid > 0 THEN coalesce(sales, 0) + coalesce(paid, 0) END AS credits
 FROM everybody LEFT JOIN demonstrating USING (contributor_id) LEFT JOIN ranked USING (group_index)
     LEFT JOIN judging USING (contributor_id) LEFT JOIN selling USING (contributor_id)
     LEFT JOIN scoring USING (contributor_id)
-    LEFT JOIN standing USING (contributor_id)
+    LEFT JOIN standing USING (contributor_id) LEFT JOIN adding USING (contributor_id)
     LEFT JOIN rejecting USING (contributor_id) LEFT JOIN flagging USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributions WHERE round_no = $n) v USING (contributor_id)
     LEFT JOIN (SELECT * FROM contributor_estimates WHERE round_no = $n) e USING (contributor_id)
@@ -89,7 +92,7 @@ def people_of(
 
 def why(person: Person) -> str:
     """What a contributor did in a round and what came of it, in plain words."""
-    said = [*_demonstrated(person), *_judged(person), *_paid(person), *_sold(person)]
+    said = [*_demonstrated(person), *_judged(person), *_paid(person), *_added(person), *_sold(person)]
     if person.get("state"):
         heard = "" if person["state"] != PAUSED else " Whoever runs the campaign hears appeals."
         said.append(
@@ -145,6 +148,16 @@ def _paid(person: Person) -> list[str]:
     if person["balance"] < 0:
         return [f"{said}; {number(-person['balance'], 2)} points are missing before judgements are paid again."]
     return [f"{said}."]
+
+
+def _added(person: Person) -> list[str]:
+    if not person.get("valued"):
+        return []
+    effect = "lowered" if person["added"] >= 0 else "raised"
+    return [
+        f"{plural(person['valued'], 'judgement')} on pairs that the aligned model learnt from {effect} the loss of the pairs held out by "
+        f"{number(abs(person['added']), 4)} nats (all judgements: {number(person['added_by_all'], 4)}); no pay depends on this value."
+    ]
 
 
 def _sold(person: Person) -> list[str]:

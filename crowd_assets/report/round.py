@@ -279,8 +279,8 @@ def _people(people: pl.DataFrame) -> Table:
 def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
     weights = warehouse.query(
         "SELECT labeler_id, weight * count(*) OVER () AS relative, reports, slots_seen, "
-        "cumulative_loss / nullif(slots_seen, 0) AS mean_loss FROM labeler_weights WHERE round_no = $n "
-        "ORDER BY weight DESC NULLS LAST, labeler_id",
+        "cumulative_loss / nullif(slots_seen, 0) AS mean_loss, value FROM labeler_weights LEFT JOIN judgement_values USING "
+        "(round_no, labeler_id) WHERE round_no = $n ORDER BY weight DESC NULLS LAST, labeler_id",
         {"n": round_no},
     )
     return table(
@@ -292,6 +292,7 @@ def _labelers(warehouse: WarehouseResource, round_no: int) -> Table:
             "reports": Column("comparisons judged in this round"),
             "slots_seen": Column("outcomes so far"),
             "mean_loss": Column("mean quadratic loss", 4),
+            "value": Column("added to the aligned model, nats (not paid)", 4),
         },
         size=12,
     )

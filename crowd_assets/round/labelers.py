@@ -216,27 +216,13 @@ def aggregated(
         pl.col("prompt", "response_a", "response_b", "messages").first(),
         both_bad=pl.col("both_bad").drop_nulls().sum() / pl.when(pl.col("both_bad").any()).then(pl.len()),
     )
-    # Where a comparison is asked until it is known, reports of earlier rounds on it count as much.
-    heard = judged if settings.assignments == "off" else preferences
-    reports = heard.group_by("comparison_id").agg(
+    counted = _that_are_heard(preferences, judged, settings)
+    reports = counted.group_by("comparison_id").agg(
         mean_report=pl.col("probability_a").mean(), reports=pl.len().cast(pl.Int64)
     )
     comparisons = comparisons.join(reports, on="comparison_id", how="left", maintain_order="left")
-    slot, labeler, report, _ = _rows(heard, comparisons["comparison_id"].to_list(), learnt.labelers)
-    before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
-    pooled = (
-        _counting(learnt.aggregate, learnt.alike, slot, labeler)
-        .run(
-            before,
-            slot,
-            labeler,
-            report,
-            np.full(comparisons.height, np.nan),  # nothing of it was realised
-            entry=settings.newcomer_weight,
-            rng=generator_for(round_, "pooled reports"),
-        )
-        .aggregates
-    )
+    heard = _heard(round_, settings, learnt, counted, comparisons["comparison_id"].to_list())
+    pooled = heard.pooled(heard.slot, heard.labeler, heard.report, comparisons.height)
     return (
         comparisons.with_columns(pooled=pl.Series(pooled, dtype=pl.Float64))
         .join(scored, on="comparison_id", how="left", maintain_order="left")
@@ -244,6 +230,67 @@ def aggregated(
         .select(*AGGREGATED_SCHEMA)
         .cast(pl.Schema(AGGREGATED_SCHEMA))
     )
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The reports that aggregates of some comparisons are made of, as positions ``slot`` (of the comparison) and ``labeler``, values
+    ``report`` (n,), and all ``labelers``; and how these are pooled."""
+
+    slot: NDArray[np.int64]
+    labeler: NDArray[np.int64]
+    report: NDArray[np.float64]
+    labelers: list[str]
+    _round: Round
+    _entry: float
+    _learnt: Learnt
+
+    def pooled(
+        self,
+        slot: NDArray[np.int64],
+        labeler: NDArray[np.int64],
+        report: NDArray[np.float64],
+        slots: int | None = None,
+    ) -> NDArray[np.float64]:
+        """The aggregate of each of ``slots`` sets of reports by the weights that the round left, shape (slots,), NaN for an empty one."""
+        learnt = self._learnt
+        before = learnt.before if learnt.aggregate.learns_from == AGREEMENT else learnt.known
+        number = int(slot[-1]) + 1 if slots is None else slots
+        nothing = np.full(number, np.nan)  # nothing of it was realised
+        rng = generator_for(self._round, "pooled reports")
+        return (
+            _counting(learnt.aggregate, learnt.alike, slot, labeler)
+            .run(before, slot, labeler, report, nothing, entry=self._entry, rng=rng)
+            .aggregates
+        )
+
+
+def heard_on(
+    round_: Round,
+    settings: CrowdSettings,
+    warehouse: WarehouseResource,
+    frames: FramesResource,
+    comparisons: list[str],
+) -> Heard | None:
+    """The reports that the round's aggregates of ``comparisons`` are made of; None where there is no labeler."""
+    preferences, outcomes = _slots(round_, settings, warehouse, frames)
+    learnt = _learn(round_, settings, warehouse, frames, preferences, outcomes)
+    if learnt is None:
+        return None
+    judged = without_hidden(preferences).filter(pl.col("round_id") == round_.round_id)
+    return _heard(round_, settings, learnt, _that_are_heard(preferences, judged, settings), comparisons)
+
+
+def _heard(
+    round_: Round, settings: CrowdSettings, learnt: Learnt, counted: pl.DataFrame, comparisons: list[str]
+) -> Heard:
+    slot, labeler, report, _ = _rows(counted, comparisons, learnt.labelers)
+    return Heard(slot, labeler, report, learnt.labelers, round_, settings.newcomer_weight, learnt)
+
+
+def _that_are_heard(preferences: pl.DataFrame, judged: pl.DataFrame, settings: CrowdSettings) -> pl.DataFrame:
+    """Where a comparison is asked until it is known, reports of earlier rounds on it count as much as the round's own, ``judged``."""
+    return judged if settings.assignments == "off" else preferences
 
 
 def _slots(

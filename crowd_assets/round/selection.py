@@ -116,10 +116,10 @@ def selection_row(
     }
 
 
-def preference_pairs(
+def compared(
     aggregated: pl.DataFrame, round_: Round, settings: CrowdSettings
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Decided comparisons as pairs to train on and pairs to measure on.
+) -> tuple[list[tuple[str, PreferencePair]], list[tuple[str, PreferencePair]]]:
+    """Decided comparisons as pairs to train on and pairs to measure on, each behind its ``comparison_id``.
 
     The quality gap of a pair is its Bradley–Terry gap, the log odds of the aggregate: what labelers found, not what
     sellers claim. Its probability is that of the aggregate, too. A comparison of which half of the reports or more say that
@@ -142,17 +142,23 @@ def preference_pairs(
     for row, weight, probability in zip(decided.iter_rows(named=True), weights, likelier, strict=True):
         first, second = row["response_a"], row["response_b"]
         accepted, rejected = (first, second) if row["probability_a"] > 0.5 else (second, first)
-        pairs.append(
-            PreferencePair(
-                prompt_of(row["prompt"], row.get("messages")), accepted, rejected, float(weight), float(probability)
-            )
-        )
+        prompt = prompt_of(row["prompt"], row.get("messages"))
+        pair = PreferencePair(prompt, accepted, rejected, float(weight), float(probability))
+        pairs.append((row["comparison_id"], pair))
     order = generator_for(round_, "held-out pairs").permutation(len(pairs))
     held_out = set(order[: round(settings.alignment_holdout * len(pairs))].tolist())
     return (
         [pair for index, pair in enumerate(pairs) if index not in held_out],
         [pair for index, pair in enumerate(pairs) if index in held_out],
     )
+
+
+def preference_pairs(
+    aggregated: pl.DataFrame, round_: Round, settings: CrowdSettings
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """The pairs of :func:`compared`: those to train on, and those to measure on."""
+    training, held_out = compared(aggregated, round_, settings)
+    return [pair for _, pair in training], [pair for _, pair in held_out]
 
 
 def is_better(accuracy_before: float, accuracy_after: float, distance_before: float, distance_after: float) -> bool:

@@ -125,6 +125,13 @@ class Training(BaseModel):
     alignment_epochs: int = setting(
         default=3, ge=1, description="Number of times that QA-DPO passes over the training pairs.", shown="yes"
     )
+    judgement_values: bool = setting(
+        default=True,
+        earlier=False,
+        description="Whether a round with an aligned model works out what each labeler's judgements added to the model: a value that is "
+        "reported and not paid. Takes about as long as a third of QA-DPO's training.",
+        shown="yes",
+    )
     alignment_min_pairs: int = setting(
         default=8,
         ge=2,

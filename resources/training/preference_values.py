@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resources.training.stacked import AdapterStack
 
 MOST_MEASURED = 64
 """Pairs kept out that values are measured on, at most."""

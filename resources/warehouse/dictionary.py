@@ -346,6 +346,17 @@ WORDS: dict[str, tuple[str, dict[str, str]]] = {
             "fresh_standard_error": "Standard error of the fresh distance.",
         },
     ),
+    "pair_values": (
+        "A row a pair that the aligned model was trained on (CROWD_JUDGEMENT_VALUES).",
+        {"value": "Nats by which the pair lowered the mean loss of the pairs held out; negative: raised it."},
+    ),
+    "judgement_values": (
+        "What judgements added to the aligned model, by labeler. Reported, and not paid.",
+        {
+            "judgements": "Judgements of the labeler on pairs that the aligned model was trained on.",
+            "value": "Nats by which these judgements lowered the mean loss of the pairs held out.",
+        },
+    ),
     "contributions": (
         "Shapley values of the round.",
         {

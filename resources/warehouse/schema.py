@@ -96,6 +96,10 @@ CREATE TABLE IF NOT EXISTS alignments (
     round_no INTEGER PRIMARY KEY, model VARCHAR, kept BOOLEAN, reason VARCHAR, pairs BIGINT, held_out BIGINT,
     accuracy_before DOUBLE, accuracy_after DOUBLE, distance_before DOUBLE, distance_after DOUBLE,
     fresh_distance DOUBLE, fresh_standard_error DOUBLE);
+CREATE TABLE IF NOT EXISTS pair_values (
+    round_no INTEGER, comparison_id VARCHAR, value DOUBLE, PRIMARY KEY (round_no, comparison_id));
+CREATE TABLE IF NOT EXISTS judgement_values (
+    round_no INTEGER, labeler_id VARCHAR, judgements BIGINT, value DOUBLE, PRIMARY KEY (round_no, labeler_id));
 CREATE TABLE IF NOT EXISTS contributions (
     round_no INTEGER, contributor_id VARCHAR, shapley_value DOUBLE, standard_error DOUBLE, method VARCHAR,
     PRIMARY KEY (round_no, contributor_id));
@@ -170,6 +174,8 @@ ROUND_TABLES = (
     "selections",
     "guard_verdicts",
     "alignments",
+    "pair_values",
+    "judgement_values",
     "contributions",
     "contributor_estimates",
     "contributor_points",

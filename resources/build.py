@@ -98,6 +98,7 @@ def build_resources(settings: CrowdSettings) -> Resources:
             url=settings.label_studio_url,
             project=settings.label_studio_project,
             judgements=settings.label_studio_judgements,
+            shared=settings.assignments != "required",
             lock=str(settings.path("label_studio.lock")),
         ),
         data_quality=DataQualityResource(root=str(settings.path("quality")), lock_timeout_s=settings.lock_timeout_s),

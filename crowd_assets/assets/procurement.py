@@ -20,10 +20,12 @@ from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.assignment import ASSIGNMENTS, assignments_of, lines_of
 from crowd_assets.round.lots import publish_lots, worst_prompts
+from crowd_assets.round.generated import generated_tasks
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import KEYS, generator_for, shown_keys
 from crowd_assets.round.target import find_target
 from resources.feedback.events import completed, says_erased
+from resources.feedback.generated import ANSWERS, generated_answers
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS, OutboxResource
 from resources.files.frames import FramesResource
 from resources.models.embedder import EmbedderResource
@@ -112,14 +114,18 @@ def comparison_tasks(
     embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
     """What labelers are asked next: the answers bought in each lot two by two, in an order drawn by lot, published in the
-    outbox once the ledger has paid for them. Judgements come back as preferences with the same comparison_id. Those drawn for
+    outbox once the ledger has paid for them; and what the base and its successor wrote, where CROWD_GENERATED_PAIRS asks for it. Judgements come back as preferences with the same comparison_id. Those drawn for
     an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which. Who judges which of them
     (CROWD_ASSIGNMENTS) is published beside them, with checks and repeats that look alike. What sellers are asked
     next: the lots of the next round, each with its prompt."""
     round_ = passed_round(warehouse, context.partition_key)
-    tasks = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
-    texts = completed(frames.read("validated_feedback", round_.round_id)).select(
-        "event_id", "prompt", "messages", "response"
+    bought = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
+    tasks = pl.concat([bought, generated_tasks(round_, settings, frames)])
+    texts = pl.concat(
+        [
+            completed(frames.read("validated_feedback", round_.round_id)).select(*ANSWERS),
+            generated_answers(pl.concat([tasks["event_id_a"], tasks["event_id_b"]]), frames),
+        ]
     )
     answers = {event_id: tuple(rest) for event_id, *rest in texts.iter_rows()}
     published = []

@@ -4,6 +4,7 @@ if it is better for it.
 Belongs here: generating, measuring and deciding. Does not belong here: how a model is trained or read.
 """
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -132,18 +133,18 @@ def selected_model(
         schema_overrides={"group_index": pl.Int32, "rank": pl.Int32, "model": pl.String, "fresh_distance": pl.Float64},
     )
     warehouse.replace_round("selections", round_.round_no, frame)
+    prompts = _prompts(round_, "report", settings.samples["report"], frames, settings)
     frames.write(
         "generations",
         round_.round_id,
         pl.DataFrame(
             {
-                "prompt": [
-                    last_turn(prompt)
-                    for prompt in _prompts(round_, "report", settings.samples["report"], frames, settings)
-                ],
+                "prompt": [last_turn(prompt) for prompt in prompts],
+                "messages": [None if isinstance(prompt, str) else json.dumps(prompt) for prompt in prompts],
                 "base": report_base.texts,
                 "winner": report_winner.texts,
-            }
+            },
+            schema_overrides={"messages": pl.String},
         ),
         settled=round_.settled,
     )

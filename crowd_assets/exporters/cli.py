@@ -104,14 +104,16 @@ def export_trl(
 
 @app.command("send")
 def send() -> None:
-    """Send the outbox's comparison tasks to the Label Studio of CROWD_LABEL_STUDIO_URL, as its sensor does."""
+    """Send the outbox's comparison tasks and assignments to the Label Studio of CROWD_LABEL_STUDIO_URL, as its sensor does."""
     resources = _resources()
-    from crowd_assets.exporters.exchange import send_tasks
+    from crowd_assets.exporters.exchange import send_assignments, send_tasks
 
     filled = send_tasks(resources.label_studio, resources.outbox, resources.inbox)
     typer.echo(
         f"project {filled.project}: {filled.sent} tasks sent, {filled.present} there before, {filled.withdrawn} deleted"
     )
+    assigned = send_assignments(resources.label_studio, resources.outbox, resources.inbox)
+    typer.echo(f"assignments: {assigned.sent} sent to {assigned.people} people, {assigned.withdrawn} taken back")
 
 
 @app.command("pull")

@@ -13,7 +13,8 @@ from typing import Any
 from crowd_assets.exporters.label_studio import configuration, tasks
 from crowd_assets.importers.label_studio import COMPARISON_FIELD, read_tasks
 from crowd_assets.importers.records import Skipped
-from resources.feedback.inbox import COMPARISON_TASKS, InboxResource, OutboxResource
+from resources.feedback.aliases import persons
+from resources.feedback.inbox import ASSIGNMENTS, COMPARISON_TASKS, InboxResource, OutboxResource, rows_of
 from resources.tools.label_studio import Filled, LabelStudioResource
 
 
@@ -32,16 +33,57 @@ class Pulled:
     until: str | None
 
 
+@dataclass(frozen=True)
+class Assigned:
+    """What became of assignments: how many persons are asked something, and how many tasks were sent now and taken away."""
+
+    people: int
+    sent: int
+    withdrawn: int
+
+
 def send_tasks(label_studio: LabelStudioResource, outbox: OutboxResource, inbox: InboxResource) -> Filled:
-    """Send every comparison of the outbox that the project does not have yet; delete those that are withdrawn.
+    """Send every comparison of the outbox that the project does not have yet; delete those that are withdrawn. Where only what is assigned
+    counts, nothing is sent once there are assignments, and what nobody has answered is deleted.
 
     Raises:
         LabelStudioError: the server cannot be reached, or refuses.
     """
-    published = outbox.published(COMPARISON_TASKS)
-    return label_studio.fill(
-        tasks(published), configuration(published), COMPARISON_FIELD, inbox.withdrawn_comparisons()
-    )
+    shared = label_studio.shared or not outbox.files(ASSIGNMENTS)
+    published = outbox.published(COMPARISON_TASKS) if shared else []
+    gone = inbox.withdrawn_comparisons()
+    return label_studio.fill(tasks(published), configuration(published), COMPARISON_FIELD, gone, only=not shared)
+
+
+def send_assignments(label_studio: LabelStudioResource, outbox: OutboxResource, inbox: InboxResource) -> Assigned:
+    """Send everybody the assignments of the last round that are theirs, to a project of their own: who has judged here before, what is
+    assigned to them; who has not, a newcomer's seat, as far as there are seats, by the order of the server's numbers. Assignments of
+    earlier rounds that nobody has answered are deleted.
+
+    Raises:
+        LabelStudioError: the server cannot be reached, or refuses.
+    """
+    lines = [line for path in outbox.files(ASSIGNMENTS)[-1:] for line in rows_of(path)]
+    own: dict[str, list[dict[str, Any]]] = {}
+    seats: dict[int, list[dict[str, Any]]] = {}
+    for line in lines:
+        if line["contributor_id"] is not None:
+            own.setdefault(line["contributor_id"], []).append(line)
+        else:
+            seats.setdefault(line["seat"], []).append(line)
+    person, gone = persons(inbox.warehouse), inbox.withdrawn_comparisons()
+    judged_before = set(inbox.warehouse.query("SELECT DISTINCT labeler_id FROM labeler_weights")["labeler_id"])
+    free = iter([seats[seat] for seat in sorted(seats)])
+    people = sent = withdrawn = 0
+    for user in label_studio.users():
+        name = person(f"label-studio-{user.number}")
+        asked = own.get(name, []) if name in own or name in judged_before else next(free, [])
+        filled = label_studio.of_person(user).fill(
+            tasks(asked), configuration(asked), COMPARISON_FIELD, gone, only=True
+        )
+        people += bool(asked)
+        sent, withdrawn = sent + filled.sent, withdrawn + filled.withdrawn
+    return Assigned(people, sent, withdrawn)
 
 
 def pull_judgements(label_studio: LabelStudioResource, inbox: InboxResource, since: str | None) -> Pulled:
@@ -95,7 +137,15 @@ def exchange(
         filled = send_tasks(label_studio, outbox, inbox)
         said.append(f"{filled.sent} tasks sent, {filled.present} were there")
         said += [f"{filled.withdrawn} withdrawn tasks deleted"] if filled.withdrawn else []
+    last = [[path.name, path.stat().st_size] for path in outbox.files(ASSIGNMENTS)[-1:]]
+    # Whoever signs up later is asked something as well.
+    assigned_to = [*last, [user.number for user in label_studio.users()]] if last else []
+    if last and before.get("assigned") != assigned_to:
+        assigned = send_assignments(label_studio, outbox, inbox)
+        said.append(f"{assigned.sent} assignments sent to {assigned.people} people")
+        said += [f"{assigned.withdrawn} assignments taken back"] if assigned.withdrawn else []
     pulled = pull_judgements(label_studio, inbox, before.get("until"))
     said.append(f"{pulled.events} judgements pulled")
     said += [f"{number} × {reason}" for reason, number in pulled.skipped.items()]
-    return json.dumps({"project": project, "sent": sizes, "until": pulled.until}), "; ".join(said)
+    cursor = {"project": project, "sent": sizes, "assigned": assigned_to, "until": pulled.until}
+    return json.dumps(cursor), "; ".join(said)

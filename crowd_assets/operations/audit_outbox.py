@@ -14,11 +14,13 @@ from upath import UPath
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference
 from crowd_assets.round import (
     assignment,
+    generated,
     procurement,
 )
 from crowd_assets.round.procurement import audited_of
 from crowd_assets.round.randomness import generator_for
 from resources.feedback.events import completed, says_erased
+from resources.feedback.generated import ANSWERS, generated_answers
 from resources.feedback.inbox import AUDITS, COMPARISON_TASKS
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round
@@ -55,10 +57,9 @@ class PublishedRound:
         rows = self.warehouse.read_round("comparison_tasks", self.round_.round_no)
         gone = set(self.warehouse.query(WITHDRAWN)["comparison_id"])
         texts = completed(self.frames.read("validated_feedback", self.round_.round_id))
-        answers = {
-            event_id: tuple(rest)
-            for event_id, *rest in texts.select("event_id", "prompt", "messages", "response").iter_rows()
-        }
+        named = pl.concat([rows["event_id_a"], rows["event_id_b"]])
+        every = pl.concat([texts.select(*ANSWERS), generated_answers(named, self.frames)])
+        answers = {event_id: tuple(rest) for event_id, *rest in every.iter_rows()}
         path = self.outbox / COMPARISON_TASKS / f"{self.round_.round_id}.jsonl"
         try:
             tasks = published_lines(path)
@@ -94,7 +95,8 @@ class PublishedRound:
 
     def _audits(self) -> Iterator[Difference]:
         """Comparisons are drawn for an audit by the round's key, in the order in which they were published."""
-        tasks = procurement.tasks_of(self.round_, self.warehouse.read_round("awards", self.round_.round_no))
+        bought = procurement.tasks_of(self.round_, self.warehouse.read_round("awards", self.round_.round_no))
+        tasks = pl.concat([bought, generated.generated_tasks(self.round_, self.settings, self.frames)])
         published = tasks.select("comparison_id").to_dicts()
         path = self.outbox / AUDITS / f"{self.round_.round_id}.jsonl"
         drawn = audited_of(published, self.settings.audit_share, generator_for(self.round_, "audits"))

@@ -21,6 +21,7 @@ from crowd_assets.round import (
     asked,
     assignment,
     contributions,
+    generated,
     judgement_values,
     judging,
     labelers,
@@ -248,7 +249,12 @@ class Recomputation:
         published = self.round_.status == COMPLETED and self.round_.reason is None
         if stored.is_empty() and not published:
             return stored
-        return procurement.tasks_of(self.round_, self.warehouse.read_round("awards", self.round_.round_no))
+        bought = procurement.tasks_of(self.round_, self.warehouse.read_round("awards", self.round_.round_no))
+        written = self.frames.read("generations", self.round_.round_id)
+        if self.settings.generated_pairs and ERASED in pl.concat([written["base"], written["winner"]]):
+            self.erased["comparisons of what models wrote"] = None
+            return pl.concat([bought, stored.filter(pl.col("lot_id") == generated.NO_LOT).select(bought.columns)])
+        return pl.concat([bought, generated.generated_tasks(self.round_, self.settings, self.frames)])
 
     def _labeler_standings(self, stored: pl.DataFrame) -> pl.DataFrame:
         learnt = labelers.weights_after(self.round_, self.settings, self.warehouse, self.frames)[1]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from crowd_assets.quality import conditions, drift
 from resources.feedback.events import EVENT_SCHEMA, KINDS, completed
+from resources.feedback.generated import ANSWERS, generated_answers
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
 from resources.warehouse.base import WarehouseResource
@@ -32,6 +33,7 @@ class Earlier:
         events: The valid events of all settled rounds, with ``round_id``.
         tasks: Comparisons that the platform published, and the bids that their answers come from.
         sold: ``event_id`` of bids that were bought.
+        written: The answers of models behind names in ``tasks``.
         recent: The valid events of each of the last ``drift.ROUNDS_COMPARED`` of them, oldest first.
         vectors: Of demonstrations of the last rounds, in Φ, shape (m, d); None where there are none.
         latest: The latest instant that the home had noted: later than the round's claim where its clock was set back.
@@ -41,6 +43,7 @@ class Earlier:
     recent: Callable[[], list[pl.DataFrame]] = list
     tasks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TASKS))
     sold: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"event_id": pl.String()}))
+    written: Callable[[pl.Series], pl.DataFrame] = lambda names: pl.DataFrame(schema=ANSWERS)
     vectors: NDArray[np.float64] | None = None
     latest: datetime | None = None
 
@@ -92,6 +95,7 @@ def before(round_: Round, warehouse: WarehouseResource, frames: FramesResource, 
         recent=recent,
         tasks=tasks,
         sold=sold,
+        written=lambda names: generated_answers(names, frames),
         vectors=np.concatenate(vectors) if vectors else None,
         latest=latest.replace(tzinfo=UTC) if latest else None,
     )
@@ -128,7 +132,7 @@ def known(earlier: Earlier, now: dict[str, pl.DataFrame], begun: datetime) -> Kn
         pl.col("answer").is_in(now["demonstration"]["answer"].unique().implode())
     )
     published = earlier.tasks.filter(conditions.hashed("comparison_id").is_in(asked["preference"].implode()))
-    found["preference"] = pl.concat([_published(bids, published), found["preference"]])
+    found["preference"] = pl.concat([_published(bids, earlier.written, published), found["preference"]])
     volumes = earlier.events.group_by("round_id", "kind").len()
     *keys, counted = pl.collect_all([*found.values(), volumes])
     samples = [drift.described(drift.sample(events, drift.SAMPLE)) for events in earlier.recent()]
@@ -151,12 +155,16 @@ def first_reports(preferences: pl.DataFrame) -> pl.DataFrame:
     return preferences.group_by("question").agg(first_report_at=pl.col("submitted_at").min())
 
 
-def _published(bids: pl.LazyFrame, tasks: pl.DataFrame) -> pl.LazyFrame:
+def _published(bids: pl.LazyFrame, written: Callable[[pl.Series], pl.DataFrame], tasks: pl.DataFrame) -> pl.LazyFrame:
     """Published comparisons as rows of ``conditions.FACTS``: what labelers are shown, and nobody's answer."""
     sold = pl.concat([tasks["event_id_a"], tasks["event_id_b"]])
     answers = bids.filter(pl.col("event_id").is_in(sold.implode())).select(
         "event_id", "seq", "prompt", "messages", "response"
     )
+    by_models = (
+        written(sold).lazy().select("event_id", pl.lit(0, pl.Int64).alias("seq"), "prompt", "messages", "response")
+    )
+    answers = pl.concat([answers, by_models], how="vertical_relaxed")
     shown = (
         tasks.lazy()
         .join(answers, left_on="event_id_a", right_on="event_id")

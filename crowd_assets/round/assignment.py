@@ -27,6 +27,7 @@ from crowd_assets.round.randomness import generator_for
 from crowd_assets.round.rings import with_rings
 from crowd_assets.round.standing import ACTIVE, ON_APPEAL, STANDINGS
 from resources.feedback.events import ERASED, EVENT_SCHEMA
+from resources.feedback.generated import ANSWERS, generated_answers
 from resources.feedback.inbox import ASSIGNMENTS as ASSIGNMENTS
 from resources.files.frames import FramesResource
 from resources.rounds.book import Round, RoundBook
@@ -336,11 +337,8 @@ def _texts_of(
         {"names": comparisons},
     )
     sold = pl.concat([tasks["event_id_a"], tasks["event_id_b"]]).unique()
-    bids = (
-        events.filter(pl.col("event_id").is_in(sold.implode()))
-        .select("event_id", "prompt", "messages", "response")
-        .collect()
-    )
+    bids = events.filter(pl.col("event_id").is_in(sold.implode())).select(*ANSWERS).collect()
+    bids = pl.concat([bids, generated_answers(sold, frames)])
     bought = tasks.join(bids, left_on="event_id_a", right_on="event_id").join(
         bids.select("event_id", response_b="response"), left_on="event_id_b", right_on="event_id"
     )

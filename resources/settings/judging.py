@@ -45,6 +45,14 @@ class Judging(BaseModel):
         description="Confidence, as the posterior of the likelier answer, at which a comparison is known and asked no more.",
         shown="yes",
     )
+    generated_pairs: int = setting(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="Number of comparisons of what the round's base wrote with what the next base wrote to the same prompt, that labelers are "
+        "asked beside those of bought answers. 0: none.",
+        shown="yes",
+    )
     judgements_a_person: int = setting(
         default=40, ge=1, description="Number of assignments of a labeler in a round, at most.", shown="yes"
     )

@@ -1,4 +1,4 @@
-"""A Label Studio server: a project filled with comparison tasks, and the annotations that it has since a time.
+"""A Label Studio server: projects filled with comparison tasks, and the annotations that they have since a time.
 
 Belongs here: its HTTP API (tried with 1.23.2), the token, what a failed request says. Does not belong here: what a task
 or an annotation means (see ``crowd_assets.exporters`` and ``crowd_assets.importers``).
@@ -6,6 +6,7 @@ or an annotation means (see ``crowd_assets.exporters`` and ``crowd_assets.import
 
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -52,16 +53,54 @@ class Annotated:
     until: str | None
 
 
+@dataclass(frozen=True)
+class User:
+    """Somebody who can sign in to the server: ``number`` there, and the ``address`` that the person is shown by."""
+
+    number: int
+    address: str
+
+
 class LabelStudioResource(ConfigurableResource):
-    """One project of one server. The token comes from the environment when a request is made, and is kept nowhere."""
+    """A project of a server that everybody answers, and one for each person who is asked things of their own. The token comes from the environment when a request is made, and is kept nowhere."""
 
     url: str = Field(default="", description="Where the server answers, http or https. Empty: there is none.")
     project: str = Field(default="Comparison tasks", description="Title of the project; made where there is none.")
     judgements: int = Field(default=3, description="Annotations that a task of a new project asks for.")
+    description: str = Field(default="", description="What a new project says of itself.")
+    shared: bool = Field(
+        default=True, description="Whether the project that everybody answers is filled beside those of persons."
+    )
     lock: str = Field(description="Local file that is locked while tasks are sent, so that none is sent twice.")
     timeout_s: float = Field(default=60.0, description="Longest wait for an answer, in seconds.")
 
-    def fill(self, tasks: Sequence[dict[str, Any]], config: str, key: str, withdrawn: Collection[str] = ()) -> Filled:
+    def users(self) -> list[User]:
+        """Everybody who can sign in, by number, but for the one whose the token is.
+
+        Raises:
+            LabelStudioError: the server cannot be reached, or refuses.
+        """
+        server = _Server(self.url, self.timeout_s)
+        own = server.ask("GET", "/api/current-user/whoami")["id"]
+        found = (User(int(each["id"]), str(each.get("email") or "")) for each in server.ask("GET", "/api/users/"))
+        return sorted((user for user in found if user.number != own), key=lambda user: user.number)
+
+    def of_person(self, user: User) -> "LabelStudioResource":
+        """The project of one person, whose tasks one answer completes."""
+        alone = f"For {user.address or user.number} alone: answers of others here are not counted."
+        return self.model_copy(
+            update={"project": f"{self.project}, user {user.number}", "judgements": 1, "description": alone}
+        )
+
+    def fill(
+        self,
+        tasks: Sequence[dict[str, Any]],
+        config: str,
+        key: str,
+        withdrawn: Collection[str] = (),
+        *,
+        only: bool = False,
+    ) -> Filled:
         """Send those of ``tasks`` that the project does not have yet, and delete those that are withdrawn.
 
         Args:
@@ -69,32 +108,42 @@ class LabelStudioResource(ConfigurableResource):
             config: labelling configuration of a project that has to be made; one that is there keeps its own.
             key: field of ``data`` that tells tasks apart.
             withdrawn: values of ``key`` whose tasks are to go, with their annotations.
+            only: whether tasks that are not among these go as well, where nobody has answered them. No project is made for no task.
 
         Raises:
             LabelStudioError: the server cannot be reached, or refuses.
         """
         server = _Server(self.url, self.timeout_s)
         with self._locked():
-            project = self._find(server)
+            project = self._projects(server).get(self.project)
+            if project is None and only and not tasks:
+                return Filled(0, 0, 0, 0)
             if project is None:
                 about = {"title": self.project, "label_config": config, "maximum_annotations": self.judgements}
+                about |= {"description": self.description} if self.description else {}
                 project = server.ask("POST", "/api/projects/", body=about)["id"]
-            there = {
-                str(task["data"].get(key)): task["id"]
-                for task in _pages(server, project, {"include": "id,data"})
+            found = [
+                task
+                for task in _pages(server, project, {"include": "id,data,total_annotations"})
                 if isinstance(task.get("data"), dict)
-            }
+            ]
+            there = {str(task["data"].get(key)): task["id"] for task in found}
             missing = {str(task["data"][key]): task for task in tasks if str(task["data"][key]) not in there}
             fresh = [task for name, task in missing.items() if name not in withdrawn]
             for start in range(0, len(fresh), PAGE):
                 server.ask("POST", f"/api/projects/{project}/import", body=fresh[start : start + PAGE])
-            gone = [there[name] for name in withdrawn if name in there]
-            for task_id in gone:
+            gone = {there[name] for name in withdrawn if name in there}
+            if only:
+                asked = {str(task["data"][key]) for task in tasks}
+                open_ = (task for task in found if not task.get("total_annotations"))
+                gone |= {task["id"] for task in open_ if str(task["data"].get(key)) not in asked}
+            for task_id in sorted(gone):
                 server.ask("DELETE", f"/api/tasks/{task_id}/")
         return Filled(project, len(fresh), len(tasks) - len(missing), len(gone))
 
     def annotated(self, since: str | None) -> Annotated:
-        """Tasks that were changed since a time which an earlier call returned, all where None, with every annotation.
+        """Tasks of the project and of persons' projects that were changed since a time which an earlier call returned, all where None,
+        with every annotation.
 
         A task may come again that came before: what is to count once needs an id of its own.
 
@@ -102,9 +151,6 @@ class LabelStudioResource(ConfigurableResource):
             LabelStudioError: the server cannot be reached, or refuses.
         """
         server = _Server(self.url, self.timeout_s)
-        project = self._find(server)
-        if project is None:
-            return Annotated([], since)
         query: dict[str, str] = {"include": "id,updated_at,total_annotations"}
         if since is not None:
             rule = {
@@ -114,25 +160,30 @@ class LabelStudioResource(ConfigurableResource):
                 "value": (datetime.fromisoformat(since) - LATE).astimezone(UTC).strftime(TIME),
             }
             query["query"] = json.dumps({"filters": {"conjunction": "and", "items": [rule]}})
-        changed = list(_pages(server, project, query))
-        until = max((task["updated_at"] for task in changed), default=since)
-        wanted = [task["id"] for task in changed if task.get("total_annotations")]
         tasks: list[dict[str, Any]] = []
-        for start in range(0, len(wanted), NAMED):
-            ids = [("ids[]", str(task_id)) for task_id in wanted[start : start + NAMED]]
-            tasks += server.ask("GET", f"/api/projects/{project}/export", [("exportType", "JSON"), *ids])
-        return Annotated(tasks, until)
+        times = [] if since is None else [since]
+        for project in sorted(self._projects(server).values()):
+            changed = list(_pages(server, project, query))
+            times += [task["updated_at"] for task in changed]
+            wanted = [task["id"] for task in changed if task.get("total_annotations")]
+            for start in range(0, len(wanted), NAMED):
+                ids = [("ids[]", str(task_id)) for task_id in wanted[start : start + NAMED]]
+                tasks += server.ask("GET", f"/api/projects/{project}/export", [("exportType", "JSON"), *ids])
+        return Annotated(tasks, max(times, default=None))
 
-    def _find(self, server: "_Server") -> int | None:
-        """The number of the project of that title; the oldest where there are several."""
-        projects: list[int] = []
+    def _projects(self, server: "_Server") -> dict[str, int]:
+        """The numbers of the project of that title and of those of persons, by title; the oldest where a title has several."""
+        named = re.compile(rf"{re.escape(self.project)}(, user \d+)?")
+        projects: dict[str, int] = {}
         page = 1
         while True:
             query = [("title", self.project), ("page", str(page)), ("page_size", "100"), ("include", "id,title")]
             answer = server.ask("GET", "/api/projects/", query)
-            projects += [each["id"] for each in answer["results"] if each["title"] == self.project]
+            for each in answer["results"]:
+                if named.fullmatch(each["title"]):
+                    projects[each["title"]] = min(each["id"], projects.get(each["title"], each["id"]))
             if not answer.get("next"):
-                return min(projects, default=None)
+                return projects
             page += 1
 
     @contextmanager

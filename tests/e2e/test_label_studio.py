@@ -4,6 +4,7 @@ Run by ``make test-integration``, which installs the server; other tests talk to
 (``tests/unit/resources/tools/test_label_studio.py``).
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,9 +104,10 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     assert len(published) >= 2
 
     # The outbox becomes tasks, once.
-    assert platform.tick() == f"{len(published)} tasks sent, 0 were there; 0 judgements pulled"
+    nobody = "0 assignments sent to 0 people"  # but the owner of the token nobody has signed up
+    assert platform.tick() == f"{len(published)} tasks sent, 0 were there; {nobody}; 0 judgements pulled"
     platform.cursor = None  # as if the daemon's storage was lost
-    assert platform.tick() == f"0 tasks sent, {len(published)} were there; 0 judgements pulled"
+    assert platform.tick() == f"0 tasks sent, {len(published)} were there; {nobody}; 0 judgements pulled"
     (project,) = owner.get("/api/projects/", title="Comparison tasks")["results"]
     assert project["label_config"] == CONFIGURATION
     assert project["maximum_annotations"] == 2
@@ -123,7 +125,7 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
 
     one, other = list(published)[:2]
     judge(first, one, "left", 90, 0.9)
-    assert platform.tick() == "1 judgements pulled"
+    assert platform.tick().endswith("to 2 people; 1 judgements pulled"), "newcomers got seats"
     judge(second, one, "right", None, 0.0)
     judge(first, other, "right", 80, 0.2)
     second.post(f"/api/tasks/{numbers[other]}/annotations/", {"result": [], "was_cancelled": True})
@@ -162,3 +164,55 @@ def test_tasks_go_out_judgements_come_back_and_a_round_follows(
     assert "tasks sent" in said
     assert "0 judgements pulled" in said
     assert not inbox.complete_files()
+
+
+def offered(user: User, project: int) -> str | None:
+    """The comparison that the project's stream offers a user next."""
+    answer = user.session.get(f"{user.url}/api/projects/{project}/next/", timeout=60)
+    if answer.status_code == 404:
+        return None
+    return str(answer.json()["data"]["comparison_id"])
+
+
+def test_streams_offer_what_is_assigned_and_stop_at_the_most_annotations(
+    server: LabelStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = server.administrator()
+    monkeypatch.setenv("CROWD_LABEL_STUDIO_TOKEN", personal_access_token(owner))
+    quick = {"label_studio_url": server.url, "label_studio_project": "Streams", "label_studio_judgements": 2}
+    resources = build_resources(CrowdSettings(home=str(tmp_path), **quick))  # type: ignore[arg-type]
+    look = (resources.label_studio, resources.outbox, resources.inbox)
+    people = [server.sign_up(f"{name}@example.org") for name in ("di", "ed", "fay")]
+    shown = {"prompt": "p", "response_a": "a", "response_b": "b"}
+    resources.outbox.publish("comparison_tasks", "r000001", [{"comparison_id": "r000001-0", **shown}])
+    resources.outbox.publish(
+        "assignments",
+        "r000001",
+        [
+            {"comparison_id": f"r000001-{at}", "contributor_id": who, "seat": None, "place": at, **shown}
+            for at, who in enumerate([f"label-studio-{people[0].number}", f"label-studio-{people[1].number}"], 1)
+        ],
+    )
+    cursor, said = exchange(*look, None)
+    assert "2 assignments sent to 2 people" in said
+    projects = {each["title"]: each["id"] for each in owner.get("/api/projects/", title="Streams")["results"]}
+    own = [projects[f"Streams, user {person.number}"] for person in people[:2]]
+    assert f"Streams, user {people[2].number}" not in projects, "nothing is assigned to the third, and there is no seat"
+
+    # The shared task is offered until two have answered it, and to nobody then.
+    (task,) = owner.get("/api/tasks/", project=projects["Streams"])["tasks"]
+    for person in people[:2]:
+        assert offered(person, projects["Streams"]) == "r000001-0"
+        person.annotate(task["id"], *_picks("left"))
+    assert offered(people[2], projects["Streams"]) is None
+
+    # An assignment is offered in its person's project, and with its answer to nobody any more.
+    assert [offered(person, each) for person, each in zip(people, own, strict=False)] == ["r000001-1", "r000001-2"]
+    (assigned,) = owner.get("/api/tasks/", project=own[0])["tasks"]
+    people[0].annotate(assigned["id"], *_picks("right"))
+    assert [offered(person, own[0]) for person in people] == [None, None, None]
+    exchange(*look, cursor)
+    pulled = [json.loads(line) for path in resources.inbox.complete_files() for line in path.read_text().splitlines()]
+    found = {(event["comparison_id"], event["contributor_id"]): event["lead_time"] for event in pulled}
+    first, second = (f"label-studio-{person.number}" for person in people[:2])
+    assert found == {("r000001-0", first): 4.2, ("r000001-0", second): 4.2, ("r000001-1", first): 4.2}

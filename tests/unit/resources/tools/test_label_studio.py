@@ -14,7 +14,7 @@ import pytest
 from dagster import DagsterInstance, SkipReason, build_sensor_context
 
 from crowd_assets.definitions import build_definitions
-from crowd_assets.exporters.exchange import exchange, pull_judgements, send_tasks
+from crowd_assets.exporters.exchange import exchange, pull_judgements, send_assignments, send_tasks
 from resources.build import Resources, build_resources
 from resources.settings.resource import CrowdSettings
 from resources.tools import label_studio as module
@@ -32,8 +32,10 @@ class FakeServer:
         self.projects: list[dict[str, Any]] = []
         self.tasks: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.users: list[int] = [1]  # the first is the one whose the token is
         self.access = 0
         self.access_lasts = 1_000
+        self.imported = 0
         self.redirect_to: str | None = None
         server = self
 
@@ -72,23 +74,30 @@ class FakeServer:
             return 401, {"detail": "Authentication credentials were not provided."}
         if (method, path) == ("GET", "/api/projects/"):
             return 200, {"next": None, "results": self.projects}
+        if (method, path) == ("GET", "/api/current-user/whoami"):
+            return 200, {"id": self.users[0]}
+        if (method, path) == ("GET", "/api/users/"):
+            return 200, [{"id": number, "email": f"{number}@example.org"} for number in self.users]
         if (method, path) == ("POST", "/api/projects/"):
-            self.projects.append({"id": 7, **body})
+            self.projects.append({"id": 7 + len(self.projects), **body})
             return 201, self.projects[-1]
-        if (method, path) == ("POST", "/api/projects/7/import"):
+        if method == "POST" and (found := re.fullmatch(r"/api/projects/(\d+)/import", path)):
             for task in body:
-                self.tasks.append({"id": len(self.tasks) + 1, "updated_at": FIRST, "annotations": [], **task})
+                here = {"id": self.imported + 1, "project": int(found[1]), "updated_at": FIRST, "annotations": []}
+                self.tasks.append({**here, **task})
+                self.imported += 1
             return 201, {"task_count": len(body)}
         if (method, path) == ("GET", "/api/tasks/"):
             since = json.loads(query["query"][0])["filters"]["items"][0]["value"] if "query" in query else ""
             if since:
                 datetime.strptime(since, "%Y-%m-%dT%H:%M:%S.%fZ")  # 500 in the real one, too
-            found = [task for task in self.tasks if task["updated_at"] >= since]
+            project = int(query["project"][0])
+            of_project = [task for task in self.tasks if task["project"] == project and task["updated_at"] >= since]
             size, page = int(query["page_size"][0]), int(query["page"][0])
-            chosen = found[(page - 1) * size : page * size]
+            chosen = of_project[(page - 1) * size : page * size]
             shown = [task | {"total_annotations": len(task["annotations"])} for task in chosen]
-            return 200, {"total": len(found), "tasks": shown}
-        if (method, path) == ("GET", "/api/projects/7/export"):
+            return 200, {"total": len(of_project), "tasks": shown}
+        if method == "GET" and re.fullmatch(r"/api/projects/\d+/export", path):
             return 200, [task for task in self.tasks if str(task["id"]) in query["ids[]"]]
         if method == "DELETE" and (found := re.fullmatch(r"/api/tasks/(\d+)/", path)):
             self.tasks = [task for task in self.tasks if task["id"] != int(found[1])]
@@ -98,8 +107,17 @@ class FakeServer:
     def annotate(self, task: int, unique_id: str, updated_at: str, user: int = 5) -> None:
         result = [{"type": "pairwise", "from_name": "preferred", "value": {"selected": "left"}}]
         annotation = {"unique_id": unique_id, "completed_by": user, "updated_at": updated_at, "result": result}
-        self.tasks[task - 1]["annotations"].append(annotation)
-        self.tasks[task - 1]["updated_at"] = updated_at
+        (found,) = [each for each in self.tasks if each["id"] == task]
+        found["annotations"].append(annotation | {"lead_time": 4.2})
+        found["updated_at"] = updated_at
+
+    def asked(self) -> dict[str, list[str]]:
+        """Comparisons by the title of the project."""
+        titles = {project["id"]: project["title"] for project in self.projects}
+        found: dict[str, list[str]] = {}
+        for task in self.tasks:
+            found.setdefault(titles[task["project"]], []).append(task["data"]["comparison_id"])
+        return found
 
 
 @pytest.fixture
@@ -125,6 +143,23 @@ def publish(resources: Resources, round_id: str, *numbers: int) -> None:
         for number in numbers
     ]
     resources.outbox.publish("comparison_tasks", round_id, rows)
+
+
+def assign(resources: Resources, round_id: str, *whose: str | int) -> None:
+    """Publish an assignment for each name, or newcomer's seat."""
+    rows = [
+        {
+            "comparison_id": f"{round_id}-{place}",
+            "contributor_id": who if isinstance(who, str) else None,
+            "seat": who if isinstance(who, int) else None,
+            "place": place,
+            "prompt": "p",
+            "response_a": f"a{place}",
+            "response_b": "b",
+        }
+        for place, who in enumerate(whose, start=1)
+    ]
+    resources.outbox.publish("assignments", round_id, rows)
 
 
 def inbox_events(resources: Resources) -> list[dict[str, Any]]:
@@ -154,6 +189,58 @@ def test_a_withdrawn_task_is_deleted_and_not_sent_again(resources: Resources, se
     filled = resources.label_studio.fill([task], "<View/>", "comparison_id", withdrawn=["c1"])
     assert [each["data"]["comparison_id"] for each in server.tasks] == ["c2"]
     assert filled.sent == 0
+
+
+def test_an_assignment_reaches_its_person_alone_and_a_newcomer_gets_a_seat(
+    resources: Resources, server: FakeServer
+) -> None:
+    server.users = [1, 5, 6, 9]
+    assign(resources, "r000002", "label-studio-6", 1, "bo", "label-studio-6", 2, 1)
+    sent = send_assignments(resources.label_studio, resources.outbox, resources.inbox)
+    assert (sent.people, sent.sent) == (3, 5)
+    assert server.asked() == {
+        "Comparison tasks, user 5": ["r000002-2", "r000002-6"],
+        "Comparison tasks, user 6": ["r000002-1", "r000002-4"],
+        "Comparison tasks, user 9": ["r000002-5"],
+    }
+    of_five = server.projects[0]
+    assert (of_five["maximum_annotations"], of_five["description"]) == (
+        1,
+        "For 5@example.org alone: answers of others here are not counted.",
+    )
+    assert send_assignments(resources.label_studio, resources.outbox, resources.inbox).sent == 0
+    server.annotate(1, "u1", "2026-11-21T12:10:00Z", user=5)
+    assert pull_judgements(resources.label_studio, resources.inbox, None).events == 1
+    (event,) = inbox_events(resources)
+    assert (event["comparison_id"], event["contributor_id"], event["lead_time"]) == ("r000002-2", "label-studio-5", 4.2)
+    assign(resources, "r000003", "label-studio-6")  # the last round's hold, and what was answered stays
+    again = send_assignments(resources.label_studio, resources.outbox, resources.inbox)
+    assert (again.people, again.sent, again.withdrawn) == (1, 1, 4)
+    assert server.asked() == {"Comparison tasks, user 5": ["r000002-2"], "Comparison tasks, user 6": ["r000003-1"]}
+
+
+def test_who_signs_up_later_is_asked_with_the_next_look(resources: Resources, server: FakeServer) -> None:
+    assign(resources, "r000001", 1, 1)
+    look = (resources.label_studio, resources.outbox, resources.inbox)
+    cursor, said = exchange(*look, None)
+    assert said == "0 assignments sent to 0 people; 0 judgements pulled"
+    assert exchange(*look, cursor)[1] == "0 judgements pulled"
+    server.users.append(4)
+    assert exchange(*look, cursor)[1] == "2 assignments sent to 1 people; 0 judgements pulled"
+
+
+def test_where_only_assignments_count_nobody_is_asked_anything_else(resources: Resources, server: FakeServer) -> None:
+    publish(resources, "r000001", 1, 2)
+    only = resources.label_studio.model_copy(update={"shared": False})
+    assert send_tasks(only, resources.outbox, resources.inbox).sent == 2, "nothing is assigned yet"
+    server.annotate(2, "u1", FIRST)
+    assign(resources, "r000001", 1)
+    filled = send_tasks(only, resources.outbox, resources.inbox)
+    assert (filled.sent, filled.withdrawn) == (0, 1)
+    assert server.asked() == {"Comparison tasks": ["r000001-2"]}
+    settings = CrowdSettings(home=str(resources.inbox.root), label_studio_url=server.url)
+    required = settings.model_copy(update={"assignments": "required"})
+    assert [build_resources(each).label_studio.shared for each in (settings, required)] == [True, False]
 
 
 def test_an_annotation_is_pulled_once(resources: Resources, server: FakeServer) -> None:

@@ -19,8 +19,8 @@ from crowd_assets.mechanisms.target import distances
 from crowd_assets.quality.verdict import passed_round
 from crowd_assets.report import display
 from crowd_assets.round.assignment import ASSIGNMENTS, assignments_of, lines_of
-from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.generated import generated_tasks
+from crowd_assets.round.lots import publish_lots, worst_prompts
 from crowd_assets.round.procurement import audited_of, awards_of, bids_of, tasks_of, verified_quality
 from crowd_assets.round.randomness import KEYS, generator_for, shown_keys
 from crowd_assets.round.target import find_target

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from upath import UPath
 
 from crowd_assets.operations.differences import BY_RECOMPUTATION, BY_RECORD, Difference

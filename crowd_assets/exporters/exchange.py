@@ -147,5 +147,5 @@ def exchange(
     pulled = pull_judgements(label_studio, inbox, before.get("until"))
     said.append(f"{pulled.events} judgements pulled")
     said += [f"{number} × {reason}" for reason, number in pulled.skipped.items()]
-    cursor = {"project": project, "sent": sizes, "assigned": assigned_to, "until": pulled.until}
-    return json.dumps(cursor), "; ".join(said)
+    following = {"project": project, "sent": sizes, "assigned": assigned_to, "until": pulled.until}
+    return json.dumps(following), "; ".join(said)

@@ -130,7 +130,8 @@ def _coalitions(players: int, rng: np.random.Generator) -> tuple[NDArray[np.bool
         joined, lacking = np.array([0.0, *weight])[size], np.array(weight)[size]
         return masks, np.where(masks, joined[:, None], -lacking[:, None]).T
     orders = [rng.permutation(players) for _ in range(ORDERS)]
-    masks, shares = [], []
+    found: list[NDArray[np.bool_]] = []
+    shares: list[Floats] = []
     for order in [each for one in orders for each in (one, one[::-1])]:
         prefixes = np.zeros((players + 1, players), dtype=bool)
         for at, (before, after) in enumerate(pairwise(range(players + 1))):
@@ -139,9 +140,9 @@ def _coalitions(players: int, rng: np.random.Generator) -> tuple[NDArray[np.bool
         part = np.zeros((players, players))
         part[order, np.arange(players)] = 1.0
         part[order[1:], np.arange(players - 1)] -= 1.0
-        masks.append(prefixes[1:])
+        found.append(prefixes[1:])
         shares.append(part / (2 * ORDERS))
-    return np.concatenate(masks), np.concatenate(shares, axis=1)
+    return np.concatenate(found), np.concatenate(shares, axis=1)
 
 
 def _worths(rows: Ints, masks: NDArray[np.bool_], pool: Pool) -> Floats:

@@ -26,7 +26,7 @@ def generated_tasks(round_: Round, settings: CrowdSettings, frames: FramesResour
         return pl.DataFrame(schema=TASKS_SCHEMA)
     successor = "aligned" if "aligned" in written.columns else "winner"
     rng = generator_for(round_, "generated pairs")
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for at in rng.permutation(written.height).tolist():
         models = ["base", successor] if rng.integers(2) else [successor, "base"]
         if written["base"][at] == written[successor][at] or len(rows) == settings.generated_pairs:

@@ -28,11 +28,11 @@ def judged(home: SmallHome, asked: list[dict[str, Any]]) -> None:
     home.settle(events, 0)
 
 
-@pytest.mark.parametrize("assignments", ["off", "offered"])
+@pytest.mark.parametrize(("assignments", "aggregate"), [("off", "mean"), ("offered", "log_odds")])
 def test_values_sum_to_those_of_the_pairs_and_who_judges_against_the_crowd_loses(
-    tmp_path: Path, assignments: str
+    tmp_path: Path, assignments: str, aggregate: str
 ) -> None:
-    home = SmallHome(tmp_path, assignments=assignments, newcomer_seats=0)
+    home = SmallHome(tmp_path, assignments=assignments, aggregate=aggregate, newcomer_seats=0)
     home.settle([], 8)
     names = home.warehouse.query("SELECT comparison_id FROM comparison_tasks ORDER BY 1")["comparison_id"].to_list()
     asked = [
@@ -51,4 +51,5 @@ def test_values_sum_to_those_of_the_pairs_and_who_judges_against_the_crowd_loses
     assert found["judgements"].to_list() == [6] * 4
     assert sum(value.values()) == pytest.approx(1.2)
     assert value["ada"] > value["bo"] == pytest.approx(value["cy"])
-    assert value["con"] < 0 < value["bo"]
+    assert value["con"] < value["bo"] / 2, "log-odds turn round who is known to be wrong"
+    assert value["con"] < 0 or aggregate != "mean"

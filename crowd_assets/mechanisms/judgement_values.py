@@ -18,7 +18,8 @@ Pool = Callable[[Ints, Ints], Floats]
 
 EXACT_UP_TO = 5
 ORDERS = 8
-"""Orders of arrival, and as many the other way round, for a comparison with more reports than are enumerated."""
+"""Orders of arrival, turned by equal steps so that everybody comes early and late, and as many the other way round, for a comparison with
+more reports than are enumerated."""
 LEAST_MOVED = 0.05
 """A pair's value is shared by parts in the aggregate where the reports moved it this far from one half; else equally."""
 ROWS_AT_ONCE = 1_000_000
@@ -35,7 +36,7 @@ def report_effects(slot: Ints, pool: Pool, *, rng: np.random.Generator) -> Float
     Args:
         slot: shape (m,), the comparison of each report, ascending.
         pool: the aggregate; see ``Pool``.
-        rng: source of the orders.
+        rng: source of who is who in the orders, drawn for each comparison.
 
     Returns:
         shape (m,), in [-1, 1]; positive where the report moved the aggregate towards A.
@@ -62,11 +63,13 @@ def report_effects(slot: Ints, pool: Pool, *, rng: np.random.Generator) -> Float
     _, first, counts = np.unique(slot, return_index=True, return_counts=True)
     effects = np.zeros(slot.size)
     for players in np.unique(counts).tolist():
-        masks, shares = _coalitions(players, rng)
+        masks, shares = _coalitions(players)
         starts = first[counts == players]
         at_once = max(1, ROWS_AT_ONCE // max(1, int(masks.sum())))
         for begin in range(0, starts.size, at_once):
             rows = starts[begin : begin + at_once, None] + np.arange(players)
+            if players > EXACT_UP_TO:
+                rows = rng.permuted(rows, axis=1)
             worth = _worths(rows, masks, pool)
             effects[rows] = (worth - NOBODY) @ shares.T
     return effects
@@ -121,7 +124,7 @@ def judgement_values(
     return np.bincount(labeler, value[slot] * part, minlength=labelers).astype(np.float64)
 
 
-def _coalitions(players: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], Floats]:
+def _coalitions(players: int) -> tuple[NDArray[np.bool_], Floats]:
     """Sets of players (M, n), none empty, and what each set's worth counts for in each player's value (n, M)."""
     if players <= EXACT_UP_TO:
         masks = ((np.arange(1, 1 << players)[:, None] >> np.arange(players)) & 1).astype(bool)
@@ -129,7 +132,8 @@ def _coalitions(players: int, rng: np.random.Generator) -> tuple[NDArray[np.bool
         weight = [factorial(s) * factorial(players - s - 1) / factorial(players) for s in range(players)] + [0.0]
         joined, lacking = np.array([0.0, *weight])[size], np.array(weight)[size]
         return masks, np.where(masks, joined[:, None], -lacking[:, None]).T
-    orders = [rng.permutation(players) for _ in range(ORDERS)]
+    shifts = np.unique(np.arange(ORDERS) * players // ORDERS).tolist()
+    orders = [np.roll(np.arange(players), shift) for shift in shifts]
     found: list[NDArray[np.bool_]] = []
     shares: list[Floats] = []
     for order in [each for one in orders for each in (one, one[::-1])]:
@@ -141,7 +145,7 @@ def _coalitions(players: int, rng: np.random.Generator) -> tuple[NDArray[np.bool
         part[order, np.arange(players)] = 1.0
         part[order[1:], np.arange(players - 1)] -= 1.0
         found.append(prefixes[1:])
-        shares.append(part / (2 * ORDERS))
+        shares.append(part / (2 * len(orders)))
     return np.concatenate(found), np.concatenate(shares, axis=1)
 
 

@@ -52,11 +52,11 @@ CREATE TABLE IF NOT EXISTS quality_findings (
 CREATE TABLE IF NOT EXISTS quality_contributors (
     round_no INTEGER, contributor_id VARCHAR, detector VARCHAR, value DOUBLE, n BIGINT, p_value DOUBLE, flagged BOOLEAN,
     detail VARCHAR);
-CREATE TABLE IF NOT EXISTS rings (
-    round_no INTEGER, contributor_id VARCHAR, ring BIGINT, PRIMARY KEY (round_no, contributor_id));
 CREATE TABLE IF NOT EXISTS flagged_texts (
     round_no INTEGER, contributor_id VARCHAR, detector VARCHAR, event_id VARCHAR, why VARCHAR,
     PRIMARY KEY (round_no, detector, event_id));
+CREATE TABLE IF NOT EXISTS rings (
+    round_no INTEGER, contributor_id VARCHAR, ring BIGINT, PRIMARY KEY (round_no, contributor_id));
 CREATE TABLE IF NOT EXISTS labeler_weights (
     round_no INTEGER, labeler_id VARCHAR, weight DOUBLE, slots_seen BIGINT, cumulative_loss DOUBLE, slots BIGINT,
     reports BIGINT);

@@ -4,6 +4,8 @@
   from three judgements of every pair, by people drawn at random, with this share of them, where pairs are chosen by what they teach
   the model, judged until their answer is sure (posterior 0.9, at most 5), and given to the ablest people who have room. People's
   skills are known as log-odds by difficulty would know them after twenty outcomes each. Goal: at most 0.25. Median of the runs.
+* ``accuracy_by_choice``: held-out accuracy after 180 of 900 pairs were judged once each, by which are asked: drawn at random, near ties, large
+  gaps (of the model so far), or what teaches the model most. Beside the figures.
 * ``decision_ms``: choosing ten pairs for one person among 10^5 open ones, 5,000 of which it has judged. Goal: at most 50.
 * ``alpha_seconds_1m``: Krippendorff's alpha of 10^6 judgements with its bootstrap interval, the slowest of three metrics
   (of fewer with ``--quick``). Goal: at most 5.
@@ -31,6 +33,9 @@ FEATURES, PAIRS, HELD_OUT, PEOPLE = 12, 900, 4_000, 20
 SHARPNESS = 2.5
 BATCH, LOAD = 15, 3
 """Pairs that are asked at once, and how many of them one person is asked."""
+ASKED = 180
+"""Pairs that are judged once each where choices of pairs are compared."""
+CHOICES = ("random", "near_ties", "large_gaps", "teaches")
 RIDGE = 1.0
 Floats = NDArray[np.float64]
 
@@ -93,6 +98,36 @@ def ratio(seed: int) -> float:
         if score(beta) >= goal:
             break
     return spent / (3 * PAIRS)
+
+
+def accuracies_by_choice(seed: int) -> dict[str, float]:
+    """Held-out accuracy from as many judgements, by which pairs are asked first: drawn at random, near ties or large gaps by the model so far,
+    or what teaches most by the information on the model."""
+    found = {}
+    for choice in CHOICES:
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=FEATURES)
+        truth *= SHARPNESS / np.linalg.norm(truth)
+        pool, fresh = rng.normal(size=(PAIRS, FEATURES)), rng.normal(size=(HELD_OUT, FEATURES))
+        answer = rng.random(PAIRS) < 1 / (1 + np.exp(-pool @ truth))
+        right = (fresh @ truth) > 0
+        judged = np.where(rng.random(PAIRS) < 0.775, answer, ~answer).astype(np.float64)
+        asked = rng.permutation(PAIRS)[:BATCH]
+        while asked.size < ASKED:
+            beta, spread = fitted(pool[asked], judged[asked], np.ones(asked.size))
+            gap = np.abs(pool @ beta)
+            chance = 1 / (1 + np.exp(-gap))
+            worth = {
+                "random": rng.random(PAIRS),
+                "near_ties": -gap,
+                "large_gaps": gap,
+                "teaches": np.einsum("ij,jk,ik->i", pool, spread, pool) * chance * (1 - chance),
+            }[choice]
+            worth[asked] = -np.inf
+            asked = np.append(asked, np.argsort(-worth)[:BATCH])
+        beta, _ = fitted(pool[asked], judged[asked], np.ones(asked.size))
+        found[choice] = float(((fresh @ beta > 0) == right).mean())
+    return found
 
 
 def decision_ms(seed: int, pairs: int = 100_000) -> float:
@@ -171,6 +206,7 @@ def main(argv: list[str] | None = None) -> None:
     say("judgements at equal accuracy")
     ratios = [ratio(given.seed + run) for run in range(runs)]
     say("decisions, alpha, checks, collusion")
+    by_choice = [accuracies_by_choice(given.seed + run) for run in range(runs)]
     alphas = alpha_seconds(given.seed, judgements)
     paused_after, honest = checks(given.seed, people)
     finish(
@@ -184,6 +220,9 @@ def main(argv: list[str] | None = None) -> None:
         },
         {
             "runs": runs,
+            "accuracy_by_choice": {
+                choice: round(statistics.fmean(each[choice] for each in by_choice), 4) for choice in CHOICES
+            },
             "ratios": [round(each, 3) for each in ratios],
             "alpha_seconds": alphas,
             "judgements": judgements,

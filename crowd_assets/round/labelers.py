@@ -455,7 +455,7 @@ def _alike(
         .unique(("contributor_id", "comparison_id"), keep="first", maintain_order=True)
     )
     rows = _rows(reports, reports["comparison_id"].unique(maintain_order=True).to_list(), labelers)
-    return alikeness(*rows[:3], labelers=len(labelers))
+    return alikeness(*rows[:3], labelers=len(labelers), by_difficulty=settings.alike_by_difficulty)
 
 
 def _counting(

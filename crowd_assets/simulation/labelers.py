@@ -336,9 +336,8 @@ def _real_as_shipped(slot: Rows, worker: Rows, report: Losses, outcomes: Losses)
         counting = aggregate
         if shipped.alike_count_once and isinstance(aggregate, CountsParts):
             seen = (slot[oldest:last], worker[oldest:last], report[oldest:last])
-            counting = aggregate.with_parts(
-                alikeness(*seen, labelers=known.weights.size).parts(slot[here], worker[here])
-            )
+            alike = alikeness(*seen, labelers=known.weights.size, by_difficulty=shipped.alike_by_difficulty)
+            counting = aggregate.with_parts(alike.parts(slot[here], worker[here]))
         from_here = outcomes[number * ROUND_SLOTS : (number + 1) * ROUND_SLOTS]
         run = counting.run(
             known,

@@ -95,6 +95,13 @@ class Crowd(BaseModel):
         shown="yes",
         earlier=False,
     )
+    alike_by_difficulty: bool = setting(
+        default=True,
+        earlier=False,
+        description="Whether CROWD_ALIKE_COUNT_ONCE measures errors against those that are usual where the crowd is as sure: else who answers "
+        "only what is easy counts for more.",
+        shown="yes",
+    )
     rings_count_once: bool = setting(
         default=True,
         description="Whether contributors whom the detector collusion links count as one person: the first report on a "

@@ -33,6 +33,8 @@ PASSES = 6
 """Times that consensus and likeness are computed from each other."""
 ROUNDS_OF_VARIANCE = 5
 """Times that variances and the variance of the consensus are."""
+LEVELS = 5
+"""Parts that reports are cut into by how sure the crowd is."""
 LEAST_VARIANCE = 0.05
 """Of the usual squared error: nobody's variance is less."""
 
@@ -57,7 +59,7 @@ class Alikeness:
         return self.precision[labeler] / (1.0 + _at(self.links @ there, labeler, slot))
 
 
-def alikeness(slot: Ints, labeler: Ints, report: Floats, *, labelers: int) -> Alikeness:
+def alikeness(slot: Ints, labeler: Ints, report: Floats, *, labelers: int, by_difficulty: bool = False) -> Alikeness:
     """What labelers share beyond what the crowd says, from their reports alone.
 
     A report less its slot's consensus is an error; the consensus counts each report by what this function gives. With v_i the variance of
@@ -72,6 +74,8 @@ def alikeness(slot: Ints, labeler: Ints, report: Floats, *, labelers: int) -> Al
     Args:
         slot: shape (m,), at least 0; ``labeler``: shape (m,), values 0..N-1, nobody twice in a slot; ``report``: shape (m,), in [0, 1].
         labelers: N.
+        by_difficulty: whether precision measures a labeler's squared errors against those that are usual where the crowd is as sure, and
+            not against all: errors are small where everybody is sure, so that answering there alone would look precise.
 
     Guarantees: where c and v are known, k names whose reports are one judgement and noise, independent or opposed, count together as at
     most one name with that judgement, or u over the variance of its error where that is more. With finite slots two names pass as two
@@ -119,6 +123,10 @@ def alikeness(slot: Ints, labeler: Ints, report: Floats, *, labelers: int) -> Al
         variance, of_consensus = _variances(slot, labeler, error, held, with_linked, judged)
         typical = float(np.median(variance[judged > 0]))
         precision = np.minimum(MOST_PRECISE, typical / variance)
+        if by_difficulty:
+            squares = np.square(error) + 2.0 * with_linked * variance[labeler] - of_consensus[slot]
+            sure = np.abs(np.bincount(slot, held * report) - 0.5)[slot]
+            precision = _against_difficulty(labeler, squares, sure, judged)
 
         errors = _matrix(error, labeler, slot, labelers)
         common = (_matrix(with_linked, labeler, slot, labelers) @ there.T).tocsr()
@@ -147,6 +155,18 @@ def _variances(
         summed = np.bincount(labeler, squares, minlength=judged.size)
         variance = np.maximum((summed + OWN_WEIGHT * usual) / (judged + OWN_WEIGHT), LEAST_VARIANCE * usual)
     return variance, of_consensus
+
+
+def _against_difficulty(labeler: Ints, squares: Floats, sure: Floats, judged: Ints) -> Floats:
+    """Precision (N,) by squared errors over those that are usual where the crowd is as ``sure`` (m,), in ``LEVELS`` of equally many reports."""
+    level = np.searchsorted(np.quantile(sure, np.linspace(0, 1, LEVELS + 1)[1:-1]), sure)
+    usual = max(float(squares.mean()), 1e-6)
+    summed, reports = np.bincount(level, squares, minlength=LEVELS), np.bincount(level, minlength=LEVELS)
+    of_level = np.maximum((summed + OWN_WEIGHT * usual) / (reports + OWN_WEIGHT), LEAST_VARIANCE * usual)
+    own, expected = (np.bincount(labeler, each, minlength=judged.size) for each in (squares, of_level[level]))
+    ratio = np.maximum((own + OWN_WEIGHT * usual) / (expected + OWN_WEIGHT * usual), LEAST_VARIANCE)
+    precision: Floats = np.minimum(MOST_PRECISE, np.median(ratio[judged > 0]) / ratio)
+    return precision
 
 
 def _affordable(slot: Ints, labeler: Ints, report: Floats) -> tuple[Ints, Ints, Floats]:

@@ -1,6 +1,6 @@
-"""Attacks on labelers' weights.
+"""Attacks on labelers' weights, and on pay for judgements.
 
-Belongs here: crowds of judges, honest and not, and their influence. Does not belong here: what is reported of them (see
+Belongs here: crowds of judges, honest and not, their influence and their pay. Does not belong here: what is reported of them (see
 ``payoffs``).
 """
 
@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crowd_assets.mechanisms.judging import earned_by_outcome, paid_out
 from crowd_assets.mechanisms.labelers.alike import alikeness
 from crowd_assets.mechanisms.labelers.base import CountsParts, nobody_known, with_newcomers
 from crowd_assets.mechanisms.labelers.score_update import counted_reports
 from crowd_assets.mechanisms.labelers.table import AGGREGATES
 from crowd_assets.quality.detectors.base import CONTRIBUTORS, FLAGGED_EVENTS, Detection
 from crowd_assets.quality.detectors.groups import collusion
-from crowd_assets.simulation.attacks.writers import (
-    SHIPPED,
-)
+from crowd_assets.round.judging import USUAL
+from crowd_assets.simulation.attacks.writers import SHIPPED
 
 LABELERS, BIASED = 12, 3
 
@@ -33,31 +33,41 @@ WITH_OUTCOME, WITHOUT_OUTCOME = 32, 12  # comparisons a round
 BELIEF_NOISE, BIAS = 0.15, 0.3
 
 
+LATE_FROM = LABELING_ROUNDS - LABELING_ROUNDS // 3
+
+
+SURE, EASY, NO_VIEW = 0.4, 0.35, 0.05  # distance of a report, or of the others' mean, from one half
+
+
 DISGUISE = 0.1  # sd by which a careful sybil's reports differ from one another
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
     """How judgements are pooled; the defaults are the plain average. ``aggregate``: a member of the family; ``alike_once``: reports count
-    for what is their labelers' own, over ``memory`` rounds, see ``labelers.alike``; ``rings_once``: one report a comparison of those that
+    for what is their labelers' own, over ``memory`` rounds, ``by_difficulty``, see ``labelers.alike``; ``rings_once``: one report a comparison of those that
     the detector ``collusion`` links; ``entry``: see ``labelers.base.with_newcomers``; ``audited``: share of the comparisons
     without an outcome that get one in the end, drawn when all have judged; ``stake``: no report counts of a name without a
-    deposit."""
+    deposit; ``paid_by_mean``: pay goes by the mean score of what one answered; ``dues``: points of score that are not paid."""
 
     aggregate: str = "mean"
     alike_once: bool = False
+    by_difficulty: bool = SHIPPED.alike_by_difficulty
     memory: int = SHIPPED.memory_rounds
     rings_once: bool = False
     entry: float = 1.0
     audited: float = 0.0
     stake: bool = False
+    paid_by_mean: bool = False
+    dues: float = SHIPPED.judging_dues
 
 
 LABEL_RULES = {
-    "plain": LabelRules(),
+    "plain": LabelRules(paid_by_mean=True),
     "as_shipped": LabelRules(
         aggregate=SHIPPED.aggregate,
         alike_once=SHIPPED.alike_count_once,
+        by_difficulty=SHIPPED.alike_by_difficulty,
         rings_once=SHIPPED.rings_count_once,
         entry=SHIPPED.newcomer_weight,
         audited=SHIPPED.audit_share,
@@ -159,18 +169,102 @@ def turned_unseen(judges: Judges, rng: np.random.Generator) -> Judges:
 
 
 def last_third(judges: Judges) -> Judges:
-    return replace(judges, counted=np.arange(LABELING_ROUNDS) >= LABELING_ROUNDS - LABELING_ROUNDS // 3)
+    return replace(judges, counted=np.arange(LABELING_ROUNDS) >= LATE_FROM)
 
 
-JUDGES_ATTACKS: dict[str, tuple[Callable[[Judges, np.random.Generator], Judges], bool]] = {
-    "labeler_sybils": (same_reports, False),
-    "labeler_sybils_disguised": (disguised_reports, False),
-    "labeler_sybils_funded": (funded_reports, False),
-    "labeler_sybils_opposed": (opposed_reports, False),
-    "labeler_fresh_names": (fresh_names, False),
-    "labeler_milking": (turned, True),
-    "labeler_milking_unseen": (turned_unseen, True),
+def _answers(judges: Judges, which: NDArray[np.bool_], until: int) -> Judges:
+    """The same, where the attacker answers ``which`` (R, S) alone in the first rounds."""
+    reports = judges.reports.copy()
+    early = np.arange(LABELING_ROUNDS)[:, None] < until
+    reports[..., 0] = np.where(early & ~which, np.nan, reports[..., 0])
+    return replace(judges, reports=reports)
+
+
+def selective(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Selective answering: for two thirds of the rounds only what it is sure of, so that its record is good; then everything."""
+    return _answers(judges, np.abs(judges.reports[..., 0] - 0.5) >= SURE, LATE_FROM)
+
+
+def cherry_picked(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Cherry-picking: the same with what is easy for everybody."""
+    return _answers(judges, np.abs(judges.reports[..., 1:].mean(axis=-1) - 0.5) >= EASY, LATE_FROM)
+
+
+def lied_once(judges: Judges, rng: np.random.Generator) -> Judges:
+    """The opposite of the belief in the first round, the belief from then on."""
+    reports = judges.reports.copy()
+    reports[0, :, 0] = 1.0 - reports[0, :, 0]
+    return replace(judges, reports=reports)
+
+
+def stayed_away(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Staying away: a bad record, then nothing until it is forgotten; honest play is the same record and honest work since."""
+    reports = lied_once(judges, rng).reports
+    reports[1:LATE_FROM, :, 0] = np.nan
+    return replace(judges, reports=reports)
+
+
+def answers_what_pays(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Selective answering for pay: nothing that it has no view of, as each judgement less is a larger part of the budget for the others."""
+    return _answers(judges, np.abs(judges.reports[..., 0] - 0.5) >= NO_VIEW, LABELING_ROUNDS)
+
+
+def answers_what_is_sure(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Only what it is sure of, in all rounds."""
+    return _answers(judges, np.abs(judges.reports[..., 0] - 0.5) >= SURE, LABELING_ROUNDS)
+
+
+def answers_what_is_easy(judges: Judges, rng: np.random.Generator) -> Judges:
+    """Only what is easy for everybody, in all rounds."""
+    return _answers(judges, np.abs(judges.reports[..., 1:].mean(axis=-1) - 0.5) >= EASY, LABELING_ROUNDS)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgesAttack:
+    """``cheat`` instead of ``honest`` play, where that is not what all did; ``late``: the last third of the rounds counts alone; ``pay``:
+    the payoff is credits and not influence."""
+
+    cheat: Callable[[Judges, np.random.Generator], Judges]
+    late: bool = False
+    honest: Callable[[Judges, np.random.Generator], Judges] | None = None
+    pay: bool = False
+
+
+JUDGES_ATTACKS: dict[str, JudgesAttack] = {
+    "labeler_sybils": JudgesAttack(same_reports),
+    "labeler_sybils_disguised": JudgesAttack(disguised_reports),
+    "labeler_sybils_funded": JudgesAttack(funded_reports),
+    "labeler_sybils_opposed": JudgesAttack(opposed_reports),
+    "labeler_fresh_names": JudgesAttack(fresh_names),
+    "labeler_milking": JudgesAttack(turned, late=True),
+    "labeler_milking_unseen": JudgesAttack(turned_unseen, late=True),
+    "labeler_selective": JudgesAttack(selective, late=True),
+    "labeler_cherry_picks": JudgesAttack(cherry_picked, late=True),
+    "labeler_stays_away": JudgesAttack(stayed_away, late=True, honest=lied_once),
+    "paid_judge_selective": JudgesAttack(answers_what_pays, pay=True),
+    "paid_judge_sure_only": JudgesAttack(answers_what_is_sure, pay=True),
+    "paid_judge_cherry_picks": JudgesAttack(answers_what_is_easy, pay=True),
+    "paid_judge_stays_away": JudgesAttack(stayed_away, honest=lied_once, pay=True),
 }
+
+
+def pay(judges: Judges, rules: LabelRules) -> float:
+    """Credits of the attacker in all rounds, of a budget of 1 in each: of everybody by the score of each judgement whose outcome is
+    realised; under plain rules an equal part each, times the mean score of what one answered."""
+    names = judges.reports.shape[-1]
+    balance, credits = np.full(names, -rules.dues), 0.0
+    for reports, outcomes in zip(judges.reports[:, :WITH_OUTCOME], judges.outcomes[:, :WITH_OUTCOME], strict=True):
+        slot, name, report = _rows(reports)
+        others = (0.5 * USUAL + outcomes.sum() - outcomes) / (USUAL + outcomes.size - 1)
+        earned = earned_by_outcome(name, report, outcomes[slot], labelers=names, budget=1.0, baseline=others[slot])
+        if rules.paid_by_mean:
+            mean = earned.score / np.maximum(earned.scored, 1)
+            credits += float(np.maximum(mean, 0.0)[judges.attacker].sum()) / names
+            continue
+        done = paid_out(balance, earned.score)
+        balance = done.balance
+        credits += float(done.paid[judges.attacker].sum()) * earned.rate
+    return credits
 
 
 def influence(judges: Judges, rules: LabelRules, rng: np.random.Generator) -> float:
@@ -206,7 +300,8 @@ def pooled_rounds(
         asked = _rows(reports[open_][:, order])
         parts, pooling = np.ones(asked[0].size), aggregate
         if rules.alike_once and isinstance(aggregate, CountsParts):
-            alike = alikeness(*_rows(np.concatenate(remembered)[:, order]), labelers=len(order))
+            every = _rows(np.concatenate(remembered)[:, order])
+            alike = alikeness(*every, labelers=len(order), by_difficulty=rules.by_difficulty)
             parts = alike.parts(*asked[:2])
             pooling = aggregate.with_parts(parts)
         nothing = np.full(int(open_.sum()), np.nan)

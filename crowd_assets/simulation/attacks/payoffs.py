@@ -15,6 +15,8 @@ points less the cost of work.
 influence: the share of the aggregate that the attacker's reports are, on comparisons without an outcome. Everybody's work has
 filled one deposit before the first round; a further name's is work done for it.
 
+*Pay for judgements.* The payoff is credits, by the functions that a round calls.
+
 *Bids.* Sellers offer answers in lots, each at its own cost. The payoff is credits less cost.
 
 *Texts.* Texts that a search made to score in Φ are offered in place of written ones. The payoff is their quality less the work.
@@ -31,7 +33,14 @@ from numpy.typing import NDArray
 
 from crowd_assets.mechanisms.ledger import held_back
 from crowd_assets.simulation.attacks.draws import DRAW_ATTACKS
-from crowd_assets.simulation.attacks.judges import JUDGES_ATTACKS, LabelRules, honest_judges, influence, last_third
+from crowd_assets.simulation.attacks.judges import (
+    JUDGES_ATTACKS,
+    LabelRules,
+    honest_judges,
+    influence,
+    last_third,
+    pay,
+)
 from crowd_assets.simulation.attacks.sellers import (
     LOT_ATTACKS,
     lot_pay,
@@ -124,19 +133,24 @@ def writers_payoffs(attack: WritersAttack, rules: Rules, seeds: int, seed: int) 
 
 
 def judges_payoffs(name: str, rules: LabelRules, seeds: int, seed: int) -> Payoffs:
-    """An attack on influence."""
-    cheat, late = JUDGES_ATTACKS[name]
-    honest, cheating = [], []
+    """An attack on influence, or on pay for judgements."""
+    attack = JUDGES_ATTACKS[name]
+    paid: list[list[float]] = []
     for run in range(seeds):
-        judges = honest_judges(np.random.default_rng([seed, run, 0]))
-        judges = last_third(judges) if late else judges
-        honest.append(influence(judges, rules, np.random.default_rng([seed, run, 2])))
-        cheating.append(
-            influence(
-                cheat(judges, np.random.default_rng([seed, run, 1])), rules, np.random.default_rng([seed, run, 2])
-            )
+        peace = honest_judges(np.random.default_rng([seed, run, 0]))
+        peace = last_third(peace) if attack.late else peace
+        played = [
+            peace if how is None else how(peace, np.random.default_rng([seed, run, 1]))
+            for how in (None, attack.honest, attack.cheat)
+        ]
+        paid.append(
+            [
+                pay(judges, rules) if attack.pay else influence(judges, rules, np.random.default_rng([seed, run, 2]))
+                for judges in played
+            ]
         )
-    return Payoffs(np.array(honest), np.array(cheating), float(np.mean(honest)))
+    full, honest, cheating = np.array(paid).T
+    return Payoffs(honest, cheating, float(full.mean()))
 
 
 def draws_payoffs(name: str, rules: str, seeds: int) -> Payoffs:

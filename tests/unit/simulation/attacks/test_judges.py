@@ -41,3 +41,26 @@ def test_a_labeler_gains_nothing_for_its_seller_where_phi_verifies_quality() -> 
     assert gains("labeler_owns_bidder_say", "plain", 2, 0).gain[1] > 0
     assert gains("labeler_owns_bidder_say", "as_shipped", 2, 0).gain[0] == 0
     assert gains("labeler_owns_bidder_apart", "as_shipped", 2, 0).gain[2] < 0.02
+
+
+@pytest.mark.parametrize("name", ["labeler_selective", "labeler_cherry_picks"])
+def test_answering_what_is_sure_or_easy_gains_less_where_errors_go_by_difficulty(name: str) -> None:
+    shipped = replace(LABEL_RULES["as_shipped"], rings_once=False)
+    plain = replace(shipped, by_difficulty=False)
+    assert (
+        attacks.judges_payoffs(name, shipped, 2, 0).gain[0] < attacks.judges_payoffs(name, plain, 2, 0).gain[0] - 0.05
+    )
+
+
+def test_staying_away_does_not_mend_a_bad_record() -> None:
+    shipped = replace(LABEL_RULES["as_shipped"], rings_once=False)
+    assert attacks.judges_payoffs("labeler_stays_away", shipped, 2, 0).gain[2] < 0
+
+
+@pytest.mark.parametrize(
+    "name", ["paid_judge_selective", "paid_judge_sure_only", "paid_judge_cherry_picks", "paid_judge_stays_away"]
+)
+def test_judges_are_paid_no_more_for_answering_less(name: str) -> None:
+    assert attacks.judges_payoffs(name, LABEL_RULES["as_shipped"], SEEDS, 0).gain[0] < 0.01
+    if "stays" not in name:
+        assert attacks.judges_payoffs(name, LABEL_RULES["plain"], SEEDS, 0).gain[0] > 0.01, "pay by mean scores"

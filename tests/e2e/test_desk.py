@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,21 @@ import uvicorn
 from playwright.sync_api import Page, expect
 
 from crowd_assets.desk.app import desk_app
+from crowd_assets.desk.database import database_url
 from crowd_assets.desk.desk import open_desk
+from crowd_assets.desk.privacy import kept_about
+from crowd_assets.desk.store import DeskStore
 from crowd_assets.report.statement import statement_of
 from resources.build import build_resources
 from resources.feedback.inbox import COMPARISON_TASKS
 from resources.settings.resource import CrowdSettings
 from tests.e2e.at_the_desk import RunningDesk, come_in, look_at, press, serve_desk, tab_to, write_into
-from tests.e2e.conftest import RunningDagster, free_port, wait_for
+from tests.e2e.conftest import PATIENCE, RunningDagster, free_port, wait_for
 
 pytestmark = pytest.mark.e2e
+
+FIRST_JUDGEMENT_S = 30.0
+"""From the consent to the first judgement in the warehouse: benchmarks/first_judgement.py measures it on a machine of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +82,15 @@ def test_from_an_invitation_to_three_kinds_of_feedback_by_keyboard_alone(
         ) == {"preference", "demonstration", "bid"}
 
     wait_for("what was sent to be taken in", taken_in, seconds=60, explain=desk.worker.tail)
+    counted = warehouse.query(
+        "SELECT ingested_at FROM event_index WHERE contributor_id = 'ada' AND kind = 'preference'"
+    ).item()
+    store = DeskStore(database_url(desk.dagster.project.settings))
+    (consent,) = kept_about(store, "ada")["consents"]
+    store.close()
+    agreed = datetime.fromisoformat(consent["agreed_at"])
+    first = (counted.replace(tzinfo=None) - agreed).total_seconds()
+    assert 0 < first < FIRST_JUDGEMENT_S * PATIENCE
 
 
 def test_people_see_the_sum_of_what_they_earned_and_operators_everybody(

@@ -59,13 +59,17 @@ def _send(page: Page, said: str) -> None:
 
 
 def _mine(page: Page, desk: RunningDesk) -> Statement:
-    """Look at the own page, which shows what the statement is."""
+    """Look at the own page until it shows what the statement is: a round is over a moment before its snapshot is published."""
     project = desk.dagster.project
     found = statement_of("ada", project.settings, project.warehouse)
     press(page, "a[href='/mine']")
-    shown = page.locator(".figures strong").all_inner_texts()
-    assert shown[0] == f"{found.points:,.2f}".replace("-", "−")
-    assert shown[1] == f"{found.credits:,.4f}"
+
+    def shown() -> bool:
+        page.reload()
+        figures = page.locator(".figures strong").all_inner_texts()[:2]
+        return figures == [f"{found.points:,.2f}".replace("-", "−"), f"{found.credits:,.4f}"]
+
+    wait_for("the statement on the own page", shown, seconds=30, explain=page.content)
     return found
 
 

@@ -51,14 +51,20 @@ def fitted(features: Floats, target: Floats, weight: Floats) -> tuple[Floats, Fl
     return beta, np.linalg.inv(bend)
 
 
-def ratio(seed: int) -> float:
-    """Judgements that active assignment needs, over three of every pair, to be as accurate on held-out pairs."""
-    rng = np.random.default_rng(seed)
+def _pairs(rng: np.random.Generator) -> tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.bool_]]:
+    """Features (PAIRS, FEATURES) of pairs that may be asked about and their answers, and of pairs held out and the right ones."""
     truth = rng.normal(size=FEATURES)
     truth *= SHARPNESS / np.linalg.norm(truth)
     pool, fresh = rng.normal(size=(PAIRS, FEATURES)), rng.normal(size=(HELD_OUT, FEATURES))
     answer = rng.random(PAIRS) < 1 / (1 + np.exp(-pool @ truth))
     right = (fresh @ truth) > 0
+    return pool, answer, fresh, right
+
+
+def ratio(seed: int) -> float:
+    """Judgements that active assignment needs, over three of every pair, to be as accurate on held-out pairs."""
+    rng = np.random.default_rng(seed)
+    pool, answer, fresh, right = _pairs(rng)
     accuracy = rng.uniform(0.6, 0.95, PEOPLE)
     known = np.clip((20 * rng.binomial(20, accuracy) / 20 + 5 * 0.775) / 25, 0.5, 0.98)
 
@@ -106,11 +112,7 @@ def accuracies_by_choice(seed: int) -> dict[str, float]:
     found = {}
     for choice in CHOICES:
         rng = np.random.default_rng(seed)
-        truth = rng.normal(size=FEATURES)
-        truth *= SHARPNESS / np.linalg.norm(truth)
-        pool, fresh = rng.normal(size=(PAIRS, FEATURES)), rng.normal(size=(HELD_OUT, FEATURES))
-        answer = rng.random(PAIRS) < 1 / (1 + np.exp(-pool @ truth))
-        right = (fresh @ truth) > 0
+        pool, answer, fresh, right = _pairs(rng)
         judged = np.where(rng.random(PAIRS) < 0.775, answer, ~answer).astype(np.float64)
         asked = rng.permutation(PAIRS)[:BATCH]
         while asked.size < ASKED:

@@ -114,10 +114,10 @@ def comparison_tasks(
     embedder: EmbedderResource,
 ) -> MaterializeResult[None]:
     """What labelers are asked next: the answers bought in each lot two by two, in an order drawn by lot, published in the
-    outbox once the ledger has paid for them; and what the base and its successor wrote, where CROWD_GENERATED_PAIRS asks for it. Judgements come back as preferences with the same comparison_id. Those drawn for
-    an audit are listed apart, for somebody trusted to send an outcome for; labelers must not see which. Who judges which of them
-    (CROWD_ASSIGNMENTS) is published beside them, with checks and repeats that look alike. What sellers are asked
-    next: the lots of the next round, each with its prompt."""
+    outbox once the ledger has paid for them; and what the base and the next base wrote, as many as CROWD_GENERATED_PAIRS says.
+    Judgements come back as preferences with the same comparison_id. Those drawn for an audit are listed apart, for somebody trusted to
+    send an outcome for; labelers must not see which. Who judges which of them (CROWD_ASSIGNMENTS) is published beside them, with checks
+    and repeats that look alike. What sellers are asked next: the lots of the next round, each with its prompt."""
     round_ = passed_round(warehouse, context.partition_key)
     bought = tasks_of(round_, warehouse.read_round("awards", round_.round_no))
     tasks = pl.concat([bought, generated_tasks(round_, settings, frames)])

@@ -210,12 +210,10 @@ def _sources(warehouse: WarehouseResource, settled: Sequence[Round], only: str =
 
 def _findings(warehouse: WarehouseResource, who: Mapping[str, str]) -> pl.DataFrame:
     """What detectors flagged: a row for the figure, and one for each text found, where the round was settled since the texts are kept."""
-    kept = warehouse.query("SELECT count(*) FROM information_schema.tables WHERE table_name = 'flagged_texts'").item()
-    texts = "UNION ALL SELECT round_no, contributor_id, detector, event_id, why FROM flagged_texts " if kept else ""
     return warehouse.query(
         "SELECT contributor_id, round_id AS round, replace(detector, '_', ' ') AS detector, event_id, why FROM ("
         "SELECT round_no, contributor_id, detector, '' AS event_id, replace(detail, '_', ' ') AS why FROM quality_contributors WHERE flagged "
-        f"{texts}) found JOIN rounds USING (round_no) WHERE CAST($who AS VARCHAR) = '' OR contributor_id = $who "
+        "UNION ALL SELECT round_no, contributor_id, detector, event_id, why FROM flagged_texts) found JOIN rounds USING (round_no) WHERE CAST($who AS VARCHAR) = '' OR contributor_id = $who "
         "ORDER BY round_no, detector, event_id",
         who,
     )

@@ -129,7 +129,7 @@ class Training(BaseModel):
         default=True,
         earlier=False,
         description="Whether a round with an aligned model works out what each labeler's judgements added to the model: a value that is "
-        "reported and not paid. Takes about as long as a third of QA-DPO's training.",
+        "reported and not paid. Takes up to as long as QA-DPO's training.",
         shown="yes",
     )
     alignment_min_pairs: int = setting(

@@ -1,9 +1,10 @@
 """What preference pairs were worth to the model that QA-DPO made of them: by how much each lowered the loss of pairs kept out.
 
-The way from the parent to the aligned model is walked straight, from none of its adapter's B to all of it, and looked at in its middle,
-which is exact where the loss of the pairs kept out is quadratic along the way. Of the way, the part along the sum of the pairs' gradients
-there is the pairs'; a pair is worth the product of its own part in that with the gradient of the pairs kept out. First-order In-Run Data Shapley (arXiv 2406.11011) of the straight way; that coalitions of preference data add up in the
-log-probabilities of a model trained by DPO, so that no coalition is trained, is the finding of arXiv 2512.15765.
+The way from the parent to the aligned model is taken as straight, from none of the adapter's B to all of B. Gradients are taken in the
+middle of the way, which is exact where the loss of the pairs kept out is quadratic along the way. The pairs own the part of the way along
+the sum of their gradients; a pair is worth the product of its own part with the gradient of the pairs kept out. Sources: first-order
+In-Run Data Shapley (arXiv 2406.11011); that coalitions of preference data add up in the log-probabilities of a model trained by DPO, so
+that no coalition is trained, is the finding of arXiv 2512.15765.
 
 Belongs here: values of pairs. Does not belong here: whose judgements made a pair (see ``crowd_assets.mechanisms.judgement_values``),
 training (see ``alignment``).

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from resources.warehouse.connection import Connection
-from resources.warehouse.schema import SCHEMA
+from resources.warehouse.schema import STATEMENTS
 
 EVERYWHERE = {
     "round_no": "Number of the round, from 1.",
@@ -505,7 +505,7 @@ def comment(connection: Connection) -> None:
 def _columns() -> dict[str, list[tuple[str, str]]]:
     """Names and types of columns by table, as the schema has them."""
     found = {}
-    for name, body in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\);", SCHEMA, re.DOTALL):
+    for name, body in STATEMENTS.items():
         parts = re.split(r",(?![^(]*\))", body)
         columns = [part.split()[:2] for part in parts if not part.strip().startswith("PRIMARY KEY")]
         found[name] = [(column, kind) for column, kind in columns]

@@ -84,7 +84,7 @@ class DuckDBWarehouse(WarehouseResource):
             left = _LEFT.pop(self.path, None)
             known = left is not None and left == _seen(self.path)
             with told(Path(self.path)), attached(self.path) as connection:
-                if not known and not _has_schema(connection):
+                if not known and not has_schema(connection):
                     connection.execute(SCHEMA)
                 yield connection
             _LEFT[self.path] = _seen(self.path)
@@ -179,7 +179,7 @@ def _seen(path: str) -> tuple[int, ...] | None:
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 
 
-def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
+def has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether every table is there: a home of an earlier version lacks those that came later."""
     try:
         connection.execute(NAMES_EVERY_TABLE)  # cheaper than to list them

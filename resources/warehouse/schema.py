@@ -153,7 +153,9 @@ COLUMNS = {
 }
 """The columns of each table."""
 
-TABLES = tuple(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA))
+STATEMENTS = dict(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\);", SCHEMA, re.DOTALL))
+"""What stands between the brackets of each table's statement, by the table's name."""
+TABLES = tuple(STATEMENTS)
 NAMES_EVERY_TABLE = f"SELECT 1 WHERE false AND ({' OR '.join(f'EXISTS (FROM {name})' for name in TABLES)})"
 
 ROUND_TABLES = (

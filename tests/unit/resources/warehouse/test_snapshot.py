@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from resources.warehouse.duckdb import DuckDBWarehouse
@@ -28,3 +29,17 @@ def test_a_snapshot_shows_what_was_published_while_others_write(tmp_path: Path) 
 def test_nothing_is_written_into_a_snapshot(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="read only"):
         SnapshotWarehouse(path=str(tmp_path / "warehouse.duckdb")).transaction()
+
+
+def test_a_snapshot_of_an_earlier_version_has_nothing_in_the_tables_that_came_later(tmp_path: Path) -> None:
+    path = str(tmp_path / "warehouse.duckdb")
+    warehouse, snapshot = DuckDBWarehouse(path=path), SnapshotWarehouse(path=path)
+    with warehouse.transaction() as connection:
+        connection.execute("INSERT INTO round_keys VALUES (1, 'key', '')")
+        connection.execute("DROP TABLE judgement_values")
+    warehouse.publish_snapshot()
+    values = "SELECT labeler_id, judgements, value FROM judgement_values"
+    with duckdb.connect(str(snapshot.snapshot_path), read_only=True) as plain, pytest.raises(duckdb.CatalogException):
+        plain.execute(values)
+    assert snapshot.query(values).is_empty()
+    assert snapshot.query(KEYS).item() == 1

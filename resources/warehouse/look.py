@@ -45,9 +45,8 @@ def look(settings: Settings) -> Iterator[Look]:
     Raises:
         NothingToReadError: there is neither.
     """
-    import duckdb
-
     from resources.warehouse.damage import told
+    from resources.warehouse.duckdb import for_reading
 
     if settings.warehouse:
         with _look_at_postgres(settings) as home:
@@ -65,12 +64,12 @@ def look(settings: Settings) -> Iterator[Look]:
     if moved.exists():
         raise NothingToReadError(f"the tables of {warehouse} are in {moved.read_text()} now: set CROWD_WAREHOUSE.")
     with suppress(_BusyError), held(Path(f"{warehouse}.lock"), LONGEST_WAIT_S, _BusyError):
-        with told(warehouse), duckdb.connect(str(warehouse), read_only=True) as connection:
+        with told(warehouse), for_reading(warehouse) as connection:
             yield Look(connection, datetime.now(UTC), snapshot=False)
         return
     if not snapshot.exists():
         raise NothingToReadError(f"{warehouse} is in use, and no round has published a snapshot yet: try again.")
-    with duckdb.connect(str(snapshot), read_only=True) as connection:
+    with told(snapshot), for_reading(snapshot) as connection:
         yield Look(connection, datetime.fromtimestamp(snapshot.stat().st_mtime, UTC), snapshot=True)
 
 

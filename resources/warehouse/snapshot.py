@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import duckdb
-
 from resources.common.errors import OperatorError
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
-from resources.warehouse.duckdb import DuckDBWarehouse, has_schema
-from resources.warehouse.schema import STATEMENTS
+from resources.warehouse.duckdb import DuckDBWarehouse, for_reading
 
 
 class NoSnapshotError(OperatorError, LookupError):
@@ -35,9 +32,7 @@ class SnapshotWarehouse(DuckDBWarehouse):
         """
         if not self.exists():
             raise NoSnapshotError(f"{self.snapshot_path}: no round of this home was settled yet.")
-        with told(self.snapshot_path), duckdb.connect(str(self.snapshot_path), read_only=True) as connection:
-            if not has_schema(connection):
-                _complete(connection)
+        with told(self.snapshot_path), for_reading(self.snapshot_path) as connection:
             yield connection
 
     @contextmanager
@@ -51,11 +46,3 @@ class SnapshotWarehouse(DuckDBWarehouse):
             TypeError: always.
         """
         raise TypeError("a snapshot is read only")
-
-
-def _complete(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a snapshot that an earlier version published the tables that came later, empty and for this connection alone."""
-    there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    for name, columns in STATEMENTS.items():
-        if name not in there:
-            connection.execute(f"CREATE TEMP TABLE {name} ({columns})")

@@ -16,9 +16,12 @@ import duckdb
 import pytest
 
 from crowd_assets.monitoring.leaderboard import leaderboard
+from crowd_assets.monitoring.status import status
 from crowd_assets.operations.audit import Audit, audit
+from crowd_assets.report.statement import statement_of
 from resources.home.identity import FILE, SCHEMA_VERSION, known_home
 from resources.settings.resource import CrowdSettings
+from resources.warehouse.snapshot import SnapshotWarehouse
 from tests import PROJECT
 from tests.homes import stand_ins
 
@@ -50,15 +53,28 @@ def test_a_home_that_an_earlier_commit_settled_audits_clean(home: Path) -> None:
     assert found.entries > 0
 
 
-def test_its_snapshot_is_read_by_who_only_looks(home: Path, tmp_path: Path) -> None:
-    """A snapshot was written by the earlier version, and is opened read-only: nothing can be added to it."""
-    there = tmp_path / "home"
-    there.mkdir()
-    shutil.copy(home / "warehouse.duckdb", there / "warehouse.duckdb")
-    (there / "warehouse.duckdb").chmod(0o444)
-    board = leaderboard(CrowdSettings(home=str(there)))
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.split(".")[0])
+def test_tables_of_an_earlier_version_are_read_by_who_only_looks(archive: Path, tmp_path: Path) -> None:
+    """They are opened read-only, as that version left them: nothing can be added to them."""
+    with tarfile.open(archive) as tar:
+        tar.extract("warehouse.duckdb", tmp_path, filter="data")
+    written = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(written), read_only=True) as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("FROM judgement_values")
+    settings = CrowdSettings(home=str(tmp_path))
+    snapshot = SnapshotWarehouse(path=str(written))
+    shutil.copy(written, snapshot.snapshot_path)
+    before = written.read_bytes()
+    board = leaderboard(settings)
     assert board.round_id == "r000002"
     assert board.places
+    last = status(settings).last_round
+    assert last is not None
+    assert last.round_id == "r000002"
+    posted = {each.contributor_id: each.points_posted + each.points_provisional for each in board.places}
+    name = max(posted, key=lambda each: abs(posted[each]))
+    assert statement_of(name, settings, snapshot).points == pytest.approx(posted[name])
+    assert written.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from resources.warehouse.base import WarehouseBusyError, WarehouseResource, fetc
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import LostWarehouseError, told
 from resources.warehouse.engine import NAME, attached, quoted
-from resources.warehouse.schema import NAMES_EVERY_TABLE, SCHEMA, STATEMENTS
+from resources.warehouse.reading import has_schema
+from resources.warehouse.schema import SCHEMA
 
 CLAIMS = 256
 """Files of locks for :meth:`DuckDBWarehouse.claimed`, of which a name has one by its hash."""
@@ -84,7 +85,7 @@ class DuckDBWarehouse(WarehouseResource):
             left = _LEFT.pop(self.path, None)
             known = left is not None and left == _seen(self.path)
             with told(Path(self.path)), attached(self.path) as connection:
-                if not known and not _has_schema(connection):
+                if not known and not has_schema(connection):
                     connection.execute(SCHEMA)
                 yield connection
             _LEFT[self.path] = _seen(self.path)
@@ -177,25 +178,3 @@ def _seen(path: str) -> tuple[int, ...] | None:
     except FileNotFoundError:
         return None
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
-
-
-def _has_schema(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether every table is there: a home of an earlier version lacks those that came later."""
-    try:
-        connection.execute(NAMES_EVERY_TABLE)  # cheaper than to list them
-    except duckdb.CatalogException:
-        return False
-    return True
-
-
-@contextmanager
-def for_reading(path: Path) -> Iterator[Connection]:
-    """A connection that reads the file ``path`` and writes nothing. Tables that came after the version that wrote the file are there, empty
-    and for this connection alone."""
-    with duckdb.connect(str(path), read_only=True) as connection:
-        if not _has_schema(connection):
-            there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-            for name, columns in STATEMENTS.items():
-                if name not in there:
-                    connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
-        yield connection

@@ -46,7 +46,7 @@ def look(settings: Settings) -> Iterator[Look]:
         NothingToReadError: there is neither.
     """
     from resources.warehouse.damage import told
-    from resources.warehouse.duckdb import for_reading
+    from resources.warehouse.reading import for_reading
 
     if settings.warehouse:
         with _look_at_postgres(settings) as home:

@@ -10,7 +10,8 @@ from typing import NoReturn
 from resources.common.errors import OperatorError
 from resources.warehouse.connection import Connection
 from resources.warehouse.damage import told
-from resources.warehouse.duckdb import DuckDBWarehouse, for_reading
+from resources.warehouse.duckdb import DuckDBWarehouse
+from resources.warehouse.reading import for_reading
 
 
 class NoSnapshotError(OperatorError, LookupError):

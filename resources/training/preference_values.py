@@ -35,8 +35,8 @@ class PairValues:
 
     Attributes:
         values: (n,), nats by which each pair lowered the mean loss of the pairs kept out; negative: raised it.
-        loss_before: That loss before alignment; ``loss_after``: after it. The values sum to about the difference, as far as training went
-            where the pairs pull together.
+        loss_before: That loss before alignment; ``loss_after``: after it. The values sum to the difference where that loss is quadratic along
+            the way and training went where the pairs pull together; else to more or less.
     """
 
     values: "NDArray[np.float64]"
